@@ -2,16 +2,17 @@
 
 It needs scipy; the relay never imports it. How the filter is found:
 
-1. It is sought as box * q, where box = (1, 1, 1). The box puts an exact zero at 8 kHz, so the three phases have equal
-   sums whatever q is, even after q is rounded to integers. Without that zero a constant input ripples at 8 kHz.
-2. A linear program finds the autocorrelation of q (the squared magnitude is linear in it): the pass band stays within
-   RIPPLE_DB peak to peak, nothing rises above it, and the highest point of the stop band is as low as it can be.
-3. The cepstrum gives the minimum-phase q with that magnitude: of all filters with it, the one with the least delay.
+1. The filter is box * q, where box = (1, 1, 1). The box puts an exact zero at 8 kHz. So the three phases have equal
+   sums for every q, even after q is rounded to integers. Without that zero a constant input ripples at 8 kHz.
+2. A linear program finds the autocorrelation of q. (The squared magnitude is linear in the autocorrelation.) The pass
+   band stays within RIPPLE_DB peak to peak. No frequency has more gain than the pass band. The highest point of the
+   stop band is as low as possible.
+3. The cepstrum gives the minimum-phase q with that magnitude. No other filter with that magnitude has less delay.
 4. q is rounded to integers whose sum is exactly 2**30, so a constant passes with gain exactly 1.
 
 The search is a textbook one: Herrmann and Schuessler 1970 (minimum phase from the autocorrelation), Wu, Boyd and
 Vandenberghe 1996 (the linear program), Oppenheim and Schafer ch. 13 (the cepstrum).
-Another version of the solver may move the last digits; `--check` asks for the same figures, not for the same digits.
+Another version of the solver may give other last digits. So `--check` compares the data sheet, not the digits.
 """
 
 import sys
@@ -99,7 +100,7 @@ def minimum_phase(lags: Floats, lift: float) -> Floats:
 
 
 def to_integers(q: Floats) -> list[int]:
-    """q as integers whose sum is UNIT. What rounding leaves over is added to the largest taps."""
+    """q as integers whose sum is UNIT. The rest after rounding is added to the largest taps."""
     whole = np.rint(q * (UNIT / q.sum())).astype(np.int64)
     left = int(UNIT - whole.sum())
     for place in np.argsort(-np.abs(whole))[: abs(left)]:
@@ -114,7 +115,7 @@ def design(taps: int = TAPS, stop_hz: float = STOP_HZ, ripple_db: float = RIPPLE
 
 
 def figures(q: list[int], stop_hz: float = STOP_HZ) -> dict[str, float]:
-    """The data sheet of box * q: ripple and stop band in dB, delay in ms (of the filter alone, at 24 kHz)."""
+    """The data sheet of box * q: ripple and stop band in dB, and the delay of the filter alone at 24 kHz, in ms."""
     taps = np.convolve(np.array(q, np.float64), np.ones(3)) / (3 * UNIT)
     places = np.arange(len(taps))
 

@@ -2,8 +2,8 @@
 
 Both tables are computed from the formula when this module is imported. tests/dsp/test_g711.py compares them with golden
 tables taken from the ITU code: all 65,536 inputs and all 256 codes. Other encoders differ from it: audioop in 508
-inputs, sox in 510, ffmpeg in 964. The point of the difference is silence: here -1 to -4 encode as 0x7f, whose value
-is 0, and 0 encodes as 0xff; in audioop -1 comes back as -8.
+inputs, sox in 510, ffmpeg in 964. The difference matters for silence. Here -1 to -4 encode as 0x7f, whose value
+is 0, and 0 encodes as 0xff. With audioop, -1 is decoded as -8.
 """
 
 import math
@@ -19,7 +19,7 @@ Mulaw = bytes | bytearray | memoryview
 
 SILENCE = 0xFF  # The code of 0. The value of 0x7f is also 0.
 BIAS = 33  # G.711: added to the 13-bit magnitude. The eight segments then begin at powers of two.
-CLIP = 8191  # G.191 ulaw_compress: the greatest biased magnitude
+CLIP = 8191  # The greatest biased magnitude, by ulaw_compress of G.191.
 FLOOR_DBFS = -100.0
 
 
@@ -37,28 +37,28 @@ def _decode_table() -> Samples:
 def _encode_table() -> npt.NDArray[np.uint8]:
     sample = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int64)
     negative = sample < 0
-    # One's complement, as G.191 has it: -1 has the magnitude of 0, and -32768 the magnitude of 32767.
+    # One's complement, as in G.191: -1 has the magnitude of 0, and -32768 the magnitude of 32767.
     biased = np.minimum((np.where(negative, ~sample, sample) >> 2) + BIAS, CLIP)
-    segment = np.frexp(biased)[1] - 6  # 33..63 is segment 0, 4096..8191 segment 7
+    segment = np.frexp(biased)[1] - 6  # 33..63 are in segment 0, 4096..8191 in segment 7.
     code = (negative << 7) | (segment << 4) | (biased >> (segment + 1) & 15)
     table: npt.NDArray[np.uint8] = (~code & 0xFF).astype(np.uint8)
     return table
 
 
-DECODE = _decode_table()  # by code
-ENCODE = _encode_table()  # by sample modulo 65536
-_DECODE_FS = DECODE / 32768.0  # by code, full scale = 1
+DECODE = _decode_table()  # The index is the code.
+ENCODE = _encode_table()  # The index is the sample modulo 65536.
+_DECODE_FS = DECODE / 32768.0  # The index is the code. Full scale is 1.
 
 
 def as_bytes(audio: Mulaw) -> bytes:
-    """The bytes of a bytes-like object. BadAudio for anything else: an array must not be taken for bytes."""
+    """The bytes of a bytes-like object. Raises BadAudio for anything else: an array must not be taken for bytes."""
     if not isinstance(audio, (bytes, bytearray, memoryview)):
         raise BadAudio(f"expected bytes of audio, got {type(audio).__name__}: give bytes, bytearray or memoryview")
     return bytes(audio)
 
 
 def as_samples(samples: Samples) -> Samples:
-    """The same samples, if they are a one-dimensional int16 array; BadAudio for anything else."""
+    """The same samples, if they are a one-dimensional int16 array. Raises BadAudio for anything else."""
     if not isinstance(samples, np.ndarray) or samples.dtype != np.int16 or samples.ndim != 1:
         kind = f"{samples.ndim}-D {samples.dtype}" if isinstance(samples, np.ndarray) else type(samples).__name__
         raise BadAudio(f"expected a 1-D int16 array of samples, got {kind}: convert it first, nothing is cast silently")
@@ -66,17 +66,17 @@ def as_samples(samples: Samples) -> Samples:
 
 
 def decode(mulaw: Mulaw) -> Samples:
-    """Mu-law bytes to as many int16 samples, -32124..32124. Raises BadAudio when not given bytes."""
+    """Turn n mu-law bytes into n int16 samples, -32124..32124. Raises BadAudio for anything but bytes."""
     return DECODE[np.frombuffer(as_bytes(mulaw), np.uint8)]
 
 
 def encode(samples: Samples) -> bytes:
-    """Int16 samples to as many mu-law bytes. Raises BadAudio when not given a 1-D int16 array."""
+    """Turn n int16 samples into n mu-law bytes. Raises BadAudio for anything but a 1-D int16 array."""
     return ENCODE[as_samples(samples).view(np.uint16)].tobytes()
 
 
 class _LevelBuffers:
-    """Buffers to measure `size` bytes. With them a frame takes 1.3 us instead of 2.0."""
+    """Buffers to measure the level of `size` bytes. With them a frame takes 1.3 us instead of 2.0 us."""
 
     def __init__(self, size: int) -> None:
         self.codes = bytearray(size)

@@ -1,15 +1,15 @@
 """The telephone line: the caller's mu-law to the model's PCM16 at 24 kHz (Uplink) and back (Downlink), in few steps.
 
 The samples are the same as those of decode, Upsampler, Downsampler and encode, bit for bit (tests/dsp/test_line.py).
-Only the steps between them are saved. The last row of each matrix meets a column of ones, and adds an offset. It makes
-every sum positive, and it holds the half that rounding needs. So the sum, cut to an integer, is the index of the
-finished sample in a table:
+Only some steps between them are left out. The input has a column of ones for the last row of each matrix. This row adds
+an offset. The offset makes every sum positive, and it contains the half that rounding needs. So the integer part of the
+sum is the index of the finished sample in a table:
 
     up     sum + 32768.5          -> table of 65,536 int16
     down   (sum + 98305.5) / 4    -> table of 49,152 mu-law codes
 
-Going down, the sum is three times the sample, and G.711 takes 14 bits of it: floor((sum + 1.5) / 12), counted from
--8192. The matrix divides by four, the table by three.
+Going down, the sum is three times the sample. G.711 uses 14 bits of the sample: floor((sum + 1.5) / 12), counted from
+-8192. The matrix divides by four, and the table divides by three.
 
 All calls of a thread share a few sets of buffers (for one to ten frames), because these stay in the CPU's
 cache. With 240 calls, buffers for each call would cost 1.3 us more a frame going up and 1.7 us going down. A call
@@ -24,8 +24,8 @@ import numpy as np
 from dsp.g711 import DECODE, ENCODE, FLOOR_DBFS, SILENCE, Mulaw, as_bytes, level_dbfs
 from dsp.polyphase import BLOCK, DOWN, DOWN_FLUSH, DOWN_HISTORY, DOWN_WINDOW, UP, UP_HISTORY, UP_WINDOW
 
-FRAME = 160  # mu-law bytes, 20 ms
-MOST_FRAMES = 10  # At once. Longer audio is done in pieces.
+FRAME = 160  # Mu-law bytes: 20 ms.
+MOST_FRAMES = 10  # The most frames that are converted at once. Longer audio is converted in pieces.
 PCM = np.dtype("<i2")
 PCM_FRAME = 6 * FRAME  # bytes
 UP_SILENCE = bytes([SILENCE]) * UP_HISTORY
@@ -57,7 +57,7 @@ class _UpBuffers:
         self.pcm24k = self.samples.data.cast("B")
 
     def work(self) -> None:
-        self.places[...] = self.view  # take() would do the same, more slowly
+        self.places[...] = self.view  # take() would do the same, but more slowly.
         UP_VALUES.take(self.places, mode="clip", out=self.line)
         self.inputs[...] = self.windows
         self.values.dot(UP_MATRIX, self.sums)
@@ -65,7 +65,7 @@ class _UpBuffers:
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
 
     def level_dbfs(self, n: int) -> float:
-        """The level of the n bytes that were converted, the same as by `level_dbfs`: all sums are exact."""
+        """The level of the n bytes that were converted, as `level_dbfs` gives it, because all sums are exact."""
         new = self.new if n == len(self.new) else self.new[:n]
         squares = float(new.dot(new))
         return max(FLOOR_DBFS, 10.0 * math.log10(squares / 32768.0**2 / n)) if squares else FLOOR_DBFS
@@ -110,10 +110,10 @@ class Uplink:
     """The caller's mu-law bytes in, PCM16 little-endian at 24 kHz out: six bytes for each byte, with no delay."""
 
     def __init__(self) -> None:
-        self._tail = UP_SILENCE  # the last codes of the audio before: the filter still needs them
+        self._tail = UP_SILENCE  # The last codes of the audio before. The filter still needs them.
 
     def feed(self, mulaw: Mulaw) -> bytes:
-        """n mu-law bytes to 6n bytes of PCM. Several frames at once cost less. Raises BadAudio."""
+        """Turn n mu-law bytes into 6n bytes of PCM. Several frames at once cost less CPU time. Raises BadAudio."""
         if type(mulaw) is not bytes:
             mulaw = as_bytes(mulaw)
         if len(mulaw) > MOST_FRAMES * FRAME:
@@ -121,7 +121,7 @@ class Uplink:
         return bytes(self._run(mulaw))
 
     def feed_measured(self, mulaw: bytes) -> tuple[bytes, float]:
-        """The result of `feed`, and `level_dbfs` of these bytes. This costs less than the two calls."""
+        """The result of `feed`, and the level of these bytes in dBFS. This costs less CPU time than two calls."""
         if not 0 < len(mulaw) <= MOST_FRAMES * FRAME:
             return self.feed(mulaw), level_dbfs(mulaw)
         pcm24k = bytes(self._run(mulaw))
@@ -143,7 +143,7 @@ class Uplink:
         codes = self._tail + mulaw
         buffers.codes[: UP_HISTORY + n] = codes
         self._tail = codes[n:]
-        # Behind the n bytes the buffers still hold older audio, perhaps of another call. Its result is cut off below.
+        # After the n bytes the buffers still hold older audio, perhaps of another call. Its result is cut off below.
         buffers.work()
         return buffers.pcm24k if n == frames * FRAME else buffers.pcm24k[: 6 * n]
 
@@ -155,12 +155,12 @@ class Downlink:
     """
 
     def __init__(self) -> None:
-        # The last 69 samples, which the filter still needs; up to 2 samples left over; perhaps half of one.
+        # The last 69 samples (the filter still needs them), up to 2 samples left over, and perhaps half a sample.
         self._tail = DOWN_SILENCE
         self._fresh = True
 
     def feed(self, pcm24k: Mulaw) -> bytes:
-        """Any number of bytes, also an odd one, to all mu-law bytes that are complete. Raises BadAudio."""
+        """Take any number of bytes, also an odd one. Give all mu-law bytes that are complete. Raises BadAudio."""
         if type(pcm24k) is not bytes:
             pcm24k = as_bytes(pcm24k)
         if len(pcm24k) > MOST_FRAMES * PCM_FRAME:
@@ -168,11 +168,11 @@ class Downlink:
         return self._run(pcm24k)
 
     def flush(self) -> bytes:
-        """The end of the audio: what was left over, and what the filter still gives. 23 or 24 bytes (3 ms).
+        """The end of the audio: 23 or 24 bytes (3 ms) of samples left over and the end of the filter's answer.
 
-        Nothing if no sample was fed. It is called at the end of an item. The caller hears these bytes, but they do not
-        count as length of the item, which is its samples / 24 ms. Half a sample at the very end is dropped. Afterwards
-        the object is as new.
+        It gives nothing if no sample was fed. It is called at the end of an item. The caller hears these bytes, but
+        they do not count for the length of the item: that is its number of samples / 24, in ms. Half a sample at the
+        very end is dropped. Afterwards the object is as new.
         """
         whole = len(self._tail) & ~1
         nothing = self._fresh and whole == len(DOWN_SILENCE)

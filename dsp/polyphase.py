@@ -1,4 +1,4 @@
-"""8 kHz to 24 kHz and back, as streams: the same samples give the same result, in pieces of any size.
+"""8 kHz to 24 kHz and back, as streams. The same samples give the same result, in pieces of any size.
 
 The filter is dsp/taps.py: H[0..71] / 2**30, with x[i] the input and everything before the first sample 0:
 
@@ -7,7 +7,8 @@ The filter is dsp/taps.py: H[0..71] / 2**30, with x[i] the input and everything 
 
 Both are computed sixteen input (up) or output (down) samples at a time: overlapping rows of the input times one matrix.
 Every sum is exact (dsp/taps.py says why). So it makes no difference where the rows begin.
-Results are rounded half up. Too large values become the largest one. No noise is added, so silence stays silence.
+Results are rounded half up. A value that is too large becomes the largest one. No noise is added, so silence stays
+silence.
 """
 
 import numpy as np
@@ -18,12 +19,12 @@ from dsp.taps import DELAY_MS, PROTOTYPE, RATE_HZ, TAPS, UNIT
 
 Matrix = npt.NDArray[np.float64]
 
-BLOCK = 16  # Samples at 8 kHz in a row. Rows of 8 to 20 cost the same. A frame is ten rows of 16.
-UP_HISTORY = TAPS // 3 - 1  # The filter still needs so many earlier input samples: 23.
+BLOCK = 16  # Samples at 8 kHz in one row. Rows of 8 to 20 cost the same. A frame is ten rows of 16.
+UP_HISTORY = TAPS // 3 - 1  # 23: the number of earlier input samples that the filter still needs.
 DOWN_HISTORY = TAPS - 3  # 69: the three newest samples of a window are always new.
 UP_WINDOW = UP_HISTORY + BLOCK
 DOWN_WINDOW = DOWN_HISTORY + 3 * BLOCK
-DOWN_FLUSH = TAPS - 1  # After so many zeros nothing of the input is left in the output.
+DOWN_FLUSH = TAPS - 1  # 71: after this number of zeros nothing of the input is left in the output.
 
 
 def _up_matrix() -> Matrix:
@@ -38,7 +39,7 @@ def _up_matrix() -> Matrix:
 def _down_matrix() -> Matrix:
     """[window place, output]: a window of DOWN_WINDOW inputs gives BLOCK outputs, three times too large.
 
-    A third of the taps would not be a multiple of 2**-30. So the sums are whole numbers, and are divided at the end.
+    A third of a tap would not be a multiple of 2**-30. So the taps are kept, and the sums are divided at the end.
     """
     matrix = np.zeros((DOWN_WINDOW, BLOCK))
     for place in range(BLOCK):
@@ -64,7 +65,7 @@ def _saturated(whole: Matrix) -> Samples:
 
 
 class Upsampler:
-    """8 kHz int16 in, 24 kHz int16 out: three samples for each, with no delay."""
+    """8 kHz int16 in, 24 kHz int16 out: three samples for each input sample, with no delay beyond the filter's."""
 
     delay_ms = DELAY_MS
     """The filter's mean delay over 300-3400 Hz. Nothing is held back beyond it."""
@@ -74,7 +75,7 @@ class Upsampler:
         self._fresh = True
 
     def feed(self, samples: Samples) -> Samples:
-        """n samples to exactly 3n. Raises BadAudio when not given a 1-D int16 array."""
+        """Turn n samples into exactly 3n. Raises BadAudio for anything but a 1-D int16 array."""
         n = len(as_samples(samples))
         if n == 0:
             return np.empty(0, np.int16)
@@ -85,7 +86,7 @@ class Upsampler:
         return _saturated(np.floor(sums + 0.5).reshape(-1)[: 3 * n])
 
     def flush(self) -> Samples:
-        """What the filter still gives: 69 samples, or none if nothing was fed. Afterwards the object is as new."""
+        """The end of the filter's answer: 69 samples, or none if nothing was fed. Afterwards the object is as new."""
         tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(UP_HISTORY, np.int16))
         self.reset()
         return tail
@@ -97,7 +98,7 @@ class Upsampler:
 
 
 class Downsampler:
-    """24 kHz int16 in, 8 kHz int16 out. n samples give n // 3. What is left over is kept for the next call."""
+    """24 kHz int16 in, 8 kHz int16 out. n samples give n // 3. Samples left over are kept for the next call."""
 
     delay_ms = DELAY_MS - 2000 / RATE_HZ
     """The filter's mean delay over 300-3400 Hz, minus two samples.
@@ -110,9 +111,9 @@ class Downsampler:
         self._fresh = True
 
     def feed(self, samples: Samples) -> Samples:
-        """Every sample that is complete: a third of those fed so far, rounded down.
+        """Every output sample that is complete: a third of the samples fed so far, rounded down.
 
-        Raises BadAudio as Upsampler does.
+        Raises BadAudio for anything but a 1-D int16 array.
         """
         if len(as_samples(samples)) == 0:
             return np.empty(0, np.int16)
@@ -130,9 +131,9 @@ class Downsampler:
         return _saturated(np.floor((thrice + 1.5) / 3).reshape(-1)[:n])
 
     def flush(self) -> Samples:
-        """What was left over, and what the filter still gives. With it, n samples have given (n + 71) // 3.
+        """The samples left over and the end of the filter's answer. With them, n samples have given (n + 71) // 3.
 
-        Nothing if nothing was fed. Afterwards the object is as new.
+        It gives nothing if nothing was fed. Afterwards the object is as new.
         """
         tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(DOWN_FLUSH, np.int16))
         self.reset()

@@ -14,13 +14,14 @@ from dsp import g711, line, taps
 
 Integers = npt.NDArray[np.int64]
 
-# CRC-32 of the tables of the ITU-T G.191 code: by code as little-endian int16, by sample modulo 65536 as bytes.
+# CRC-32 of the tables of the ITU-T G.191 code. The decode table is little-endian int16, in the order of the codes. The
+# encode table is bytes, in the order of the samples modulo 65536.
 DECODE_CRC = 0x0C847A9F
 ENCODE_CRC = 0x19DEA352
 
 
 class SelfTestFailed(RuntimeError):
-    """The audio path of this build is not the one that was tested. The message has the figure."""
+    """The audio path of this build is not the one that was tested. The message names the wrong figure."""
 
 
 def self_test() -> None:
@@ -64,7 +65,7 @@ def _sweep(rate_hz: int, end_hz: float) -> Integers:
 
 
 def _cut(audio: bytes) -> list[bytes]:
-    """The audio in pieces of different sizes, also odd ones, up to several frames."""
+    """The audio in pieces of different sizes, even odd ones, up to several frames."""
     places = [0, 1, 2, 40, 201, 361, 1326, 2286, len(audio)]
     return [audio[start:end] for start, end in itertools.pairwise(places)]
 

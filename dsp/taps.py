@@ -5,11 +5,11 @@ Use             up:   8 kHz -> 24 kHz (two zeros put between samples, gain 3), a
 Kind            FIR, minimum phase, 72 taps at 24 kHz (24 a phase)
 Pass band       0-3400 Hz, ripple 0.019 dB peak to peak
 Stop band       from 4500 Hz, at least 81.5 dB down; exact zero at 8 kHz
-Delay           of the filter, mean over 300-3400 Hz 0.318 ms, 0.728 ms at 3400 Hz; going down it is two samples less,
-                mean 0.234 ms, because output k is taken as soon as input 3k + 2 is there
+Delay           of the filter: mean over 300-3400 Hz 0.318 ms; 0.728 ms at 3400 Hz. Going down it is two samples less
+                (mean 0.234 ms), because output k is taken as soon as input 3k + 2 is there
 Gain at DC      exactly 1 in each phase: a constant stays the same constant
-Numbers         integers / 2**30. With int16 samples every product and every partial sum stays below 2**53, so float64
-                arithmetic is exact, and neither block size, thread count, BLAS kernel nor CPU can change one bit
+Numbers         integers / 2**30. With int16 samples every product and every partial sum stays below 2**53. So float64
+                arithmetic is exact: block size, thread count, BLAS kernel and CPU change no bit
 Origin          designed for this relay by dsp/design.py, which prints these taps again
 
 Why this one (each line is what dsp/design.py finds for these demands; ripple 0.019 dB throughout):
@@ -20,12 +20,12 @@ Why this one (each line is what dsp/design.py finds for these demands; ripple 0.
       78     4400 Hz    -81.1 dB        0.330 ms
       84     4300 Hz    -78.3 dB        0.333 ms
 
-What lies over 4000 Hz folds onto the telephone band, so a nearer stop band is worth more than one deeper than -81 dB,
-which is 40 dB under mu-law's own noise already. Six more taps would buy 100 Hz for 0.01 ms and half a decibel, and
-leave 1 dB for the rounding to int16; a frame's cost does not depend on it.
-Linear phase with the same figures needs 88 taps and delays 1.81 ms, six times as much; it would buy nothing that is
-heard, for this one already reaches the PESQ of a single mu-law pass, the bound (bench/dsp). The price of minimum phase:
-a waveform is not preserved, its sound is.
+Sound over 4000 Hz folds onto the telephone band. -81 dB is already 40 dB below the noise of mu-law itself. So a stop
+band that begins lower is worth more than a deeper one. Six more taps would begin the stop band 100 Hz lower, but add
+0.01 ms of delay, lose half a decibel, and leave 1 dB for the rounding to int16. A frame costs the same with each.
+A linear-phase filter with the same figures needs 88 taps and has a delay of 1.81 ms, six times as much. Nobody would
+hear the difference: this filter already reaches the PESQ of a single mu-law pass, and more is not possible (bench/dsp).
+Minimum phase has one drawback: the shape of the wave changes. Its sound does not.
 """
 
 RATE_HZ = 24_000  # The filter runs at this rate.
@@ -36,9 +36,9 @@ RIPPLE_DB = 0.0195  # peak to peak over the pass band, at most
 STOP_DB = -81.5  # everywhere over STOP_HZ, at most
 DELAY_MS = 0.318  # mean over 300-3400 Hz
 
-UNIT = 2**30  # the taps are integers in this unit
+UNIT = 2**30  # The taps are integers / UNIT.
 
-# The filter is (1, 1, 1) * Q. The three ones are the exact zero at 8 kHz. They also make the sums of the three phases
+# The filter is (1, 1, 1) * Q. The three ones make the exact zero at 8 kHz. They also make the sums of the three phases
 # equal.
 Q = (
     4800050,

@@ -1,4 +1,4 @@
-"""The commands: each reads its arguments, asks the room that does the work, and says in one sentence what failed."""
+"""The commands. Each reads its arguments and calls the code that does the work. An error is told in one sentence."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 USAGE, INTERRUPTED = 2, 130
 OWNER_USAGE = (
-    "today (left out: that), tomorrow, week or a date: what is booked; add SERVICE TIME, move ID TIME, cancel ID, "
+    "today (or nothing), tomorrow, week or a date: what is booked; add SERVICE TIME, move ID TIME, cancel ID, "
     "block FROM TO, unblock ID; a time is like '2026-11-24 19:00', FROM and TO may be days"
 )
-# Rehearsals book the same table for the same evening; `relay call --n 20` does so twenty times at once.
+# The tables of the stand-in business. Rehearsals book for the same evening, and `relay call --n 20` makes 20 at once.
 TABLES = 100
 
 
@@ -47,10 +47,10 @@ class CommandFailed(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0 fine, 1 failed, 2 wrong use or settings, 3 relay not reachable."""
+    """Run a command. Returns the exit code: 0 success, 1 failure, 2 wrong use or settings, 3 relay not reachable."""
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int | None] = arguments.command
-    # The lines of a call are shown as they happen, also in a pipe or a file
+    # Show each line of a call at once, even if the output is a pipe or a file.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     try:
@@ -70,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _nobody_reads():
             raise
         return INTERRUPTED
-    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C in a group
+    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C in a group.
         if group.split(KeyboardInterrupt)[1] is not None and not _nobody_reads():
             raise
         return INTERRUPTED
 
 
 def _nobody_reads() -> bool:
-    """True if the program that reads our output has ended, as `head` does. From then on the output is dropped."""
+    """True if the program that reads our output has ended (`head` does this). Further output is then dropped."""
     try:
         print(flush=True)
     except BrokenPipeError:
@@ -106,8 +106,8 @@ def _parser() -> _Parser:
         default="openai",
         help="elevenlabs: the model writes, and a stand-in of ElevenLabs speaks",
     )
-    demo.add_argument("--out", type=Path, default=Path("out/demo.wav"), help="where the stereo WAV goes")
-    demo.add_argument("--console", action="store_true", help="keep all of it running afterwards, and show its console")
+    demo.add_argument("--out", type=Path, default=Path("out/demo.wav"), help="the file for the stereo WAV")
+    demo.add_argument("--console", action="store_true", help="keep everything running afterwards, and show its console")
     call = add("call", _call, "a simulated call against any relay, local or deployed")
     call.add_argument("url", help="the relay's public URL, like https://relay.example.com")
     played = call.add_mutually_exclusive_group()
@@ -115,22 +115,22 @@ def _parser() -> _Parser:
     played.add_argument(
         "--scenario", help="a shipped scenario by name, or a .toml file (see relay/standin/scenario/scenario_file.py)"
     )
-    call.add_argument("--out", type=Path, help="where the stereo WAV goes")
-    call.add_argument("--n", type=_calls_at_once, default=1, help="so many calls at once")
+    call.add_argument("--out", type=Path, help="the file for the stereo WAV")
+    call.add_argument("--n", type=_calls_at_once, default=1, help="the number of calls at once")
     call.add_argument("--rest-port", type=_port, help="serve Twilio's REST API here, for TWILIO_API_BASE")
     call.add_argument("--json", action="store_true", help="the report as JSON")
     add("migrate", _migrate, "bring the database's tables up to date")
     greet = add("greet", _greet, "render the greeting and the phrases in the agent's voice")
-    greet.add_argument("--again", action="store_true", help="also those that are kept already")
+    greet.add_argument("--again", action="store_true", help="also render those that are kept already")
     add("fallback-twiml", _fallback_twiml, "print the document for the number's fallback URL, to be hosted elsewhere")
-    outbox = add("outbox", _outbox, "what the owner was to be told and was not: what waits, and dead letters")
+    outbox = add("outbox", _outbox, "news for the owner that was not sent: what waits, and dead letters")
     outbox.add_argument("--again", action="store_true", help="send dead letters again")
     notify = add("notify", _notify, "mails and webhooks to the owner")
     notify.add_argument("--test", action="store_true", required=True, help="send one of each to the real targets")
     calls = add("calls", _calls, "list calls, show one, or export one with its recording")
     calls.usage = "relay calls [list | [show] CALL | export CALL [--out FOLDER]]"
     calls.add_argument("words", nargs="*", metavar="CALL", help="show this call's rows; export CALL: write them")
-    calls.add_argument("--out", type=Path, help="export: the folder (default: one named after the call)")
+    calls.add_argument("--out", type=Path, help="export: the folder (default: a folder named after the call)")
     listen = add("listen", _listen, "play a call's recording, or write it as a WAV")
     listen.add_argument("call_sid", metavar="CALL", help="the call's sid")
     listen.add_argument("--out", type=Path, help="write this WAV instead of playing")
@@ -140,10 +140,10 @@ def _parser() -> _Parser:
     diary = add("diary", _diary, "the diary of the embedded backend: look at it, and change it")
     diary.add_argument("do", nargs="?", default="today", help=OWNER_USAGE)
     diary.add_argument("rest", nargs="*", help="what and when")
-    diary.add_argument("--name", dest="caller", default="", help="add: for whom")
-    diary.add_argument("--phone", default="", help="add: their number")
+    diary.add_argument("--name", dest="caller", default="", help="add: the name of the guest")
+    diary.add_argument("--phone", default="", help="add: the guest's number")
     diary.add_argument("--with", dest="who", default="", help="add, block: this person (block: or kind of place) only")
-    diary.add_argument("--notes", default="", help="add: what should be known")
+    diary.add_argument("--notes", default="", help="add: what should be known about the guest")
     diary.add_argument("--why", default="", help="block: why nothing can be booked")
     diary.add_argument("--anyway", action="store_true", help="add, move: outside hours, notice and horizon too")
     diary.add_argument("--json", dest="as_json", action="store_true", help="as JSON")
@@ -166,7 +166,7 @@ def _parser() -> _Parser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose epilog is made only when somebody asks for help. So a start does not import the stand-ins."""
+    """A parser that makes its epilog only for --help. So other starts do not import the stand-ins."""
 
     epilog_of: Callable[[], str] | None = None
 
@@ -203,7 +203,7 @@ def _port(text: str) -> int:
 
 def _calls_at_once(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"it takes at least one call, not {text!r}")
+        raise argparse.ArgumentTypeError(f"at least one call is needed, not {text!r}")
     return int(text)
 
 
@@ -212,9 +212,9 @@ def _settings(*, serving: bool, keeps_rows: bool = False) -> Settings:
 
 
 def _settings_and_names(*, serving: bool, keeps_rows: bool = False) -> tuple[Settings, frozenset[str]]:
-    """The settings of this command, from the environment and `.env`, and which of them are set.
+    """The settings of this command, from the environment and `.env`, and the names of those that are set.
 
-    Typing errors are reported.
+    Names that look like typing errors are reported.
     """
     environment = env_file.read(os.environ)
     try:
@@ -246,7 +246,7 @@ def _serve(_: argparse.Namespace) -> None:
         ledger = _ledger(url, loaded)
         try:
             trio.run(app.run, loaded, ledger, url)
-        except Exception as error:  # also a nursery's group of errors
+        except Exception as error:  # It may also be a group of errors from a nursery.
             first = first_error(error)
             if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed | StoreUnusable):
                 raise CommandFailed(str(first)) from None
@@ -255,7 +255,7 @@ def _serve(_: argparse.Namespace) -> None:
             structlog.get_logger().error(
                 "relay.crashed", exc_info=error, caller_hears="what the number's fallback says"
             )
-            raise CommandFailed("it ended because of a bug: the line relay.crashed in its log says where") from None
+            raise CommandFailed("the relay ended because of a bug: see the line relay.crashed in its log") from None
 
 
 def _ledger(url: str, loaded: Settings) -> PostgresLedger:
@@ -266,7 +266,7 @@ def _ledger(url: str, loaded: Settings) -> PostgresLedger:
         return PostgresLedger(url, spill_dir=folder, keep_words=loaded.keeps_words)
     except OSError as error:
         words = f"{error.filename or folder} cannot be read: {error.strerror}"
-        raise CommandFailed(f"{words}. Rows of earlier calls wait there: give it to this user.") from None
+        raise CommandFailed(f"{words}. Rows of earlier calls wait there: make this user its owner.") from None
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -343,7 +343,7 @@ def _greet(arguments: argparse.Namespace) -> int:
         by = access.service if voices is None else voices.service
         book = PhraseBook(texts, loaded.phrase_voice, loaded.phrase_model, folder, ledger, also, rendered_by=by)
         missing = trio.run(partial(book.fill, speak, again=arguments.again))
-    for words in missing if book.refused is None else []:  # the log has the reason, once
+    for words in missing if book.refused is None else []:  # After a refusal the log has the reason, once.
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
@@ -368,7 +368,7 @@ def _diary(arguments: argparse.Namespace) -> None:
 
     loaded = _settings(serving=False, keeps_rows=True)
     if not loaded.business_is_embedded:
-        raise CommandFailed("the diary is behind BUSINESS_API_BASE: this relay does not keep it", USAGE)
+        raise CommandFailed("this relay keeps no diary: BUSINESS_API_BASE is set, so your server keeps it", USAGE)
     a = arguments
     asked = owner.Asked(a.do, a.rest, a.caller, a.phone, a.who, a.notes, a.why, a.anyway, a.as_json)
     try:
@@ -387,7 +387,7 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
 
     loaded = _settings(serving=False)
     if not loaded.human_transfer_number:
-        raise CommandFailed("HUMAN_TRANSFER_NUMBER is not set: it is whom the document dials", USAGE)
+        raise CommandFailed("HUMAN_TRANSFER_NUMBER is not set: the document dials this number", USAGE)
     print(twiml.fallback(loaded.human_transfer_number, BUSY, loaded.twilio_phone_number))
 
 
@@ -473,11 +473,11 @@ def _key(arguments: argparse.Namespace) -> None:
         print(f"CONSOLE_PASSWORD_HASH='{_hash_of_a_password()}'")
         return
     print(f"RECORDING_KEY={new_key()}")
-    print("Keep it where the recordings are not: without it nobody can hear them.", file=sys.stderr)
+    print("Keep it in another place than the recordings. Without it nobody can hear them.", file=sys.stderr)
 
 
 def _hash_of_a_password() -> str:
-    """The hash of a password. In a terminal it is asked twice and not shown. From a pipe it is the first line."""
+    """The hash of a password. A terminal asks for it twice and does not show it. In a pipe it is the first line."""
     import getpass
 
     from relay.console import password
@@ -485,7 +485,7 @@ def _hash_of_a_password() -> str:
     if sys.stdin.isatty():
         told = getpass.getpass("Password for the console: ")
         if getpass.getpass("Once more: ") != told:
-            raise CommandFailed("the two were not the same", USAGE)
+            raise CommandFailed("the two passwords were not the same", USAGE)
     else:
         told = sys.stdin.readline().rstrip("\r\n")
     try:
@@ -537,7 +537,7 @@ def _standin(arguments: argparse.Namespace) -> None:
 
 
 def _rehearsed(loaded: Settings) -> tuple[Settings, Business | None]:
-    """The owner's own business if BUSINESS_FILE is set, so that a rehearsal knows its hours."""
+    """The settings, and the owner's business if BUSINESS_FILE is set, so that a rehearsal has its hours."""
     from relay.business.file import BusinessFileInvalid, load
     from relay.business.identity import settle
 

@@ -1,4 +1,4 @@
--- The diary's statements, each under its name (relay/business/diary_postgres.py).
+-- The diary's statements, each under its name. relay/business/diary_postgres.py uses them.
 
 -- name: busy
 select who, number, start_min, start_min + busy_min from diary_entries

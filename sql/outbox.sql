@@ -1,8 +1,9 @@
--- The outbox's statements (relay/notify/outbox.py). All times are the server's: machines' clocks differ.
+-- The outbox's statements. relay/notify/outbox.py uses them. All times are those of the Postgres server, because the clocks
+-- of the machines differ.
 
 -- name: claim
--- What is due, in the order of each call: news waits while earlier news of its call and channel waits.
--- News of callers who want to be called back goes first. Held news waits for the day's mail, and nothing waits for it.
+-- News that is due. News waits while earlier news of its call and channel waits. News of callers who want to be called
+-- back goes first. Held news waits for the digest, and no other news waits for it.
 with due as (
     select news, channel from outbox as o
     where state = 'waiting' and next_at <= clock_timestamp() and channel = any(%(channels)s)
@@ -32,8 +33,8 @@ update outbox set state = %(state)s, words = %(words)s, leased_until = null,
 where news = %(news)s and channel = %(channel)s and state = 'waiting'
 
 -- name: gather
--- Make the day's mail of the held news that is older than it. This news is then no longer sent alone.
--- If the mail was made already, it stays as it is. News that is held now waits for the next one.
+-- Make the digest of the held news that is older than the digest. This news is then no longer sent alone.
+-- If the digest exists already, it is not changed. News that is held now waits for the next digest.
 with members as (
     select news, number from outbox
     where state = 'waiting' and channel = 'email' and kind = any(%(held)s) and created_at < %(before)s
@@ -50,7 +51,7 @@ update outbox set state = 'sent', words = 'in ' || made.news, sent_at = clock_ti
 from made where channel = 'email' and outbox.news in (select news from members)
 
 -- name: members
--- The news in a day's mail.
+-- The news in a digest.
 select o.news, o.channel, o.kind, o.body, o.created_at, o.call_sid, (
     select count(*)::integer from outbox as b
     where b.channel = o.channel and b.kind = 'booking' and b.body ->> 'booking' = o.body ->> 'booking'

@@ -1,6 +1,6 @@
 -- The ledger's statements, each under its name (relay/ledger/statements.py reads them).
--- A keep_ statement takes many rows as one JSON array. A row that is there already is completed: what the new row does
--- not know (null) stays, the rest is replaced. merge() in rows.py does the same.
+-- A keep_ statement takes many rows as one JSON array. If a row exists already, it is completed: values that the new row
+-- does not know (null) stay, and the others are replaced. merge() in rows.py does the same.
 
 -- name: keep_calls
 insert into calls as t (
@@ -16,7 +16,7 @@ on conflict (call_sid) do update set (
     started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
     greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed, process,
     spent_usd, spent_at, is_test) = (
-    -- Of two streams of a call the later one's words count, in whatever order they arrive.
+    -- If a call has two streams, the values of the later stream win. The order in which the rows arrive does not matter.
     select
         coalesce(a.started_at, b.started_at), coalesce(a.from_number, b.from_number),
         coalesce(a.to_number, b.to_number), coalesce(a.caller_state, b.caller_state),
@@ -48,7 +48,7 @@ on conflict (call_sid, seq) do update set
     latency = coalesce(excluded.latency, t.latency)
 
 -- name: keep_function_calls
--- If another row has the key already, this row gets none: that row is the one that was done, this one is a repeat.
+-- If another row has the key already, this row gets none: the other row stands for the work, and this one is a repeat.
 insert into function_calls as t (
     call_sid, function_call_id, name, arguments, output, ok, took_ms, key, state)
 select
@@ -85,7 +85,7 @@ from jsonb_populate_recordset(null::call_outcomes, %(rows)s::jsonb)
 on conflict (call_sid) do update set (
     ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary, latency_p50_ms,
     latency_p95_ms, verified, dialled, transfer_result, process, seq, voice_fault) = (
-    -- The later row's words count, in whatever order they arrive. What it does not know stays.
+    -- The values of the later row win. The order in which the rows arrive does not matter. Values that it does not know stay.
     select
         coalesce(a.ended_at, b.ended_at), coalesce(a.end_reason, b.end_reason), coalesce(a.fault, b.fault),
         coalesce(a.seconds, b.seconds), coalesce(a.turns, b.turns), coalesce(a.barge_ins, b.barge_ins),
@@ -151,7 +151,7 @@ on conflict (call_sid, from_ms) do update set
     why = coalesce(excluded.why, t.why)
 
 -- name: keep_outbox
--- News that is there already stays as it is: it may have been sent.
+-- News that exists already is not changed: it may have been sent.
 insert into outbox (news, channel, call_sid, kind, body, created_at)
 select news, channel, call_sid, kind, body, created_at
 from jsonb_populate_recordset(null::outbox, %(rows)s::jsonb)
@@ -169,7 +169,7 @@ select key, text, mulaw, ms, voice, model, transcript, loudness_dbfs, created_at
 from greetings where key = %(key)s
 
 -- name: reserve
--- The row that claims the key. If a row of this function call is there without a key, it gets the key.
+-- The row that reserves the key. If this function call has a row without a key, that row gets the key.
 -- If another row has the key, the unique index refuses, and nothing is returned.
 insert into function_calls as t (call_sid, function_call_id, name, arguments, key, state)
 select %(call_sid)s, %(function_call_id)s, %(function)s, %(arguments)s, %(key)s, 'reserved'
@@ -188,8 +188,8 @@ from (select * from calls where call_sid = %(call_sid)s) as c
 full join (select * from call_outcomes where call_sid = %(call_sid)s) as o using (call_sid)
 
 -- name: spent_usd
--- Calls that have ended count what they cost. Running calls count what they have cost so far.
--- `besides`: a run of the relay that counts its own calls.
+-- The cost of the calls that have ended, and the cost so far of the running calls.
+-- `besides`: a run of the relay whose calls are left out, because it counts them itself.
 select coalesce(sum(greatest(o.cost_usd, c.spent_usd)), 0)
 from (
     select call_sid, cost_usd from call_outcomes

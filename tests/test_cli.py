@@ -245,7 +245,7 @@ def test_a_process_that_ends_because_of_a_bug_logs_it_without_values(
     assert main(["serve"]) == 1
     told = capsys.readouterr().err
     assert "relay.crashed" in told
-    assert "relay serve: it ended because of a bug" in told
+    assert "relay serve: the relay ended because of a bug" in told
     assert words not in told
 
 

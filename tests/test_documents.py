@@ -120,7 +120,10 @@ def test_the_env_file_of_the_first_30_minutes_is_enough_to_serve(tmp_path: Path,
     needed, backend = re.findall(r"```\n((?:[A-Z_]+=.*\n)+)```", page)
     text = needed + (backend if has_backend else "")
     filled = (
-        text.replace("AC...", "AC" + "0" * 32).replace("https://...", "https://shop.example.com").replace("...", "x")
+        text.replace("AC...", "AC" + "0" * 32)
+        .replace("https://...", "https://shop.example.com")
+        .replace("...", "x")
+        .replace("NAME.", "shop.")
     )
     (tmp_path / ".env").write_text(filled)
     loaded = settings.load(read({}, tmp_path).values, serving=True)

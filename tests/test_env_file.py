@@ -66,16 +66,16 @@ def test_a_broken_line_is_reported_with_its_number(tmp_path: Path, text: str, li
 def test_a_name_that_is_nearly_a_setting_is_pointed_out(tmp_path: Path) -> None:
     got = _read(tmp_path, "BUISNESS_NAME=Bella\nopenai_api_key=x\nAWS_REGION=eu\n", OPENAI_APIKEY="x", HOSTNAME="h")
     assert got.hints == (
-        "BUISNESS_NAME in .env is no setting: is BUSINESS_NAME meant?",
-        "openai_api_key in .env is no setting: is OPENAI_API_KEY meant?",
-        "OPENAI_APIKEY is no setting: is OPENAI_API_KEY meant?",
+        "BUISNESS_NAME in .env is not a setting: do you mean BUSINESS_NAME?",
+        "openai_api_key in .env is not a setting: do you mean OPENAI_API_KEY?",
+        "OPENAI_APIKEY is not a setting: do you mean OPENAI_API_KEY?",
     )
 
 
 def test_a_name_that_is_set_twice_is_pointed_out(tmp_path: Path) -> None:
     got = _read(tmp_path, "PORT=1\nAGENT_NAME=Ann\nPORT=2\n")
     assert got.values["PORT"] == "2"
-    assert got.hints == ("PORT stands twice in .env, in lines 1 and 3: the last one counts",)
+    assert got.hints == ("PORT is set twice in .env, in lines 1 and 3: the last one counts",)
 
 
 def test_a_missing_env_file_is_allowed_and_another_one_can_be_named(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_command_reads_the_env_file_of_its_folder_and_names_its_mistakes(tmp_p
     done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "+12125550102" in done.stdout
-    assert "is BUSINESS_NAME meant?" in done.stderr
+    assert "do you mean BUSINESS_NAME?" in done.stderr
     (tmp_path / ".env").write_text("PORT=1\nHUMAN_TRANSFER_NUMBER='+1212'5550102'\n")
     done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
@@ -123,7 +123,7 @@ def test_a_command_reads_the_env_file_of_its_folder_and_names_its_mistakes(tmp_p
 )
 def test_another_programs_name_for_a_setting_is_pointed_out(tmp_path: Path, line: str, meant: str) -> None:
     name = line.partition("=")[0]
-    assert _read(tmp_path, line).hints == (f"{name} in .env is no setting: is {meant} meant?",)
+    assert _read(tmp_path, line).hints == (f"{name} in .env is not a setting: do you mean {meant}?",)
     assert _read(tmp_path, f"{line}\n{meant}=x\n").hints == ()
     assert _read(tmp_path, "PORT=1", **{name: "x"}).hints == ()  # another program's variable
 

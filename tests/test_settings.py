@@ -35,6 +35,21 @@ def test_an_empty_environment_is_enough_for_demo_and_tests() -> None:
     assert settings.is_local
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPENAI_API_KEY", "sk-..."),
+        ("TWILIO_AUTH_TOKEN", "..."),
+        ("PUBLIC_URL", "https://NAME.ngrok-free.app"),
+        ("BUSINESS_API_BASE", "https://..."),
+        ("DATABASE_URL", "postgres://..."),
+    ],
+)
+def test_an_example_of_the_documents_that_was_not_filled_in_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsInvalid, match=f"{name} is still the example"):
+        load(GOOD | {name: value}, serving=True)
+
+
 @pytest.mark.parametrize("name", ["HUMAN_TRANSFER_NUMBER", "HUMAN_NUMBERS_ALSO"])
 def test_the_relays_own_number_is_refused_as_a_humans(name: str) -> None:
     with pytest.raises(SettingsInvalid, match="would be put through to the agent again"):
@@ -85,8 +100,8 @@ def test_a_value_is_read_in_the_form_in_which_it_is_used(name: str, value: str, 
         ("OPENAI_REALTIME_URL", "wss://api.example.com/v1/realtime#beta", "no fragment"),
         ("DATABASE_URL", "mysql://u:pw-of-mine@db/relay", "postgresql://"),
         ("DATABASE_URL", "db.example.com", "postgresql://"),
-        ("OPENAI_API_KEY", "“sk-secret-of-mine”", "something else copied"),
-        ("TWILIO_AUTH_TOKEN", "token of mine", "something else copied"),
+        ("OPENAI_API_KEY", "“sk-secret-of-mine”", "copied something else"),
+        ("TWILIO_AUTH_TOKEN", "token of mine", "copied something else"),
         ("BUSINESS_STATE", "California", "two letters"),
         ("BUSINESS_COUNTRY", "USA", "two letters"),
         ("OPENAI_REALTIME_URL", "ws://api.example.com/v1/realtime", "wss://"),
@@ -107,8 +122,8 @@ def test_a_value_is_read_in_the_form_in_which_it_is_used(name: str, value: str, 
         ("PUBLIC_URL", "https://relay..example.com", "host of letters"),
         ("PUBLIC_URL", "https://relay.example.com%20", "host of letters"),
         ("TWILIO_API_BASE", "https://api.twilio.com/2010-04-01", "origin alone"),
-        ("TWILIO_AUTH_TOKEN", "old,new one", "something else copied"),
-        ("TWILIO_AUTH_TOKEN", ",", "something else copied"),
+        ("TWILIO_AUTH_TOKEN", "old,new one", "copied something else"),
+        ("TWILIO_AUTH_TOKEN", ",", "copied something else"),
     ],
 )
 def test_a_wrong_value_is_named_with_the_allowed_values(name: str, value: str, words: str) -> None:
@@ -152,10 +167,10 @@ def test_a_local_relay_may_use_the_embedded_database() -> None:
 def test_a_deployed_relay_may_use_the_embedded_database_if_it_is_set_but_not_on_fly() -> None:
     asked = {**GOOD, "DATABASE_URL": "embedded", "BUSINESS_NAME": "Harbor Table", "BUSINESS_TZ": "Europe/London"}
     assert [line.split(":")[0] for line in doubts(load(asked, serving=True), asked)] == [
-        "DATABASE_URL=embedded keeps every call in data/postgres alone"
+        "DATABASE_URL=embedded keeps every call only in data/postgres"
     ]
     for environ in (asked, {name: value for name, value in asked.items() if name != "DATABASE_URL"}):
-        with pytest.raises(SettingsInvalid, match="on Fly the disk goes away with the machine"):
+        with pytest.raises(SettingsInvalid, match="on Fly the disk is lost with the machine"):
             load({**environ, "FLY_APP_NAME": "harbor"}, serving=True)
 
 
@@ -176,7 +191,7 @@ def test_a_tilde_in_the_data_folder_is_expanded(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_half_a_twilio_key_is_refused() -> None:
-    with pytest.raises(SettingsInvalid, match="go together"):
+    with pytest.raises(SettingsInvalid, match="belong together"):
         load({**GOOD, "TWILIO_API_KEY": "SK1"}, serving=True)
 
 
@@ -268,7 +283,7 @@ VOICE = {"VOICE": "elevenlabs", "ELEVENLABS_API_KEY": "sk_secret", "ELEVENLABS_V
         ({**VOICE, "ELEVENLABS_URL": "wss://api.elevenlabs.io/v1"}, "origin alone"),
         ({**VOICE, "ELEVENLABS_URL": "ws://api.elevenlabs.io"}, "wss://"),
         ({**VOICE, "ELEVENLABS_SLOTS": "-1"}, "from 0 to"),
-        ({**VOICE, "ELEVENLABS_API_KEY": "sk\u201csecret"}, "something else copied"),
+        ({**VOICE, "ELEVENLABS_API_KEY": "sk\u201csecret"}, "copied something else"),
     ],
 )
 def test_half_the_settings_of_another_voice_are_refused(environ: dict[str, str], words: str) -> None:
@@ -288,8 +303,8 @@ def test_another_voice_is_also_that_of_the_phrases_and_its_key_is_not_shown() ->
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
-        ({"NOTIFY_EMAIL": "owner@example.com"}, "go together"),
-        ({"NOTIFY_WEBHOOK_URL": "https://x.example.com/a?b=c"}, "go together"),
+        ({"NOTIFY_EMAIL": "owner@example.com"}, "belong together"),
+        ({"NOTIFY_WEBHOOK_URL": "https://x.example.com/a?b=c"}, "belong together"),
         ({"NOTIFY_EMAIL": "a@b, c@d"}, "one address"),
         ({"SMTP_URL": "https://mail.example.com"}, "smtps://"),
         ({"NOTIFY_DIGEST": "6pm"}, "like 18:00"),

@@ -60,7 +60,10 @@ def checkout(folder: Path) -> None:
 def filled_env() -> str:
     """The first `.env` block of docs/go-live.md, with values in place of the dots."""
     text: str = re.findall(r"```\n((?:[A-Z_]+=.*\n)+)```", (ROOT / "docs" / "go-live.md").read_text())[0]
-    return text.replace("AC...", "AC" + "0" * 32).replace("...", "x") + "BUSINESS_FILE=shop.toml\n"
+    return (
+        text.replace("AC...", "AC" + "0" * 32).replace("...", "x").replace("NAME.", "shop.")
+        + "BUSINESS_FILE=shop.toml\n"
+    )
 
 
 def run(block: str, folder: Path) -> subprocess.CompletedProcess[str]:

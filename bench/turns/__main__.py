@@ -1,7 +1,8 @@
 """`python -m bench.turns [SECONDS] [NAME…]`: how long callers wait, and how often they are cut off in a pause.
 
 Our relay with ANSWER_EARLY=off and on, and the named peers of bench.peers (passthrough, agents, pipecat), get the same
-turns and the same delays of the model. There are two interleaved rounds. Writes out/turns.json.
+turns and the same delays of the model. There are two interleaved rounds. The goals are judged over the turns that both
+of ours took. Writes out/turns.json. `python -m bench.turns.paired` plays many more turns without a relay process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import asdict, replace
 
 from bench.peers.environments import PEERS
 from bench.relays import LOAD_CORE, OUT, RELAY_CORE, machine, ours, quieten
-from bench.turns.ends import Found, TurnsLoad
+from bench.turns.ends import Found, Turn, TurnsLoad
 from bench.turns.sounds import PAUSES_MS
 from relay.standin.load.generator import LoadFailed, Relay, running
 
@@ -82,34 +83,45 @@ def main() -> int:
     print(machine())
     print(HEAD, flush=True)
     sums: dict[str, Found] = {}
+    pairs: list[tuple[Turn, Turn]] = []
     for round_ in range(ROUNDS):
+        taken: dict[str, dict[tuple[int, int], Turn]] = {"off": {}, "on": {}}
         for name in names:
             found = _measure(name, seconds, round_)
             if found is None:
                 continue
             print(line(name, found), flush=True)
+            taken[name] = {turn.key: turn for turn in found.turns}
             total = sums.setdefault(name, Found())
             total.turns += found.turns
             total.asked, total.cancelled = total.asked + found.asked, total.cancelled + found.cancelled
             total.refused += found.refused
+        pairs += [(turn, taken["on"][key]) for key, turn in taken["off"].items() if key in taken["on"]]
     print("both rounds together")
     for name, found in sums.items():
         print(line(name, found))
     OUT.mkdir(exist_ok=True)
     kept = {"machine": machine(), "found": {name: asdict(found) for name, found in sums.items()}}
     (OUT / "turns.json").write_text(json.dumps(kept, indent=1))
-    return _judge(sums)
+    return _judge(pairs, sums["on"].refused if "on" in sums else 0)
 
 
-def _judge(sums: dict[str, Found]) -> int:
-    if "off" not in sums or "on" not in sums:
+def _judge(pairs: list[tuple[Turn, Turn]], refused: int) -> int:
+    """Over the turns that both took: (today's, ours)."""
+    if not pairs:
         return 1
-    today, early = ([t.wait_ms for t in sums[name].turns if t.wait_ms is not None] for name in ("off", "on"))
+    today, early = ([t.wait_ms for t in turns if t.wait_ms is not None] for turns in zip(*pairs, strict=True))
     sooner = statistics.median(today) - statistics.median(early)
-    cuts = {name: sum(t.was_cut for t in sums[name].turns) / max(1, len(sums[name].turns)) for name in ("off", "on")}
-    print(f"the median is {sooner:.0f} ms sooner (goal {GOAL_MS}); cuts: on {cuts['on']:.1%}, off {cuts['off']:.1%}")
-    is_met = sooner >= GOAL_MS and _at(early, 0.95) <= statistics.median(today) and cuts["on"] <= cuts["off"]
-    return 0 if is_met and not sums["on"].refused else 1
+    before, now = (sum(turn.was_cut for turn in turns) for turns in zip(*pairs, strict=True))
+    both = sum(a.was_cut and b.was_cut for a, b in pairs)
+    paused = sum(bool(a.pause_ms) for a, _ in pairs)
+    print(
+        f"{len(pairs)} turns that both took: the median is {sooner:.0f} ms sooner (goal {GOAL_MS}), p95 "
+        f"{_at(early, 0.95):.0f} ms (today's median {statistics.median(today):.0f}); of {paused} with a pause cut: "
+        f"today {before}, ours {now}, the same turn {both}"
+    )
+    is_met = sooner >= GOAL_MS and _at(early, 0.95) <= statistics.median(today) and now <= before
+    return 0 if is_met and not refused else 1
 
 
 if __name__ == "__main__":

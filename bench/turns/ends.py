@@ -3,6 +3,9 @@
 A caller's wait begins when the last loud frame of a turn was sent, and ends when the first frame of the answer is
 played. An answer that is played before that last loud frame is a false cut. The model's first delta comes 300 to 700 ms
 after the request. Then deltas come five times as fast as real time.
+
+Each relay gets the same turns: what is said, its pause, the rest after it, and the delay of the model's answer to it
+depend on the run, the caller and the number of the turn, and on nothing that a relay does.
 """
 
 from __future__ import annotations
@@ -40,9 +43,16 @@ SOUND_DBFS = -50.0
 class Turn:
     """One turn as its caller experienced it."""
 
+    caller: int
+    number: int  # of this caller's turns
     pause_ms: int
     wait_ms: float | None = None  # from the last sound to the answer; None: no answer came
     was_cut: bool = False
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The same for the same turn with another relay, in the same round."""
+        return self.caller, self.number
 
 
 @dataclass(slots=True)
@@ -63,6 +73,13 @@ class Speaker(Caller):
     _turn: Turn | None = None
     _spoke_at = 0.0  # when the last loud frame of the turn was sent; 0 while the turn runs
     _next_at = 0.0
+    _turns = 0
+
+    @property
+    def delay_s(self) -> float:
+        """How long the model thinks about what was said last: a pause's answer has another delay than the turn's."""
+        place = "end" if self._spoke_at else "pause"
+        return random.Random(f"{self._load.run_id}/{self.number}/{self._turns}/{place}").uniform(*FIRST_DELTA_S)
 
     def _frame(self) -> None:
         if not self.is_streaming:
@@ -86,7 +103,8 @@ class Speaker(Caller):
             self._next_at = self._next_at or self.began + FIRST_TURN_S + self.number * 0.17
             if load.is_on and now >= self._next_at and self.hears_for_s(now) == 0.0:
                 self._saying, self._at = next(load.sayings[self.number]), 0
-                self._turn, self._spoke_at = Turn(self._saying.pause_ms), 0.0
+                self._turns += 1
+                self._turn, self._spoke_at = Turn(self.number, self._turns, self._saying.pause_ms), 0.0
             else:
                 return audio.QUIET
         if self._at < len(self._saying.frames):
@@ -106,7 +124,8 @@ class Speaker(Caller):
         if (turn.wait_ms is not None and self.hears_for_s(now) == 0.0) or now - self._spoke_at > NO_ANSWER_S:
             load.found.turns.append(turn)
             self._saying, self._turn = None, None
-            self._next_at = now + load.chance.uniform(*REST_S)
+            rest_s = random.Random(f"{load.run_id}/{self.number}/{self._turns}/rest").uniform(*REST_S)
+            self._next_at = now + rest_s
 
     def _play(self, payload: bytes, now: float) -> None:
         turn, at = self._turn, max(now, self._play_end)
@@ -132,7 +151,6 @@ class ListeningSession(Session):
         self._item_id = ""
         self._answer_now: TurnAnswer | None = None
         self._interrupts = True
-        self._chance = random.Random(f"{load.run_id}/{load.sessions}")
 
     def begin_turns(self, caller: Any) -> None:
         """Do nothing, because the caller begins its turns by itself."""
@@ -189,9 +207,8 @@ class ListeningSession(Session):
             found.refused += 1
         else:
             self._is_answering = True
-            self._answer_now = TurnAnswer(
-                self, self._load, wanted.get("metadata"), self._chance.uniform(*FIRST_DELTA_S)
-            )
+            assert isinstance(self.caller, Speaker)
+            self._answer_now = TurnAnswer(self, self._load, wanted.get("metadata"), self.caller.delay_s)
 
 
 class TurnAnswer(_Answer):
@@ -233,5 +250,4 @@ class TurnsLoad(Load):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.found, self.is_on = Found(), False
-        self.chance = random.Random(self.run_id)
         self.sayings = {number: turns(f"{self.run_id}/{number}") for number in range(1, 200)}

@@ -1,1 +1,1 @@
-"""The browser's side of a test call: what the page "Talk to it" sends on its socket, and what it gets."""
+"""The protocol of a test call: the messages between the page "Talk to it" and the relay."""

@@ -1,10 +1,10 @@
-"""The protocol of a caller in a browser: JSON messages in, our words out. Pure.
+"""The protocol of a caller in a browser: JSON messages to our events, and back. Pure.
 
-It has the same functions as twilio/media_protocol.py, so a session uses one or the other, and the rest of the code is
-the same. Frames, marks and digits are the same types. The page (console/static/talk.js) sends
+It has the same functions as twilio/media_protocol.py, so a session can use either, and the rest of the code is the
+same. Frames, marks and digits are the same types. The page (console/static/talk.js) sends
 
-    {"kind": "audio", "ms": 1200, "mulaw": "<base64>"}   8 kHz mu-law; `ms` is the page's stream time where it begins
-    {"kind": "mark", "name": "..."}                      what was sent before this mark has been played, or cleared
+    {"kind": "audio", "ms": 1200, "mulaw": "<base64>"}   8 kHz mu-law; `ms` is the page's stream time at its beginning
+    {"kind": "mark", "name": "..."}                      the audio before this mark has been played or cleared
     {"kind": "key", "digit": "1"}                        a key was pressed
     {"kind": "hang_up"}                                  the caller put the phone down
 
@@ -22,7 +22,7 @@ from relay.call.vocabulary import CallerProtocolError, CallSid, DigitPressed, Ma
 from relay.twilio.media_protocol import Event, Frame, Stopped
 
 NAME: Final = "browser"
-# The page's socket is the whole call: closing it ends the call.
+# The call has no connection but the page's socket. To close the socket ends the call.
 IS_A_PHONE_CALL: Final = False
 # The page sends 20 ms at a time. A tab that was delayed may send up to a second in one message.
 LONGEST_AUDIO_BYTES: Final = 8_000
@@ -30,7 +30,7 @@ _DIGITS: Final = frozenset("0123456789*#")
 
 
 class BrowserProtocolError(CallerProtocolError):
-    """A message that breaks the protocol: says what is wrong, never what was said."""
+    """A message that breaks the protocol. The error says what is wrong, and never quotes the message."""
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -53,7 +53,7 @@ _KINDS: Final = frozenset({"audio", "mark", "key", "hang_up"})
 
 
 def parse(message: bytes) -> Frame | Event | None:
-    """What a message of the page's says: a caller's Frame, an event, or None for a new kind.
+    """Read a message of the page. It gives a Frame of the caller, an event, or None for a kind that is new to us.
 
     Raises BrowserProtocolError if it is not a JSON object with a `kind`, or if a known kind lacks its parts.
     """
@@ -90,13 +90,13 @@ def _refuse_broken(message: bytes, error: Exception) -> None:
     try:
         kind = _decode_any(message).kind
     except _MALFORMED as e:
-        raise BrowserProtocolError(f"the page sent what is no message: {_words(e)}") from None
+        raise BrowserProtocolError(f"the page sent bytes that are not a message: {_words(e)}") from None
     if kind in _KINDS:
         raise BrowserProtocolError(f"the page's {kind} message is malformed: {_words(error)}") from None
 
 
 def _words(error: Exception) -> str:
-    """What is wrong, by place and type. A UnicodeDecodeError would quote the message itself."""
+    """What is wrong, with its place and type. The text of a UnicodeDecodeError would quote the message itself."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return str(error) if isinstance(error, msgspec.MsgspecError) else "not UTF-8 text"
@@ -108,7 +108,7 @@ def media(stream_sid: str, mulaw: bytes) -> bytes:
 
 
 def mark(stream_sid: str, name: str) -> bytes:
-    """The message that asks for a receipt when what was sent before it has been played, or cleared."""
+    """The message that the page sends back when the audio before it has been played or cleared."""
     return b'{"kind":"mark","name":%b}' % _quote(name)
 
 
@@ -119,5 +119,5 @@ def play(stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
 
 
 def clear(stream_sid: str) -> bytes:
-    """The message that makes the page drop what it has not played. Every pending mark then comes back at once."""
+    """The message that makes the page drop the audio that it has not played. All marks then come back at once."""
     return b'{"kind":"clear"}'

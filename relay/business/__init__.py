@@ -1,12 +1,12 @@
 """The embedded backend, for a business that has no server of its own: one file and a diary.
 
-rules       what a business is: hours, special days, services, people, places, answers          (pure)
-file        business.toml, read and checked; every mistake with its line  (hours_text, toml_lines: pure)
-opening     when the business or a person is there, also when the clocks change                 (pure)
+rules       the facts of a business: hours, special days, services, people, places, answers     (pure)
+file        reads and checks business.toml; names each mistake with its line  (hours_text, toml_lines: pure)
+opening     the times when the business or a person is there, even when the clocks change       (pure)
 offers      which times are free, which are offered, who or what is booked                      (pure)
-bookings    the receptionist: what may be booked, moved, cancelled, and why not                 (pure)
-diary       the port of the appointments, and one in memory      diary_postgres  the real one
+bookings    what may be booked, moved and cancelled, and why not                                (pure)
+diary       the port of the appointments, and a diary in memory  diary_postgres  the diary in Postgres
 told        what the agent knows from the start, within a budget of tokens                      (pure)
-embedded    the `Backend` port over these                        identity  which wins: file or environment
-owner       `relay diary`
+embedded    the backend's port, answered by these files          identity  name, zone and country: file or environment
+owner       the command `relay diary`
 """

@@ -1,7 +1,7 @@
-"""The receptionist: what a caller may book, move and cancel, and what is said when it is not possible (pure).
+"""What a caller may book, move and cancel, and what is said when it is not possible (pure).
 
 Each method is the work of one transaction of the diary (`Store`), at a given minute. A refusal is raised and changes
-nothing. A change is kept under its key. If it is asked for again, the first answer is given again.
+nothing. A change is kept under its key. The same key gets the first answer again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from relay.business.rules import Business, Person, Resource, Service
 from relay.functions.builtin.times import clock_words, time_words
 
 ALTERNATIVES: Final = 3
-LOOK_AHEAD_DAYS: Final = 14  # for alternatives, if the day that the caller wants has none
+LOOK_AHEAD_DAYS: Final = 14  # Alternatives are looked for on this many days, if the wanted day has none.
 
 
 class NotFree(Exception):
-    """This time cannot be booked. `alternatives` are times that can (in minutes).
+    """This time cannot be booked. `alternatives` are times that can be booked, in minutes since 1970.
 
     `why` is a sentence for the caller.
     """
@@ -34,7 +34,7 @@ class NotFree(Exception):
 
 
 class NotOffered(Exception):
-    """There is no such service, or nobody of that name does it. `choices` are what there is."""
+    """There is no such service, or nobody of that name does it. `choices` are the names that exist."""
 
     def __init__(self, why: str, choices: Sequence[str]) -> None:
         super().__init__(why)
@@ -64,12 +64,12 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """The key of a change, and who makes it. An owner may do what a caller may not (`anyway`)."""
+    """The key of a change, and who makes it."""
 
     key: str
     call_sid: str = ""
     by: str = "caller"
-    anyway: bool = False  # also outside hours, notice and horizon; never two at one time
+    anyway: bool = False  # The owner may ignore hours, notice and horizon. Nobody can be booked twice at one time.
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Reception:
         return found
 
     def person(self, name: str, service: Service) -> Person | None:
-        """The person that the caller asks for; None: anybody. Raises NotOffered."""
+        """The person that the caller asks for. None if the caller names nobody. Raises NotOffered."""
         if not name.strip():
             return None
         person = self.business.person(name)
@@ -174,7 +174,7 @@ class Reception:
         return found
 
     def _service_of(self, old: Appointment) -> Service:
-        """The service as it was booked. The file may have changed since."""
+        """The service as it was booked. The file may have changed since then."""
         now = next((each for each in self.business.services if each.name == old.service), None)
         buffer = old.busy_min - old.minutes
         if now is None:
@@ -185,7 +185,10 @@ class Reception:
     def _resource(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, deed: Deed, but: str = ""
     ) -> Resource:
-        """A person or place that is free. `but`: an appointment that is moved away from its time. Raises NotFree."""
+        """A person or place that is free.
+
+        `but`: an appointment that does not count, because it is moved. Raises NotFree.
+        """
         day = day_of(start, self.business.tz)
         able = choices(self.business, service, day, day, person.name if person else "")
         limits = bookable(self.business, service, now)
@@ -202,7 +205,7 @@ class Reception:
     def _alternatives(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, but: str
     ) -> list[int]:
-        """The free times nearest to what the caller wants: on that day, and on later days if that day has too few."""
+        """The free times nearest to the wanted time: on that day, and on later days if that day has too few."""
         tz = self.business.tz
         earliest, beyond = bookable(self.business, service, now)
         day = day_of(min(max(start, earliest), beyond - 1), tz)
@@ -264,7 +267,7 @@ def _length_words(minutes: int) -> str:
 
 
 def _before(store: Store, kind: Kind, deed: Deed) -> Appointment | None:
-    """What was done under this key before. Raises KeyReused."""
+    """The appointment after an earlier change under this key. None if there was none. Raises KeyReused."""
     change = store.change(deed.key)
     if change is None:
         return None

@@ -1,6 +1,7 @@
-"""The port of the diary: appointments and blocked times. Also one in memory, for plays and the stand-in (no I/O).
+"""The port of the diary (appointments and blocked times), and a diary in memory for plays and the stand-in (no I/O).
 
-`Store` is what one transaction sees. The work that `Diary.write` gets runs alone. It is done as a whole or not at all.
+`Store` is the diary within one transaction. The work that `Diary.write` gets runs alone. It is done as a whole or not
+at all.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Kind = Literal["booked", "moved", "cancelled"]
 class DiaryUnavailable(Exception):
     """The diary could not be read or written. The message holds no name and no number of a caller.
 
-    `may_have_happened`: a write may have been done, because its answer was lost.
+    `may_have_happened`: the answer to a write was lost, so the write may have been done.
     """
 
     def __init__(self, words: str, *, may_have_happened: bool = False) -> None:
@@ -52,7 +53,7 @@ class Appointment:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Time in which nothing is booked. `who` "" means the whole business."""
+    """Time in which nothing can be booked. `who` "" means the whole business."""
 
     span: Span
     who: str = ""
@@ -62,12 +63,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of an appointment's history: the appointment after the change. By `key` a repeat is recognised."""
+    """One row of an appointment's history: the appointment after the change. A repeat has the same `key`."""
 
     kind: Kind
     appointment: Appointment
     key: str
-    by: str = "caller"  # or "owner"
+    by: str = "caller"  # "caller" or "owner".
     call_sid: str = ""
 
 
@@ -75,7 +76,7 @@ class Store(Protocol):
     """The diary within one transaction."""
 
     def busy(self, resources: Sequence[Resource], span: Span, but: str = "") -> Mapping[Resource, Sequence[Span]]:
-        """For each of them, what is booked or blocked in the span. The appointment `but` does not count."""
+        """For each resource, the booked and blocked times in the span. The appointment `but` does not count."""
 
     def appointment(self, appointment_id: str) -> Appointment | None:
         """The appointment, booked or cancelled."""
@@ -87,16 +88,16 @@ class Store(Protocol):
         """The name in the number's latest appointment, or ""."""
 
     def change(self, key: str) -> Change | None:
-        """What was done under this key."""
+        """The change that was made under this key. None if there is none."""
 
     def keep(self, change: Change) -> Appointment:
-        """Write an appointment as it is after the change, and the change. A new one gets its id."""
+        """Write the appointment as it is after the change, and the change. A new appointment gets its id."""
 
     def listed(self, span: Span) -> list[Appointment]:
         """The booked appointments that begin in a span, in order."""
 
     def blocks(self, span: Span) -> list[Block]:
-        """What is blocked in a span, in order."""
+        """The blocks in a span, in order."""
 
     def block(self, block: Block) -> str:
         """Block a span; returns its id."""
@@ -119,7 +120,7 @@ class Diary(Protocol):
 class MemoryStore:
     """A diary in memory."""
 
-    appointments: dict[str, Appointment] = field(default_factory=dict)  # in the order in which they were made
+    appointments: dict[str, Appointment] = field(default_factory=dict)  # Id -> appointment, in the order of booking.
     history: list[Change] = field(default_factory=list)
     blocked: dict[str, Block] = field(default_factory=dict)
 
@@ -182,7 +183,7 @@ def _touch(one: Span, other: Span) -> bool:
 
 @dataclass
 class MemoryDiary:
-    """The port over a `MemoryStore`. The work has no await, so nothing runs beside it. `away`: it cannot be reached."""
+    """The port over a `MemoryStore`. The work has no await, so it runs alone. `away`: the diary cannot be reached."""
 
     store: MemoryStore = field(default_factory=MemoryStore)
     away: bool = False

@@ -1,9 +1,10 @@
 """The diary in Postgres.
 
-Rule 1: nobody and no place is booked twice at one time. The table's exclusion constraint refuses it, whoever writes.
-Rule 2: a change is one transaction under one lock. So a time that was found free is still free when it is written. Of
-        two relays, the second sees what the first has done.
-Rule 3: a change that comes again under its key is found in the history. So it may be tried again after a lost answer.
+Rule 1: no person and no place is booked twice at one time. The table's exclusion constraint refuses it, even for other
+        programs that write into the table.
+Rule 2: a change is one transaction under one lock. So a time that was found free is still free when it is written. If
+        two relays write, the second one sees what the first one has done.
+Rule 3: if a change comes again under its key, it is found in the history. So it can be tried again after a lost answer.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from relay.ledger.postgres_thread import Connection, PostgresThread, words_of
 
 T = TypeVar("T")
 
-LOCK: Final = 0x6469617279  # "diary" in ASCII: the number of the advisory lock
-TRIES: Final = 3  # when a change met another one; under the lock, only a writer without the lock can be met
+LOCK: Final = 0x6469617279  # The number of the advisory lock: "diary" in ASCII.
+TRIES: Final = 3  # Tries of a change that collides with a change of another program, which does not take the lock.
 CLOSE_LIMIT_S: Final = 1.0
 IDLE_EVERY_S: Final = 30.0
 
@@ -44,7 +45,10 @@ class PostgresDiary:
         return await self._use(lambda connection: _alone(connection, work), limit_s, writes=True)
 
     async def keep_idle_closed(self) -> None:
-        """Close the connection while nobody books, until cancelled. A database that sleeps when idle can then sleep."""
+        """Close the connection while nobody books.
+
+        Some databases stop when no connection is open. Runs until cancelled.
+        """
         while True:
             await trio.sleep(IDLE_EVERY_S)
             await self._thread.close_if_idle()
@@ -67,7 +71,7 @@ class PostgresDiary:
 
 @dataclass(frozen=True, slots=True)
 class _Told(Generic[T]):
-    """What the work returned or raised. A refusal is an answer too: the connection stays good."""
+    """What the work returned or raised. After a refusal the connection is still good."""
 
     result: T | None = None
     refusal: Exception | None = None
@@ -85,7 +89,7 @@ def _told(work: Callable[[Store], T], store: Store) -> _Told[T]:
 def _alone(connection: Connection, work: Callable[[Store], T]) -> _Told[T]:
     for number in range(TRIES):
         try:
-            # Inside the thread's own transaction: what met another change is undone only up to here
+            # This is inside the transaction of the thread. After a collision only this part is rolled back.
             with connection.transaction():
                 connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
                 return _told(work, PostgresStore(connection))
@@ -96,7 +100,7 @@ def _alone(connection: Connection, work: Callable[[Store], T]) -> _Told[T]:
 
 
 class PostgresStore:
-    """What one transaction sees."""
+    """The diary within one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -189,6 +193,6 @@ def _appointment(row: Sequence[Any]) -> Appointment:
 
 
 def _number(shown_id: str) -> int:
-    """The number in `apt_12`. For anything else a number that no appointment has."""
+    """The number in `apt_12`. For any other text it is a number that no appointment has."""
     digits = shown_id.rpartition("_")[2]
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 18 else -1

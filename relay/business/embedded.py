@@ -1,6 +1,6 @@
-"""The embedded backend: the `Backend` port, answered in this process from the business file and the diary.
+"""The embedded backend: it answers the backend's port in this process, from the business file and the diary.
 
-Each object has one version of the file. A call keeps the one that it began with. All of them use the same diary.
+Each object has one version of the file. A call keeps the object with which it began. All objects use the same diary.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from relay.business.rules import Business
 from relay.functions.backend.contract import Appointment, BackendFault, Caller, Hours, Refused, Taken
 from relay.functions.builtin.times import clock_words, time_words
 
-LIMIT_S: Final = 2.5  # as for a backend of your own
-MARGIN_S: Final = 0.05  # before the function's own deadline, so that our answer is the one that is used
+LIMIT_S: Final = 2.5  # The same limit as for a backend of the owner's own.
+MARGIN_S: Final = 0.05  # It ends this long before the function's deadline, so that this answer is used.
 NOT_FOUND: Final = 404
 UNCLEAR: Final = 422
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Embedded:
-    """The port for one call (`call_sid`). "" means: for no call."""
+    """The port for one call. A `call_sid` of "" means no call."""
 
     business: Business
     diary: Diary
@@ -39,7 +39,7 @@ class Embedded:
     call_sid: str = ""
 
     def for_call(self, call_sid: str) -> Embedded:
-        """The same for a call: its changes are in the history under its CallSid."""
+        """The same for one call. The history then names the call with each change."""
         return replace(self, call_sid=call_sid)
 
     async def hours(self, day: dt.date) -> Hours:
@@ -73,7 +73,7 @@ class Embedded:
         return self._shown(await self._ask(lambda store: self._reception.book(store, self._now, wish, self._deed(key))))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move it. Raises Taken; Refused with status 404 if there is no such appointment."""
+        """Move it. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
         minute = minute_of(start)
         await self._ask(lambda store: self._reception.move(store, self._now, appointment, minute, self._deed(key)))
 
@@ -101,7 +101,7 @@ class Embedded:
         return Appointment(entry.id, moment_of(entry.start_min, self.business.tz), entry.service, person, entry.name)
 
     async def _ask(self, work: Callable[[Store], T], *, writes: bool = True) -> T:
-        """The result of the work. The refusals of the receptionist become those of the port."""
+        """The result of the work. Refusals of bookings.py become refusals of the port."""
         use = self.diary.write if writes else self.diary.read
         limit_s = min(LIMIT_S, trio.current_effective_deadline() - MARGIN_S - trio.current_time())
         try:

@@ -1,4 +1,4 @@
-"""`business.toml`, read and checked. Every mistake is named at once, with its line (pure but for `load`)."""
+"""Reads and checks `business.toml`. One error names every mistake, with its line (pure except `load`)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SERVICE = ("name", "also", "minutes", "buffer_minutes", "price", "places", "ste
 
 
 class BusinessFileInvalid(ValueError):
-    """A business file that cannot be used. The message names every mistake; `mistakes` has them one by one."""
+    """A business file that cannot be used. The message names every mistake. `mistakes` is their list."""
 
     def __init__(self, name: str, mistakes: Sequence[str]) -> None:
         super().__init__(f"{name} needs mending:\n" + "\n".join(f"  - {each}" for each in mistakes))
@@ -90,7 +90,7 @@ class _Reader:
 
 
 class _Table:
-    """One table of the file. Keys that are read are taken out. What is left over is unknown."""
+    """One table of the file. Keys that are read are taken out. Keys that are left over are unknown."""
 
     def __init__(self, reader: _Reader, path: KeyPath, table: Mapping[str, Any]) -> None:
         self._reader, self.path, self._table = reader, path, dict(table)
@@ -147,7 +147,7 @@ class _Table:
         return _Table(self._reader, (*self.path, key), value)
 
     def read(self, key: str, value: object, read: Callable[[Any], T]) -> T | None:
-        """`read` of a value; None if it has a mistake."""
+        """The result of `read` for a value. None if the value has a mistake."""
         try:
             return read(value)
         except ValueError as error:
@@ -325,7 +325,7 @@ def _names_once(tables: Sequence[_Table], names: Sequence[str], kind: str) -> No
 def _who_and_where(
     services: Sequence[tuple[_Table, Service]], people: Sequence[tuple[_Table, Person]], places: Mapping[str, int]
 ) -> None:
-    """Check that each service has somebody or a place, and each person something to do."""
+    """Check that each service has a person or a place, and that each person does a service."""
     known = [service.name for _, service in services]
     for table, person in people:
         if not person.does and person.name:
@@ -342,7 +342,7 @@ def _who_and_where(
             there = f"there are {', '.join(places)}" if places else "write them under [places], like table = 5"
             table.wrong("places", f"there are no places {service.places!r}; {there}")
         if service.places and service.people:
-            table.wrong("places", f"it is done at places, and {', '.join(service.people)} does it: one or the other")
+            table.wrong("places", f"it needs a place, and {', '.join(service.people)} does it: name one or the other")
         if not service.places and not service.people:
             table.wrong("", f"nobody does {service.name}: name it under `does` of a person, or give it `places`")
     taken: dict[str, str] = {}
@@ -357,7 +357,7 @@ def _can_ever_happen(services: Sequence[tuple[_Table, Service]], week: Week, spe
     """Check that each service fits into some opening."""
     spans = [span for hours in (*week, *(each.hours for each in special)) for span in hours]
     if any(start == 0 for start, _ in spans) and any(end >= DAY_MIN for _, end in spans):
-        return  # an evening may go on in the hours of the next day
+        return  # Hours that end at midnight may go on in the hours of the next day.
     longest = max((end - start for start, end in spans), default=0)
     for table, service in services:
         if longest and service.minutes > longest:

@@ -17,7 +17,7 @@ WEEKDAYS_ALLOWED: Final = "a day (mon tue wed thu fri sat sun) or several in a r
 
 _SPAN = re.compile(r"(\d{1,2}):(\d\d)\s*-\s*(\d{1,2}):(\d\d)")
 _DAY = re.compile(r"(?:(\d{4})-)?(\d{2})-(\d{2})")
-_LEAP_YEAR: Final = 2000  # so that 02-29 is a date of every year
+_LEAP_YEAR: Final = 2000  # A leap year, so that 02-29 can be a date of every year.
 
 
 def read_hours(text: str) -> tuple[Span, ...]:

@@ -1,4 +1,7 @@
-"""Who the business is, if both the environment and its file say it (pure). The environment wins."""
+"""The name, zone and country of the business, if both the environment and its file set them (pure).
+
+The environment wins.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from relay.settings import Settings
 
 
 def settle(settings: Settings, business: Business) -> tuple[Settings, Business, list[str]]:
-    """The settings and the business with one name, zone and country. Also what the two disagreed on, in words."""
+    """The settings and the business with the same name, zone and country, and a sentence for each difference."""
     said = {
         "business_name": business.name,
         "business_tz": business.tz.key,

@@ -1,9 +1,9 @@
-"""Which times are free, which of them are offered, and who or what is booked then (pure).
+"""Finds which times are free, which of them are offered, and who or what is booked at a time (pure).
 
 Rule 1: an appointment lies within the opening hours, and within those of its person. Its buffer may end after closing.
 Rule 2: its person or place is free for the appointment and its buffer.
 Rule 3: it begins after the notice, and on a day within the horizon.
-Any time that keeps these rules can be booked. Offered are only times in steps, counted from each opening.
+Every time that keeps these rules can be booked. Only times in steps from each opening are offered.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Choice:
 
     resources: tuple[Resource, ...]
     pieces: tuple[Span, ...]
-    fits: tuple[Span, ...]  # of starts; the end is the first minute that is too late
+    fits: tuple[Span, ...]  # Spans of starts. The end of a span is the first minute that is too late.
 
 
 def choices(business: Business, service: Service, first: dt.date, last: dt.date, who: str = "") -> list[Choice]:
-    """Who could do it on these days. `who`: only this person."""
+    """The people or places that could do it on these days. `who`: only this person."""
     pieces = business_pieces(business, first, last)
     if service.places:
         return [_choice(tuple(business.resources_of(service)), pieces, service)]
@@ -75,7 +75,7 @@ def open_starts(choice: Choice, service: Service, busy: Busy, limits: Span) -> l
 
 
 def _gaps(busy: Sequence[Span], need: int, limits: Span) -> list[Span]:
-    """Spans of starts after which so many minutes are free."""
+    """Spans of starts after which `need` minutes are free."""
     gaps: list[Span] = []
     free_from = limits[0]
     for start, end in merged(busy):
@@ -101,27 +101,27 @@ def offered(business: Business, service: Service, choices_: Sequence[Choice], bu
 
 
 def _first_step(piece: Span, step: int, business: Business) -> int:
-    """The opening, rounded up to a part of the hour that fits the step."""
+    """The opening time, rounded up to a part of the hour that fits the step."""
     part, minute = gcd(step, 60), piece[0]
     while past := moment_of(minute, business.tz).minute % part:
-        minute += part - past  # runs once, or more often if the clock changes by half an hour meanwhile
+        minute += part - past  # This runs once, or more often if the clock changes by half an hour in between.
     return minute
 
 
 def _once_each(minutes: list[int], business: Business) -> list[int]:
-    """Without times that the clock shows for the second time."""
+    """The same minutes, without those at which the clock shows a time for the second time."""
     if not minutes:
         return minutes
     before, after = (moment_of(each, business.tz).utcoffset() for each in (minutes[0] - DAY_MIN, minutes[-1]))
     if before == after and minutes[-1] - minutes[0] < SEASON_MIN:
-        return minutes  # the clock did not change in between
+        return minutes  # The clock does not change in between.
     return [minute for minute in minutes if not moment_of(minute, business.tz).fold]
 
 
 def free_resource(
     choices_: Sequence[Choice], service: Service, busy: Busy, start: int, limits: Span
 ) -> Resource | None:
-    """The first person or place that can be booked at this minute; None if there is none."""
+    """The first person or place that can be booked at this minute. None if there is none."""
     if not limits[0] <= start < limits[1]:
         return None
     end = start + service.minutes + service.buffer_minutes
@@ -134,5 +134,5 @@ def free_resource(
 
 
 def nearest(free: Sequence[int], start: int, number: int) -> list[int]:
-    """The free times that are nearest to what the caller wants, in order."""
+    """The free times that are nearest to the wanted time, in order."""
     return sorted(sorted(free, key=lambda each: (abs(each - start), each))[:number])

@@ -1,8 +1,8 @@
-"""When a business or a person is there, as spans in the calendar (pure).
+"""The times when a business or a person is there, as spans in the calendar (pure).
 
-Local times become minutes since 1970 in UTC by one rule: a time is the first moment at which the clock shows it or a
-later time. When the clocks go forward, a time that is left out is the moment of the change. When they go back, a time
-that comes twice is the first one.
+Local times become minutes since 1970 in UTC by one rule: a time means the first moment at which the clock shows this
+time or a later one. When the clocks go forward, a time that does not exist means the moment of the change. When they go
+back, a time that comes twice means the first of the two.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def first_minute(day: dt.date, minute: int, tz: ZoneInfo) -> int:
     found = minute_of(wall.replace(tzinfo=tz))
     if moment_of(found, tz).replace(tzinfo=None) == wall:
         return found
-    low = minute_of(wall.replace(tzinfo=tz, fold=1))  # before the change: no clock shows this time
+    low = minute_of(wall.replace(tzinfo=tz, fold=1))  # For a time that no clock shows, this is before the change.
     while low + 1 < found:
         middle = (low + found) // 2
         if moment_of(middle, tz).replace(tzinfo=None) < wall:
@@ -59,7 +59,10 @@ def business_pieces(business: Business, first: dt.date, last: dt.date) -> list[S
 def person_pieces(
     business: Business, person: Person, first: dt.date, last: dt.date, pieces: list[Span], opened: Sequence[Span]
 ) -> list[Span]:
-    """When this person can be booked: their own hours within those of the business (`pieces`; `opened`: merged)."""
+    """The spans in which this person can be booked: their own hours within those of the business.
+
+    `pieces` are the hours of the business. `opened` are the same, merged.
+    """
     if person.hours is None and not person.off:
         return pieces
     own = _pieces(first, last, business.tz, lambda day: _own_hours_on(business, person, day))
@@ -73,14 +76,14 @@ def is_open(business: Business, minute: int) -> bool:
 
 
 def next_opening(business: Business, minute: int, days: int = 60) -> int | None:
-    """When it opens next after this minute; None if not within so many days."""
+    """When it opens next after this minute. None if it does not open within `days` days."""
     day = day_of(minute, business.tz)
     spans = merged(business_pieces(business, day, day + dt.timedelta(days=days)))
     return next((start for start, _ in spans if start > minute), None)
 
 
 def hours_on(business: Business, day: dt.date) -> list[Span]:
-    """The spans that begin on this day, as callers are told."""
+    """The spans that begin on this day, as callers are told them."""
     return merged(_spans_of(day, business.tz, _hours_on(business, day)))
 
 
@@ -106,7 +109,7 @@ def _pieces(first: dt.date, last: dt.date, tz: ZoneInfo, hours: Callable[[dt.dat
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """Sorted, without empty ones. Spans that touch become one."""
+    """The spans sorted, without empty ones. Spans that touch become one."""
     joined: list[Span] = []
     for start, end in sorted(span for span in spans if span[0] < span[1]):
         if joined and start <= joined[-1][1]:
@@ -117,7 +120,7 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 
 def common(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
-    """What lies in both."""
+    """The spans that are in both."""
     found: list[Span] = []
     i = j = 0
     while i < len(one) and j < len(other):

@@ -1,4 +1,4 @@
-"""What the owner does in the diary: `relay diary`. It prints names and numbers of callers."""
+"""The command `relay diary`: the owner reads and changes the diary. It prints names and numbers of callers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class OwnerRefused(Exception):
-    """Something that cannot be done, in one sentence."""
+    """The command cannot be carried out. The message says why, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Asked:
 
 
 async def carry_out(asked: Asked, business: Business, diary: Diary, utc_now: Callable[[], dt.datetime]) -> str:
-    """Do it. Returns what is printed. Raises OwnerRefused, DiaryUnavailable."""
+    """Carry out the command. Returns the text to print. Raises OwnerRefused, DiaryUnavailable."""
     hand = _Hand(business, diary, minute_of(utc_now()), asked)
     try:
         return await hand.act()
@@ -62,7 +62,7 @@ async def carry_out(asked: Asked, business: Business, diary: Diary, utc_now: Cal
 
 
 async def at_postgres(asked: Asked, business: Business, url: str) -> str:
-    """The same at the present time, in the diary of this database."""
+    """Carry out the command now, in the diary of this database."""
     diary = PostgresDiary(url)
     try:
         return await carry_out(asked, business, diary, lambda: dt.datetime.now(dt.UTC))
@@ -132,7 +132,7 @@ class _Hand:
         return f"blocked {block_id}" + (f"; these appointments stay until you move them: {standing}" if booked else "")
 
     def _who(self) -> str:
-        """The person or the kind of place that a block is for; "" is everything."""
+        """The person or the kind of place that a block is for. "" means the whole business."""
         if not self.asked.who:
             return ""
         person = self.business.person(self.asked.who)
@@ -191,7 +191,7 @@ class _Hand:
         return await self.diary.write(work, limit_s=LIMIT_S)
 
     def _minute(self, text: str, *, ends: bool = False) -> int:
-        """A local time of the business. A day alone means its beginning, or its end."""
+        """A local time of the business. A day without a time means its beginning; with `ends`, its end."""
         tz = self.business.tz
         try:
             if len(text) == len("2026-11-24"):

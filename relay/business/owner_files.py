@@ -26,16 +26,16 @@ class FilesInvalid(PromptsInvalid):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What the files say."""
+    """The content of the files."""
 
     settings: Settings
     prompts: Prompts
     business: Business | None
-    conflicts: tuple[str, ...] = ()  # where the environment and the business file disagree
-    business_text: str = ""  # the business file, word for word
+    conflicts: tuple[str, ...] = ()  # A sentence for each difference between the environment and the business file.
+    business_text: str = ""  # The text of the business file.
 
     def is_closed(self, now: dt.datetime) -> bool:
-        """Whether calls are greeted as while the business is closed."""
+        """True if a call at this time gets the greeting for closed hours."""
         return bool(self.business and closed_words(self.business, now))
 
 
@@ -66,9 +66,9 @@ def read(settings: Settings) -> Read:
 
 
 def closed_words(business: Business, now: dt.datetime) -> str:
-    """What the model is told while the business is closed.
+    """The instructions for the model while the business is closed.
 
-    "" while it is open, or if the file says nothing about it.
+    "" while it is open, or if the file has no [after_hours].
     """
     minute = minute_of(now)
     if business.after_hours is None or is_open(business, minute):

@@ -1,7 +1,7 @@
-"""What a business is, as its file says it: hours, special days, services, people, places, answers (pure).
+"""The facts of a business, as its file states them: hours, special days, services, people, places, answers (pure).
 
 A *span* is a pair of minutes. In opening hours they are minutes of a day (the end may be after 24:00). In the calendar
-they are minutes since 1970 in UTC. A *resource* is what can be booked once at a time: a person, or one numbered place.
+they are minutes since 1970 in UTC. A *resource* can be booked once at a time: it is a person, or one numbered place.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Resource(NamedTuple):
 
     @property
     def words(self) -> str:
-        """As it is said: `Maria`, `table 3`."""
+        """The resource in words: `Maria`, `table 3`."""
         return f"{self.name} {self.number}" if self.number else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """A day, or several in a row. `every_year`: the year does not count."""
+    """A day, or several days in a row. `every_year`: the year does not count."""
 
     first: dt.date
     last: dt.date
@@ -48,7 +48,7 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class SpecialDay:
-    """Days with hours of their own. Without spans they are closed."""
+    """Days with hours of their own. Without spans the business is closed."""
 
     days: Days
     hours: tuple[Span, ...] = ()
@@ -57,23 +57,24 @@ class SpecialDay:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What can be booked. It is done by `people`, or at one of the `places` of this kind."""
+    """A service that can be booked. One of `people` does it, or it needs one of the `places` of this kind."""
 
     name: str
     minutes: int
     people: tuple[str, ...] = ()
     places: str = ""
     also: tuple[str, ...] = ()
-    buffer_minutes: int = 0  # after it the person or place is not free yet; it may end after closing
+    # The minutes after it in which the person or place is not free. They may end after closing.
+    buffer_minutes: int = 0
     price: str = ""
-    step_minutes: int = 30  # between two times that are offered
+    step_minutes: int = 30  # The minutes between two times that are offered.
     notice_minutes: int = 0
     ahead_days: int = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who does services. `hours` None: those of the business. Own hours count only within them."""
+    """A person who does services. `hours` None means those of the business. Own hours count only within those."""
 
     name: str
     does: tuple[str, ...]
@@ -84,7 +85,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to what callers often ask."""
+    """An answer to a question that callers often ask."""
 
     about: str
     answer: str
@@ -93,7 +94,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AfterHours:
-    """How a call is answered while the business is closed. `offer` is told to the model."""
+    """How a call is answered while the business is closed. The model is told `offer`."""
 
     greeting: str
     offer: str
@@ -102,7 +103,7 @@ class AfterHours:
 
 @dataclass(frozen=True, slots=True)
 class Business:
-    """Everything that the file says."""
+    """The content of the business file."""
 
     name: str
     tz: ZoneInfo
@@ -117,7 +118,7 @@ class Business:
     after_hours: AfterHours | None = None
 
     def special_day(self, day: dt.date) -> SpecialDay | None:
-        """What the file says of exactly this day. An entry with its year wins over one of every year."""
+        """The file's entry for this day. An entry with a year wins over an entry for every year."""
         found = [each for each in self.special if each.days.holds(day)]
         return min(found, key=lambda each: each.days.every_year, default=None)
 
@@ -130,7 +131,7 @@ class Business:
         return found[0] if found else None
 
     def service(self, words: str) -> Service | None:
-        """The service that the caller's words mean; None if no service or several fit."""
+        """The service that the caller's words mean. None if no service or several fit."""
         wanted = _plain(words)
         called = [(_plain(name), each) for each in self.services for name in (each.name, *each.also)]
         exact = [each for name, each in called if name == wanted]
@@ -155,7 +156,7 @@ def _plain(words: str) -> str:
 
 
 def _stems(plain: str) -> frozenset[str]:
-    """Words without the s of the plural: "haircuts" means a haircut."""
+    """The words without the s of the plural: "haircuts" means a haircut."""
     return frozenset(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in plain.split())
 
 

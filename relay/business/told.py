@@ -1,4 +1,4 @@
-"""What the agent knows of the business from the start: a section of its prompt, within a budget of tokens (pure).
+"""The facts of the business in the agent's prompt, within a budget of tokens (pure).
 
 Services and answers that do not fit are looked up by a function.
 """
@@ -10,16 +10,16 @@ from typing import Final
 
 from relay.business.rules import Answer, Business, Service
 
-# How much the section may add to the input of each turn. A token counts for 3 bytes of UTF-8. English has 4 or 5, other
-# languages have fewer. So the count is never too low.
+# The most tokens that the section may add to the input of each turn. 3 bytes of UTF-8 count as one token. In English a
+# token has 4 or 5 bytes, in other languages fewer. So the count is never too low.
 SERVICES_TOKENS: Final = 400
 ANSWERS_TOKENS: Final = 400
 BYTES_PER_TOKEN: Final = 3
-SHORT_TOKENS: Final = 80  # a longer answer is looked up, even if there is room
+SHORT_TOKENS: Final = 80  # A longer answer is looked up, even if it would fit.
 
 
 def tokens(text: str) -> int:
-    """At most so many tokens."""
+    """An upper limit for the number of tokens of a text."""
     return -(-len(text.encode()) // BYTES_PER_TOKEN)
 
 
@@ -65,7 +65,7 @@ def _service_words(business: Business, service: Service) -> str:
 
 
 def _within(texts: list[str], budget: int) -> list[int]:
-    """The indexes of those that fit into the budget together, in order."""
+    """The indexes of the texts that fit into the budget together, in order."""
     kept: list[int] = []
     for number, text in enumerate(texts):
         budget -= tokens(text) + 1

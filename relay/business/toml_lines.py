@@ -22,7 +22,7 @@ def lines_of(text: str) -> dict[Path, int]:
 
 
 def line_at(lines: Mapping[Path, int], path: Path) -> int:
-    """The line of a path, or of the nearest table around it. 1 for what is missing at the top."""
+    """The line of a path, or of the nearest table around it. 1 for a key that is missing at the top."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
@@ -32,7 +32,7 @@ class _Walk:
     def __init__(self, text: str) -> None:
         self._text, self._at = text, 0
         self.lines: dict[Path, int] = {}
-        self._counts: dict[Path, int] = {}  # of [[tables]]
+        self._counts: dict[Path, int] = {}  # Path of a [[table]] -> how many of them have come.
         table: Path = ()
         self._blank()
         while self._at < len(text):
@@ -60,7 +60,7 @@ class _Walk:
         return path
 
     def _latest(self, path: Path) -> Path:
-        """In a dotted key or header below [[tables]], the last of them is meant."""
+        """The path with indexes. A dotted key or header below [[tables]] belongs to the last of these tables."""
         return (*path, self._counts[path] - 1) if path in self._counts else path
 
     def _header(self) -> Path:

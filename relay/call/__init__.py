@@ -1,1 +1,1 @@
-"""The pure core of a call: an event and the time in, actions out. No I/O, no clock."""
+"""The pure core of a call: an event and the time come in, and actions come out. No I/O, no clock."""

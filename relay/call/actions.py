@@ -1,4 +1,4 @@
-"""What a call can do (actions): to the caller's socket, the model, the world. Frozen values, in the imperative."""
+"""Actions: what a call can do on the caller's socket, on the model, and elsewhere. Frozen values, in the imperative."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class ClearPlayback:
 
 @dataclass(frozen=True, slots=True)
 class AskForResponse:
-    """`response.create`; `ref` comes back with the response."""
+    """`response.create`. `ref` is a reference: the response brings it back."""
 
     ref: str
     instructions: str | None = None
 
 
-# The event id of a cancellation is this and the response's id. An error about it then names the response.
+# The event id of a cancellation is this prefix and the response's id. So an error about it names the response.
 CANCEL_PREFIX = "cancel-"
 
 
 @dataclass(frozen=True, slots=True)
 class CancelResponse:
-    """`response.cancel` of the response that is active."""
+    """`response.cancel` for the response that is active."""
 
     response_id: ResponseId
 
@@ -56,14 +56,14 @@ class TruncateItem:
 
 @dataclass(frozen=True, slots=True)
 class DeleteItem:
-    """Take an item out of the conversation: it was never heard, or has no words."""
+    """Remove an item from the conversation: it was never heard, or it has no words."""
 
     item_id: ItemId
 
 
 @dataclass(frozen=True, slots=True)
 class CreateItem:
-    """Put text into the conversation: role "user", "assistant" or "system"; at the end, or `behind` an item."""
+    """Put text into the conversation, at the end or `behind` an item. `role` is "user", "assistant" or "system"."""
 
     item_id: ItemId
     role: str
@@ -73,7 +73,7 @@ class CreateItem:
 
 @dataclass(frozen=True, slots=True)
 class CreateFunctionPair:
-    """Put a past function call into a new session's conversation, with its output if it has ended."""
+    """Put an earlier function call into a new session's conversation, with its output if it has one."""
 
     function_call_id: str
     name: str
@@ -91,29 +91,29 @@ class SendFunctionOutput:
 
 @dataclass(frozen=True, slots=True)
 class UseOwnVoice:
-    """The model speaks by itself from now on: the voice that spoke its text is lost."""
+    """The model speaks by itself from now on, because the voice that spoke its text is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendSilence:
-    """Silence in place of caller audio that never came: `ms` of it, so that the model's VAD can end a turn."""
+    """Send `ms` of silence in place of caller audio that never came. So the model's VAD can end a turn."""
 
     ms: int
 
 
-# To the world
+# Elsewhere
 
 
 @dataclass(frozen=True, slots=True)
 class KeepAudio:
-    """The response that begins is the greeting, spoken live: keep its sound."""
+    """Keep the sound of the response that begins. It is the greeting, spoken live."""
 
     response_id: ResponseId
 
 
 @dataclass(frozen=True, slots=True)
 class LearnGreeting:
-    """The live greeting was generated to its end. Its sound, which was kept, may greet the next caller."""
+    """The live greeting was generated to its end. The sound that was kept may greet the next caller."""
 
     response_id: ResponseId
 
@@ -125,14 +125,14 @@ class RunFunction:
     function_call_id: str
     name: str
     arguments: str
-    caller_turn: int = -1  # the number of the caller's newest turn; -1 for none
+    caller_turn: int = -1  # The number of the caller's newest turn. -1 if there is none.
 
 
 @dataclass(frozen=True, slots=True)
 class DialModel:
-    """Open a model session that serves at once, because none does. `model` names which, `why` goes to the log.
+    """Open a model session that serves at once, because no session serves. `model` is its model, `why` is for the log.
 
-    It is answered by ModelReady, or by ModelLost with code 0. sessions.py has all orders and their answers.
+    The answer is ModelReady, or ModelLost with code 0. sessions.py lists all orders and their answers.
     """
 
     model: str
@@ -141,9 +141,9 @@ class DialModel:
 
 @dataclass(frozen=True, slots=True)
 class DialBeside:
-    """Open a model session and keep it, while the present one serves.
+    """Open a model session and keep it, while the present session serves.
 
-    It is answered by NextModelReady or MoveFailed.
+    The answer is NextModelReady or MoveFailed.
     """
 
     model: str
@@ -152,32 +152,32 @@ class DialBeside:
 
 @dataclass(frozen=True, slots=True)
 class SwitchModel:
-    """Close the present model session, and serve with the one that is kept. Its answer is that of DialModel."""
+    """Close the present model session, and serve with the kept one. The answer is as for DialModel."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetNext:
-    """Close the model session that is kept: it is not needed any more. It has no answer."""
+    """Close the model session that is kept, because it is not needed any more. There is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseModel:
-    """Close the model session: nothing more is wanted of it, so nothing more is paid."""
+    """Close the model session. Nothing more is wanted from it, so nothing more must be paid."""
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """End the phone call by Twilio's REST API; then the stream."""
+    """End the phone call by Twilio's REST API, and then the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaveStream:
-    """Close the caller's socket. Twilio then asks `/twilio/after` what comes next."""
+    """Close the caller's socket. After that, Twilio asks `/twilio/after` what comes next."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordTurn:
-    """A row of the transcript, or its newer version: same `seq`."""
+    """A row of the transcript, or a newer version of it with the same `seq`."""
 
     seq: int
     item_id: ItemId
@@ -193,10 +193,10 @@ class RecordTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnLatency:
-    """Where the time of a turn went: milliseconds after the caller stopped; None if a step was not seen.
+    """When each step of a turn came, in milliseconds after the caller stopped. None if a step was not seen.
 
-    `stopped_heard`: the model said that speech stopped. `first_delta`: its first audio. `first_written`: our first
-    frame to Twilio. `first_heard`: the first mark came back.
+    `stopped_heard`: the model reported that speech stopped. `first_delta`: the model's first audio. `first_written`:
+    our first frame to Twilio. `first_heard`: the first mark came back.
     """
 
     stopped_heard: int | None
@@ -207,28 +207,28 @@ class TurnLatency:
 
 @dataclass(frozen=True, slots=True)
 class RecordConsent:
-    """The notice was heard in full."""
+    """The notice was heard to its end."""
 
     heard_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class StopKeepingWords:
-    """The caller does not want their words kept. From now on no row and no recording has any."""
+    """The caller does not want their words kept. From now on no row and no recording contains any."""
 
     at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerOwner:
-    """Tell the owner what becomes of their order."""
+    """Tell the owner the result of their order."""
 
     answer: OrderAnswer
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A line for the operator's log: a dotted name, and fields without words and without people's numbers."""
+    """A line for the operator's log: a dotted name, and fields without words and without phone numbers."""
 
     name: str
     level: str = "info"

@@ -1,4 +1,4 @@
-"""The end of the caller's turn: its answer, which was asked for early (early_answer.py), is now heard and counts."""
+"""Ends the caller's open turn. Its early answer (early_answer.py) is then heard, and its functions run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.call.vocabulary import ResponseId
 
 
 def frame(call: Call, now: float, out: list[Action]) -> bool:
-    """A caller frame was measured while a turn is open. True if that is its end."""
+    """A caller frame was measured while a turn is open. True if the turn has ended with it."""
     call.early.hear(now, sounds=call.voice.quiet_ms == 0)
     is_over = not call.floor.is_hearing and call.early.is_over(now, call.loud_at, call.voice.quiet_ms)
     if is_over:
@@ -19,14 +19,14 @@ def frame(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """What time alone decides about an open turn."""
+    """End an open turn if no frame can show the caller's silence any more."""
     if not call.floor.is_hearing and call.early.is_overdue(now):
         _close(call, now, out)
 
 
 def _close(call: Call, now: float, out: list[Action]) -> None:
-    """The turn has ended: its answer is heard, and may do something."""
-    turn, response_id, held = call.early.close()
+    """The turn has ended. Its early answer is heard, and its functions may run."""
+    turn, response_id, held = call.early.close(now, call.loud_at)
     call.floor.closes_turn()
     if why := call.early.governor.news():
         hears = "answers as late as with ANSWER_EARLY=off, for the rest of this call"
@@ -40,11 +40,11 @@ def _close(call: Call, now: float, out: list[Action]) -> None:
     for event in held:
         function_calls.asked(call, event, now, out)
     if turn.wants_answer and response_id is None and not call.answers.is_pending:
-        call.answers.want("turn")  # it was taken back, and what the VAD heard after that was not speech
+        call.answers.want("turn")  # The early answer was taken back, and what the VAD heard after that was not speech.
 
 
 def _counts(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:
-    """What was withheld is heard from now on."""
+    """The early answer that was withheld may be heard from now on."""
     waits_ms = 0.0
     for item in call.answer_items.get(response_id, []):
         turn = call.conversation.turn(item)

@@ -1,4 +1,4 @@
-"""What a call is told before it begins: its greeting, its phrases, its limits, its rules. Frozen values only."""
+"""What a call is told before it begins: its greeting, its phrases, its limits, its rules. Only frozen values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.call.escalation import Rules
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words of ours with their sound: `mulaw` is 8 kHz G.711, or None while it is not rendered yet."""
+    """A sentence of ours with its sound. `mulaw` is 8 kHz G.711, or None if it is not rendered yet."""
 
     text: str
     mulaw: bytes | None = field(default=None, repr=False)
@@ -18,15 +18,15 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """The first words. An `opening` with the notice cannot be interrupted. The `question` can."""
+    """The first words. The `opening` cannot be interrupted if it has a notice. The `question` can."""
 
     opening: Phrase
     question: Phrase
-    notice: str = ""  # the part of the opening that says that the call is written down or recorded
+    notice: str = ""  # The part of the opening that says that the call is written down or recorded.
 
     @property
     def text(self) -> str:
-        """All of it, as the model is told that it was said."""
+        """All its words, as the model is told that they were said."""
         return f"{self.opening.text} {self.question.text}".strip()
 
     @property
@@ -42,7 +42,7 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The four stops of a call: time, silence, dollars, and a socket without frames."""
+    """The four limits of a call: time, silence, dollars, and time without frames."""
 
     call_s: float = 600.0
     silence_s: float = 30.0
@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a million tokens cost, in USD."""
+    """The price of a million tokens of each kind, in USD."""
 
     text_in: float
     text_cached: float
@@ -65,7 +65,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """The voice that speaks the model's text, by its name on the bill. "": the model speaks by itself."""
+    """The voice that speaks the model's text, by its name on the bill. "" means that the model speaks by itself."""
 
     name: str = ""
     usd_per_character: float = 0.0
@@ -73,15 +73,16 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a call has cost: tokens and characters by kind, and USD by model. Transcription counts as a model."""
+    """The cost of a call: tokens and characters by kind, and USD by model. Transcription counts as a model."""
 
     tokens: Mapping[str, int] = field(default_factory=dict)
     usd_by: Mapping[str, float] = field(default_factory=dict)
-    early: Mapping[str, float] = field(default_factory=dict)  # of these, early answers that were taken back
+    # The part of `usd_by` that was paid for early answers that were taken back.
+    early: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def usd(self) -> float:
-        """All of it."""
+        """The whole cost in USD."""
         return sum(self.usd_by.values())
 
 
@@ -89,7 +90,7 @@ class Bill:
 class PastTurn:
     """A turn or function call from before this stream. A new model session gets it as text."""
 
-    role: str  # "user", "assistant", "system", or "function"
+    role: str  # "user", "assistant", "system", or "function".
     text: str
     name: str = ""
     arguments: str = ""
@@ -98,7 +99,7 @@ class PastTurn:
 
 @dataclass(frozen=True, slots=True)
 class Midnight:
-    """A day of the business's that ends during the call: when, after the beginning of the stream, and the next day."""
+    """The end of the business's day, if it comes during the call: seconds after the stream began, and the new day."""
 
     in_s: float
     day: str
@@ -106,33 +107,33 @@ class Midnight:
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """Everything that the machine must know and that does not happen during the call."""
+    """Everything that the machine must know before the call begins."""
 
     call_sid: str
     greeting: Greeting
     phrases: dict[str, Phrase]
     limits: Limits
     rules: Rules
-    model: str  # serves the call when the stream begins
+    model: str  # The model that serves the call when the stream begins.
     model_hard: str
     price: Price
     price_hard: Price
     transcription_usd_per_minute: float
-    keep_words: bool  # False: RECORD=off, no words are stored
-    answer_early: bool = False  # an answer is asked for before the caller's turn is certainly over
-    # Function -> its holding phrase; None: nothing is said
+    keep_words: bool  # False: RECORD=off, so no words are stored.
+    answer_early: bool = False  # True: early answers may be asked for.
+    # Function -> its holding phrase. None: nothing is said.
     holding: dict[str, str | None] = field(default_factory=dict)
     voice: Voice = Voice()
-    human_available: bool = True  # when the stream begins
-    human_changes_s: float | None = None  # it changes to the other after this time
+    human_available: bool = True  # True if a human is there when the stream begins.
+    human_changes_s: float | None = None  # After this time a human comes or goes: `human_available` changes.
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0
-    # Of the earlier streams of this call
+    # From the earlier streams of this call
     bill: Bill = Bill()
     misunderstandings: int = 0
     failed_attempts: Mapping[str, int] = field(default_factory=dict)
     offered_human: bool = False
     notice_heard: bool = False
     midnight: Midnight | None = None
-    words_refused: bool = False  # the caller has said that their words must not be kept
-    resumed: str | None = None  # why the caller is back: "no_answer", "lost", ...
+    words_refused: bool = False  # The caller has said that their words must not be kept.
+    resumed: str | None = None  # Why the caller is back: "no_answer", "lost" and so on.

@@ -1,7 +1,7 @@
-"""Whether the words of a call may be kept: the one rule that all code that writes words asks. Pure.
+"""Whether the words of a call may be kept. All code that writes words asks this one rule. Pure.
 
-No word is kept with RECORD=off. None is kept before the notice was heard, if this caller must hear one. None is kept
-after the caller has said that they do not want it. These are kept anyway: that something happened, when, and what it
+With RECORD=off no word is kept. If this caller must hear a notice, no word is kept before it was heard. After the
+caller has refused, no word is kept. Two kinds of facts are always kept: that something happened, when, and what it
 cost; and what the caller asks to be kept (a message, the notes of a booking).
 
 The machine writes this state. Code that is about to write words down reads `words`. Who must hear a notice by law is in
@@ -20,7 +20,7 @@ class Words(enum.Enum):
     """What happens with words at this moment."""
 
     KEPT = "kept"
-    WAITING = "waiting"  # until the notice was heard; then they are kept
+    WAITING = "waiting"  # Until the notice was heard. After that they are kept.
     NEVER = "never"
 
 
@@ -33,10 +33,10 @@ class Consent:
 
     keeps: bool = True
     announces: bool = False
-    heard: bool = False  # the notice
-    refused: bool = False  # by the caller, in words
-    words: Words = field(init=False)  # what becomes of words now
-    _waiting: list[RecordTurn] = field(default_factory=list)  # rows with words, for the notice to be heard
+    heard: bool = False  # True when the notice was heard.
+    refused: bool = False  # True when the caller has refused, in words.
+    words: Words = field(init=False)  # What happens with words now.
+    _waiting: list[RecordTurn] = field(default_factory=list)  # Rows with words that wait for the notice.
 
     @property
     def is_given(self) -> bool:
@@ -47,7 +47,7 @@ class Consent:
         self._decide()
 
     def _decide(self) -> None:
-        """What becomes of words from now on."""
+        """What happens with words from now on."""
         if not self.keeps or self.refused:
             self.words = Words.NEVER
         else:

@@ -1,13 +1,13 @@
 """Who must be told before a call is written down or recorded: two-party states, as data with their sources. Pure.
 
-Not legal advice. An area code is not a location. So the default (`RECORD_NOTICE=always`) tells everybody. `by_state`
-tells the caller if any party may be in a state of the list, or if that is not known.
+This is no legal advice. An area code is not a location, so the default (`RECORD_NOTICE=always`) tells everybody.
+`by_state` tells the caller if any party may be in a state of the list, or if the states are not known.
 """
 
 from __future__ import annotations
 
-# All parties must agree to the recording of a telephone call, and the law that says so. The first nine are the usual
-# list. The others are added because their law can be read so too. Change it as your lawyer says.
+# The states in which all parties must agree to the recording of a telephone call, with the law. The first nine are the
+# usual list. The laws of the others are not clear, so they are added. Ask your lawyer before you change this list.
 TWO_PARTY_STATES: dict[str, str] = {
     "CA": "Cal. Penal Code § 632",
     "FL": "Fla. Stat. § 934.03",

@@ -1,7 +1,7 @@
-"""What a call has cost so far: usage as it comes, plus an estimate for the answer that is being generated.
+"""What a call has cost so far: the usage that was reported, and an estimate for the answer that is being generated.
 
-`usage` comes only with `response.done`. Its cached tokens are a part of its input tokens. Generated audio is paid for,
-heard or not. Source: docs/protocol/openai.md 5.
+`usage` comes only with `response.done`. Its cached tokens are included in its input tokens. Generated audio is paid for
+even if it was not heard. Source: docs/protocol/openai.md 5.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from relay.call.call_config import Bill, Price, Voice
 
-# The model's audio is one token per 50 ms. Its transcript adds about a third of that in text tokens
+# One token for each 50 ms of the model's audio. Its transcript adds about one third of that in text tokens
 # (docs/protocol/openai.md 5).
 AUDIO_TOKENS_OUT_PER_S = 20.0
 TEXT_PER_AUDIO_TOKEN = 1 / 3
@@ -29,7 +29,7 @@ def _table(table: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 
 def response_usd(usage: Mapping[str, object] | None, price: Price) -> float:
-    """Dollars of one `response.done.usage`. 0 if there is none (cancelled, failed)."""
+    """Dollars of one `response.done.usage`. 0 if there is no usage (cancelled, failed)."""
     if not usage:
         return 0.0
     inputs, outputs = _table(usage, "input_token_details"), _table(usage, "output_token_details")
@@ -49,7 +49,7 @@ def response_usd(usage: Mapping[str, object] | None, price: Price) -> float:
 
 
 def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float) -> float:
-    """Dollars of one transcription: by its seconds, or by its audio tokens (ten a second)."""
+    """Dollars of one transcription, by its seconds or by its audio tokens (ten a second)."""
     if not usage:
         return 0.0
     seconds = _number(usage, "seconds") or _number(_table(usage, "input_token_details"), "audio_tokens") / 10
@@ -57,7 +57,7 @@ def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float)
 
 
 class Meter:
-    """The bill of one call so far. `before` is that of its earlier streams."""
+    """The bill of one call so far. `before` is the bill of its earlier streams."""
 
     def __init__(
         self, model: str, price: Price, transcription_usd_per_minute: float, before: Bill, *, voice: Voice | None = None
@@ -66,17 +66,19 @@ class Meter:
         self._per_minute = transcription_usd_per_minute
         self._voice = voice or Voice()
         self.settled_usd = before.usd
-        self._by = dict(before.usd_by)  # what is billed
+        self._by = dict(before.usd_by)  # Model -> USD that are billed.
         self.tokens = dict(before.tokens)
         self.early = dict(before.early)
         self._pending_ms: dict[str, float] = {}
-        self._latest: tuple[str, Mapping[str, float]] = "", {}  # the answer whose bill came last, and what it says
+        # The answer whose bill came last, and the bill's amounts.
+        self._latest: tuple[str, Mapping[str, float]] = "", {}
         self._pending_characters: dict[str, int] = {}
+        self._characters_of: dict[str, int] = {}  # that another voice was sent, by answer
 
     def serves(self, model: str, price: Price) -> None:
         """Another session answers from now on.
 
-        The bills of the one before do not come any more, so they are estimated.
+        The bills of the session before will not come, so their amounts are estimated.
         """
         self._settle(self._model, self._pending_usd)
         self._pending_ms.clear()
@@ -89,15 +91,15 @@ class Meter:
             self._by[meter] = self._by.get(meter, 0.0) + usd
 
     def generated(self, response_id: str, ms: float) -> None:
-        """Audio of a response has come that is not billed yet: so many milliseconds."""
+        """`ms` milliseconds of a response's audio have come that are not billed yet."""
         self._pending_ms[response_id] = self._pending_ms.get(response_id, 0.0) + ms
 
     def wrote(self, response_id: str, characters: int) -> None:
-        """So much text of a response has come, which another voice speaks, and that is not billed yet."""
+        """`characters` of a response's text have come that another voice speaks, and that are not billed yet."""
         self._pending_characters[response_id] = self._pending_characters.get(response_id, 0) + characters
 
     def responded(self, response_id: str, usage: Mapping[str, object] | None, *, taken_back: bool = False) -> None:
-        """A response's bill has come. Without one (cancelled) the estimate stays. `taken_back`: an early answer's."""
+        """A response's bill has come. Without one (cancelled), the estimate stays. `taken_back`: of an early answer."""
         estimate_usd = self._estimate_usd(
             self._pending_ms.pop(response_id, 0.0), self._pending_characters.pop(response_id, 0)
         )
@@ -112,7 +114,11 @@ class Meter:
             self.taken_back_early(response_id)
 
     def taken_back_early(self, response_id: str) -> None:
-        """The newest of the answers whose bills have come was an early one, and nobody has heard it."""
+        """The answer whose bill came last was an early answer that nobody has heard."""
+        if characters := self._characters_of.pop(response_id, 0):
+            usd = characters * self._voice.usd_per_character
+            for key, amount in (("characters", characters), ("usd", usd)):
+                self.early[key] = self.early.get(key, 0) + amount
         of, amounts = self._latest
         if of == response_id:
             for key, amount in {**amounts, "taken_back": 1}.items():
@@ -120,17 +126,19 @@ class Meter:
             self._latest = "", {}
 
     def asked_early(self) -> None:
-        """An answer was asked for before the caller's turn was over."""
+        """An early answer was asked for."""
         self.early["asked"] = self.early.get("asked", 0) + 1
 
     def transcribed(self, usage: Mapping[str, object] | None) -> None:
         """A transcription's bill has come."""
         self._settle("transcription", transcription_usd(usage, self._per_minute))
 
-    def spoken(self, characters: int) -> None:
-        """So many more characters of the model's text were sent to be spoken. They are paid for, heard or not."""
+    def spoken(self, characters: int, response_id: str | None = None) -> None:
+        """`characters` more of the model's text were sent to the voice. They are paid for, heard or not."""
         self._settle(self._voice.name, characters * self._voice.usd_per_character)
         self.tokens["characters"] = self.tokens.get("characters", 0) + characters
+        if response_id is not None:
+            self._characters_of[response_id] = self._characters_of.get(response_id, 0) + characters
 
     def _estimate_usd(self, ms: float, characters: int) -> float:
         tokens = ms / 1000 * AUDIO_TOKENS_OUT_PER_S
@@ -142,7 +150,7 @@ class Meter:
         return self._estimate_usd(sum(self._pending_ms.values()), sum(self._pending_characters.values()))
 
     def bill(self) -> Bill:
-        """The cost of each model, with that of the present answer."""
+        """The bill, with the estimated cost of the present answer."""
         by = dict(self._by)
         if pending_usd := self._pending_usd:
             by[self._model] = by.get(self._model, 0.0) + pending_usd
@@ -150,5 +158,5 @@ class Meter:
 
     @property
     def usd(self) -> float:
-        """The cost of everything, with that of the present answer."""
+        """The whole cost in USD, with the estimate for the present answer."""
         return self.settled_usd + self._pending_usd

@@ -1,13 +1,13 @@
-"""Early answers: the caller's turn is answered before their silence is long enough to end it, and the answer waits.
+"""Early answers: the caller's turn is answered before the silence is long enough to end it.
 
-The server's VAD reports a silence after VAD_SILENCE_MS. This does not end a turn, because people breathe. But the
-answer is asked for at once. Until the turn has ended, nothing of the answer counts: its sound is withheld, its
-functions are held. If the caller goes on, it is taken back. Then nobody has heard it, and nothing was done for it. The
-VAD may cut a turn into pieces. They are one turn: one row, one answer.
+The server's VAD reports a silence after VAD_SILENCE_MS. This does not end a turn, because
+people pause to breathe. But the answer is asked for at once. Until the turn has ended, nothing of the answer counts:
+its sound is withheld, and its functions do not run. If the caller goes on, the answer is taken back. Then nobody has
+heard it, and nothing was done for it. The VAD may cut a turn into pieces. They are one turn: one row, one answer.
 
-    CLOSED   the caller speaks, by the VAD, or has said nothing that is still open
+    CLOSED   by the VAD, the caller speaks, or has said nothing that may go on
     OPEN     a piece of a turn is an item, and the silence after it is not long enough yet
-    ASKED    the same, and an answer to it was asked for, or comes: an early one
+    ASKED    as OPEN, and an early answer was asked for or is coming
 
     event                          CLOSED          OPEN                       ASKED
     speech becomes an item         OPEN            one more piece of it       one more piece of it
@@ -20,9 +20,9 @@ VAD may cut a turn into pieces. They are one turn: one row, one answer.
     the silence is long enough     -               CLOSED: ask now            CLOSED: heard, functions run
     the VAD hears noise (idle)     -               the silence counts         the silence counts
 
-turn_end.py says how long is enough, measured by our own level (level_vad.py). Our level may hear something after the
-silence that the server has reported. If the server does not take it for speech, it is noise. Then the server's silence
-counts, and that it has reported no speech for NO_SPEECH_MS. If no frames come, nothing can be heard.
+turn_end.py says how long is enough. Our own level (level_vad.py) measures it. Our level may hear sound after the
+silence that the server has reported. If the server does not report speech within NO_SPEECH_MS, that sound is noise.
+Then the server's silence counts instead. If no frames come, our level can hear nothing.
 """
 
 from __future__ import annotations
@@ -32,75 +32,90 @@ from typing import Literal
 
 from relay.call.early_governor import Governor, reads_out
 from relay.call.response_queue import Wish
-from relay.call.turn_end import wait_ms
+from relay.call.turn_end import (
+    BEGINNING_WAIT_MS,
+    GOES_ON_MS,
+    LATE_WAIT_MS,
+    READING_WAIT_MS,
+    TurnLengths,
+)
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 
-# So much silence ends a piece of a turn. Stops inside words are up to 120 ms, so a shorter silence is not worth an
-# answer. OpenAI's own default is the same.
-VAD_SILENCE_MS = 200
-# A VAD reports speech within 100 ms of its beginning, and the report needs a round trip. What our level has heard for
-# this long, and the server has not, is not speech.
+# This much silence ends a piece of a turn. Pauses inside words are up to 120 ms, so a shorter silence is not worth an
+# answer. With 200 ms (OpenAI's own default) 8 of 100 early answers fewer are asked for, but all answers come 30 ms
+# later. For the same median only 20 of 100 turns could then wait longer, not 33 (turn_end.py), and more callers would
+# be cut off (docs/early-answers.md).
+VAD_SILENCE_MS = 170
+# A VAD reports speech within 100 ms of its beginning, and the report needs a round trip. A sound that our level has
+# heard for this long, and that the server has not reported, is not speech.
 NO_SPEECH_MS = 300
-# The end of speech that the server has reported is not older than this and its silence: the way to the server and back.
+# The way to the server and back. The end of speech that the server reports is older by its own silence and this time.
 ROUND_TRIP_MS = 150
+# The server's VAD may miss so much of a soft end that our level hears. Its silence counts, as with ANSWER_EARLY=off.
+SOFT_END_MS = 40
+# A frame may come so much earlier than 20 ms behind the one before it.
+JITTER_MS = 15
 # No frame has come for this long (a muted line, a stall): our level hears nothing, and the server's silence counts.
 NO_FRAMES_S = 0.5
 
 
 @dataclass(slots=True)
 class OpenTurn:
-    """A turn of the caller's that may go on."""
+    """A turn of the caller that may still go on."""
 
-    began_at: float  # by our own level (Trio clock)
-    may_be_short: bool  # an answer to a yes-or-no question, or a word into the agent's own
-    stopped_at: float  # when the server reported the silence (Trio clock)
-    sounds_since: float | None = None  # since when our level has heard something after that
-    pieces: list[ItemId] = field(default_factory=list)  # its items, without those that were noises
-    heard_at: float = 0.0  # when the newest frame came
+    began_at: float  # When it began by our own level, Trio clock.
+    stopped_at: float  # When the server reported the silence, Trio clock.
+    sounds_since: float | None = None  # Since when our level has heard sound after that silence.
+    pieces: list[ItemId] = field(default_factory=list)  # Its items, without those that were noises.
+    heard_at: float = 0.0  # When the newest frame came.
     wants_answer: bool = False
-    reads_out: bool = False  # digits or letters: more will come
+    reads_out: bool = False  # True if its words are digits or letters: more will come.
 
 
 @dataclass(slots=True)
 class EarlyAnswer:
-    """The caller's open turn and its early answer: at most one of each. Times are of the Trio clock."""
+    """The caller's open turn and its early answer. There is at most one of each. Times are of the Trio clock."""
 
-    is_on: bool  # False: a turn ends when it becomes an item, by the server's VAD
+    is_on: bool  # False: a turn ends when it becomes an item, by the server's VAD.
     turn: OpenTurn | None = None
-    response: ResponseId | None = None  # the early answer, when it has begun
+    response: ResponseId | None = None  # The early answer, when it has begun.
     governor: Governor = field(default_factory=Governor)
-    _began_at: float = 0.0  # the newest speech
-    _asked_ref: str = ""  # asked for, but not begun
-    _back_ref: str = ""  # the same, and taken back meanwhile
-    _items: list[ItemId] = field(default_factory=list)  # items that the server made of the early answer
+    _began_at: float = 0.0  # When the newest speech began.
+    _asked_ref: str = ""  # The reference of an early answer that has not begun.
+    _back_ref: str = ""  # The reference of one that was taken back before it began.
+    _items: list[ItemId] = field(default_factory=list)  # The items that the server made of the early answer.
     _held: list[FunctionAsked] = field(default_factory=list)
     _taken_back: set[ResponseId] = field(default_factory=set)
+    _lengths: TurnLengths = field(default_factory=TurnLengths)
+    _closed_at: float = 0.0  # when the last turn ended
 
     @property
     def is_asked(self) -> bool:
-        """True while an early answer is asked for, or is there, and nobody may hear it yet."""
+        """True while an early answer was asked for or has come, and nobody may hear it yet."""
         return self.turn is not None and (bool(self._asked_ref) or self.response is not None)
 
     # The turn
 
     @property
     def piece_before(self) -> ItemId | None:
-        """A piece of the open turn: what the caller says now is one more piece."""
+        """A piece of the open turn. The caller's present words are one more piece of the same turn."""
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
     def goes_on(self, at: float) -> bool:
-        """The VAD hears speech. By our own level it began at this time. True if an early answer must be taken back."""
+        """The VAD hears speech. By our own level it began at `at`. True if an early answer must be taken back."""
         self._began_at = at
+        if self.turn is None and at - self._closed_at < GOES_ON_MS / 1000:
+            self._lengths.was_none()
         return self.is_asked
 
-    def piece(self, item_id: ItemId, now: float, *, may_be_short: bool, sounds: bool, wants_answer: bool) -> bool:
-        """Speech became an item: a turn, or one more piece of the open one. True if it wants an answer.
+    def piece(self, item_id: ItemId, now: float, *, reads_out: bool, sounds: bool, wants_answer: bool) -> bool:
+        """Speech became an item: a turn, or one more piece of the open one. True if the turn wants an answer.
 
-        `may_be_short`: if it begins a turn, it is not taken for only a beginning. `sounds`: our level hears somebody.
-        `wants_answer`: this piece is worth one.
+        `reads_out`: the agent has asked for digits or letters, if it begins a turn. `sounds`: our level hears somebody.
+        `wants_answer`: this piece is worth an answer.
         """
         if self.turn is None:
-            self.turn = OpenTurn(min(now, self._began_at or now), may_be_short, now)
+            self.turn = OpenTurn(min(now, self._began_at or now), now, reads_out=reads_out)
         self.turn.pieces.append(item_id)
         self.turn.stopped_at, self.turn.sounds_since = now, now if sounds else None
         self.turn.heard_at = now
@@ -114,9 +129,23 @@ class EarlyAnswer:
             self.turn.wants_answer = self.turn.wants_answer and bool(self.turn.pieces)
 
     @staticmethod
-    def _wait_ms(turn: OpenTurn, loud_at: float) -> int:
-        spoken_ms = (min(loud_at, turn.stopped_at) - turn.began_at) * 1000
-        return wait_ms(spoken_ms, len(turn.pieces), reads_out=turn.reads_out, may_be_short=turn.may_be_short)
+    def _silent_since(turn: OpenTurn, loud_at: float) -> float:
+        """When the silence after the turn began. `loud_at`: the last sound by our level."""
+        by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
+        if loud_at < by_server - ROUND_TRIP_MS / 1000:
+            return by_server  # our level has missed the last words (a soft voice, or one that it takes for noise)
+        loud_at = min(loud_at, turn.stopped_at)
+        return max(min(loud_at, by_server), loud_at - SOFT_END_MS / 1000)
+
+    def _spoken_ms(self, turn: OpenTurn, loud_at: float) -> float:
+        return (self._silent_since(turn, loud_at) - turn.began_at) * 1000
+
+    def _wait_ms(self, turn: OpenTurn, loud_at: float) -> int:
+        if not self.is_asked and (turn.reads_out or self.governor.why_off):
+            return READING_WAIT_MS if turn.reads_out else LATE_WAIT_MS
+        if turn.reads_out:
+            return BEGINNING_WAIT_MS
+        return self._lengths.wait_ms(self._spoken_ms(turn, loud_at))
 
     def words_are(self, item_id: ItemId, words: str) -> None:
         """The words of a piece are known while the turn is open."""
@@ -124,7 +153,7 @@ class EarlyAnswer:
             self.turn.reads_out = True
 
     def hear(self, now: float, *, sounds: bool) -> None:
-        """A frame while the turn is open. `sounds`: our level hears something in it."""
+        """A frame came while the turn is open. `sounds`: our level hears something in it."""
         if self.turn is None:
             return
         self.turn.heard_at = now
@@ -132,30 +161,33 @@ class EarlyAnswer:
             self.turn.sounds_since = now
 
     def is_over(self, now: float, loud_at: float, quiet_ms: float) -> bool:
-        """True if the silence is long enough. `loud_at`: the last sound by our level.
+        """True if the silence is long enough. `loud_at` is the time of the last sound, by our level.
 
-        `quiet_ms`: silent frames since then.
+        `quiet_ms` is the length of the silent frames since then.
         """
         turn = self.turn
         if turn is None:
             return False
         wait_ms = self._wait_ms(turn, loud_at)
-        silent_by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
-        if turn.sounds_since is None:
-            silent_since = max(loud_at, silent_by_server - ROUND_TRIP_MS / 1000)
-            return quiet_ms >= wait_ms and now - silent_since >= wait_ms / 1000
-        return now >= max(silent_by_server + wait_ms / 1000, turn.sounds_since + NO_SPEECH_MS / 1000)
+        if turn.sounds_since is not None:
+            by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
+            return now >= max(by_server + wait_ms / 1000, turn.sounds_since + NO_SPEECH_MS / 1000)
+        silent_s = now - self._silent_since(turn, loud_at)
+        return quiet_ms >= wait_ms - SOFT_END_MS and silent_s >= (wait_ms - JITTER_MS) / 1000
 
     def is_overdue(self, now: float) -> bool:
-        """True if no frame shows any more whether the caller is silent, and the server has reported no speech."""
+        """True if frames no longer show whether the caller is silent, and the server has reported no speech."""
         return self.turn is not None and now - self.turn.heard_at >= NO_FRAMES_S
 
-    def close(self) -> tuple[OpenTurn | None, ResponseId | None, list[FunctionAsked]]:
-        """The turn has ended.
+    def close(self, now: float, loud_at: float) -> tuple[OpenTurn | None, ResponseId | None, list[FunctionAsked]]:
+        """The turn has ended. `loud_at`: the last sound by our level.
 
-        Returns it, its early answer if that has begun, and the functions of that, which must run now.
+        Returns the turn, its early answer if that has begun, and the functions of that answer, which must run now.
         """
         closed = self.turn, self.response, self._held
+        if self.turn is not None and self.turn.wants_answer:
+            self._lengths.ended(self._spoken_ms(self.turn, loud_at))
+        self._closed_at = now
         self.turn, self.response, self._asked_ref = None, None, ""
         self._held, self._items = [], []
         return closed
@@ -163,23 +195,23 @@ class EarlyAnswer:
     # The early answer
 
     def may_ask(self, wish: Wish | None) -> bool:
-        """True if what is wished for may be asked for now. While a turn is open, only its answer may."""
+        """True if this wish may be asked for now. While a turn is open, only its answer may."""
         if self.turn is None:
             return True
         is_its_answer = wish is not None and wish.kind == "turn" and wish.instructions is None
         return is_its_answer and not self.governor.why_off and not self.turn.reads_out
 
     def lost(self) -> None:
-        """The session has ended: it begins nothing any more."""
+        """The session has ended, so the early answer will not begin."""
         self._back_ref = ""
 
     def asks(self, ref: str) -> None:
-        """An answer is asked for while the turn is open."""
+        """An answer was asked for while the turn is open."""
         self._asked_ref = ref
         self.governor.was_asked()
 
     def began(self, response_id: ResponseId, ref: str | None) -> None:
-        """An answer began: is it the early one? A server that returns no reference has begun what was asked for."""
+        """An answer began. Note if it is the early one. Without a reference, it is the one that was asked for."""
         if self._asked_ref and ref in (None, self._asked_ref):
             self.response, self._asked_ref = response_id, ""
         elif self._back_ref and ref in (None, self._back_ref):
@@ -187,7 +219,7 @@ class EarlyAnswer:
             self._back_ref = ""
 
     def refused(self, ref: str | None) -> None:
-        """The server did not begin what was asked for."""
+        """The server refused the response that was asked for."""
         if ref is not None and ref in (self._asked_ref, self._back_ref):
             self._asked_ref = self._back_ref = ""
 
@@ -196,12 +228,15 @@ class EarlyAnswer:
         return self.turn is not None and self.response == response_id
 
     def placed(self, item_id: ItemId, *, is_generated: bool) -> None:
-        """An item got its place while the early answer is generated: it belongs to it."""
+        """An item got its place while the early answer is generated, so it belongs to that answer."""
         if is_generated and self.is_asked and self.response is not None and item_id not in self._items:
             self._items.append(item_id)
 
     def called(self, event: FunctionAsked) -> Literal["now", "held", "never"]:
-        """An answer calls a function: when does it run? An early one's waits. One that was taken back gets nothing."""
+        """An answer calls a function. Returns when it runs: an early answer's waits.
+
+        After a taking back it never runs.
+        """
         if event.item_id and event.response_id in self._taken_back:
             return "never"
         if not self.is_early(event.response_id):
@@ -211,9 +246,9 @@ class EarlyAnswer:
         return "held"
 
     def take_back(self) -> tuple[ResponseId | None, list[ItemId], list[FunctionAsked]]:
-        """It is not wanted any more.
+        """The early answer is not wanted any more.
 
-        Returns its id, if it has begun, its items, and the functions that were never run.
+        Returns its id if it has begun, its items, and its functions, which never ran.
         """
         response, items, held = self.response, self._items, self._held
         self.governor.was_taken_back()
@@ -224,5 +259,5 @@ class EarlyAnswer:
         return response, items, held
 
     def was_taken_back(self, response_id: ResponseId) -> bool:
-        """True for an early answer that nobody has heard and nobody will hear."""
+        """True for an early answer that was taken back: nobody has heard it or will hear it."""
         return response_id in self._taken_back

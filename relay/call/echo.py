@@ -1,7 +1,7 @@
-"""What of our own voice may come back from the caller's phone: the levels of what was sent, and when it was played.
+"""The echo of our voice that may come back from the caller's phone: the levels that were sent, and when they played.
 
 A hands-free phone returns the agent's words 50 to 300 ms later, and 10 to 30 dB quieter. We know exactly what we send.
-So we also know what may come back. `level_vad` asks here before it takes a loud frame for the caller.
+So we also know what may come back. `level_vad` asks here before it counts a loud frame as the caller's voice.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections import deque
 
 import dsp
 
-# Echo of the network or of a room comes 50 to 300 ms after the sound was played. One frame more on both sides.
+# Echo from the network or a room comes 50 to 300 ms after the sound was played. These limits add a frame on both sides.
 SOONEST_S = 0.030
 LATEST_S = 0.340
-# Levels are kept for pieces of this length: shorter than a syllable, long enough for a stable level.
+# Levels are kept for pieces of this length. It is shorter than a syllable, and long enough for a stable level.
 PIECE_BYTES = 800
 BYTES_PER_S = 8_000
 NOTHING_DBFS = -100.0
-# Below this nobody hears anything. A model's silence is digital zero. Soft words on a phone line are above -45.
+# Below this level nobody hears anything. A model's silence is digital zero. Soft words on a phone line are above -45.
 AUDIBLE_DBFS = -60.0
 
 
@@ -26,14 +26,14 @@ class Echo:
     """The levels of what the caller hears of us, piece by piece."""
 
     def __init__(self) -> None:
-        self._pieces: deque[tuple[float, float, float]] = deque()  # from_s, to_s, level_dbfs; in order
-        # What was found, and from when to when it is valid
+        self._pieces: deque[tuple[float, float, float]] = deque()  # Each is (from_s, to_s, level_dbfs). In order.
+        # The loudest piece that was found, and the time in which this result is valid.
         self._loudest, self._from_s, self._to_s = NOTHING_DBFS, 0.0, 0.0
 
     def sent(self, mulaw: bytes, from_s: float) -> float | None:
-        """Audio that is played from `from_s` on (Trio clock).
+        """Note audio that is played from `from_s` on (Trio clock).
 
-        Returns when its last audible part ends, if it has one.
+        Returns when its last audible part ends. None if no part is audible.
         """
         self._to_s = self._from_s
         audible_until_s = None
@@ -47,7 +47,7 @@ class Echo:
         return audible_until_s
 
     def cleared(self, now: float) -> None:
-        """What was not played by `now` will never be."""
+        """Audio that was not played by `now` will never be played."""
         self._to_s = self._from_s
         while self._pieces and self._pieces[-1][0] >= now:
             self._pieces.pop()
@@ -56,14 +56,14 @@ class Echo:
             self._pieces.append((since_s, now, level_dbfs))
 
     def level_dbfs(self, now: float, lag_s: float = 0.0) -> float:
-        """The loudest piece that may be in what is heard at `now`. `lag_s` is the way to Twilio and back."""
+        """The level of the loudest piece that may come back at `now`. `lag_s` is the way to Twilio and back."""
         played_s = now - lag_s
         if self._from_s <= played_s < self._to_s:
             return self._loudest
         since_s, until_s = played_s - LATEST_S, played_s - SOONEST_S
         while self._pieces and self._pieces[0][1] <= since_s:
             self._pieces.popleft()
-        # It is valid until the first piece is too old, or the next begins: about four frames.
+        # The result is valid until its first piece is too old, or the next piece begins: about four frames.
         self._loudest, self._from_s = NOTHING_DBFS, played_s
         self._to_s = self._pieces[0][1] + LATEST_S if self._pieces else math.inf
         for from_s, _, level_dbfs in self._pieces:

@@ -1,4 +1,4 @@
-"""How a call ends: its limits, silence, a transfer, the last words, and the late words of the caller after it."""
+"""How a call ends: its limits, silence, a transfer, the last words, and words of the caller that come late."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from relay.call.interruption import cut_off
 from relay.call.state import Call, Ending, Next, Phase
 from relay.call.vocabulary import EndReason
 
-# The model is told to come to an end this long before the limit.
+# The model is told this long before the time limit that the call must end.
 WARN_BEFORE_CAP_S = 30.0
-# After the first "are you still there", the second comes this much later, and the goodbye again as much later.
+# The time from the first "are you still there" to the second, and from the second to the goodbye.
 STILL_THERE_AGAIN_S = 10.0
-# Nobody is asked whether they are there within this time after their own words.
+# A caller who has just spoken is not asked within this time whether they are there.
 BEHIND_WORDS_S = 4.0
 ASKED_STILL_THERE = 2
-# If the mark of the last words never comes back, the line stays open for as long as they take to be played, and this.
-# More words may still come. A model that never stops is cut off.
+# If the mark of the last words never comes back, the line stays open for their playing time and this much more. The
+# model may still say more. A model that never stops is cut off.
 LAST_WORDS_SLACK_S = 2.0
 LAST_WORDS_LIMIT_S = 120.0
 FRAME_MS = 20
-# If the caller speaks over a goodbye, the call waits this long after it: for a sentence, or for a noise that cannot be
-# told from one.
+# If the caller speaks over a goodbye, the call waits this long after the goodbye. It may be a sentence, or a noise that
+# sounds like one.
 SPOKEN_OVER_LIMIT_S = 30.0
-# For these ends the caller's words can say that it is too early. A limit stays, whatever is said.
+# With these end reasons, the caller's words can keep the call going. A limit ends the call, whatever is said.
 _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENCE_CAP})
-# Words that come after the end of the call are awaited this long. A transcription takes 1.0 to 1.5 s
+# How long the call waits for words that come after its end. A transcription takes 1.0 to 1.5 s
 # (docs/protocol/openai.md 3).
 LATE_WORDS_S = 2.0
-# A caller who is still there gets another stream within half a second. That stream uses what was said here, and waits
-# for it at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
+# The same for a caller who is still on the line: Twilio opens their next stream within half a second. That stream uses
+# what was said here, and waits for it at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 
 def check_caps(call: Call, now: float, out: list[Action]) -> None:
-    """Check money, time, and whether the process stops."""
+    """Check the limits of money and time, and whether the process stops."""
     limits, age_s = call.plan.limits, call.since_arrival_s(now)
     if call.meter.usd >= limits.call_usd:
         leave(call, EndReason.COST_CAP, Next.HANG_UP, now, out, phrase="limit")
@@ -58,23 +58,23 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _midnight_is_past(call: Call, age_s: float) -> bool:
-    """True if the session's instructions were written before midnight, and it is after midnight now."""
+    """True if it is past midnight now, and the session's instructions were written before midnight."""
     midnight = call.plan.midnight
     return midnight is not None and not call.told_midnight and age_s >= midnight.in_s and call.sessions.serves
 
 
 def check_silence(call: Call, now: float, out: list[Action]) -> None:
-    """Nobody says anything: ask twice, then say goodbye.
+    """If nobody says anything: ask twice, then say goodbye.
 
-    It counts from what the caller last heard of us. Words of theirs that were not answered do not change that. Words
-    that still wait for an answer are handled by liveness.py.
+    The time counts from the last audio that the caller heard of us. Words of the caller that got no answer do not
+    change it. Words that still wait for an answer are handled in liveness.py.
     """
     if not call.is_silent(now) or call.liveness.is_owed or now - call.quiet_since() < BEHIND_WORDS_S:
         return
     limit_s = STILL_THERE_AGAIN_S if call.presence.asked else call.plan.limits.silence_s
     agent_quiet_since = max(call.playout.quiet_since_s, call.arrived_at or 0.0)
     silent_s = call.presence.silent_s(now, agent_quiet_since, STILL_THERE_AGAIN_S)
-    if not call.presence.asked:  # words that got no answer do not change it
+    if not call.presence.asked:  # Words that got no answer do not change the time.
         silent_s = max(silent_s, now - agent_quiet_since)
     if call.awaits_words(now) or silent_s < limit_s:
         return
@@ -97,10 +97,10 @@ def transfer(
     by_agent: bool = False,
     by_owner: bool = False,
 ) -> bool:
-    """Connect the caller with the human. False if nobody is there: then the model says so.
+    """Connect the caller with the human. False if no human is there. Then the model says so.
 
     A goodbye that is being said is taken back. An emergency replaces any other reason. `by_agent`: the model has
-    decided it and may have said so; what it says is heard to its end. `by_owner`: HUMAN_HOURS do not count, because
+    decided it and may have said so, so its words are heard to their end. `by_owner`: HUMAN_HOURS do not count, because
     the owner knows who is there.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
@@ -108,14 +108,14 @@ def transfer(
     if not call.human_is_there(now) and reason is not EndReason.EMERGENCY and not by_owner:
         if call.ending is not None:
             return False
-        hears = "that nobody is there now; a message, or what the agent can do"
+        hears = "that no human is there now; a message, or what the agent can do"
         out.append(Report("human.not_there", "info", (("why", "outside HUMAN_HOURS"), ("caller_hears", hears))))
         call.missed_human = True
         if call.sessions.serves:
             out.append(call.note(wording.NO_HUMAN_NOW))
         else:
-            call.conversation.noted("system", wording.NO_HUMAN_NOW)  # for the session that is being opened
-        call.rest.forget()  # there is something else to say
+            call.conversation.noted("system", wording.NO_HUMAN_NOW)  # For the session that is being opened.
+        call.rest.forget()  # There is something else to say.
         call.answers.want("turn")
         return False
     if call.ending is not None:
@@ -128,9 +128,9 @@ def transfer(
 
 
 def _is_graver(ending: Ending, reason: EndReason) -> bool:
-    """True for an emergency that comes while the caller is put through for another reason.
+    """True for an emergency that comes while the caller is transferred for another reason.
 
-    They must hear what to dial.
+    The caller must then hear what to dial.
     """
     return reason is EndReason.EMERGENCY and ending.then is Next.HUMAN and ending.reason is not EndReason.EMERGENCY
 
@@ -146,9 +146,9 @@ def leave(
     after_speech: bool = False,
     summary: str = "",
 ) -> None:
-    """End the call: say the last words, wait until they were heard, then go.
+    """End the call: say the last words, wait until they were heard, then end the stream.
 
-    `after_speech`: what the agent is saying is heard to its end first. Otherwise it is cut off.
+    `after_speech`: the agent's present words are heard to their end first. Otherwise they are cut off.
     """
     if call.phase is not Phase.TALKING:
         return
@@ -171,7 +171,7 @@ def leave(
 
 
 def hang_up(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
-    """End the call at once, whatever is being said, whoever speaks."""
+    """End the call at once, whoever speaks."""
     call.floor.release()
     call.rest.forget()
     cut_off(call, now, out)
@@ -180,19 +180,19 @@ def hang_up(call: Call, reason: EndReason, now: float, out: list[Action]) -> Non
 
 
 def say_instead(call: Call, now: float, out: list[Action]) -> None:
-    """The agent's own last words broke off: say a phrase of ours instead."""
+    """The agent's own last words broke off. Say a phrase of ours instead."""
     if call.phase is Phase.LEAVING and call.ending is not None and call.ending.item is None:
         phrase = "goodbye" if call.ending.then is Next.HANG_UP else "connecting"
         call.ending.item = call.say(phrase, now, out, protected=True)
 
 
 def can_be_taken_back(call: Call) -> bool:
-    """True while a goodbye is said that the caller's words can take back."""
+    """True while a goodbye is being said and the caller's words can keep the call going."""
     return call.phase is Phase.LEAVING and call.ending is not None and call.ending.reason in _TAKEN_BACK_BY_WORDS
 
 
 def take_back(call: Call, now: float, out: list[Action]) -> None:
-    """The caller says more over a goodbye: the call goes on."""
+    """The caller says more over a goodbye, so the call goes on."""
     out.append(Report("call.goodbye_taken_back", "info"))
     cut_off(call, now, out)
     call.phase, call.ending = Phase.TALKING, None
@@ -202,28 +202,28 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
-    """Go when the last words were heard. End everything when the last words of the caller have come."""
+    """End the stream when the last words were heard. End everything when the caller's last words have come."""
     if call.phase is Phase.LEAVING and call.ending is not None:
         _follow_last_words(call, call.ending, now)
         has_spoken = _has_spoken(call, now)
         waits = has_spoken or call.keypad.may_ask_for_human or (call.voice.is_up and can_be_taken_back(call))
         is_late = now >= call.ending.deadline
-        if has_spoken and can_be_taken_back(call):  # no deadline cuts into a sentence over a goodbye
+        if has_spoken and can_be_taken_back(call):  # No deadline cuts off a caller who speaks over a goodbye.
             is_late = now >= call.ending.deadline + SPOKEN_OVER_LIMIT_S
         if is_late or (_last_words_heard(call) and not waits):
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
             _go(call, now, out)
     elif call.phase is Phase.GONE and call.over_at is not None and not _is_awaited(call, now):
-        _close_books(call, out)
+        _write_what_is_left(call, out)
 
 
 def _follow_last_words(call: Call, ending: Ending, now: float) -> None:
-    """Move the deadline to the end of what is left to be played.
+    """Move the deadline to the end of the audio that must still be played.
 
-    Last words may be long, and may come while they play.
+    Last words may be long, and more of them may come while they play.
     """
     left_ms = call.playout.left_ms(now)
-    is_a_frame = left_ms >= FRAME_MS  # less is the beginning of a frame whose rest never came
+    is_a_frame = left_ms >= FRAME_MS  # Less than a frame is a beginning whose rest never came.
     if now < ending.deadline and is_a_frame and not call.playout.is_held:
         until = now + left_ms / 1000 + LAST_WORDS_SLACK_S
         ending.deadline = min(max(ending.deadline, until), ending.began_at + LAST_WORDS_LIMIT_S)
@@ -237,16 +237,16 @@ def _last_words_heard(call: Call) -> bool:
 
 
 def _has_spoken(call: Call, now: float) -> bool:
-    """True while a caller who is about to be hung up on speaks, or has spoken.
+    """True if a caller whose call is about to end speaks, or has spoken.
 
-    It may be an emergency, or one more wish.
+    It may be an emergency, or one more request.
     """
     hears = call.sessions.serves and call.ending is not None and call.ending.then is Next.HANG_UP
     return hears and (call.floor.is_taken or call.awaits_words(now))
 
 
 def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
-    """The stream has ended on the caller's side."""
+    """The caller's side has ended the stream."""
     if call.phase is Phase.GONE:
         return
     if call.ending is None:
@@ -258,7 +258,7 @@ def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) ->
 
 
 def _go(call: Call, now: float, out: list[Action]) -> None:
-    """The stream has ended: write down what is left, and release what costs money."""
+    """The stream has ended. Write down what is left, and release what costs money."""
     call.lose_speech(now)
     call.phase = Phase.GONE
     cuts = {cut.item: cut for cut in call.playout.cut(now)}
@@ -274,14 +274,14 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
     waits = call.ending is not None and call.ending.then in (Next.HUMAN, Next.RESUME)
     call.over_at = now + (LATE_WORDS_OF_A_WAITING_CALLER_S if waits else LATE_WORDS_S)
     if not _is_awaited(call, now):
-        _close_books(call, out)
+        _write_what_is_left(call, out)
 
 
 def _is_awaited(call: Call, now: float) -> bool:
-    """True while late words may come, or a function runs: a booking that is being made is written down.
+    """True while late words may come, or a function runs. A booking that is being made must be written down.
 
-    A function ends by its own deadline. If the caller goes on to another stream or a human, it has only the time of
-    late words.
+    A function ends by its own deadline. If the caller goes on to another stream or to a human, it has only the time
+    of late words.
     """
     if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True
@@ -289,7 +289,7 @@ def _is_awaited(call: Call, now: float) -> bool:
     return more_comes and call.over_at is not None and now < call.over_at
 
 
-def _close_books(call: Call, out: list[Action]) -> None:
+def _write_what_is_left(call: Call, out: list[Action]) -> None:
     call.over_at = None
     for turn in call.conversation.turns():
         if turn.role == "caller" and turn.gap:

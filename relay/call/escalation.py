@@ -1,7 +1,7 @@
-"""Ways to a human that need no model: words of the caller, counted failures.
+"""Ways to a human that need no model: the caller's words, and a count of failures.
 
-`prompts/escalation.toml` has the numbers and the operator's own phrases. `prompts/words/` has what is listened for in
-each language.
+`prompts/escalation.toml` has the numbers and the operator's own phrases. `prompts/words/` has the words that are
+listened for in each language.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from relay.call.words import Language, Patterns, Sets, Words, plain
 
 
 class RulesInvalid(ValueError):
-    """The operator's file cannot be used; the message names every mistake in it."""
+    """The operator's file cannot be used. The message names every mistake in it."""
 
 
-# An agent that says this at the end of an answer is about to do something, or should be.
+# An agent that says one of these at the end of an answer is about to do something, or should do it.
 PROMISE_WORDS = (
     "one moment", "one second", "just a moment", "just a second", "a moment please", "hold on", "bear with me",
     "let me check", "let me look", "let me see", "let me find", "let me book", "i'll check", "i will check",
     "i'm checking", "i'll look", "i will look", "i'm looking", "i'll find out", "i'm booking", "i'll book",
 )  # fmt: skip
-# What the caller's words are listened to for, and the list of the operator's own phrases for it.
+# What the caller's words may mean -> the list of the operator's own phrases for it.
 CALLER_SAYS = {
     "emergency": "emergency_words",
     "human": "human_words",
@@ -38,7 +38,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 class Rules:
     """What makes a call go to a human, or to the harder model. The phrases are the operator's own.
 
-    They are used beside `words`.
+    They are used together with `words`.
     """
 
     human_words: tuple[str, ...] = ()
@@ -46,16 +46,16 @@ class Rules:
     angry_words: tuple[str, ...] = ()
     topics_hard: tuple[str, ...] = ()
     misunderstood_words: tuple[str, ...] = ()
-    repeat_words: tuple[str, ...] = ()  # of the agent
-    promise_words: tuple[str, ...] = PROMISE_WORDS  # of the agent
+    repeat_words: tuple[str, ...] = ()  # Phrases of the agent.
+    promise_words: tuple[str, ...] = PROMISE_WORDS  # Phrases of the agent.
     hard_after_misunderstandings: int = 2
     human_after_misunderstandings: int = 3
     human_after_failures: int = 2
     human_digit: str = "0"
-    emergency_number: str = "the emergency number"  # in the agent's words
-    numbers: tuple[str, ...] = ()  # how the emergency number is said
+    emergency_number: str = "the emergency number"  # As the agent says it.
+    numbers: tuple[str, ...] = ()  # The ways in which the emergency number is said.
     languages: tuple[Language, ...] = field(default=(), repr=False)
-    words: Words = field(init=False, compare=False, repr=False)  # judges what the caller says
+    words: Words = field(init=False, compare=False, repr=False)  # Judges the caller's words.
     _patterns: dict[str, Patterns | None] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -66,12 +66,12 @@ class Rules:
     def clerks(self) -> tuple[str, ...]:
         """The operator's single words for a person.
 
-        They are judged like "agent": not every sentence with them asks for one.
+        They are judged like "agent": not every sentence with such a word asks for a person.
         """
         return tuple(phrase for phrase in self.human_words if len(plain(phrase).split()) == 1)
 
     def says(self, name: str, text: str) -> bool:
-        """True if `text` says what the list `name` ("human_words", ...) stands for, and means it."""
+        """True if `text` contains what the list `name` ("human_words", ...) means, and really means it."""
         return self.words.says(name.removesuffix("_words"), text, self._own(name))
 
     def _own(self, name: str) -> Patterns | None:
@@ -102,7 +102,7 @@ class Rules:
     def from_table(cls, table: Mapping[str, object], country: str = "US") -> Rules:
         """Check a parsed TOML table. Raises RulesInvalid with every key that is unknown or of the wrong kind.
 
-        `country`: two letters. Its emergency numbers become emergency words.
+        `country` is two letters. Its emergency numbers become emergency words.
         """
         mistakes: list[str] = []
         values: dict[str, object] = {}
@@ -120,7 +120,8 @@ class Rules:
         if said:
             values["numbers"] = tuple(said)
             values["emergency_number"] = said[0]
-        return cls(**values)  # type: ignore[arg-type] # checked key by key above
+        # The values were checked key by key above.
+        return cls(**values)  # type: ignore[arg-type]
 
 
 _LISTS = frozenset(k for k in Rules.__dataclass_fields__ if k.endswith("_words") or k.startswith("topics"))
@@ -128,7 +129,7 @@ _NUMBERS = frozenset(k for k in Rules.__dataclass_fields__ if "_after_" in k)
 
 
 def _mistake(key: str, value: object) -> str:
-    """What is wrong with a line of the operator's file; empty if nothing is."""
+    """What is wrong with a line of the operator's file. Empty if nothing is wrong."""
     if key in _LISTS:
         return "" if _phrases(value) else f"{key} must be a list of phrases"
     if key in _NUMBERS:
@@ -145,11 +146,11 @@ def _phrases(value: object) -> bool:
 
 
 def _emergency_numbers(table: object, country: str, mistakes: list[str]) -> list[str]:
-    """How the country's emergency number is said. Empty if the operator lists none."""
+    """The ways to say the country's emergency number. Empty if the operator lists none."""
     if not isinstance(table, dict) or not all(_phrases(said) and said for said in table.values()):
         mistakes.append('emergency_numbers must be a table like US = ["nine one one", "911"]')
         return []
     if table and country.upper() not in table:
-        mistakes.append(f"emergency_numbers has no line for BUSINESS_COUNTRY={country}: add how its number is said")
+        mistakes.append(f"emergency_numbers has no line for BUSINESS_COUNTRY={country}: add the ways to say its number")
         return []
     return list(table.get(country.upper(), []))

@@ -1,8 +1,8 @@
-"""The model sessions of a conversation: the first, the next after a loss, a planned move, and the way out of dead air.
+"""The model sessions of a conversation: the first, the next after a loss, a planned move, and the rescue from dead air.
 
-A new session gets everything as text and is told to continue. A planned move opens the new session while the present
-one still serves. It switches when nobody speaks and all words of the caller are known. A session that seems stuck is
-not closed at once either: the old or the new one serves, whichever can speak first.
+A new session gets everything as text and is told to continue. For a planned move, the new session is opened while the
+present one still serves. The switch comes when nobody speaks and all words of the caller are known. A session that
+seems stuck is not closed at once either: the old or the new session serves, whichever can speak first.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from relay.call.sessions import Why
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import EndReason, ItemId, ModelLost, ModelReady, MoveFailed, NextModelLost
 
-# A lost session is replaced this often in one call. Then the human takes over.
+# A lost session is replaced at most this often in one call. After that the human takes over.
 RECONNECTS = 2
-# OpenAI ends a session after 60 minutes (docs/protocol/openai.md 1.4). After 50, a silent moment is used to move to a
-# new one.
+# OpenAI ends a session after 60 minutes (docs/protocol/openai.md 1.4). After 50 minutes, the next silent moment is used
+# to move to a new one.
 SESSION_LIMIT_S = 50 * 60.0
-# A move that failed is tried again after this time: ten of the 60 minutes are left for it.
+# A move that failed is tried again after this time. Ten of the 60 minutes are left for it.
 MOVE_AGAIN_AFTER_S = 60.0
 _PAUSE = ("caller_hears", "a pause, or a request to wait; then the same conversation")
-_SILENT = ("caller_hears", "a request to wait behind five seconds of silence")
+_SILENT = ("caller_hears", "a request to wait after five seconds of silence")
 
 
 def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
-    """A session is configured: give it the conversation so far."""
+    """A session is configured. Give it the conversation so far."""
     call.sessions.began(event.model, now)
     if call.sessions.count == 1:
-        call.figures.reconnects = 0  # a first session that came late was not lost
+        call.figures.reconnects = 0  # A first session that came late was not lost.
     call.unheard.forget()
     call.meter.serves(call.model, call.plan.price_hard if call.model == call.plan.model_hard else call.plan.price)
     call.ids.clear()
@@ -53,9 +53,9 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
 
 
 def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
-    """The session has ended, or the one that was ordered could not be opened."""
+    """The session has ended, or the session that was ordered could not be opened."""
     if not call.sessions.was_lost(event.code):
-        return  # it was closed for the one that was ordered
+        return  # It was closed for the session that was ordered.
     caller_waits = call.answers.is_pending or call.floor.caller_waits
     caller_speaks = call.floor.caller_speaks
     _leave_session(call, now, out)
@@ -74,15 +74,15 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
 
 
 def _dial(call: Call, out: list[Action]) -> None:
-    """None serves: order the next session, unless one is being opened."""
-    hard = call.figures.reconnects >= RECONNECTS  # before the first session: until the greeting is overdue
+    """No session serves. Order the next one, unless one is being opened."""
+    hard = call.figures.reconnects >= RECONNECTS  # Before the first session: only until the greeting is overdue.
     order = call.sessions.dial(call.plan.model_hard if hard else call.model, "lost")
     if order is not None:
         out.append(order)
 
 
 def _leave_session(call: Call, now: float, out: list[Action]) -> None:
-    """Nothing more comes from this session, neither answers nor words that it has heard."""
+    """Nothing more is used from this session: no answers, and no words that it has heard."""
     _let_go_of_answers(call, now, out)
     call.lose_speech(now)
     call.caller_turns.forget_words()
@@ -90,7 +90,7 @@ def _leave_session(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
-    """Nothing more comes from the answers of this session: what it has said is all."""
+    """No more audio comes for this session's answers. Their present audio is all."""
     if call.early.is_asked:
         take_back(call, now, out)
     call.early.lost()
@@ -104,14 +104,14 @@ def _is_lost_for_good(call: Call, fields: tuple[tuple[str, object], ...], now: f
     """True if the model was lost too often: the human takes over."""
     if call.figures.reconnects <= RECONNECTS:
         return False
-    hears = ("caller_hears", "that there is trouble; then a person's phone, or a tone for a message")
+    hears = ("caller_hears", "that there is a problem; then a person's phone, or a tone for a message")
     out.append(Report("model.lost_for_good", "error", (*fields, hears)))
     ending.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
     return True
 
 
 def ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
-    """Say a phrase of ours if the caller would hear nothing until the answer comes."""
+    """Say a phrase of ours if the caller would otherwise hear nothing until the answer comes."""
     if not call.playout.is_speaking(now) and not call.voice.is_up and call.phase is Phase.TALKING:
         call.say("one_moment_again", now, out, bridges=True)
 
@@ -120,7 +120,7 @@ def ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
 
 
 def begin(call: Call, model: str, why: Why, out: list[Action], *, urgent: bool = False) -> None:
-    """Open another session. The present one serves until then. Nothing if one is being opened already."""
+    """Open another session. The present one serves until then. Does nothing if one is being opened already."""
     order = call.sessions.dial_beside(model, why, urgent=urgent)
     if order is not None:
         fields = (("to", model), ("why", why), ("usd", round(call.meter.usd, 4)))
@@ -131,7 +131,7 @@ def begin(call: Call, model: str, why: Why, out: list[Action], *, urgent: bool =
 def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[Action]) -> None:
     """The session beside the present one could not be opened, or was closed.
 
-    If somebody waits for it, another is opened.
+    If the caller waits for it, another is opened.
     """
     was_urgent = call.sessions.is_urgent
     if not call.sessions.next_failed():
@@ -151,13 +151,13 @@ def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
-    """Switch when the new session is open and the moment is silent; or at once, if somebody waits for it."""
+    """Switch to the new session when it is open and nobody speaks. If the caller waits, switch at once."""
     sessions = call.sessions
     if not sessions.next_is_ready or call.phase is not Phase.TALKING:
         return
     waits = sessions.is_urgent or not sessions.serves
     if not waits and sessions.why not in ("expiry", "escalation"):
-        out.append(sessions.forget_next())  # the present one speaks again
+        out.append(sessions.forget_next())  # The present session speaks again.
         return
     nobody_speaks = call.is_silent(now) and not call.voice.is_up
     all_said = not call.floor.caller_waits and not call.awaits_words(now)
@@ -170,7 +170,7 @@ def settle(call: Call, now: float, out: list[Action]) -> None:
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """A session that is stuck, deaf, or about to expire."""
+    """Find another session if this one is stuck, deaf, or about to expire."""
     sessions = call.sessions
     if not sessions.serves:
         return
@@ -180,14 +180,14 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
         caller_waits = call.answers.is_pending or call.floor.caller_waits
         if caller_waits and not call.answers.has_begun:
             _find_another(call, "stuck", now, out)
-        else:  # what it still says does not fit after the phrase
+        else:  # What the session still says does not fit after the phrase.
             _give_up(call, "stuck", now, out, caller_waits=caller_waits)
     elif now - sessions.ready_at > SESSION_LIMIT_S:
         begin(call, call.model, "expiry", out)
 
 
 def _find_another(call: Call, why: Why, now: float, out: list[Action]) -> None:
-    """The session may be stuck, or only slow. Another one is opened, and the first of the two that speaks is heard."""
+    """The session may be stuck, or only slow. Open another one. The first of the two that speaks is heard."""
     out.append(Report(f"model.{why.replace(' ', '_')}", "warning", (_PAUSE,)))
     call.figures.reconnects += 1
     if _is_lost_for_good(call, (("why", why),), now, out):
@@ -200,7 +200,7 @@ def _find_another(call: Call, why: Why, now: float, out: list[Action]) -> None:
 
 
 def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_waits: bool) -> None:
-    """Nothing more of this session must be heard. Another one is opened."""
+    """Nothing more of this session must be heard. Open another one."""
     sessions = call.sessions
     _let_go_of_answers(call, now, out)
     if caller_waits:
@@ -214,7 +214,7 @@ def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_wait
 
 
 def rescue(call: Call, now: float, out: list[Action]) -> None:
-    """The caller hears nothing and is owed something: do what is due, whatever the other rooms say."""
+    """The caller hears nothing and is owed an answer. Do what is due, whatever the other rooms wait for."""
     due = call.liveness.due(
         now,
         heard_until=max(call.playout.audible_until_s, call.arrived_at or 0.0),
@@ -229,7 +229,7 @@ def rescue(call: Call, now: float, out: list[Action]) -> None:
             _nudge(call, out)
             return
         case "human":
-            out.append(Report("call.dead_air", "error", (("caller_hears", "that there is trouble; then a person"),)))
+            out.append(Report("call.dead_air", "error", (("caller_hears", "that there is a problem; then a person"),)))
             ending.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
             return
         case "phrase" | "session":
@@ -237,14 +237,14 @@ def rescue(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _break_silence(call: Call, now: float, out: list[Action], *, find_another: bool) -> None:
-    """Say a phrase of ours, remove what prevents it from being heard, and make sure that an answer is on its way."""
+    """Say a phrase of ours, remove what prevents it from being heard, and make sure that an answer will come."""
     out.append(Report("call.dead_air", "warning", (_SILENT,)))
     has_begun = call.answers.has_begun and call.sessions.serves
-    if call.playout.is_speaking(now):  # It seems to speak, but nothing can be heard: an answer of silence, or a hold.
+    if call.playout.is_speaking(now):  # It seems to speak, but nothing can be heard: a silent answer, or a hold.
         cut_off(call, now, out)
-    call.floor.falls_idle()  # the VAD hears somebody, our own level nobody
+    call.floor.falls_idle()  # The VAD hears somebody, but our own level hears nobody.
     call.rest.forget()
-    if has_begun:  # it stopped in the middle: what it still says does not fit after a phrase
+    if has_begun:  # The answer stopped in the middle. Its rest does not fit after a phrase.
         _give_up(call, "stuck", now, out, caller_waits=True)
     elif find_another and call.sessions.serves and not call.sessions.is_urgent:
         _find_another(call, "dead air", now, out)
@@ -262,7 +262,8 @@ def _nudge(call: Call, out: list[Action]) -> None:
     """Tell the model what is missing, and ask for it."""
     missing, first = call.liveness.nudge(), call.liveness.nudges == 1
     if missing == "answer" and first and call.liveness.silent_turns == 1 and not _asks(call):
-        call.liveness.forgive()  # none was needed: words for somebody else, or the caller asked for a pause
+        # No answer was needed: the words were for somebody else, or the caller asked for a pause.
+        call.liveness.forgive()
         return
     out.append(Report("call.answer_missing", "warning", (("what", missing), _SILENT)))
     if missing == "promise" and not first:

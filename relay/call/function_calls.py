@@ -1,4 +1,4 @@
-"""The functions that the model calls: started, answered, and what the caller hears while one takes its time."""
+"""The functions that the model calls: how they start, how their outputs are answered, and what is heard meanwhile."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from relay.call.vocabulary import (
     TransferCall,
 )
 
-# When the holding phrase is due, so that there is no dead air. A function that takes less than this needs none ...
+# A holding phrase is due this long after the function began, against dead air. A faster function needs none ...
 HOLDING_AFTER_S = 0.700
-# ... unless the caller was already waiting before it began, because the model thought, and then called it without a
-# word. For this caller the whole silence counts, and more than 0.9 s is too long. What is needed after this time is 160
-# ms, at worst 310 on a busy machine: a frame, the quiet beginning of a clip, the quiet end of a voice, and the way to
-# the caller (bench/functions).
+# ... unless the caller was already waiting before it began: the model was silent, and then called it without a word.
+# Then the whole silence counts, and it must stay below 0.9 s. The difference to 0.9 s is the time until the phrase is
+# heard: 160 ms, at worst 310 ms on a busy machine. It is a frame, the quiet beginning of a clip, the quiet end of a
+# voice, and the way to the caller (bench/functions).
 SILENCE_LIMIT_S = 0.560
-# If another answer is on its way while the function runs, it comes first, unless the caller waits for this long.
+# If another answer is coming while the function runs, the phrase waits for it. But the caller waits no longer than
+# this.
 HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
 PHRASES_AGAIN = ("one_moment_again", "holding_again")
-# After two failures of functions a human takes over. So many more are allowed if some of them were a clear no.
+# After two failures of functions a human takes over. This many are allowed if some of them were a clear no.
 REFUSALS_BEFORE_HUMAN = 3
 
 
@@ -39,17 +40,17 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
         return
     runs = call.early.called(event)
     if runs == "never":
-        call.soundless_items.setdefault(event.response_id, set()).add(event.item_id)  # deleted, as its answer is
+        call.soundless_items.setdefault(event.response_id, set()).add(event.item_id)  # It is deleted, as its answer is.
         return
-    if runs == "held":  # nothing is done before the caller's turn has ended
+    if runs == "held":  # No function runs before the caller's turn has ended.
         call.functions.are_called_by(event.response_id)
         call.answers.called(event.response_id, now)
         return
     newest = call.conversation.called(event.function_call_id, event.name, event.arguments)
     if newest is None:
-        return  # told twice
+        return  # It was told twice.
     may = call.answers.called(event.response_id, now)
-    if may == "nothing":  # the caller spoke against it before it was done
+    if may == "nothing":  # The caller spoke against it before it was done.
         call.conversation.returned(event.function_call_id, wording.NOT_RUN)
         out.append(SendFunctionOutput(event.function_call_id, wording.NOT_RUN))
         return
@@ -64,10 +65,10 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
 
 
 def returned(call: Call, event: FunctionReturned, now: float, out: list[Action]) -> None:
-    """A function's answer is there."""
+    """A function's answer has come."""
     wants_answer = call.phase is Phase.TALKING and not isinstance(event.effect, TransferCall | EndCall | StaySilent)
     if not call.functions.end(event.function_call_id, wants_answer=wants_answer):
-        return  # told twice
+        return  # It was told twice.
     newest = call.conversation.returned(event.function_call_id, event.output)
     call.presence.was_served(now)
     if call.phase is not Phase.TALKING:
@@ -86,7 +87,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             call.liveness.stays_silent(now)
         case TakeMessage() | PauseRecording() | ResumeRecording() | None:
             if call.rest.kept is not None:
-                call.rest.forget()  # there is something else to say
+                call.rest.forget()  # There is something else to say.
     if _failed_too_often(call, event):
         what = event.name.replace("_", " ")
         why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
@@ -98,13 +99,13 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
 def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
     """True if the same thing has failed so often that a human must take over.
 
-    A clear no that helps the caller is no failure.
+    A clear no that helps the caller does not count as a failure.
     """
     if event.ok:
         if call.functions.failed_attempts:
             call.functions.worked(event.name)
         return False
-    # A mixture of no and failure alone is not enough. But a model that gets nothing else cannot go on.
+    # One no and one failure are not yet enough. But a model that gets nothing else cannot go on.
     limit = call.plan.rules.human_after_failures
     if call.functions.failed(ANY) < limit + REFUSALS_BEFORE_HUMAN and (
         event.refused or call.functions.failed(event.name) < limit
@@ -115,10 +116,12 @@ def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
 
 
 def want_answer(call: Call, newest: tuple[int, int], now: float, out: list[Action]) -> None:
-    """The outputs of one answer's functions are answered together: when the answer is complete and the last output is
-    there. `newest`: the turns that came last, as `Conversation.newest`.
+    """Answer the outputs of one response's functions together, when the response and all outputs are complete.
 
-    A model that calls again and again is asked for an answer without functions. After that a human takes over.
+    `newest` are the newest turns, as in `Conversation.newest`.
+
+    A model that calls functions again and again is asked for an answer without functions. After that a human takes
+    over.
     """
     answer = call.functions.next_answer(call.answers.active, newest)
     if answer == "none":
@@ -140,7 +143,7 @@ def want_answer(call: Call, newest: tuple[int, int], now: float, out: list[Actio
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """Nobody waits in silence while a function runs."""
+    """Say a phrase if the caller waits in silence while a function runs."""
     functions = call.functions
     if not functions.is_awaited or call.playout.is_speaking(now) or call.floor.is_taken or now < _phrase_due(call):
         return
@@ -148,7 +151,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def say_phrase(call: Call, now: float, out: list[Action]) -> None:
-    """Tell the caller that it takes a while, never in the same words twice in a row."""
+    """Tell the caller that it takes a while. The same words are never said twice in a row."""
     functions = call.functions
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
     again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]
@@ -157,12 +160,13 @@ def say_phrase(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _phrase_due(call: Call) -> float:
-    """When the next phrase must be heard (Trio clock), if nobody speaks until then."""
+    """When the next phrase must be heard if nobody speaks before (Trio clock)."""
     functions = call.functions
     if functions.phrase_at:
         due = max(call.quiet_since(), functions.phrase_at) + HOLDING_AGAIN_S
     else:
-        silent_since = max(call.loud_at, call.playout.quiet_since_s)  # with a loud noise on the line this never comes
+        # With a loud noise on the line, this silence never begins.
+        silent_since = max(call.loud_at, call.playout.quiet_since_s)
         due = max(call.quiet_since(), functions.asked_at) + HOLDING_AFTER_S
         due = min(due, max(silent_since + SILENCE_LIMIT_S, functions.asked_at))
     another = call.answers.is_busy and not functions.were_called_by(call.answers.active)

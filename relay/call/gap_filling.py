@@ -1,22 +1,22 @@
-"""Caller audio that never came, or came late: how much silence replaces it, and how late the rest is.
+"""Gaps in the caller's audio: how much silence replaces audio that is missing, and how late the other audio comes.
 
-Twilio's timestamps step by about 20 ms, not exactly. They jump where audio was lost or muted. The model's VAD counts
-bytes of audio. So without this silence, a turn before a gap would never end (openai-agents-js does the same).
+Twilio's timestamps step by about 20 ms, but not exactly. They jump where audio was lost or muted. The model's VAD
+counts bytes of audio. So without this silence, a turn before a gap would never end. openai-agents-js does the same.
 """
 
 from __future__ import annotations
 
-# Steps of Twilio's timestamps were 0 to 19 ms off in captures. Three frames are more than jitter.
+# In captures, steps of Twilio's timestamps were 0 to 19 ms off. A gap of more than three frames is no jitter.
 JITTER_MS = 60
-# More is not needed: ten seconds end any turn.
+# Ten seconds of silence end any turn, so more is not needed.
 LONGEST_PAD_MS = 10_000
-# If nothing comes for this long while the caller speaks, a second of silence is put in (openai-agents-js does the
-# same).
+# If no audio comes for this long while the caller speaks, one second of silence is put in. openai-agents-js does the
+# same.
 IDLE_BEFORE_PAD_S = 0.750
 IDLE_PAD_MS = 1_000
-# Two crystals differ by less than a millisecond in a second. What grows more slowly is not lateness.
+# Two clocks differ by less than a millisecond in a second. A delay that grows more slowly than this is no lateness.
 DRIFT_S_PER_S = 0.001
-# More than this is not lateness either: audio was lost, and the count begins again.
+# More than this is not lateness either: audio was lost, and measuring begins again.
 LOST_S = 2.0
 
 
@@ -26,7 +26,7 @@ class Gaps:
     def __init__(self) -> None:
         self._expected_ms: float | None = None
         self._last_at = 0.0
-        self._ahead_ms = 0  # silence given in advance for audio whose timestamp has not come yet
+        self._ahead_ms = 0  # Silence that was given in advance for audio whose timestamp has not come yet.
         self.padded_ms = 0
         self.lost_ms = 0
 
@@ -44,7 +44,7 @@ class Gaps:
         return pad
 
     def while_idle(self, now: float, caller_speaks: bool) -> int:
-        """Milliseconds of silence to put in because nothing comes while the caller speaks."""
+        """Milliseconds of silence to put in, because no audio comes while the caller speaks."""
         if not caller_speaks or self._expected_ms is None or now - self._last_at < IDLE_BEFORE_PAD_S:
             return 0
         if self._ahead_ms >= LONGEST_PAD_MS:
@@ -56,9 +56,10 @@ class Gaps:
 
 
 class Lateness:
-    """How late caller audio comes, compared with the best so far: a burst on its way, or a stall of our own loop.
+    """How late caller audio comes, compared with the best so far.
 
-    Marks come the same way, so they are held back for as long.
+    The cause is a burst on the line, or a stall of our loop. Marks come by the same way, so they are held back for as
+    long.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,10 @@ class Lateness:
 
     @property
     def ahead_s(self) -> float:
-        """How much more audio has come than time has passed since the first: a phone cannot speak faster than that."""
+        """How much more audio has come than time has passed since the first frame.
+
+        A phone cannot send faster than time.
+        """
         return 0.0 if self._best_s is None else self._first_s - self._best_s
 
     def heard(self, ms: int, now: float) -> None:

@@ -1,9 +1,9 @@
-"""Stop the agent, undo that, give its answer up exactly where it was heard, or go on with the answer after all.
+"""Stops the agent, undoes that, gives its answer up at the place where it was heard, or goes on with the answer.
 
-An answer is given up long before the words of the interruption are known. If they mean nothing ("mm-hmm", a sneeze),
-the agent goes on with the answer, from the last pause that was heard. In the model's conversation this is a new text,
-because what was truncated cannot be had back. What the model answers to the interruption is then not heard. If the
-answer was not generated to its end, nobody has the rest. Then the model goes on (prompts/system.md, Interruptions).
+An answer is given up long before the words of the interruption are known. If the words mean nothing ("mm-hmm", a
+sneeze), the agent goes on with the answer from the last pause that was heard. In the model's conversation this is a new
+text, because audio that was truncated cannot come back. The model's answer to the interruption is then not heard. If
+the answer was not generated to its end, nobody has the rest. Then the model goes on (prompts/system.md, Interruptions).
 """
 
 from __future__ import annotations
@@ -25,32 +25,33 @@ from relay.call.state import Call, Phase
 from relay.call.turn_taking import Step
 from relay.call.vocabulary import ItemId, ResponseId
 
-# A listener's "mm-hmm" takes 250 to 600 ms: so much longer than what gives an answer up.
+# A listener's "mm-hmm" takes 250 to 600 ms. An interruption that goes on for less than this after the answer was
+# given up counts as short.
 SHORT_S = 0.400
-# The words of a short interruption come 1.65 to 1.8 s after it (0.5 s of the VAD and 1.15 to 1.3 s). The model's answer
-# comes after 1.15 to 1.5 s (0.5 s and 0.65 to 1.0 s). Both were seen in captures. As they are so close, the answer
-# waits for the words; the agent is silent in any case. A quicker model's answer does not wait.
+# The words of a short interruption come 1.65 to 1.8 s after it (0.5 s for the VAD, then 1.15 to 1.3 s). The model's
+# answer comes after 1.15 to 1.5 s (0.5 s, then 0.65 to 1.0 s). Both were seen in captures. The two are so close that
+# the answer waits for the words. The agent is silent in any case. The answer of a faster model does not wait.
 WORDS_BEHIND_VOICE_S = 1.8
 WITHHELD_LIMIT_S = 0.5
-# An early answer comes so much sooner, and may wait so much longer for them.
+# An early answer comes this much sooner, so it may wait this much longer for the words.
 EARLIER_S = 0.3
-# After a break of seconds the agent goes on at a word: behind the last pause, if there was one within this time. Three
-# quiet frames are a pause, and longer than a consonant.
+# After a break of seconds the agent goes on after the last pause, if one was within this time. Three quiet frames are a
+# pause, because they are longer than a consonant.
 REWIND_BYTES = 1_500 * BYTES_PER_MS
 PAUSE_FRAMES = 3
 PAUSE_DBFS = -45.0
-# If less than this is left, the agent does not go on with it: a caller who says "okay" here has heard nearly all of it,
+# If less than this is left, the agent does not go on with it. A caller who says "okay" here has heard nearly all of it,
 # and waits for what comes next.
 LEAST_REST_MS = 500
-_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # not in 7.30
+_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # Not in 7.30.
 
 
 def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
-    """Carry out the decision about the agent's speech."""
+    """Carry out the decision of the turn-taking about the agent's speech."""
     if step is Step.NOTHING or call.phase is not Phase.TALKING:
         return
     speech = call.floor.speech
-    # the agent, when it was stopped; not an answer that was withheld
+    # True if the agent was heard when it was stopped. An answer that was withheld was not heard.
     was_heard = speech is not None and speech.over_agent and call.rest.kept is None
     if step is Step.HOLD:
         call.held_at = now
@@ -84,14 +85,14 @@ def _keep_rest(call: Call, cuts: list[Cut], now: float) -> None:
 
 
 def _asks(heard: str, said: str) -> bool:
-    """True if what was heard asks something, or is inside a question: the answer often comes before its last word."""
+    """True if the heard part asks something or ends inside a question. Callers often answer before the last word."""
     began = _SENTENCE_ENDS.split(heard)[-1].strip()
     end = _SENTENCE_ENDS.search(said, len(heard))
     return "?" in heard or (bool(began) and end is not None and end.group() == "?")
 
 
 def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
-    """Where speech goes on after a break of seconds: in the last pause before the break, or at the break."""
+    """The place where the agent goes on after a break of seconds: the last pause before the break, or the break."""
     stopped = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
     quiet = 0
     for at in range(stopped, max(0, stopped - REWIND_BYTES) - 1, -FRAME_BYTES):
@@ -104,7 +105,7 @@ def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
 def withhold(call: Call, now: float) -> None:
     """The first sound of an answer to a short interruption has come.
 
-    It waits for the words, which may come at any moment.
+    The answer waits for the words of the interruption, which may come at any moment.
     """
     kept = call.rest.kept
     if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
@@ -115,7 +116,7 @@ def withhold(call: Call, now: float) -> None:
 
 
 def go_on(call: Call, now: float, out: list[Action]) -> bool:
-    """It was not an interruption: say what was given up for it. False if that is too late, or not possible now."""
+    """It was no interruption. Say the rest that was given up for it. False if it is too late or impossible now."""
     kept = call.rest.kept
     if kept is None or call.phase is not Phase.TALKING:
         return False
@@ -132,15 +133,15 @@ def go_on(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def interrupt(call: Call, now: float, out: list[Action]) -> None:
-    """By its words a turn was an interruption, although nothing else showed it."""
+    """The words of a turn show that it was an interruption, although its sound did not show it."""
     call.figures.barge_ins += 1
     cut_off(call, now, out)
 
 
 def take_back(call: Call, now: float, out: list[Action]) -> None:
-    """Drop the early answer to a turn that is still open. Nobody has heard it, and nobody will.
+    """Drop the early answer to a turn that is still open. Nobody has heard it, and nobody will hear it.
 
-    The model forgets it.
+    The model forgets it too.
     """
     response_id, items, held = call.early.take_back()
     cancel = call.answers.cancel(now)
@@ -167,7 +168,7 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
 
 
 def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = None) -> list[Cut]:
-    """The agent's answer is given up, exactly where it was heard. `by`: the caller's turn whose sound shows it."""
+    """Give up the agent's answer at the place where it was heard. `by`: the caller's turn that was the reason."""
     if call.early.turn is not None and call.early.is_asked:
         take_back(call, now, out)
     if call.playout.held is None and call.playout.hold(now):
@@ -186,7 +187,7 @@ def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = No
 
 
 def drop_unheard(call: Call, response_id: ResponseId) -> None:
-    """Words of an answer that will have no sound: they are deleted when the answer has ended."""
+    """Note words of an answer that will have no sound. They are deleted when the answer has ended."""
     dropped = call.conversation.drop_soundless(call.answer_items.get(response_id, []))
     if dropped:
         call.soundless_items.setdefault(response_id, set()).update(dropped)
@@ -201,7 +202,7 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
     known = call.ids.get(cut.item)
     if not call.sessions.serves or known is None or turn.in_full:
         return
-    if cut.own or known != cut.item or turn.is_text:  # text in this session: it cannot be truncated, only created again
+    if cut.own or known != cut.item or turn.is_text:  # Text in this session cannot be truncated, only created again.
         say_anew(call, cut.item, turn.heard, out)
     elif cut.heard_ms < 1.0:
         out.append(DeleteItem(known))
@@ -211,11 +212,11 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
 
 
 def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
-    """Leave only these words of a text item: it is deleted, and created again in its place."""
+    """Keep only these words of a text item. It is deleted, and created again in its place."""
     known = call.ids.pop(item, None)
     if known is None:
         return
-    if words:  # the words that stopped it may already come after it
+    if words:  # The words that stopped it may already come after it.
         call.ids[item] = ItemId(f"{known}_h")
         out.append(CreateItem(call.ids[item], "assistant", words, behind=known))
     out.append(DeleteItem(known))

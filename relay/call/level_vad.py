@@ -1,6 +1,6 @@
-"""The caller's voice as a level: does somebody speak, since when, and is it not just our own echo.
+"""The caller's voice, measured by its level: whether somebody speaks, since when, and whether it is only our own echo.
 
-Only the *decision* to stop uses this. The model always gets the audio as it came.
+Only the *decision* to stop the agent uses this. The model always gets the audio unchanged.
 """
 
 from __future__ import annotations
@@ -9,44 +9,46 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 
-# Speech on a phone line has -15 to -35 dBFS (espeak and piper over mu-law; measured). A quiet caller has 15 dB less.
-# The noise of a quiet line is below -60.
+# Speech on a phone line has -15 to -35 dBFS (espeak and piper over mu-law, measured). A quiet caller has 15 dB less.
+# The noise of a quiet line is below -60 dBFS.
 QUIETEST_SPEECH_DBFS = -50.0
-# A sound that is louder than the noise by this much counts as a voice. Usual cars and offices stay below it.
+# A sound this much louder than the noise counts as a voice. The noise of usual cars and offices varies less.
 ABOVE_NOISE_DB = 12.0
 LOUDEST_DBFS = 0.0
-# Noise cannot raise the threshold beyond this. Otherwise a caller who shouts in a loud place could not interrupt.
+# Noise cannot raise the threshold above this. Otherwise a caller who shouts in a loud place could not interrupt.
 LOUDEST_THRESHOLD_DBFS = -25.0
-# Noise has no pauses. Speech and its echo have some in every second. So a level that was never undercut for this long
-# is noise. It is known before it has lasted as long as words that interrupt a greeting (turn_taking.py, EARLY_WORD_MS).
+# Noise has no pauses. Speech and its echo have some in every second. So a level that never fell lower for this long is
+# noise. This time is shorter than the words that may interrupt a greeting (turn_taking.py, EARLY_WORD_MS).
 NOISE_MS = 750
-# Pauses up to this long do not end a run of speech: consonants, and breath between syllables.
+# Pauses up to this long do not end a run of speech. They come from consonants, and from breath between syllables.
 BREAK_MS = 120
-# Echo: a bad hands-free phone is assumed until the line has shown a better value, and never better than -45 dB. It is
-# learned while we speak and the caller does not. Five seconds of a greeting take it from the worst value to the best.
+# The echo's level below our own. At first a bad hands-free phone is assumed, then the value that the line shows, but at
+# best -45 dB. It is learned while we speak and the caller does not. Five seconds of greeting lead from worst to best.
 ECHO_RETURN_AT_FIRST_DB = -10.0
 ECHO_RETURN_BEST_DB = -45.0
 ECHO_MARGIN_DB = 6.0
 ECHO_UP_DB_PER_S = 50.0
 ECHO_DOWN_DB_PER_S = 10.0
-# What came back is judged by its loudest frame in this time, like what we said (echo.py). A soft syllable of an echo
-# says nothing about a loud one that is still to come back.
+# The echo is judged by its loudest frame in this time, as our own speech is (echo.py). A soft syllable of the echo says
+# nothing about a loud syllable that is still to come back.
 ECHO_PEAK_FRAMES = 15
-# Below this we are silent, and nothing comes back.
+# Below this level we are silent, and no echo comes back.
 OWN_SILENCE_DBFS = -60.0
-# Above this our voice is loud enough to learn from.
+# Above this level our voice is loud enough to learn from.
 OWN_SPEECH_DBFS = -40.0
 
 
-# A click is shorter, the shortest word longer. So much of a turn must be louder than the line's noise, by this much.
+# A click is shorter than this many frames, and the shortest word is longer. This much of a turn must be louder than the
+# line's noise by the next value.
 SOUND_FRAMES = 3
 SOUND_ABOVE_NOISE_DB = 6.0
-# The server's VAD reports speech up to 0.3 s after its beginning, and a quiet voice later.
+# The frames before the VAD's report that belong to a turn. The server's VAD reports speech up to 0.3 s after its
+# beginning, and a quiet voice later.
 LEAD_IN_FRAMES = 30
 
 
 class Sound:
-    """How loud a turn was: the level that so many of its frames reached."""
+    """How loud a turn was: the level that SOUND_FRAMES of its frames reached."""
 
     def __init__(self, levels_dbfs: Iterable[float] = ()) -> None:
         self._loudest_dbfs = heapq.nlargest(SOUND_FRAMES, levels_dbfs)
@@ -54,7 +56,7 @@ class Sound:
         heapq.heapify(self._loudest_dbfs)
 
     def hear(self, level_dbfs: float) -> None:
-        """One more frame of it."""
+        """Take in one more frame."""
         if level_dbfs > self._loudest_dbfs[0]:
             heapq.heapreplace(self._loudest_dbfs, level_dbfs)
 
@@ -65,27 +67,31 @@ class Sound:
 
 
 class CallerVoice:
-    """The levels of one caller. Times are milliseconds of caller audio, not of the clock."""
+    """The levels of one caller. Times are milliseconds of caller audio, not of a clock."""
 
     def __init__(self) -> None:
         self._noise_dbfs = -60.0
-        self._lowest_dbfs, self._lowest_for_ms = LOUDEST_DBFS, 0  # of the caller's line, in the present NOISE_MS
-        self._lowest_before_dbfs = LOUDEST_DBFS  # in the NOISE_MS before
+        # The lowest level of the caller's line in the present NOISE_MS.
+        self._lowest_dbfs, self._lowest_for_ms = LOUDEST_DBFS, 0
+        self._lowest_before_dbfs = LOUDEST_DBFS  # The lowest level in the NOISE_MS before that.
         self._echo_return_db = ECHO_RETURN_AT_FIRST_DB
         self._lately = deque[float](maxlen=ECHO_PEAK_FRAMES)
         self._lead_in = deque[float](maxlen=LEAD_IN_FRAMES)
-        self.level_dbfs = -100.0  # of the latest frame
-        self.run_ms = 0  # length of the present run of speech, with its breaks
-        self.quiet_ms = BREAK_MS  # since its last loud frame
-        self.is_up = False  # a run of speech goes on
+        self.level_dbfs = -100.0  # The level of the latest frame.
+        self.run_ms = 0  # The length of the present run of speech, with its breaks.
+        self.quiet_ms = BREAK_MS  # The time since the last loud frame.
+        self.is_up = False  # True while a run of speech goes on.
 
     @property
     def threshold_dbfs(self) -> float:
-        """A frame above this counts as voice, apart from echo."""
+        """A frame above this level counts as voice, if it is no echo."""
         return min(LOUDEST_THRESHOLD_DBFS, max(QUIETEST_SPEECH_DBFS, self._noise_dbfs + ABOVE_NOISE_DB))
 
     def hear(self, level_dbfs: float, ms: int, echo_dbfs: float = -100.0) -> None:
-        """Take in `ms` of caller audio at a level. `echo_dbfs` is what the caller heard of us, at our own level."""
+        """Take in `ms` of caller audio.
+
+        `echo_dbfs` is the level of our own voice that the caller heard, as we sent it.
+        """
         loud = level_dbfs > QUIETEST_SPEECH_DBFS and level_dbfs > self.threshold_dbfs
         if loud and echo_dbfs > OWN_SILENCE_DBFS:
             loud = level_dbfs > echo_dbfs + self._echo_return_db + ECHO_MARGIN_DB
@@ -104,7 +110,10 @@ class CallerVoice:
         self._learn_noise(level_dbfs, ms)
 
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
-        """Follow the lowest level: down at once, and up to the level that nothing was below for one to two NOISE_MS."""
+        """Follow the lowest level. It falls at once.
+
+        It rises to the level that was not undercut for 1 to 2 NOISE_MS.
+        """
         if level_dbfs < self._lowest_dbfs:
             self._lowest_dbfs = level_dbfs
         self._lowest_for_ms += ms
@@ -116,7 +125,7 @@ class CallerVoice:
             self._noise_dbfs = max(-70.0, level_dbfs)
 
     def _learn_echo(self, return_db: float, ms: int) -> None:
-        """Follow the highest level of what comes back: up quickly, down slowly. So one loud syllable is remembered."""
+        """Follow the highest level of the echo: up quickly, down slowly. So one loud syllable is remembered."""
         rising = return_db > self._echo_return_db
         step_db = (ECHO_UP_DB_PER_S if rising else -ECHO_DOWN_DB_PER_S) * ms / 1000
         wanted_db = self._echo_return_db + step_db
@@ -124,13 +133,13 @@ class CallerVoice:
         self._echo_return_db = min(ECHO_RETURN_AT_FIRST_DB, max(ECHO_RETURN_BEST_DB, wanted_db))
 
     def lately(self) -> Sound:
-        """The sound of a turn that the server's VAD has just reported: it began a little earlier."""
+        """The sound of a turn that the server's VAD has just reported. It began a little before the report."""
         return Sound(self._lead_in)
 
     def is_above_noise(self, sound: Sound) -> bool:
-        """True if a turn was louder than the line's noise, as far as that is known now."""
+        """True if a turn was louder than the line's noise, as far as we know the noise now."""
         return sound.level_dbfs >= self._noise_dbfs + SOUND_ABOVE_NOISE_DB
 
     def was_echo(self) -> None:
-        """Our own voice was taken for the caller: the line is worse than assumed."""
+        """Our own voice was taken for the caller's. So the line returns more echo than was assumed."""
         self._echo_return_db = ECHO_RETURN_AT_FIRST_DB

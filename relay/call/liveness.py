@@ -1,13 +1,13 @@
-"""Dead air: how long a waiting caller has heard nothing, measured at the playout, and what must be done about it.
+"""Dead air: how long a waiting caller has heard nothing, measured at the playout, and what must be done against it.
 
-The other rooms each have a reason why the agent may be silent: an answer is on its way, a session is being opened, a
-move waits. Any of them may be wrong. So this room does not use their reasons. It knows three things: when something
-audible was last playing, when the caller last spoke, and whether the caller is owed an answer. A debt begins with any
-wish for an answer. It ends when something that answers is heard, whatever became of the wish. Our own phrases that ask
-for patience do not end it.
+Each of the other rooms has a reason why the agent may be silent: an answer is coming, a session is being opened, a move
+waits. Any of these reasons may be wrong. So this room does not use them. It knows three things: when something audible
+was last playing, when the caller last spoke, and whether the caller is owed an answer. A debt begins with any wish for
+an answer. It ends when audio that answers is heard, whatever happened to the wish. Our own phrases that ask for
+patience do not end it.
 
-After LIMIT_S of dead air the caller hears a phrase, and the answer is asked for if none is on its way. After the same
-time again another session is opened. After the third time a human takes the call.
+After LIMIT_S of dead air the caller hears a phrase, and an answer is asked for if none is coming. After the same time
+again, another session is opened. After the third time, a human takes the call.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Literal
 
 from relay.call.vocabulary import ItemId
 
-# What has not come: something that the agent said it would do, or an answer to a turn that the model left unanswered.
+# What is missing: an action that the agent promised, or an answer to a turn that the model left unanswered.
 Missing = Literal["promise", "answer"]
 
-# Nobody should hear nothing for 6 s. The watchdog looks five times a second, and a clip begins with 0.1 s of silence.
-# The slowest first audio of a working model was 4.7 s after the request, which comes 0.5 s after the caller's last
-# sound.
+# Nobody should hear nothing for 6 s. The limit is lower, because the watchdog looks five times a second and a clip
+# begins with 0.1 s of silence. The slowest first audio of a working model came 4.7 s after the request, and the request
+# comes 0.5 s after the caller's last sound.
 LIMIT_S = 5.3
-# A debt that begins so much later than the last sound does not come from the caller's turn, but from a key or a
-# function's answer. The silence before it does not count.
+# A debt that begins this much later than the last sound was not caused by the caller's turn, but by a key or a
+# function's answer. Then the silence before it does not count.
 UNRELATED_S = 3.5
-# The agent said that it would look something up, and does not: after this time it is asked to. A turn that the model
-# left unanswered may have been for somebody else.
+# The agent promised to look something up, and did not: after this time it is told to. A turn that the model left
+# unanswered waits longer, because it may have been for somebody else.
 NUDGE_AFTER_S: dict[Missing, float] = {"promise": 2.0, "answer": 4.0}
-# The model is told this often what is missing. Then a human takes over.
+# The model is told this often what is missing. After that a human takes over.
 NUDGES = 2
 
 Due = Literal["nothing", "nudge", "phrase", "session", "human"]
@@ -39,52 +39,52 @@ _DUE_IN_TURN: tuple[Due, ...] = ("phrase", "session", "human")
 
 @dataclass(slots=True)
 class Liveness:
-    """What the caller of one stream is owed, and since when they hear nothing."""
+    """The debt to the caller of one stream, and since when the caller hears nothing."""
 
-    steps: int = 0  # how often something was due since the caller was last answered
-    silent_turns: int = 0  # in a row: turns of the caller that the model left unanswered
-    answered_at: float = 0.0  # when a debt last ended
+    steps: int = 0  # How often something was due since the caller was last answered.
+    silent_turns: int = 0  # Turns of the caller in a row that the model left unanswered.
+    answered_at: float = 0.0  # When a debt last ended, Trio clock.
     owed_at: float | None = None
-    nudges: int = 0  # how often the model was told what is missing, since its last real answer
+    nudges: int = 0  # How often the model was told what is missing, since its last real answer.
     _missing: Missing | None = None
-    _bridges: set[ItemId] = field(default_factory=set)  # our phrases that ask for patience
+    _bridges: set[ItemId] = field(default_factory=set)  # Our phrases that ask for patience.
 
     @property
     def is_owed(self) -> bool:
-        """True while the caller is owed something that was not heard yet."""
+        """True while the caller is owed an answer that was not heard yet."""
         return self.owed_at is not None
 
     def owe(self, now: float) -> None:
-        """An answer is wanted."""
+        """An answer is wanted, so the caller is owed one."""
         if self.owed_at is None:
             self.owed_at = now
 
     def forgive(self) -> None:
-        """Nothing is owed any more: nothing was asked after all."""
+        """Nothing is owed any more, because nothing was asked."""
         self.owed_at, self._missing, self.steps = None, None, 0
 
     def missing(self, what: Missing, now: float) -> None:
-        """The caller was promised something, or asked for it, and it has not come."""
+        """Something that was promised or asked for has not come."""
         self.owe(now)
         self._missing = what
 
     def stays_silent(self, now: float) -> None:
-        """The model left a turn of the caller's unanswered."""
+        """The model left a turn of the caller unanswered."""
         self.silent_turns += 1
         self.missing("answer", now)
 
     def nudge(self) -> Missing | None:
-        """What the model must be told, once."""
+        """The missing thing of which the model must be told. Each time it is returned once."""
         missing, self._missing = self._missing, None
         self.nudges += 1
         return missing
 
     def was_answered(self) -> None:
-        """The model did what it was told. The next time counts as the first."""
+        """The model did what it was told. The next time counts as the first again."""
         self.nudges = 0
 
     def bridge(self, item: ItemId) -> None:
-        """These words of ours ask for patience: they are not an answer."""
+        """This phrase of ours asks for patience, so it is not an answer."""
         self._bridges.add(item)
 
     def heard(self, item: ItemId, now: float) -> bool:
@@ -97,9 +97,9 @@ class Liveness:
         return was_owed
 
     def due(self, now: float, *, heard_until: float, spoke_until: float, under_way: bool, function_runs: bool) -> Due:
-        """What is due now, once.
+        """What is due now. Each step is returned once.
 
-        `under_way`: the other rooms say that an answer was asked for or is being generated.
+        `under_way`: by the other rooms, an answer was asked for or is being generated.
         """
         if self.owed_at is None and not under_way:
             return "nothing"

@@ -2,11 +2,12 @@
 
 Rule 1: everything that decides what a call does next is here, and in the rooms that it calls: greeting (the first
         words), turns and interruption (the caller), responses and function_calls (the model), failover (its sessions),
-        orders (the owner), ending. What they share is in state.py. What they know is in pure rooms: playout (what was
-        heard), turn_taking (who may speak), response_queue (`response.create`), conversation (what was said), cost.
+        orders (the owner), ending. Their common state is in state.py. Other pure rooms hold what is known: playout
+        (what was heard), turn_taking (who may speak), response_queue (`response.create`), conversation (what was said),
+        cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
-Rule 3: an event goes in, and all its actions come out. Caller audio has a method of its own: it comes fifty times a
-        second, and mostly returns ().
+Rule 3: an event goes in, and all its actions come out. Caller audio has its own method: it comes fifty times a second,
+        and usually returns no action.
 Rule 4: what a peer does never raises an exception here. A strange event is counted or ignored.
 
             Arriving            Talking                      Leaving               Gone
@@ -40,6 +41,7 @@ from relay.call.vocabulary import (
     CallerSpoke,
     CallerTranscribed,
     ClaimDoubted,
+    DayMoneyShort,
     DigitPressed,
     DrainBegan,
     EndReason,
@@ -76,12 +78,12 @@ __all__ = ["Ending", "Figures", "Machine", "Next", "Phase"]
 
 # The kinds of items that the model makes when it answers.
 GENERATED = ("assistant", "function_call")
-# A shorter run of sound is a knock, or cloth that rubs on the phone: nobody spoke.
+# A shorter run of sound is a knock, or cloth that rubs on the phone. It does not show that somebody spoke.
 KNOCK_MS = 200
 
 
 class Machine:
-    """One call on one stream: two methods for what comes in, and what others may read."""
+    """One call on one stream: two methods for what comes in, and properties for readers."""
 
     def __init__(self, plan: CallPlan) -> None:
         self.call = Call(plan)
@@ -103,10 +105,12 @@ class Machine:
         self._settle(now, out)
         return out
 
+    # Complex because a frame skips each room that has nothing to do: a call to it would cost more than the question.
     def caller_audio(self, level_dbfs: float, ms: int, now: float) -> list[Action]:
-        """Take in `ms` of caller audio by its level (a frame, or padding). Returns what is due, nearly always nothing.
+        """Take in `ms` of caller audio by its level (a frame, or padding).
 
-        Called once for each frame. In a burst each frame is measured too.
+        Returns the actions that are due, usually none. Called once for each frame, so that each frame of a burst is
+        measured too.
         """
         call = self.call
         call.lateness.heard(ms, now)
@@ -121,15 +125,18 @@ class Machine:
         out: list[Action] = []
         if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
             turns.frame(call, now, out)
-        if call.early.turn is not None and answering_early.frame(call, now, out):
+        has_ended = call.early.turn is not None and answering_early.frame(call, now, out)
+        if has_ended:
             self._settle(now, out)
-        if call.functions.running and call.phase is Phase.TALKING:
-            function_calls.tick(call, now, out)  # at each frame: the watchdog's step is a quarter of the wait
+        # At each frame: the watchdog's step is a quarter of the wait. A function that was held until now gets the time
+        # of one frame, because a quick one needs no phrase.
+        if call.functions.running and not has_ended and call.phase is Phase.TALKING:
+            function_calls.tick(call, now, out)
         if call.playout.queue or call.figures.rung is Rung.NONE:
             self._play(now, out)
         return out
 
-    # What others may read
+    # For readers
 
     @property
     def phase(self) -> Phase:
@@ -138,7 +145,7 @@ class Machine:
 
     @property
     def ending(self) -> Ending | None:
-        """How the call is ending, if it is."""
+        """How the call is ending. None if it is not."""
         return self.call.ending
 
     @property
@@ -148,34 +155,38 @@ class Machine:
 
     @property
     def is_moving(self) -> bool:
-        """True while another model session is wanted beside the present one."""
+        """True while another session is wanted beside the present one."""
         return self.call.sessions.is_moving and self.call.phase is Phase.TALKING
 
     @property
     def notice_was_begun(self) -> bool:
-        """True if the notice was played, or a part of it."""
+        """True if the notice, or a part of it, was played."""
         return self.call.notice_item is not None and self.call.figures.greeting_ms is not None
 
     @property
     def dialled(self) -> str:
-        """Why the caller is to be connected with the human; empty if this was not asked for."""
+        """Why the caller is to be connected with the human. Empty if nobody asked for that."""
         return self.call.dialled
 
     @property
     def is_over(self) -> bool:
-        """True when nothing more is awaited: the session can be closed."""
+        """True when the call waits for nothing more, so the session can be closed."""
         return self.call.phase is Phase.GONE and self.call.over_at is None
 
     def wants(self, response_id: ResponseId, item_id: ItemId) -> bool:
-        """False for audio that must not be heard: of a cancelled answer, or of an item that was cut or is complete."""
+        """False for audio that must not be heard: its answer was cancelled, or its item was cut or is complete."""
         return responses.wants(self.call, response_id, item_id)
+
+    def is_early(self, response_id: ResponseId) -> bool:
+        """True for an answer to a turn of the caller's that may go on: nobody may hear it yet."""
+        return self.call.early.is_early(response_id)
 
     # Dispatch
 
     # Long because it is the table of all events, one on each line.
     def _dispatch(self, event: Event, now: float, out: list[Action]) -> None:
         call = self.call
-        match event:  # the frequent ones first
+        match event:  # The frequent events come first.
             case Ticked():
                 self._tick(now, out)
             case ModelSpoke():
@@ -218,12 +229,14 @@ class Machine:
                 responses.objected(call, event, now, out)
             case RateLimitsTold(left):
                 call.early.governor.limits_are(left)
+            case DayMoneyShort():
+                call.early.governor.day_is_short()
             case ModelLost():
                 failover.lost(call, event, now, out)
             case FunctionReturned():
                 function_calls.returned(call, event, now, out)
-            case VoiceBilled(characters):
-                call.meter.spoken(characters)
+            case VoiceBilled(characters, response_id):
+                call.meter.spoken(characters, response_id)
             case VoiceFailed():
                 voice_loss.lost(call, event, now, out)
             case NextModelReady():
@@ -274,11 +287,11 @@ class Machine:
             failover.rescue(call, now, out)
 
     def _settle(self, now: float, out: list[Action]) -> None:
-        """What follows every event. A room is called only if it has something to do."""
+        """Do what follows every event. A room is called only if it has something to do."""
         call = self.call
         answers = call.answers
         if call.playout.held is not None and not call.floor.is_holding:
-            call.playout.resume()  # whoever stopped the agent is gone
+            call.playout.resume()  # The speech that stopped the agent is gone.
         if call.sessions.next_is_ready:
             failover.settle(call, now, out)
         if answers.wish is not None:
@@ -292,7 +305,7 @@ class Machine:
             ending.settle(call, now, out)
 
     def _play(self, now: float, out: list[Action]) -> None:
-        """What is to be written to the caller now. A greeting that does not come is replaced."""
+        """Add the audio to write to the caller now. A greeting that does not come is replaced."""
         call = self.call
         if call.playout.queue and call.playout.held is None and now > call.playout.due_s:
             self._write(now, out)
@@ -323,16 +336,16 @@ class Machine:
         out += plays
 
     def _ask(self, wish: Wish, now: float, out: list[Action]) -> None:
-        """Ask for the answer that is wished for, if its time has come."""
+        """Ask for the answer that is wanted, if it may be asked for now."""
         call = self.call
         if call.floor.speech is not None and call.floor.is_hearing:
             return
         if call.early.turn is not None:
             call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
             if not call.early.may_ask(wish):
-                return  # at the end of the caller's turn
+                return  # It is asked for at the end of the caller's turn.
         if not call.consent.heard and call.notice_is_open(now):
-            return  # The answer would wait behind the notice anyway, and a function would write down what it is given.
+            return  # The answer would wait behind the notice anyway, and a function would store words before it.
         request = call.answers.due(now)
         if request is None:
             return

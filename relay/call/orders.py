@@ -1,6 +1,7 @@
-"""What the owner orders in a running call: put it through, hang up, say this sentence.
+"""The owner's orders to a running call: put it through, hang up, say this sentence.
 
-Two people may order the same, twice, or too late. Each order has one answer, and is carried out once.
+Two people may give the same order, one may give it twice, or it may come too late. Each order gets one answer, and is
+carried out once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SAME_SENTENCE_S = 10.0
 
 
 def obey(call: Call, order: Order, now: float, out: list[Action]) -> None:
-    """Carry out an order, if the call allows it, and answer it."""
+    """Carry out an order if the call allows it, and answer it."""
     match order:
         case PutThroughOrdered():
             answer = _put_through(call, now, out)
@@ -60,9 +61,10 @@ def _say(call: Call, text: str, now: float, out: list[Action]) -> OrderAnswer:
         return OrderAnswer.ALREADY
     call.sentence, call.sentence_at = text, now
     words = wording.OWNER_SAYS.format(text=text.replace('"', "'"))
-    call.conversation.noted("system", words)  # for the next session, if this one is lost before it has said it
+    # For the next session, if this one is lost before it has said the sentence.
+    call.conversation.noted("system", words)
     if call.sessions.serves:
         out.append(call.note(words))
-    call.rest.forget()  # there is something else to say
+    call.rest.forget()  # There is something else to say.
     call.answers.want("order")
     return OrderAnswer.DONE

@@ -19,7 +19,7 @@ _EN_CALL = (
     r"(?:this|the|our|my|that) (?:call|conversation|chat|voice|words|audio)\b|"
     r"what i(?:'m| am|'ve| have)? (?:just )?(?:say|said)|(?:a|any) recordings?\b"
 )
-# By language. Each is looked for in lower case, apostrophes straight.
+# The refusals by language. They are looked for in lower case, with straight apostrophes.
 REFUSALS: Final = {
     "en": (
         rf"(?:(?:do not|don't|dont)(?! (?:you|they|we|i)\b)|never|please not|"
@@ -38,7 +38,7 @@ REFUSALS: Final = {
         r"no (?:recording|taping|transcri\w+)(?: please| of (?:this|the call|me)|[.,!]|$)|"
         r"off the record\b(?! (?:player|store|label)))",
         rf"\bi (?:refuse|object|decline|opt out)(?: [\w']+){{0,4}}? {_EN_KEEP}",
-        # It is not to be saved, kept or noted either.
+        # What is said must not be saved, kept or noted either.
         r"(?:do not|don't|dont|never|not to|won't let you) (?:please )?(?:save|store|log|retain|archive|keep)"
         rf" (?:any of |a (?:record|log|copy) of )?(?:{_EN_CALL})",
         rf"(?:don't|do not|not) want (?:you to )?(?:save|store|log|retain|archive|keep) (?:any of |a (?:record|"
@@ -49,7 +49,7 @@ REFUSALS: Final = {
         r"about) (?:this|me|what|our|the call)|[.,!]|$)",
         r"(?:don't|do not|not) want (?:a|any|the) (?:transcript|recording|transcription)s?(?: of (?:this|me|my|"
         r"what|our|the call)|[.,!]|$)",
-        # Nobody may.
+        # Nobody is allowed to.
         rf"\byou (?:do not|don't|haven't|have not) (?:have |got )?(?:my |any |the |a )?(?:permission|consent|"
         rf"right|authori[sz]ation)"
         rf"(?: [\w']+){{0,3}}? {_EN_KEEP}",
@@ -114,7 +114,7 @@ REFUSALS: Final = {
     ),
 }
 _REFUSALS: Final = tuple(re.compile(pattern) for patterns in REFUSALS.values() for pattern in patterns)
-# Holds such words and refuses nothing.
+# Sentences that have such words and refuse nothing.
 _NO_REFUSAL: Final = re.compile(
     r"\b(?:don't|do not|wouldn't) (?:mind|care)|\bnot? (?:a )?problem|\bwhy (?:don't|do you not)|"
     r"\bdon't (?:you|they|i|we) (?:record|have)|\b(?:have|has|there's|there is|got) no record|\bif (?:you|i) don't|"
@@ -123,7 +123,7 @@ _NO_REFUSAL: Final = re.compile(
 
 
 def refuses(text: str) -> bool:
-    """True if a caller says with this that their words are not to be kept."""
+    """True if the caller says with these words that their words must not be kept."""
     plain = " ".join(text.replace("\u2019", "'").casefold().split())
     if _NO_REFUSAL.search(plain):
         return False
@@ -131,7 +131,7 @@ def refuses(text: str) -> bool:
 
 
 def heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
-    """True if the caller says so with these words. Asked before they are recorded: these words are not kept either."""
+    """True if these words refuse. Asked before they are recorded, because these words must not be kept either."""
     if call.consent.refused or not refuses(text):
         return False
     out += call.consent.refuse()
@@ -140,7 +140,7 @@ def heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
 
 
 def confirm(call: Call, now: float, out: list[Action]) -> None:
-    """The agent confirms it. What it was saying to these words meanwhile is not heard."""
+    """The agent confirms the refusal. Its answer to these words, if it has begun, is not heard."""
     if call.phase is not Phase.TALKING or not call.sessions.serves:
         return
     cut_off(call, now, out)

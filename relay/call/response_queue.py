@@ -1,6 +1,6 @@
-"""The only owner of `response.create`: a queue of one, and what must still be dropped of earlier answers.
+"""The only owner of `response.create`: a queue of one wish, and the earlier answers whose audio must still be dropped.
 
-Only one response may write to the conversation at a time (docs/protocol/openai.md 2.1). Asking for another one is an
+Only one response may write to the conversation at a time (docs/protocol/openai.md 2.1). A request for another one is an
 error that has ended calls of other relays (openai-agents-python #1466, #1168). So a wish waits until the active
 response has ended. A later wish replaces it.
 """
@@ -13,46 +13,46 @@ from typing import Literal
 from relay.call.actions import AskForResponse, CancelResponse
 from relay.call.vocabulary import ResponseId
 
-# `response.created` follows the request after one round trip (0.28 s from India). Nothing for this long is a fault.
+# `response.created` follows the request after one round trip (0.28 s from India). If it takes this long, it is a fault.
 BEGIN_LIMIT_S = 5.0
-# A response without audio and without an end for this long is stuck. The slowest first audio measured was 4.7 s.
+# A response that has neither audio nor an end for this long is stuck. The slowest first audio measured was 4.7 s.
 PROGRESS_LIMIT_S = 10.0
 ASK_AGAIN_LIMIT = 2
-# A request that was refused or failed is not repeated at once; otherwise the server would be asked without pause. If it
-# was refused because another response is active, the pause doubles each time.
+# A request that was refused or that failed is repeated after this pause. Otherwise the server would be asked without
+# end. If it was refused because another response is active, the pause doubles each time.
 ASK_AGAIN_AFTER_S = 0.5
 ASK_AGAIN_AFTER_LIMIT_S = 4.0
-# "Please try again in 2.5s": wait that long, and a little more for the two clocks. All waits for one answer together
-# are no longer than this. After that a human is better.
+# The server says "Please try again in 2.5s". Wait that long, and this much more because the two clocks differ. All
+# waits for one answer together are no longer than the next value. After that a human is better.
 RETRY_MARGIN_S = 0.1
 RETRY_LIMIT_S = 15.0
-# Everything of a response has come, but its end was not told. The end follows within 50 ms (captures). Whoever wants
-# the next answer asks for it after this time (if the server is not done, it refuses, and nothing is lost) ...
+# All audio of a response has come, but its end was not reported. The end follows within 50 ms (captures). After this
+# time the next answer is asked for (if the server is not done, it refuses, and nothing is lost) ...
 END_EXPECTED_S = 1.0
-# ... and after this time it has ended for everybody. A function that is called after spoken words may take as long.
+# ... and after this time the response counts as ended. A function that is called after spoken words may take as long.
 END_LIMIT_S = 3.0
 
-# What follows when a response has ended: nothing; the same is asked again; the rest of what broke off is asked for; it
-# is asked again when the server said so; the model has failed too often.
+# What follows when a response has ended. "nothing": no request. "again": the same request. "rest": a request for the
+# rest of what broke off. "later": a request when the server said so. "failed": none, the model has failed too often.
 Follows = Literal["nothing", "again", "rest", "later", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A response that is wanted: why, and with which special instructions."""
+    """A response that is wanted: the kind of answer, and its special instructions."""
 
     kind: str
     instructions: str | None = None
 
 
 class Answers:
-    """State of the model's answering in one session."""
+    """The state of the model's answers in one session."""
 
     def __init__(self) -> None:
         self.active: ResponseId | None = None
         self.active_ref = ""
         self._active_wish = Wish("turn")
-        self._produced = False  # the active response has given sound or called a function
+        self._produced = False  # True if the active response has given sound or called a function.
         self.wish: Wish | None = None
         self._asked: Wish | None = None
         self._asked_ref = ""
@@ -60,23 +60,23 @@ class Answers:
         self._not_before = 0.0
         self._number = 0
         self._failures = 0
-        self._refusals = 0  # in a row, because another response was active
-        self._retry_until = 0.0  # the server said: ask again at this time
-        self._retry_s = 0.0  # all such waits for the present wish
-        self._complete_at: float | None = None  # since then everything of the active response is here
+        self._refusals = 0  # Refusals in a row because another response was active.
+        self._retry_until = 0.0  # The time at which the server said to ask again.
+        self._retry_s = 0.0  # All such waits for the present wish, in seconds.
+        self._complete_at: float | None = None  # When everything of the active response had come.
         self._cancel_when_begun = False
         self._discarded: set[ResponseId] = set()
         self._ended: set[ResponseId] = set()
-        self._presumed: set[ResponseId] = set()  # of these nobody told the end
+        self._presumed: set[ResponseId] = set()  # Responses whose end was not reported.
 
     @property
     def is_busy(self) -> bool:
-        """True while an answer is asked for or being generated."""
+        """True while an answer was asked for or is being generated."""
         return self.active is not None or self._asked is not None
 
     @property
     def is_greeting(self) -> bool:
-        """True while the greeting is asked for or being generated."""
+        """True while the greeting was asked for or is being generated."""
         ref = self._asked_ref if self._asked is not None else self.active_ref
         return self.is_busy and ref.startswith("greeting")
 
@@ -87,23 +87,23 @@ class Answers:
 
     @property
     def is_pending(self) -> bool:
-        """True while an answer that the caller should hear is wished for, asked for or being generated."""
+        """True while an answer that the caller should hear is wanted, asked for, or being generated."""
         asked = self._asked is not None and not self._cancel_when_begun
         return self.is_wanted or asked or (self.active is not None and self.active not in self._discarded)
 
     def want(self, kind: str, instructions: str | None = None) -> None:
-        """Wish for a response. A wish without instructions does not replace one with them."""
+        """Wish for a response. A wish without instructions does not replace a wish with instructions."""
         if self.wish is None or instructions is not None or self.wish.instructions is None:
             self.wish = Wish(kind, instructions)
 
     @property
     def is_asked(self) -> bool:
-        """True while an answer is wished for or asked for, and has not begun."""
+        """True while an answer is wanted or asked for, and has not begun."""
         return self.is_wanted or (self._asked is not None and not self._cancel_when_begun)
 
     @property
     def is_going_on(self) -> bool:
-        """True while the caller will hear more: `is_pending`, except for a response that seems to have nothing more."""
+        """True while the caller will hear more: as `is_pending`, without a response that seems to be over."""
         return self.is_asked or (self.is_pending and self._complete_at is None)
 
     def waits_as_told(self, now: float) -> bool:
@@ -111,11 +111,11 @@ class Answers:
         return self.is_wanted and now < self._retry_until
 
     def forbids_functions(self, response_id: ResponseId) -> bool:
-        """True for an answer that must be in words: it has instructions, and may call no function."""
+        """True for an answer that must be in words: it has special instructions, and may call no function."""
         return response_id == self.active and self._active_wish.instructions is not None
 
     def due(self, now: float) -> AskForResponse | None:
-        """The request to send now, if there is one and no response is active, or seems to be."""
+        """The request to send now. None if there is no wish, or if a response is active or seems to be."""
         if self.wish is None or self._asked is not None or now < max(self._not_before, self._retry_until):
             return None
         if self.active is not None and not self._seems_over(now, END_EXPECTED_S):
@@ -130,32 +130,32 @@ class Answers:
         return self._complete_at is not None and now - self._complete_at >= after_s
 
     def unended(self, now: float) -> ResponseId | None:
-        """The active response, if it has ended and nobody told its end."""
+        """The active response, if it has ended and its end was not reported."""
         return self.active if self._seems_over(now, END_LIMIT_S) else None
 
     def expect(self, ref: str, now: float, instructions: str | None = None) -> None:
-        """A response was asked for before the call had this session (the greeting, when the phone rang)."""
+        """A response was asked for before the call had this session: the greeting, when the phone rang."""
         self._asked, self._asked_ref, self._since = Wish(ref, instructions), ref, now
 
     def began(self, response_id: ResponseId, ref: str | None, now: float) -> CancelResponse | None:
-        """A response began. Returns its cancellation if it came too late to be wanted."""
+        """A response began. Returns its cancellation if it is no longer wanted."""
         if response_id in self._ended or response_id == self.active:
             return None
         self.active, self.active_ref, self._since, self._produced = response_id, ref or "", now, False
         self._active_wish, self._complete_at, self._refusals = Wish("turn"), None, 0
         if self._asked is None or ref not in (None, self._asked_ref):
-            return None  # we did not ask for it: it is heard like any other
+            return None  # We did not ask for it. It is heard like any other.
         self._active_wish, self._asked = self._asked, None
         if self._cancel_when_begun:
             self._cancel_when_begun = False
             self._discarded.add(response_id)
-            self._complete_at = now  # nothing more of it is wanted
+            self._complete_at = now  # Nothing more of it is wanted.
             return CancelResponse(response_id)
         return None
 
     def progressed(self, response_id: ResponseId, now: float, *, is_audible: bool = True) -> None:
-        """The response gave sound or a function call. Or only words, which nobody hears (`is_audible` false)."""
-        if self.active is None and response_id in self._presumed:  # it was slow, and has not ended
+        """The response gave sound or a function call. `is_audible` False: only words, which nobody hears."""
+        if self.active is None and response_id in self._presumed:  # It was slow, and has not ended.
             self._presumed.discard(response_id)
             self._ended.discard(response_id)
             self.active, self._active_wish, self._produced = response_id, Wish("turn"), True
@@ -165,14 +165,14 @@ class Answers:
                 self._complete_at = None
 
     def sounded(self, response_id: ResponseId, now: float) -> Literal["unwanted", "goes on", "has ended"]:
-        """The response gave sound. What it is: one that must not be heard, or that goes on, or whose end was told."""
+        """The response gave sound. Returns its kind: it must not be heard, it goes on, or its end was reported."""
         if response_id in self._discarded:
             return "unwanted"
         self.progressed(response_id, now)
         return "has ended" if response_id in self._ended else "goes on"
 
     def called(self, response_id: ResponseId, now: float) -> Literal["call", "speak", "nothing"]:
-        """The response called a function, which may be its last. What it may: that, only speak, or nothing any more."""
+        """The response called a function. Returns what it may do: call it, only speak, or nothing."""
         if self.is_discarded(response_id):
             return "nothing"
         self.progressed(response_id, now)
@@ -180,20 +180,20 @@ class Answers:
         return "speak" if self.forbids_functions(response_id) else "call"
 
     def completed(self, response_id: ResponseId, now: float) -> None:
-        """Everything that has come of the response is complete: its end is due."""
+        """All that has come of the response is complete, so its end is due."""
         if response_id == self.active:
             self._since = self._complete_at = now
 
     def discard(self, response_id: ResponseId) -> None:
-        """Nothing of this response must be heard: its session was given up."""
+        """Nothing of this response must be heard, because its session was given up."""
         self._discarded.add(response_id)
 
     def presume_ended(self, response_id: ResponseId) -> None:
-        """Nobody told the end of this response, but it has ended: `ended` comes next."""
+        """The end of this response was not reported, but it has ended. `ended` is called next."""
         self._presumed.add(response_id)
 
     def ended(self, response_id: ResponseId, status: str, now: float, retry_after_s: float | None = None) -> Follows:
-        """A response ended. Returns what follows: it may have failed, broken off, or been empty."""
+        """A response ended. Returns what follows, because it may have failed, broken off, or been empty."""
         self._ended.add(response_id)
         if self.active != response_id:
             return "nothing"
@@ -205,7 +205,7 @@ class Answers:
             self._failures, self._retry_s = 0, 0.0
             return "nothing"
         if self._produced:
-            return self._ask_again(Wish("rest"), now)  # words that were begun are not begun again
+            return self._ask_again(Wish("rest"), now)  # Words that were begun are not begun again.
         return self._ask_again(self._active_wish, now, retry_after_s)
 
     def has_ended(self, response_id: ResponseId) -> bool:
@@ -213,14 +213,14 @@ class Answers:
         return response_id in self._ended
 
     def was_presumed_ended(self, response_id: ResponseId) -> bool:
-        """True, once, for a response whose end was not told in time: its bill comes with the end."""
+        """True, once, for a response whose end was not reported in time. Its bill comes with the end."""
         if response_id not in self._presumed:
             return False
         self._presumed.discard(response_id)
         return True
 
     def ask_again(self, now: float) -> Follows:
-        """What came was not an answer, and was cancelled: ask for it again."""
+        """The response was no answer, and was cancelled. Ask for an answer again."""
         return self._ask_again(Wish("again"), now)
 
     def _ask_again(self, wish: Wish, now: float, retry_after_s: float | None = None) -> Follows:
@@ -244,7 +244,7 @@ class Answers:
     def refused(self, ref: str | None, as_active: bool, now: float, retry_after_s: float | None = None) -> Follows:
         """An error came instead of a response.
 
-        `as_active`: one is active already, so wait for its end and ask again.
+        `as_active`: another response is active. Wait for its end, then ask again.
         """
         asked = self._asked
         if asked is None or (ref != self._asked_ref and not (as_active and ref is None)):
@@ -262,25 +262,25 @@ class Answers:
         return self._ask_again(asked, now, retry_after_s)
 
     def nothing_is_active(self, cancelled: ResponseId | None) -> ResponseId | None:
-        """The server had nothing to cancel: the response that we cancelled had ended, and nobody told. Returns it."""
+        """The server had nothing to cancel: the cancelled response had already ended, unreported. Returns its id."""
         active = self.active
         return active if active in self._discarded and cancelled in (None, active) else None
 
     def cancel(self, now: float) -> CancelResponse | None:
-        """Drop the active answer, whatever still comes of it. If none is active, nothing is sent."""
+        """Drop the active answer, and everything that still comes of it. If none is active, nothing is sent."""
         self.wish = None
         if self._asked is not None:
             self._cancel_when_begun = True
         if self.active is not None and self.active not in self._discarded:
             self._discarded.add(self.active)
-            self._complete_at = now  # nothing more of it is wanted: its end is due
+            self._complete_at = now  # Nothing more of it is wanted, and its end is due.
             return CancelResponse(self.active)
         return None
 
     def restart(self, now: float, *, wants_rest: bool) -> CancelResponse | None:
-        """The answer must be given in another way: drop it, and wish for it again.
+        """The answer must be given in another way. Drop it, and ask for it again.
 
-        If it was begun and `wants_rest` is set, only the rest is wanted. Of a greeting all of it is.
+        If it was begun and `wants_rest` is set, only the rest is asked for. A greeting is always repeated as a whole.
         """
         again = self.wish
         if again is None and self._asked is not None and not self._cancel_when_begun:
@@ -299,26 +299,26 @@ class Answers:
         return response_id in self._discarded
 
     def is_stuck(self, now: float) -> bool:
-        """True if the model has not begun, or has not gone on, for too long."""
+        """True if the model has taken too long to begin or to go on."""
         if self._asked is not None:
             return now - self._since > BEGIN_LIMIT_S
         return self.active is not None and now - self._since > PROGRESS_LIMIT_S
 
     @property
     def has_begun(self) -> bool:
-        """True while an answer is active of which something has come."""
+        """True while an answer is active that has already given sound or called a function."""
         return self.active is not None and self._produced
 
     def lost(self) -> None:
-        """The session has ended: what was asked of it must be asked of the next one."""
+        """The session has ended. The next session must be asked for the same answer."""
         again: Wish | None = None
         if self._asked is not None and not self._cancel_when_begun:
             again = self._asked
         elif self.active is not None and self.active not in self._discarded:
-            again = Wish("again") if self._produced else self._active_wish  # words that were begun are not begun again
+            again = Wish("again") if self._produced else self._active_wish  # Words that were begun are not begun again.
         self.wish = self.wish or again
         if self.active is not None:
             self._ended.add(self.active)
-            self._discarded.add(self.active)  # a session that was given up may still go on with it
+            self._discarded.add(self.active)  # A session that was given up may still go on with it.
         self.active, self._asked, self._cancel_when_begun, self._not_before = None, None, False, 0.0
         self._complete_at = None

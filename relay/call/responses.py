@@ -1,4 +1,4 @@
-"""The model's answers, as they are generated. (The functions that it calls are in function_calls.py.)"""
+"""The model's answers while they are generated. function_calls.py has the functions that they call."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from relay.call.vocabulary import (
     ResponseId,
 )
 
-# We sent something just when the server began or ended an answer. Nobody made a mistake, and it does no harm. In
-# captures: one such cancellation in 300 interruptions of 20 calls.
+# We sent something at the moment when the server began or ended an answer. This is nobody's mistake, and does no harm.
+# In captures there was one such cancellation in 300 interruptions of 20 calls.
 ALREADY_ACTIVE = "conversation_already_has_active_response"
 NOT_ACTIVE = "response_cancel_not_active"
 CROSSINGS = frozenset({ALREADY_ACTIVE, NOT_ACTIVE})
-# If the server makes the caller wait longer than this, the caller is told so.
+# If the server asks for a longer wait than this, the caller is told so.
 WAIT_WITHOUT_WORDS_S = 1.5
-# The transcript of a model that reads a function call aloud instead of making it: no speech has a brace and a quote.
+# The transcript of a model that speaks a function call instead of making it. No speech has a brace and a quote.
 _READ_ALOUD = re.compile(r"""[{\[]\s*[{"']|["']arguments["']\s*:|^\s*```""")
 
 
 def wants(call: Call, response_id: ResponseId, item_id: ItemId) -> bool:
-    """False for what must not be heard: of a cancelled answer, of an item that has ended, at the end of the call."""
+    """False for what must not be heard: a cancelled answer, an item that has ended, and all audio at the call's end."""
     return _may_sound(call, item_id) and not call.answers.is_discarded(response_id)
 
 
@@ -44,14 +44,14 @@ def _may_sound(call: Call, item_id: ItemId) -> bool:
 
 
 def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
-    """Something of a cancelled answer came. The model believes that it was heard, so it must be deleted there."""
+    """Something of a cancelled answer came late. The model believes that it was heard, so it must be deleted there."""
     if call.answers.is_discarded(response_id) and call.conversation.turn(item_id) is None:
         call.soundless_items.setdefault(response_id, set()).add(item_id)
 
 
 def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
     """The model began to answer."""
-    # Too late: this session was given up, and the next one is asked
+    # It is too late: this session was given up, and the next one is asked.
     if not call.sessions.serves and call.sessions.count:
         call.answers.discard(event.response_id)
         out.append(CancelResponse(event.response_id))
@@ -76,7 +76,7 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
         _came_late(call, event.response_id, item_id)
         return
     turn, before_ms = call.conversation.sounds(item_id, event.said_ms, event.positions)
-    if turn is None:  # its words did not come before it
+    if turn is None:  # No words of it came before its sound.
         turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
         turn.sounds(event.said_ms, event.positions)
     _belongs(call, event.response_id, item_id)
@@ -100,7 +100,7 @@ def _belongs(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
 
 
 def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> None:
-    """A piece of the transcript of what the model says. Mostly before its audio, sometimes after it."""
+    """A piece of the transcript of the model's speech. It usually comes before its audio, sometimes after it."""
     turn = call.conversation.turn(event.item_id)
     if turn is None:
         if not wants(call, event.response_id, event.item_id):
@@ -121,8 +121,8 @@ def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> Non
 
 
 def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:
-    """The model speaks the text of a function call. Nobody must hear that, and it is asked once more."""
-    hears = "nothing of it: the model is asked again"
+    """The model speaks the text of a function call. Nobody must hear that. The model is asked once more."""
+    hears = "no part of it: the model is asked again"
     out.append(Report("model.reads_function_aloud", "warning", (("caller_hears", hears),)))
     cut_off(call, now, out)
     if call.answers.ask_again(now) == "again" and call.sessions.serves:
@@ -131,7 +131,7 @@ def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:
 
 
 def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) -> None:
-    """An item's audio is complete, as far as the model knows."""
+    """All audio of an item has come, as far as the model knows."""
     if wants(call, event.response_id, event.item_id):
         turn = call.conversation.turn(event.item_id)
         if turn is not None:
@@ -141,9 +141,9 @@ def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) ->
 
 
 def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is_told: bool = True) -> None:
-    """The model's answer was generated. `is_told` false: no event said so, but it must be."""
+    """The model's answer was generated to its end. `is_told` False: no event reported it, but it must be so."""
     response_id = event.response_id
-    if call.answers.has_ended(response_id):  # told twice, or late
+    if call.answers.has_ended(response_id):  # The end was told twice, or late.
         if call.answers.was_presumed_ended(response_id):
             call.meter.responded(response_id, event.usage, taken_back=call.early.was_taken_back(response_id))
         return
@@ -166,22 +166,22 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is
 
 
 def _end_untold(call: Call, response_id: ResponseId | None, now: float, out: list[Action]) -> None:
-    """A response has ended, and its end was never told."""
+    """A response has ended, and its end was never reported."""
     if response_id is None:
         return
     call.answers.presume_ended(response_id)
-    hears = "nothing of it: the call goes on as if the end had been told"
+    hears = "no difference: the call goes on as if the end had been reported"
     out.append(Report("model.end_untold", "warning", (("response_id", response_id), ("caller_hears", hears))))
     ended(call, ResponseEnded(response_id, "completed", None, None), now, out, is_told=False)
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """What time alone decides about an answer."""
+    """Do what the time requires for an answer."""
     _end_untold(call, call.answers.unended(now), now, out)
 
 
 def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out: list[Action]) -> None:
-    """Tell the log, the model and the caller what follows an answer that was empty or broke off."""
+    """Tell the log, the model and the caller what follows an answer that was empty or that broke off."""
     match follows:
         case "nothing":
             return
@@ -195,7 +195,7 @@ def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out:
             if call.sessions.serves and call.phase is not Phase.GONE:
                 out.append(call.note(wording.ANSWER_BROKE_OFF))
         case "failed":
-            name, hears = "model.answer_failed_for_good", "that there is trouble; then a person"
+            name, hears = "model.answer_failed_for_good", "that there is a problem; then a person"
     fields = (("status", event.status), ("detail", event.detail or ""), ("retry_after_s", event.retry_after_s))
     out.append(Report(name, "warning", (*fields, ("caller_hears", hears))))
     if follows == "later":
@@ -209,7 +209,7 @@ def _ask_to_wait(call: Call, retry_after_s: float | None, now: float, out: list[
 
 
 def heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:
-    """What an agent says about itself: that it has not understood, or that it does something, and then does not."""
+    """React to an agent that says that it has not understood, or promises something and does not do it."""
     items = call.answer_items.get(response_id, [])
     spoken = [call.conversation.turn(item) for item in items]
     said = " ".join(turn.said for turn in spoken if turn is not None)
@@ -217,21 +217,21 @@ def heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Ac
         return
     if call.plan.rules.promises(said) and not call.functions.has_called(response_id):
         for item in items:
-            call.liveness.bridge(item)  # it asks for patience, which is no answer
+            call.liveness.bridge(item)  # It asks for patience, so it is no answer.
         call.liveness.missing("promise", now)
     else:
         call.liveness.was_answered()
     asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
     if asked is None or not call.plan.rules.says("repeat_words", said):
         return
-    if call.rest.kept is not None:  # perhaps it asks what a noise meant
+    if call.rest.kept is not None:  # Perhaps it asks what a noise meant.
         call.caller_turns.ask_again(asked.item_id)
     else:
         turns.misunderstood(call, asked.item_id, asked.said, now, out)
 
 
 def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) -> None:
-    """An error event. Harmless ones are counted; none ends a call by itself."""
+    """An error event of the model. Harmless ones are counted. None of them ends a call alone."""
     follows = call.answers.refused(event.event_id, event.code == ALREADY_ACTIVE, now, event.retry_after_s)
     call.early.refused(event.event_id)
     if event.code == NOT_ACTIVE:

@@ -1,4 +1,4 @@
-"""The rest of an answer that was given up for an interruption, kept until its words show whether it was one."""
+"""The rest of an answer that was given up for an interruption. It is kept until the words show if it was one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class GivenUp:
     """What the caller's last interruption cut off."""
 
     at: float
-    parts: tuple[tuple[str, bytes], ...]  # words and sound, from the last pause before the cut
-    was_asking: bool  # what was heard of it asks something, or had begun to: then "yes" is an answer
-    withheld_until: float = 0.0  # what the model says to the interruption is not heard before
-    was_none: bool = False  # its words meant nothing, at a moment when somebody spoke or more words were awaited
+    parts: tuple[tuple[str, bytes], ...]  # Words and sound of each part, from the last pause before the cut.
+    was_asking: bool  # True if the heard part asks something, or had begun to. Then "yes" is an answer.
+    withheld_until: float = 0.0  # The model's answer to the interruption is not heard before this time.
+    was_none: bool = False  # True if its words meant nothing while somebody spoke or more words would come.
 
 
 @dataclass(slots=True)
@@ -23,13 +23,13 @@ class Rest:
     kept: GivenUp | None = None
 
     def keep(self, given_up: GivenUp) -> None:
-        """The agent may go on with this."""
+        """Keep this. The agent may go on with it."""
         self.kept = given_up
 
     def forget(self) -> None:
-        """There is something else to say, or nothing to go back to."""
+        """There is something else to say, or no rest to go on with."""
         self.kept = None
 
     def is_withheld(self, now: float) -> bool:
-        """True while what the model says to the interruption waits for the words."""
+        """True while the model's answer to the interruption waits for the caller's words."""
         return self.kept is not None and now < self.kept.withheld_until

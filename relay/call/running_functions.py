@@ -1,4 +1,4 @@
-"""The functions of a call that run: which of them the caller waits for, and what the caller was told meanwhile."""
+"""The functions of a call that run: which of them the caller waits for, and what the caller was told about them."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import Literal
 
 from relay.call.vocabulary import ResponseId
 
-# Failures and refusals of all functions together, in a row, are counted under this name.
+# The name under which the failures and refusals of all functions in a row are counted.
 ANY = ""
-# The most answers in a row that only call functions. Three look-ups before an answer are usual. So are one of the
-# caller, of the hours, of two days, and a booking. A model that goes on is lost.
+# The most answers in a row that only call functions. Three look-ups before an answer are usual. So are five: for the
+# caller, the hours, two days, and a booking. A model that goes on after this is lost.
 SILENT_ROUNDS = 6
-# The same with words in between ("let me check"), until the caller has said something.
+# As above, for answers with words between them ("let me check"), until the caller has said something.
 ROUNDS = 10
-# The most functions that one of the caller's turns may start, also if one answer calls many at once.
+# The most functions that one turn of the caller may start, even if one answer calls many of them at once.
 CALLS = 24
-# How often a model is asked for an answer without functions before a human takes over: once in one turn of the
-# caller's, twice in the whole call.
+# How often a model is asked for an answer without functions before a human takes over: once in one turn of the caller,
+# twice in the whole call.
 FORCED_IN_A_TURN, FORCED = 1, 2
 
 
-# What is due when outputs are there: nothing yet; an answer; one in words, without functions; a person.
+# What must follow when outputs have come: nothing yet; an answer; an answer in words, without functions; a human.
 NextAnswer = Literal["none", "any", "in words", "human"]
 
 
 @dataclass(slots=True)
 class Rounds:
-    """How often the model has called functions without an answer in words."""
+    """Counts how often the model has called functions without an answer in words."""
 
-    silent: int = 0  # since the model or the caller was last heard
-    since_caller: int = 0  # since the caller's last turn
-    calls: int = 0  # functions since then
-    forced_in_turn: int = 0  # answers without functions that were asked for since then
-    forced: int = 0  # in the whole call
+    silent: int = 0  # Answers since the model or the caller was last heard.
+    since_caller: int = 0  # Answers since the caller's last turn.
+    calls: int = 0  # Functions since the caller's last turn.
+    forced_in_turn: int = 0  # Answers without functions that were asked for since the caller's last turn.
+    forced: int = 0  # Answers without functions that were asked for in the whole call.
     _last: ResponseId | None = None
-    _heard: tuple[int, int] = (-1, -1)  # the numbers of the caller's and of the model's last turns
+    _heard: tuple[int, int] = (-1, -1)  # The numbers of the caller's and of the model's last turns.
 
     def heard(self, caller_turn: int, model_turn: int) -> bool:
-        """What has been said so far. True if the caller or the model has spoken since the last time."""
+        """Note the last turns. True if the caller or the model has spoken since the last time."""
         if (caller_turn, model_turn) == self._heard:
             return False
         if caller_turn != self._heard[0]:
@@ -48,7 +48,7 @@ class Rounds:
         return True
 
     def returned(self, response_id: ResponseId) -> None:
-        """The output of a function has come, and wants an answer."""
+        """The output of a function has come that must be answered."""
         if response_id != self._last:
             self._last = response_id
             self.silent, self.since_caller = self.silent + 1, self.since_caller + 1
@@ -59,7 +59,7 @@ class Rounds:
         return self.silent >= SILENT_ROUNDS or self.since_caller >= ROUNDS or self.calls >= CALLS
 
     def force(self) -> bool:
-        """An answer in words must come. False if it was asked for before: then a human takes over."""
+        """Require an answer in words. False if it was required before. Then a human takes over."""
         self.silent = 0
         self.forced_in_turn, self.forced = self.forced_in_turn + 1, self.forced + 1
         return self.forced_in_turn <= FORCED_IN_A_TURN and self.forced <= FORCED
@@ -67,22 +67,22 @@ class Rounds:
 
 @dataclass(slots=True)
 class RunningFunctions:
-    """What the model has called and has no output for yet."""
+    """The functions that the model has called and that have no output yet."""
 
-    failed_attempts: dict[str, int]  # function -> how often in a row
-    running: dict[str, ResponseId] = field(default_factory=dict)  # call id -> the response that called it
-    _quiet: set[str] = field(default_factory=set)  # of these the caller hears nothing
-    _outputs_wanted: list[ResponseId] = field(default_factory=list)  # responses whose outputs want an answer
-    _callers: set[ResponseId] = field(default_factory=set)  # responses that called a function
-    phrase: str = "holding"  # the first thing to be said while the newest of them runs
-    phrase_at: float = 0.0  # when the last phrase was said for them; 0: none yet
-    asked_at: float = 0.0  # when the newest of them was called
-    phrases: int = 0  # said in a row, without words of the model's or the caller's between them
+    failed_attempts: dict[str, int]  # Function -> its failures in a row.
+    running: dict[str, ResponseId] = field(default_factory=dict)  # Call id -> the response that called it.
+    _quiet: set[str] = field(default_factory=set)  # Those of `running` whose waiting is not announced to the caller.
+    _outputs_wanted: list[ResponseId] = field(default_factory=list)  # Responses whose outputs must be answered.
+    _callers: set[ResponseId] = field(default_factory=set)  # Responses that called a function.
+    phrase: str = "holding"  # The first phrase for the newest of them.
+    phrase_at: float = 0.0  # When the last phrase was said for them, Trio clock. 0: none yet.
+    asked_at: float = 0.0  # When the newest of them was called, Trio clock.
+    phrases: int = 0  # Phrases in a row, without words of the model or the caller between them.
     rounds: Rounds = field(default_factory=lambda: Rounds())
 
     @classmethod
     def of(cls, failed_attempts: Mapping[str, int]) -> RunningFunctions:
-        """None runs. `failed_attempts` come from the call's earlier streams."""
+        """The state when no function runs. `failed_attempts` come from the call's earlier streams."""
         return cls(dict(failed_attempts))
 
     def __bool__(self) -> bool:
@@ -90,7 +90,7 @@ class RunningFunctions:
         return bool(self.running)
 
     def _listen(self, newest: tuple[int, int]) -> None:
-        """The caller's and the model's newest turns: what was counted until somebody spoke is over."""
+        """Note the newest turns of the caller and the model. If somebody has spoken, counting begins again."""
         if self.rounds.heard(*newest):
             self.phrases = 0
 
@@ -104,9 +104,9 @@ class RunningFunctions:
         newest: tuple[int, int],
         may_call: bool,
     ) -> bool:
-        """The model calls a function after the `newest` turns; an empty `phrase`: the caller hears nothing of it.
+        """The model calls a function after the `newest` turns. With an empty `phrase`, the caller hears no phrase.
 
-        False if it is not to be run: an answer in words is due, because it may call none, or has called too many.
+        False if it must not run: an answer in words is due, or the model has called too many functions.
         """
         self._listen(newest)
         self.rounds.calls += 1
@@ -119,18 +119,18 @@ class RunningFunctions:
         if not phrase:
             self._quiet.add(function_call_id)
         self.phrase, self.asked_at = phrase, now
-        if not self.phrases:  # a function that follows another without words continues the same wait
+        if not self.phrases:  # A function that follows another without words continues the same wait.
             self.phrase_at = 0.0
         return True
 
     def are_called_by(self, response_id: ResponseId) -> None:
-        """A response calls a function, which is not run yet."""
+        """A response calls a function that does not run yet."""
         self._callers.add(response_id)
 
     def end(self, function_call_id: str, *, wants_answer: bool) -> bool:
         """A function's output has come. False if the function does not run (any more).
 
-        `wants_answer`: the model is to say something to it.
+        `wants_answer`: the model must answer it.
         """
         self._quiet.discard(function_call_id)
         response_id = self.running.pop(function_call_id, None)
@@ -147,7 +147,7 @@ class RunningFunctions:
         return any(function not in self._quiet for function in self.running)
 
     def were_called_by(self, response_id: ResponseId | None) -> bool:
-        """True while a function runs that this response called."""
+        """True while a function that this response called still runs."""
         return response_id in self.running.values()
 
     def has_called(self, response_id: ResponseId) -> bool:
@@ -160,13 +160,13 @@ class RunningFunctions:
             self._outputs_wanted.append(response_id)
 
     def _take_complete(self, active: ResponseId | None) -> int:
-        """Take the responses that are complete and whose outputs have all come. Returns how many."""
+        """Take the responses that are complete and whose outputs have all come. Returns their number."""
         due = [r for r in self._outputs_wanted if r != active and not self.were_called_by(r)]
         self._outputs_wanted = [r for r in self._outputs_wanted if r not in due]
         return len(due)
 
     def next_answer(self, active: ResponseId | None, newest: tuple[int, int]) -> NextAnswer:
-        """What is to answer the outputs that are there, after the `newest` turns; `active`: the response under way."""
+        """What must follow the outputs that have come, after the `newest` turns. `active`: the response in progress."""
         if not self._take_complete(active):
             return "none"
         self._listen(newest)
@@ -179,11 +179,11 @@ class RunningFunctions:
         self.phrase_at, self.phrases = now, self.phrases + 1
 
     def failed(self, name: str) -> int:
-        """An attempt failed. Returns how many did in a row."""
+        """An attempt failed. Returns the number of failures in a row."""
         self.failed_attempts[name] = self.failed_attempts.get(name, 0) + 1
         return self.failed_attempts[name]
 
     def worked(self, name: str) -> None:
-        """An attempt did not fail, or the failures have had their effect: the count begins again."""
+        """An attempt did not fail, or a human was called because of the failures. Counting begins again."""
         self.failed_attempts.pop(name, None)
         self.failed_attempts.pop(ANY, None)

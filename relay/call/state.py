@@ -1,6 +1,6 @@
-"""The state of one call, which all rooms of the machine share, and the few things that all of them do with it.
+"""The state of one call, which all rooms of the machine share, and the few things that all rooms do with it.
 
-The rooms are functions over this object: greeting, turns, responses, failover, ending. None has state of its own.
+The rooms are functions that use this object: greeting, turns, responses, failover, ending. None has a state of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from relay.call.vocabulary import (
 )
 from relay.call.waterfall import Waterfalls
 
-# A mark comes back within a second. If the caller's marks are lost, the call goes on, but no words are stored.
+# A mark comes back within a second. If the marks of the notice are lost, the call goes on, but no words are stored.
 NOTICE_PROOF_LIMIT_S = 2.0
 
 
@@ -54,29 +54,29 @@ class Phase(enum.Enum):
 
 
 class Next(enum.StrEnum):
-    """What happens to the caller when the stream has ended."""
+    """What happens to the caller after the stream."""
 
     HANG_UP = "hang_up"
     HUMAN = "human"
     RESUME = "resume"
-    NOTHING = "nothing"  # the caller has gone
+    NOTHING = "nothing"  # The caller has gone.
 
 
 @dataclass(slots=True)
 class Ending:
-    """How the call is coming to its end."""
+    """How the call comes to its end."""
 
     reason: EndReason
     then: Next
     deadline: float
-    item: ItemId | None  # the last words; None: end as soon as nothing is playing
+    item: ItemId | None  # The last words. None: end as soon as nothing is playing.
     summary: str = ""
     began_at: float = 0.0
 
 
 @dataclass(slots=True)
 class Figures:
-    """What the one log line at the end of the call says."""
+    """The figures for the log line at the end of the call."""
 
     rung: Rung = Rung.NONE
     greeting_ms: int | None = None
@@ -86,7 +86,7 @@ class Figures:
     late_deltas: int = 0
     reconnects: int = 0
     model_errors: int = 0
-    crossings: int = 0  # harmless errors: we sent something for which the model had just done something else
+    crossings: int = 0  # Harmless errors: our message met one of the model's on the way.
     misunderstandings: int = 0
 
 
@@ -98,10 +98,10 @@ class Call:
         self.plan = plan
         self.phase = Phase.ARRIVING
         self.ending: Ending | None = None
-        self.over_at: float | None = None  # late words are awaited until then
+        self.over_at: float | None = None  # Until this time, late words are awaited.
         self.drain_until: float | None = None
         self.figures = Figures(misunderstandings=plan.misunderstandings)
-        # What was heard, who may speak, what is asked for, what was said, what it cost
+        # What was heard, who may speak, which answers are wanted, what was said, what it cost
         self.playout = Playout()
         self.voice = CallerVoice()
         self.lateness = Lateness()
@@ -113,15 +113,15 @@ class Call:
         # The model's session
         self.sessions = Sessions(plan.model)
         self.liveness = Liveness()
-        self.ids: dict[ItemId, ItemId] = {}  # items that the present session has: our name -> its own
-        self._before: dict[ItemId, ItemId | None] = {}  # the session's items -> the item in front of each
+        self.ids: dict[ItemId, ItemId] = {}  # Items of the present session: our name -> its name.
+        self._before: dict[ItemId, ItemId | None] = {}  # The session's items -> the item before each.
         self.answer_items: dict[ResponseId, list[ItemId]] = {}
-        self.soundless_items: dict[ResponseId, set[ItemId]] = {}  # of answers that never got any sound
+        self.soundless_items: dict[ResponseId, set[ItemId]] = {}  # Items of answers that never got any sound.
         # The caller's turns
         self.arrived_at: float | None = None
         self.presence = Presence()
-        self.loud_at = 0.0  # when the caller's voice was last up
-        self.talked_at = 0.0  # and when it was up for longer than a knock
+        self.loud_at = 0.0  # When the caller's voice was last up.
+        self.talked_at = 0.0  # When it was last up for longer than a knock.
         self.held_at = 0.0
         self.caller_turns = CallerTurns()
         self.rest = Rest()
@@ -131,36 +131,36 @@ class Call:
         self.keypad = Keypad(plan.rules.human_digit)
         # The notice
         self.notice_item: ItemId | None = None
-        self.notice_until = 0.0  # its mark may come back until then
+        self.notice_until = 0.0  # Until this time, the notice's mark may come back.
         self.consent = Consent(plan.keep_words, plan.greeting.announces, plan.notice_heard, plan.words_refused)
         # Functions
         self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
-        self.dialled = ""  # why the caller is to be connected with a human
-        self.dialled_by_agent = False  # then it is the model's own reason, and may hold the caller's words
-        self.dialled_by_owner = False  # the owner may do so outside the human's hours
-        self.missed_human = False  # a human was wanted outside their hours
+        self.dialled = ""  # Why the caller is to be connected with a human.
+        self.dialled_by_agent = False  # Then the reason is the model's own, and may hold the caller's words.
+        self.dialled_by_owner = False  # The owner may do this outside the human's hours.
+        self.missed_human = False  # True if a human was wanted outside their hours.
         self.warned = False
-        self.told_midnight = False  # the model was told that there is a new day
-        self.sentence, self.sentence_at = "", 0.0  # the last sentence that the owner wanted to be said, and when
-        self.voice_fault = ""  # why the voice that speaks the model's text has stopped
+        self.told_midnight = False  # True if the model was told that a new day has begun.
+        self.sentence, self.sentence_at = "", 0.0  # The owner's last sentence, and when it came.
+        self.voice_fault = ""  # Why the voice that speaks the model's text has stopped.
         self._own_number = 0
 
     @property
     def model(self) -> str:
-        """The model of the session that serves, or served last."""
+        """The model of the session that serves, or that served last."""
         return self.sessions.model
 
     def ms(self, now: float) -> int:
-        """Milliseconds since the caller arrived; 0 before."""
+        """Milliseconds since the caller arrived. 0 before that."""
         return round((now - self.arrived_at) * 1000) if self.arrived_at is not None else 0
 
     def since_arrival_s(self, now: float) -> float:
-        """Seconds since the caller arrived; 0 before."""
+        """Seconds since the caller arrived. 0 before that."""
         return now - self.arrived_at if self.arrived_at is not None else 0.0
 
     def human_is_there(self, now: float) -> bool:
-        """True inside the human's hours. These may begin or end during the call."""
+        """True inside the human's hours. They may begin or end during the call."""
         after_s = self.plan.human_changes_s
         return self.plan.human_available != (after_s is not None and self.since_arrival_s(now) >= after_s)
 
@@ -174,26 +174,26 @@ class Call:
         return Agent(speaking, self.answers.is_busy, protected, early, self._silent_since(until_s))
 
     def is_silent(self, now: float) -> bool:
-        """True while nobody speaks, nobody is about to speak, and nothing is being done."""
+        """True while nobody speaks or is about to speak, and nothing is being done."""
         busy = self.playout.is_speaking(now) or self.floor.is_taken or bool(self.functions)
         return not busy and not self.answers.is_busy and not self.answers.is_wanted
 
     def awaits_words(self, now: float) -> bool:
         """True while the words of a caller's turn may come at any moment.
 
-        Later words count, but nobody waits for them.
+        Words that come too late count, but nobody waits for them.
         """
         return self.caller_turns.awaits_words(now)
 
     def quiet_since(self) -> float:
-        """When both sides stopped speaking (Trio clock). It is in the future while something is playing."""
+        """When both sides stopped speaking (Trio clock). While audio is playing, this is in the future."""
         return self._silent_since(self.playout.quiet_since_s)
 
     def _silent_since(self, played_until_s: float) -> float:
         return max(self.presence.sign_at, self.presence.perhaps_at, played_until_s, self.arrived_at or 0.0)
 
     def notice_is_open(self, now: float) -> bool:
-        """True while the notice is playing, and until its mark has had time to come back."""
+        """True while the notice is playing, and then until its mark has had the time to come back."""
         if self.consented or self.notice_item is None:
             return False
         if self.playout.heard_ms(self.notice_item, now) is not None:
@@ -201,28 +201,28 @@ class Call:
         return now < self.notice_until
 
     def placed(self, item_id: ItemId, previous: ItemId | None) -> None:
-        """The present session has an item, behind `previous`."""
+        """The present session has an item, placed after `previous`."""
         self.ids.setdefault(item_id, item_id)
         self._before[item_id] = previous
 
     def before(self, item_id: ItemId) -> ItemId | None:
-        """The item in front of this one, by our name for it."""
+        """The item before this one, by our name for it."""
         return self.ours(self._before.get(item_id))
 
     def ours(self, known: ItemId | None) -> ItemId | None:
-        """Our name for what the present session calls `known`.
+        """Our name for the item that the present session calls `known`.
 
-        An item that was created again has another name there.
+        An item that was created again has another name in that session.
         """
         return next((our for our, its in self.ids.items() if its == known), known)
 
     def note(self, text: str) -> CreateItem:
-        """A system item: words for the model that the caller does not hear."""
+        """A system item: words for the model, which the caller does not hear."""
         self._own_number += 1
         return CreateItem(ItemId(f"note_{self.plan.first_seq}_{self._own_number}"), "system", text)
 
     def keys(self, text: str) -> CreateItem:
-        """The keys that the caller pressed, as a turn of the caller's."""
+        """The keys that the caller pressed, in the form of a turn of the caller."""
         text = f"[keys: {text}]"
         self._own_number += 1
         self.conversation.noted("user", text)
@@ -238,7 +238,7 @@ class Call:
         first: bool = False,
         bridges: bool = False,
     ) -> ItemId:
-        """Play one of our phrases. `first`: before everything that waits. `bridges`: it only asks for patience."""
+        """Play one of our phrases. `first`: before all audio that waits. `bridges`: it only asks for patience."""
         return self.own(self.plan.phrases[key], now, out, protected=protected, first=first, bridges=bridges)
 
     def own(
@@ -252,9 +252,9 @@ class Call:
         rest: bool = False,
         bridges: bool = False,
     ) -> ItemId:
-        """Play words of ours, and put them into the conversation as the assistant's.
+        """Play a sentence of ours, and put it into the conversation as the assistant's.
 
-        `rest`: they are the model's words, which were given up before. `bridges`: the caller still waits for an answer.
+        `rest`: these are words of the model that were given up before. `bridges`: the caller still waits for an answer.
         """
         self._own_number += 1
         item = ItemId(f"{'rest' if rest else 'own'}_{self.plan.first_seq}_{self._own_number}")
@@ -272,7 +272,7 @@ class Call:
         return item
 
     def heard(self, heard: Heard | None, now: float, out: list[Action]) -> None:
-        """A mark, or the end of an item whose marks had all come back, proved that something was heard."""
+        """Something was proved as heard, by a mark or by the end of an item whose marks had all come back."""
         if heard is None or not heard.whole:
             return
         turn = self.conversation.turn(heard.item)
@@ -288,7 +288,7 @@ class Call:
     def lose_speech(self, now: float) -> None:
         """Forget the speech that the turn-taking hears.
 
-        Words that were being said are a gap, because nobody will write them down.
+        Words that were being said are then a gap, because nobody will transcribe them.
         """
         speech = self.floor.speech
         if speech is not None and speech.voiced_ms >= SHORT_TURN_MS and self.phase is not Phase.GONE:
@@ -299,7 +299,7 @@ class Call:
         self.floor.forget()
 
     def finish_turn(self, turn: Turn, heard: str, now: float, out: list[Action], *, interrupted: bool) -> None:
-        """An agent's turn has ended: this much of it was heard."""
+        """An agent's turn has ended, and `heard` was heard of it."""
         latency = self.waterfalls.take(turn.item_id)
         out += self.consent.record(turn.was_heard(heard, self.ms(now), interrupted=interrupted, latency=latency))
 
@@ -309,7 +309,7 @@ class Call:
         return self.consent.is_given
 
     def is_withheld(self) -> bool:
-        """True if what is to be played next answers a turn of the caller's that is not over."""
+        """True if the next audio answers a turn of the caller that is still open."""
         response_id = self.early.response if self.early.turn is not None else None
         if response_id is None or not self.playout.queue or self.phase is not Phase.TALKING:
             return False

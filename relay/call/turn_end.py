@@ -1,52 +1,81 @@
-"""How much silence ends the caller's turn. Pure.
+"""Decides how much silence ends the caller's turn. Pure.
 
-A pause inside a turn and the silence after a turn sound alike. There is a small difference: most pauses come soon after
-a turn has begun ("I'd like to ..."), and most turns are longer. So the silence after a short beginning must be longer,
-unless the agent has asked a yes-or-no question, or was interrupted ("Hello?"). This was measured with piper's voice and
-with pauses of 300 to 900 ms, put between two words of the shipped clips (bench/turns). They are synthetic: nobody was
-thinking in these pauses. 83 of 100 pauses come before SHORT_MS, and 25 of 100 ends. The level at the end of the speech
-did not help.
+A pause inside a turn and the silence after a turn sound alike. There is one difference that helps: most pauses come
+soon after a turn has begun ("I'd like to ..."), and most turns are longer. So the silence after a beginning must be
+longer. A beginning is what is shorter than most of this caller's turns: some callers say whole stories, others say two
+words. A call begins with the lengths of the shipped clips (USUAL_MS), and learns.
+
+This was measured with piper's voice and with pauses of 300 to 900 ms, put between two words of the shipped clips
+(docs/early-answers.md has the curves). They are synthetic: nobody was thinking in these pauses. The level at the end of
+the speech did not help. What the agent has asked for makes a difference only for numbers and letters: a short wait
+after a yes-or-no question cut off more callers ("Yes ... half past seven is fine") than it helped.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import insort
 
-# As long as before there were early answers, when the server's VAD ended turns.
-WAIT_MS = 500
-# A turn that is shorter may be only a beginning. It waits as long as everybody waited for the model before.
-SHORT_MS = 1_200
-BEGINNING_WAIT_MS = 980
-# A caller who has paused in this turn pauses again. A shorter wait would help little: the answer arrives 500 to 900 ms
-# after the silence begins (200 ms of the VAD, and 300 to 700 ms of the model).
-PAUSED_WAIT_MS = 700
+# The shortest wait that leaves pauses of 700 ms alone. A shorter one would help little: an answer comes 460 to 860 ms
+# after the silence begins (160 ms of the VAD, and 300 to 700 ms of the model).
+WAIT_MS = 720
+# With ANSWER_EARLY=off an answer is heard 800 to 1,200 ms after the silence begins, half of them before this. So nobody
+# waits longer than they did, and pauses of 900 ms are left alone.
+BEGINNING_WAIT_MS = 1_000
+# Without an early answer: the answer is asked for after this silence, and takes its time. As with ANSWER_EARLY=off.
+LATE_WAIT_MS = 500
+# The same, while a caller reads out a number or letters, one group after the other.
+READING_WAIT_MS = 700
+# So many turns are shorter than what is taken for a beginning. With more of them, half of the callers would not notice
+# that answers are early; with fewer, more of them are cut off.
+BEGINNINGS = 1 / 3
+# Shorter than anything that this caller has said: one turn in thirty or so. This wait is longer than nearly all pauses.
+SHORTEST_WAIT_MS = 1_100
+# The shipped clips, with and without pauses inside, in ms. They count twice: a caller's first turns say little.
+USUAL_MS = 2 * (600, 800, 1_200, 1_600, 2_000, 2_300, 2_600, 3_000)
+# A caller who speaks again so soon behind the end of a turn had perhaps not ended it.
+GOES_ON_MS = 1_000
 
-# A yes-or-no question, by its beginning, or by its last word.
-_ASKS_YES = re.compile(
-    r"(?:^|[.!?,;:]\s+|\b(?:so|and|or|okay)\s+)"
-    r"(?:is|are|was|were|do|does|did|shall|should|would|will|can|could|may|have|has)\s[^.!?]*\?\s*$"
-    r"|\b(?:right|correct|okay|yes)\?\s*$",
+# A question for something that is read out in groups.
+_ASKS_SIGNS = re.compile(
+    r"\b(?:phone|telephone|mobile|cell|card|account|order|reference|booking|confirmation|customer|room)\s+number\b"
+    r"|\bwhat(?:'s|\s+is)\s+(?:your|the)\s+(?:number|code)\b|\bspell\b|\be-?mail\b|\bpost\s?code\b|\bzip\s+code\b",
     re.IGNORECASE,
 )
-# These begin alike, and ask for more than a yes.
-_ASKS_MORE = re.compile(r"\banything else\b|\b(?:can|may|could) i (?:help|do)\b|\bor\b[^.!?]*\?\s*$", re.IGNORECASE)
+# "Is your phone number 555 0123?"
+_ASKS_YES = re.compile(r"(?:(?:so|and|okay|or)\b,?\s*)?(?:is|was|are|do|does|did|has|have)\b", re.IGNORECASE)
 
 
-def asks_yes(said: str) -> bool:
-    """True if the agent's last words are a yes-or-no question.
+def asks_signs(said: str) -> bool:
+    """True if the agent's last words ask for a number, or for letters one by one.
 
-    English; for other languages False, which waits longer.
+    English; for other languages False, until the words of the first group are known.
     """
-    return bool(_ASKS_YES.search(said)) and not _ASKS_MORE.search(said[-80:])
+    question = re.split(r"[.!?]\s+", said.strip())[-1]
+    return bool(_ASKS_SIGNS.search(question)) and not _ASKS_YES.match(question)
 
 
-def wait_ms(spoken_ms: float, pieces: int, *, reads_out: bool, may_be_short: bool) -> int:
-    """The silence that ends a turn of this length. The length includes its pauses.
+class TurnLengths:
+    """How long the turns of one caller are, from the first sound to the last."""
 
-    `may_be_short`: it is a whole turn anyway.
-    """
-    if reads_out:
-        return BEGINNING_WAIT_MS
-    if spoken_ms < SHORT_MS and not (pieces == 1 and may_be_short):
-        return BEGINNING_WAIT_MS
-    return WAIT_MS if pieces == 1 else PAUSED_WAIT_MS
+    def __init__(self) -> None:
+        self._known_ms: list[float] = sorted(USUAL_MS)
+        self._newest_ms = 0.0
+
+    def ended(self, spoken_ms: float) -> None:
+        """A turn of this length has ended."""
+        insort(self._known_ms, spoken_ms)
+        self._newest_ms = spoken_ms
+
+    def was_none(self) -> None:
+        """The newest turn had perhaps not ended: its length says nothing."""
+        if self._newest_ms in self._known_ms:
+            self._known_ms.remove(self._newest_ms)
+        self._newest_ms = 0.0
+
+    def wait_ms(self, spoken_ms: float) -> int:
+        """The silence that ends a turn that was spoken for so long until now, with its pauses."""
+        if spoken_ms < self._known_ms[0]:
+            return SHORTEST_WAIT_MS
+        is_beginning = spoken_ms < self._known_ms[int(BEGINNINGS * len(self._known_ms))]
+        return BEGINNING_WAIT_MS if is_beginning else WAIT_MS

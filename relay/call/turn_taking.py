@@ -1,13 +1,13 @@
-"""Who speaks now: what the caller's speech does to the agent's speech, and whether a turn wants an answer.
+"""Decides who speaks: what the caller's speech does to the agent's speech, and whether a turn must be answered.
 
 Only this room decides who speaks. It keeps the caller's `Speech`, and gets the state of the `Agent` with each event. It
-only decides; interruption.py and turns.py carry it out. The caller is in one of four states, by the server's VAD and by
-our own measure of the level (level_vad.py):
+only decides. interruption.py and turns.py carry the decisions out. The caller is in one of four states, by the server's
+VAD and by our own level (level_vad.py):
 
     QUIET         the VAD hears nobody
     SPEAKS        the VAD hears speech; the agent goes on, or is silent anyway
-    STOPS_AGENT   the agent was stopped at once and nothing is lost yet: it may be a cough
-    INTERRUPTS    it was not a cough: the agent's answer was given up
+    STOPS_AGENT   the agent was stopped at once, and nothing is lost yet, because it may be a cough
+    INTERRUPTS    it was no cough, so the agent's answer was given up
 
     event                         QUIET     SPEAKS                      STOPS_AGENT                 INTERRUPTS
     the VAD hears it begin        SPEAKS    (told twice)                stays: its end got lost     SPEAKS
@@ -22,7 +22,7 @@ our own measure of the level (level_vad.py):
     two seconds by our level      -         idle: noise that the VAD hears; nobody waits for it
     the session is lost           -         QUIET                       QUIET                       QUIET
 
-What is protected (the notice, last words) is not stopped. Speech over it is only noted, and its words decide.
+Protected speech (the notice, last words) is not stopped. Speech over it is only noted, and its words decide later.
 bench/barge_in simulates other values of GIVE_UP_MS with clips.
 """
 
@@ -37,10 +37,10 @@ from relay.call.level_vad import CallerVoice, Sound
 from relay.call.vocabulary import ItemId
 from relay.call.words import Meaning
 
-# Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms). Measured by
-# bench/barge_in.
+# Longer than a cough (150 to 200 ms), and shorter than the shortest word that stops the agent ("stop": 300 ms).
+# Measured by bench/barge_in.
 GIVE_UP_MS = 250
-# A shorter turn is answered only when its transcript has words. It may be a cough, a door, a key.
+# A shorter turn is answered only if its transcript has words. It may be a cough, a door, or a key.
 SHORT_TURN_MS = 250
 # Transcripts come 1.0 to 1.5 s after the turn was committed (docs/protocol/openai.md 3).
 WORDS_LIMIT_S = 2.5
@@ -49,7 +49,7 @@ WORDS_LIMIT_S = 2.5
 EARLY_S = 1.5
 EARLY_WORD_MS = 1_000
 
-# Echo repeats whole pieces of what we said. So many equal words in a row are not chance any more.
+# Echo repeats whole pieces of our speech. This many equal words in a row are no longer chance.
 ECHO_WORDS = 2
 
 
@@ -75,7 +75,7 @@ class Step(enum.Enum):
 
 
 class State(enum.Enum):
-    """The state of the caller's speech. Without any speech it is the fourth state, QUIET."""
+    """The state of the caller's speech. If there is no speech, the state is QUIET."""
 
     SPEAKS = "speaks"
     STOPS_AGENT = "stops the agent"
@@ -85,22 +85,22 @@ class State(enum.Enum):
 class Worth(enum.Enum):
     """What follows from a caller's turn."""
 
-    ANSWER = "answer"  # ask for a response
-    BARGE_IN = "barge_in"  # stop the agent, then ask for a response
-    WAIT = "wait"  # its words decide
-    LEAVE = "leave"  # keep it in the conversation, without an answer
-    DELETE = "delete"  # no words: take it out
+    ANSWER = "answer"  # Ask for a response.
+    BARGE_IN = "barge_in"  # Stop the agent, then ask for a response.
+    WAIT = "wait"  # Wait for its words.
+    LEAVE = "leave"  # Keep it in the conversation, without an answer.
+    DELETE = "delete"  # It has no words: remove it.
 
 
 @dataclass(slots=True)
 class Agent:
     """What the agent is doing now."""
 
-    speaking: bool  # the caller hears it, or will
-    thinking: bool  # an answer is asked for or being generated
-    protected: bool  # what the caller hears must not be interrupted
-    early: bool  # the greeting's first words
-    silent_since_s: float = 0.0  # when both sides fell silent; in the future while something is being played
+    speaking: bool  # The caller hears the agent, or is about to.
+    thinking: bool  # An answer was asked for or is being generated.
+    protected: bool  # What the caller hears must not be interrupted.
+    early: bool  # The caller hears the greeting's first words.
+    silent_since_s: float = 0.0  # When both sides fell silent. In the future while audio is playing.
 
 
 NO_AGENT = Agent(speaking=False, thinking=False, protected=False, early=False)
@@ -111,13 +111,13 @@ class Speech:
     """The caller's speech, from the VAD's start to the commit of its item."""
 
     item_id: ItemId
-    voiced_ms: int = 0  # the longest run of the caller's own voice in it
-    sound: Sound | None = None  # how loud it was; None: its beginning was never told
+    voiced_ms: int = 0  # The longest run of the caller's own voice in it.
+    sound: Sound | None = None  # How loud it was. None: its beginning was never reported.
     state: State = State.SPEAKS
-    overheard: bool = False  # it began while the agent could not be interrupted
-    over_agent: bool = False  # some of it was over the agent's words
+    overheard: bool = False  # True if it began while the agent could not be interrupted.
+    over_agent: bool = False  # True if a part of it was over the agent's words.
     paused: bool = False
-    idle: bool = False  # by our own level, nobody has spoken in it for a while
+    idle: bool = False  # True if, by our own level, nobody has spoken in it for a while.
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +134,12 @@ class Floor:
 
     def __init__(self) -> None:
         self.speech: Speech | None = None
-        self.awaited: dict[ItemId, _Awaited] = {}  # turns whose words tell what they are worth
-        self.turn_is_open = False  # the caller may go on with what they have said (early_answer.py)
+        self.awaited: dict[ItemId, _Awaited] = {}  # Turns whose words decide what they are worth.
+        self.turn_is_open = False  # True while the caller may go on with the last turn (early_answer.py).
 
     @property
     def is_hearing(self) -> bool:
-        """True from the VAD's start to the commit of the item, unless it is noise that the VAD hears."""
+        """True from the VAD's start to the commit of the item, unless the VAD hears only noise."""
         return self.speech is not None and not self.speech.idle
 
     @property
@@ -152,7 +152,7 @@ class Floor:
         self.turn_is_open = True
 
     def closes_turn(self) -> None:
-        """The silence after it is long enough."""
+        """The silence after the turn is long enough."""
         self.turn_is_open = False
 
     @property
@@ -179,10 +179,10 @@ class Floor:
     def spoke(self, item_id: ItemId, agent: Agent, voice: CallerVoice) -> Step:
         """The VAD heard speech begin."""
         if self.speech is not None and self.speech.item_id == item_id:
-            return Step.NOTHING  # told twice
+            return Step.NOTHING  # It was told twice.
         voiced_ms = voice.run_ms if voice.is_up else 0
         speech = Speech(item_id, voiced_ms, voice.lately())
-        if self.speech is not None and self.is_holding:  # the end of that speech was never told
+        if self.speech is not None and self.is_holding:  # The end of that speech was never reported.
             speech.state, speech.over_agent = State.STOPS_AGENT, self.speech.over_agent
         self.speech = speech
         return self._judge(agent, voice)
@@ -206,7 +206,7 @@ class Floor:
             return self._judge_stop(speech, voice)
         if not (agent.speaking or agent.thinking):
             if voice.is_up:
-                speech.overheard = False  # it goes on while the agent is silent: now it is a turn like any other
+                speech.overheard = False  # It goes on while the agent is silent, so it is now a usual turn.
             return Step.NOTHING
         speech.over_agent = speech.over_agent or agent.speaking
         if agent.protected or (agent.early and speech.voiced_ms < EARLY_WORD_MS):
@@ -218,7 +218,7 @@ class Floor:
         if voice.run_ms >= GIVE_UP_MS:
             speech.state = State.INTERRUPTS
             return Step.GIVE_UP
-        speech.state = State.STOPS_AGENT  # an answer that is on its way must not begin over the caller either
+        speech.state = State.STOPS_AGENT  # An answer that is coming must not begin over the caller either.
         return Step.HOLD
 
     @staticmethod
@@ -232,7 +232,7 @@ class Floor:
         return Step.NOTHING
 
     def paused(self, item_id: ItemId) -> Step:
-        """The VAD heard speech end. An agent that was only stopped goes on."""
+        """The VAD heard speech end. If the agent was only stopped, it goes on."""
         speech = self.speech
         if speech is None or speech.item_id != item_id:
             return Step.NOTHING
@@ -240,19 +240,19 @@ class Floor:
         return self.release()
 
     def release(self) -> Step:
-        """The agent is not stopped any more, whatever the caller does."""
+        """The agent is no longer stopped, whatever the caller does."""
         if self.speech is None or not self.is_holding:
             return Step.NOTHING
         self.speech.state = State.SPEAKS
         return Step.RESUME
 
     def falls_idle(self) -> None:
-        """By our own level the caller has finished. What the VAD still hears is noise."""
+        """By our own level the caller has finished. The sound that the VAD still hears is noise."""
         if self.speech is not None:
             self.speech.idle = True
 
     def drops_noise(self) -> None:
-        """What the VAD has heard for this long is not speech."""
+        """The sound that the VAD has heard for this long is no speech."""
         self.speech = None
 
     def became_item(self, item_id: ItemId, agent: Agent, now: float) -> Worth:
@@ -261,7 +261,7 @@ class Floor:
         if speech is not None and speech.item_id == item_id:
             self.speech = None
         else:
-            speech = Speech(item_id, over_agent=agent.speaking)  # its beginning was never told
+            speech = Speech(item_id, over_agent=agent.speaking)  # Its beginning was never reported.
         if speech.state is State.INTERRUPTS:
             return Worth.ANSWER
         if speech.voiced_ms >= SHORT_TURN_MS and not speech.overheard and not agent.speaking:
@@ -272,12 +272,12 @@ class Floor:
         return Worth.WAIT
 
     def is_soundless(self, item_id: ItemId, voice: CallerVoice) -> bool:
-        """True for a turn whose words are awaited, if nothing sounded after it."""
+        """True for a turn whose words are awaited, if no sound turned out to be in it."""
         awaited = self.awaited.get(item_id)
         return awaited is not None and awaited.sound is not None and not voice.is_above_noise(awaited.sound)
 
     def transcribed(self, item_id: ItemId, text: str | None, agent: Agent, said: str, meaning: Meaning) -> Worth:
-        """The words of a turn have come (None: the transcription failed). `said`: the agent's latest words."""
+        """The words of a turn have come. None: the transcription failed. `said`: the agent's latest words."""
         awaited = self.awaited.pop(item_id, None)
         if awaited is None:
             return Worth.LEAVE
@@ -296,9 +296,10 @@ class Floor:
         return Worth.BARGE_IN
 
     def expired(self, now: float, agent: Agent) -> list[tuple[ItemId, bool]]:
-        """Turns whose words did not come in time, and whether they were long enough to be answered without them.
+        """The turns whose words did not come in time.
 
-        For the others, and for those that came while the agent spoke, the words still decide when they come.
+        True marks a turn that is long enough to be answered without words. For all others, and for those that came
+        while the agent spoke, the words decide when they come later.
         """
         late = [
             (item, a.voiced_ms >= SHORT_TURN_MS and not agent.speaking)
@@ -312,6 +313,6 @@ class Floor:
         return late
 
     def forget(self) -> None:
-        """The model session has ended, and with it what it was hearing."""
+        """The model session has ended, and so has the speech that it was hearing."""
         self.speech = None
         self.awaited.clear()

@@ -1,4 +1,4 @@
-"""The caller's turns: speech, its words, keys, and what they lead to."""
+"""The caller's turns: speech, its words, keys, and what follows from them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from relay.call.caller_turns import CallerTurn
 from relay.call.conversation import Turn
 from relay.call.interruption import carry_out, cut_off, go_on, interrupt, take_back
 from relay.call.state import Call, Phase
-from relay.call.turn_end import asks_yes
+from relay.call.turn_end import asks_signs
 from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, Speech, State, Worth, is_echo
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 from relay.call.words import Meaning
 
-# An agent that was stopped goes on if neither words nor the end of the speech come: the VAD or the line has gone
-# silent.
+# An agent that was stopped goes on after this time if neither words nor the end of the speech come, because then the
+# VAD or the line has gone silent.
 HOLD_LIMIT_S = 2.0
-# A VAD may take a noisy place for speech that never ends, and then nobody is answered. Our own level knows the noise.
-# By it, a caller who has said something has finished after this time: four times the pause that a VAD needs. Then the
-# VAD is given the silence that it waits for ...
+# In a noisy place a VAD may hear speech that never ends, and then nobody is answered. Our own level knows the noise. By
+# this level, a caller who has said something has finished after this time, which is four times the pause that a VAD
+# needs. Then the VAD is given the silence that it waits for ...
 DONE_AFTER_S = 2.0
-# ... also after noise alone, so that the next turn does not begin with minutes of noise. If the VAD still hears speech
-# after that, it does not work (twilio-samples python #6). If it then misses the caller's next words, the session is
-# deaf.
+# ... and after this time even if there was only noise, so that the next turn does not begin with minutes of noise. If
+# the VAD still hears speech after that, it does not work (twilio-samples python #6). If it then misses the caller's
+# next words, the session is deaf.
 NOISE_LIMIT_S = 15.0
 SILENCE_MS = 1_000
-# Nobody waits longer for a transcription. Real ones took 1.0 to 1.5 s. That of a minute's speech may come later, and
-# still counts.
+# Nobody waits longer than this for a transcription. Real ones took 1.0 to 1.5 s. The transcription of a minute of
+# speech may come later, and still counts.
 WORDS_LIMIT_S = 5.0
 
 
@@ -46,7 +46,8 @@ def frame(call: Call, now: float, out: list[Action]) -> None:
     """A caller frame was measured."""
     speech = call.floor.speech
     if speech is not None:
-        agent = call.agent(now) if speech.state is State.SPEAKS else NO_AGENT  # nothing else can be stopped
+        # Only speech in this state can stop the agent.
+        agent = call.agent(now) if speech.state is State.SPEAKS else NO_AGENT
         carry_out(call, call.floor.frame(agent, call.voice), now, out)
 
 
@@ -62,7 +63,7 @@ def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
 def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, out: list[Action]) -> None:
     """The caller's turn became an item."""
     if call.conversation.turn(item_id) is not None or call.phase is Phase.GONE:
-        return  # told twice
+        return  # It was told twice.
     call.ids[item_id] = item_id
     behind, before = call.ours(previous), call.early.piece_before
     turn = call.conversation.place(item_id, "caller", behind, call.ms(now), part_of=before)
@@ -81,13 +82,15 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
 
 
 def _may_go_on(call: Call, item_id: ItemId, speech: Speech | None, wants_answer: bool, now: float) -> bool:
-    """The caller's turn is open until its silence is long enough. True if it wants an answer, with all its pieces."""
+    """Keep the caller's turn open until its silence is long enough.
+
+    True if it must be answered, with all its pieces.
+    """
     if speech is not None and speech.idle:
-        return wants_answer  # by our own ear it is long over: what the VAD heard since was noise
+        return wants_answer  # By our own level it ended long ago. The sound that the VAD heard since was noise.
     call.floor.opens_turn()
-    interrupts = speech is not None and speech.over_agent
-    may_be_short = interrupts or asks_yes(call.conversation.asked())
-    return call.early.piece(item_id, now, may_be_short=may_be_short, sounds=call.voice.is_up, wants_answer=wants_answer)
+    reads_out = asks_signs(call.conversation.asked())
+    return call.early.piece(item_id, now, reads_out=reads_out, sounds=call.voice.is_up, wants_answer=wants_answer)
 
 
 def _answer(call: Call, item_id: ItemId) -> None:
@@ -100,7 +103,7 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     turn = call.caller_turns.words_came(event)
     _, words = _with_others(turn, event)
     refused = refusal.heed(call, words, now, out)
-    if turn is not None:  # else it is early (before its commit), told twice, or an item of another session
+    if turn is not None:  # Otherwise it came before its commit, was told twice, or is an item of another session.
         _have_come(call, event, turn, now, out)
     if refused:
         refusal.confirm(call, now, out)
@@ -116,7 +119,7 @@ def _with_others(turn: CallerTurn | None, event: CallerTranscribed) -> tuple[str
 
 
 def _have_come(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float, out: list[Action]) -> None:
-    """The words of a turn have come: what was it, and what follows?"""
+    """The words of a turn have come. Decide what it was, and what follows."""
     call.meter.transcribed(event.usage)
     said = _what_was_it(call, event, turn, now)
     if said.is_nothing:
@@ -130,22 +133,22 @@ def _have_come(call: Call, event: CallerTranscribed, turn: CallerTurn, now: floa
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a turn was."""
+    """What a turn was, by its words."""
 
     item_id: ItemId
-    text: str  # of all its pieces, as far as they are known; empty where the words of this one are not
-    piece: str  # of the one whose words have come
+    text: str  # The words of all its pieces, as far as known. Empty if those of this piece are unknown.
+    piece: str  # The words of the piece that has just been transcribed.
     meaning: Meaning
     worth: Worth
-    is_nothing: bool  # a noise, that was taken for a turn
-    is_answered: bool  # what was asked for meanwhile answers it, too
+    is_nothing: bool  # True for a noise that was taken for a turn.
+    is_answered: bool  # True if an answer that was asked for meanwhile answers it too.
     turn: CallerTurn
 
 
 def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float) -> _Said:
     item_id, text = event.item_id, (event.text or "").strip()
     meaning = call.plan.rules.words.judge(text)
-    is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # what its sound has decided already
+    is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # Its sound has already decided.
     is_open = item_id in call.floor.awaited
     lately_said = call.conversation.lately_said() if is_open or turn.has_interrupted else ""
     if is_open:
@@ -153,18 +156,18 @@ def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: fl
         worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, meaning)
     is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
-        call.voice.was_echo()  # An answer was given up for nothing: the next time more is needed.
+        call.voice.was_echo()  # An answer was given up for an echo. So the next sound must be louder.
     before, whole = _with_others(turn, event)
-    if before and text:  # what its other pieces say was heeded before
+    if before and text:  # The words of its other pieces were judged before.
         meaning = call.plan.rules.words.judge(whole)
         meaning = replace(meaning, says=meaning.says - call.plan.rules.words.judge(before).says)
     return _Said(item_id, whole if text else "", text, meaning, worth, is_nothing, turn.is_answered, turn)
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
-    """A noise: what it has caused is undone, if nobody has heard it."""
+    """The turn was a noise. Undo its effects, if nobody has heard them."""
     call.presence.was_nothing(said.turn.silent_since)
-    if call.caller_turns.was_not_misunderstood(said.item_id):  # the agent asked what a noise meant
+    if call.caller_turns.was_not_misunderstood(said.item_id):  # The agent asked what a noise meant.
         call.figures.misunderstandings -= 1
     if go_on(call, now, out) or said.worth is not Worth.LEAVE:
         _delete(call, said.item_id, out)
@@ -176,7 +179,7 @@ def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> N
 
 
 def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
-    """True if an answer to this turn alone is on its way, and nothing of it was heard."""
+    """True if an answer to this turn alone is coming, and nothing of it was heard."""
     if call.phase is not Phase.TALKING or not call.answers.is_pending or call.agent(now).speaking:
         return False
     if call.functions or call.keypad.untold or call.floor.caller_waits or call.awaits_words(now):
@@ -188,7 +191,7 @@ def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
 
 
 def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
-    """Take a turn that was only noise, or a piece of one, out of the conversation."""
+    """Remove a turn that was only noise, or a piece of one, from the conversation."""
     turn = call.conversation.turn(item_id)
     call.conversation.drop(item_id)
     call.early.was_nothing(item_id)
@@ -211,10 +214,11 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
             call.early.words_are(said.item_id, said.piece)
 
 
+# Complex because it asks in order what a turn may be, and ends at the first answer.
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
-    """What the words of a turn lead to: a human, taking back a goodbye, an answer, or that the agent goes on."""
+    """Carry out what follows from a turn's words: a human, no goodbye, an answer, or the agent goes on."""
     text, spoken = said.text, said.turn.spoken
-    item_id = said.item_id if spoken is None else spoken.item_id  # a turn is named by its first piece
+    item_id = said.item_id if spoken is None else spoken.item_id  # The first piece names a turn.
     if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
     if call.ending is not None and ending.can_be_taken_back(call) and _goes_on(call, said):
@@ -237,7 +241,7 @@ def _goes_on(call: Call, said: _Said) -> bool:
     """True for a turn over a goodbye that means more than the end of the call."""
     turn, leaving = said.turn.spoken, call.ending
     if turn is None or leaving is None or turn.ended_ms <= call.ms(leaving.began_at):
-        return False  # it was said before the goodbye, which answers it
+        return False  # It was said before the goodbye, which answers it.
     if not said.text:
         return said.worth in (Worth.ANSWER, Worth.BARGE_IN)
     if leaving.reason is EndReason.SILENCE_CAP:
@@ -246,7 +250,7 @@ def _goes_on(call: Call, said: _Said) -> bool:
 
 
 def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
-    """True for "mm-hmm" and "okay", if the agent goes on with what it gave up for them."""
+    """True for "mm-hmm" and "okay" if the agent goes on with the answer that was given up for them."""
     is_yes = call.rest.kept is not None and call.rest.kept.was_asking
     if said.meaning.is_backchannel and not is_yes:
         if go_on(call, now, out):
@@ -264,7 +268,7 @@ def _is_older(call: Call, turn: Turn | None) -> bool:
 
 
 def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
-    """Words that lead to a human at any time, also over a goodbye. True if the call is on its way to one."""
+    """Transfer the call if the words ask for it, even over a goodbye. True if the call is on its way to a human."""
     if "emergency" in said.meaning.says:
         return ending.transfer(call, EndReason.EMERGENCY, "emergency", said.text, now, out, phrase="emergency")
     if "human" in said.meaning.says:
@@ -273,7 +277,7 @@ def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bo
 
 
 def _heed(call: Call, item_id: ItemId, said: _Said, now: float, out: list[Action]) -> bool:
-    """What else the caller's words cause. True if the call is on its way to a human."""
+    """Carry out the other effects of the caller's words. True if the call is on its way to a human."""
     rules, says = call.plan.rules, said.meaning.says
     if "misunderstood" in says and misunderstood(call, item_id, said.text, now, out):
         return True
@@ -281,16 +285,16 @@ def _heed(call: Call, item_id: ItemId, said: _Said, now: float, out: list[Action
         _bring_the_harder_model(call, out)
     if "angry" in says and call.sessions.serves and not call.offered_human:
         call.offered_human = True
-        call.rest.forget()  # there is something else to say
+        call.rest.forget()  # There is something else to say.
         out.append(call.note(wording.OFFER_HUMAN))
-        call.answers.want("offer")  # the answer to these words was asked for a moment before they were known
+        call.answers.want("offer")  # The answer to these words was asked for a moment before they were known.
     return False
 
 
 def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[Action]) -> bool:
-    """In this turn the two do not understand each other, whoever says so. A turn counts once.
+    """The agent or the caller has not understood this turn. A turn counts only once.
 
-    True if the call is on its way to a human.
+    Returns True if the call is on its way to a human.
     """
     if not call.caller_turns.was_misunderstood(item_id):
         return False
@@ -298,7 +302,7 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
     if call.figures.misunderstandings >= call.plan.rules.human_after_misunderstandings:
         transferred = ending.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
         if transferred:
-            # They have had their effect. If nobody takes the call, the next misunderstanding alone rings no human.
+            # The misunderstandings have had their effect. If nobody takes the call, the next one alone rings no human.
             call.figures.misunderstandings = 0
             call.caller_turns.misunderstandings_were_heeded()
         return transferred
@@ -322,7 +326,7 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
 
 
 def judge_keys(call: Call, now: float, out: list[Action]) -> None:
-    """A row of keys has ended. The key for a human alone brings one, also over a goodbye. Others want an answer."""
+    """A row of keys has ended. The human's key alone brings a human, even over a goodbye. Other rows are answered."""
     if not call.keypad.is_complete(now):
         return
     if call.keypad.may_ask_for_human:
@@ -333,7 +337,7 @@ def judge_keys(call: Call, now: float, out: list[Action]) -> None:
 
 
 def end_noise(call: Call, now: float, out: list[Action]) -> None:
-    """Speech that only the server's VAD hears is ended."""
+    """End speech that only the server's VAD hears."""
     speech = call.floor.speech
     if speech is None or not call.sessions.serves:
         return
@@ -348,13 +352,14 @@ def end_noise(call: Call, now: float, out: list[Action]) -> None:
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """What time alone decides about the caller's turns."""
+    """Do what the time requires for the caller's turns."""
     if call.floor.is_holding and now - call.held_at > HOLD_LIMIT_S:
         carry_out(call, call.floor.release(), now, out)
     end_noise(call, now, out)
     kept = call.rest.kept
     if kept is not None and kept.was_none and not call.answers.is_pending:
-        go_on(call, now, out)  # the model does not answer it either: the agent would be silent until the caller asks
+        # The model does not answer it either. Otherwise the agent would be silent until the caller asks.
+        go_on(call, now, out)
     if not call.awaits_words(now) and call.floor.speech is None:
         call.presence.words_are_overdue()
     for item_id, answer in call.floor.expired(now, call.agent(now)):

@@ -1,6 +1,6 @@
-"""What a watcher of a call sees: where it is, who speaks, the last words. Pure; changes nothing.
+"""What a watcher of a call sees: its stage, who speaks, and the last words. Pure: it changes nothing.
 
-Nothing is kept for it while the call runs. Only a look costs something.
+Nothing is kept for watchers while the call runs. Only a look costs something.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ LAST_TURNS = 4
 class Stage(enum.StrEnum):
     """Where a call is, as a person would say it."""
 
-    RINGING = "ringing"  # no stream yet
+    RINGING = "ringing"  # There is no stream yet.
     GREETING = "greeting"
-    NOTICE = "notice"  # the recording announcement is being said
+    NOTICE = "notice"  # The notice is being said.
     TALK = "talk"
-    FUNCTION = "function"  # one runs, and its answer is awaited
-    HOLDING = "holding"  # the agent has stopped, because the caller may be speaking
-    TRANSFERRING = "transferring"  # the caller is told so, or hears the human's phone ring
-    HUMAN = "human"  # a human has taken the call
+    FUNCTION = "function"  # A function runs, and its answer is awaited.
+    HOLDING = "holding"  # The agent has stopped, because the caller may be speaking.
+    TRANSFERRING = "transferring"  # The caller is told so, or hears the human's phone ring.
+    HUMAN = "human"  # A human has taken the call.
     ENDING = "ending"
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A turn: who spoke, and the words. The caller's are as transcribed.
+    """A turn: who spoke, and the words. The caller's words are those of the transcript.
 
-    The agent's are what was heard, or what it is saying.
+    The agent's words are those that were heard, or that it is saying.
     """
 
-    by: str  # "caller" or "agent"
+    by: str  # "caller" or "agent".
     words: str
 
 

@@ -1,8 +1,8 @@
-"""The words of a call: what can happen to it (events), and how it can end. What it can do is in actions.py.
+"""The events of a call and the ways in which it can end. Its actions are in actions.py.
 
 Events are in the past tense, actions in the imperative. All are frozen values, so that a call can be written down and
-played again. Caller audio is not an event (`Machine.caller_audio`), because it comes fifty times a second.
-Pure room: imports nothing of ours.
+played again. Caller audio is no event (`Machine.caller_audio`), because it comes fifty times a second.
+This file is pure: it imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ ResponseId = NewType("ResponseId", str)
 
 
 class CallerProtocolError(Exception):
-    """A message from the caller's socket that breaks its protocol. Says what is wrong, never what was said."""
+    """A message from the caller's socket breaks the protocol. The text says what is wrong, never what was said."""
 
 
 class Rung(enum.StrEnum):
-    """Where the first audio came from that the caller heard: a step of the ladder (greeting.py)."""
+    """The rung of the ladder (greeting.py) from which the first audio came that the caller heard."""
 
-    KEPT = "kept"  # rendered before, in the agent's own voice
-    LIVE = "live"  # asked of the warm session when the phone rang
-    CLIP = "clip"  # the clip that ships with the relay
-    NONE = "none"  # no audio was written: the call ended before
+    KEPT = "kept"  # Rendered before, in the agent's own voice.
+    LIVE = "live"  # Asked for in the warm session when the phone rang.
+    CLIP = "clip"  # The clip that ships with the relay.
+    NONE = "none"  # No audio was written, because the call ended before.
 
 
 class EndReason(enum.StrEnum):
@@ -75,28 +75,28 @@ _FAULTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CallerArrived:
-    """Twilio's `start` was read: the caller can hear, and can be heard."""
+    """Twilio's `start` was read. The caller can hear, and can be heard."""
 
     stream_sid: StreamSid
 
 
 @dataclass(frozen=True, slots=True)
 class MarkReturned:
-    """Twilio's receipt: the audio before the mark was played, or dropped by a clear."""
+    """A mark came back: the audio before it was played, or dropped by a clear."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class DigitPressed:
-    """A key of the caller's phone: 0-9 * # A-D."""
+    """The caller pressed a key: 0-9 * # A-D."""
 
     digit: str
 
 
 @dataclass(frozen=True, slots=True)
 class CallerLeft:
-    """This stream has ended on the caller's side: by `stop`, or with the socket (`reason` says which)."""
+    """This stream has ended on the caller's side, by `stop` or with the socket. `reason` says which."""
 
     reason: EndReason
 
@@ -106,11 +106,11 @@ class CallerLeft:
 
 @dataclass(frozen=True, slots=True)
 class ModelReady:
-    """A model session is configured and its formats are the ones asked for."""
+    """A model session is configured, with the formats that we asked for."""
 
     session_id: str
     model: str
-    greeting_asked: bool = False  # the live greeting was asked of it when the phone rang
+    greeting_asked: bool = False  # The live greeting was asked for in it when the phone rang.
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class CallerCommitted:
 
 @dataclass(frozen=True, slots=True)
 class CallerTranscribed:
-    """The words of a caller's item; None if the transcription failed. `usage` is the API's, as sent."""
+    """The words of a caller's item. None if the transcription failed. `usage` is as the API sent it."""
 
     item_id: ItemId
     text: str | None
@@ -148,7 +148,7 @@ class CallerTranscribed:
 
 @dataclass(frozen=True, slots=True)
 class ResponseBegan:
-    """The model began to answer. `ref` is the reference that we sent with the request, if we asked."""
+    """The model began to answer. `ref` is the reference that we sent, if we asked for this answer."""
 
     response_id: ResponseId
     ref: str | None
@@ -160,12 +160,12 @@ class ItemPlaced:
 
     item_id: ItemId
     previous_item_id: ItemId | None
-    role: str  # "user", "assistant", "system"; or what it is, like "function_call", if it is not a message
+    role: str  # "user", "assistant", "system", or the kind of an item that is no message, like "function_call".
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """After `item_ms` of an item's sound, the first `chars` characters of its text (the model's) have been spoken."""
+    """When `item_ms` of an item's sound have played, the first `chars` characters of its text were spoken."""
 
     chars: int
     item_ms: float
@@ -175,8 +175,8 @@ class Position:
 class ModelSpoke:
     """A delta, already mu-law at 8 kHz. `said_ms` is the item's length so far, by the bytes received.
 
-    `positions`: None if the model itself speaks. Otherwise the item is text in the conversation, and another voice
-    speaks it. Then the positions say how far in the text the sound is, as far as known.
+    `positions` is None if the model itself speaks. Otherwise the item is text in the conversation, and another voice
+    speaks it. Then the positions say how far in the text the sound is, as far as that is known.
     """
 
     response_id: ResponseId
@@ -188,7 +188,7 @@ class ModelSpoke:
 
 @dataclass(frozen=True, slots=True)
 class ModelWorded:
-    """A piece of the transcript of what the model says."""
+    """A piece of the transcript of the model's speech."""
 
     response_id: ResponseId
     item_id: ItemId
@@ -197,7 +197,7 @@ class ModelWorded:
 
 @dataclass(frozen=True, slots=True)
 class ModelFinished:
-    """An item's audio is complete. `mulaw` is the end of the filter. The caller has not heard it yet."""
+    """All audio of an item has come. `mulaw` is the end of the filter. The caller has not heard all of it yet."""
 
     response_id: ResponseId
     item_id: ItemId
@@ -212,14 +212,14 @@ class FunctionAsked:
     function_call_id: str
     name: str
     arguments: str
-    item_id: ItemId = ItemId("")  # the item of the call; empty where the server does not say
+    item_id: ItemId = ItemId("")  # The call's item. Empty if the server does not name it.
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseEnded:
-    """The model's answer is generated (not played): completed, cancelled, incomplete or failed.
+    """The model's answer was generated (not played): completed, cancelled, incomplete or failed.
 
-    `retry_after_s`: it failed, and the server says when to ask again.
+    `retry_after_s`: the answer failed, and the server says when to ask again.
     """
 
     response_id: ResponseId
@@ -231,9 +231,9 @@ class ResponseEnded:
 
 @dataclass(frozen=True, slots=True)
 class ModelObjected:
-    """An `error` event. It does not end the call; only a close does.
+    """An `error` event. It does not end the call. Only a close of the socket does.
 
-    `retry_after_s`: when to ask again, if it says so.
+    `retry_after_s`: when to ask again, if the server says it.
     """
 
     code: str
@@ -244,14 +244,19 @@ class ModelObjected:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitsTold:
-    """What is left of the account's limits for this minute: the smallest share, 0 to 1."""
+    """The share of the account's limits that is left for this minute: the smallest one, 0 to 1."""
 
     left: float
 
 
 @dataclass(frozen=True, slots=True)
+class DayMoneyShort:
+    """Most of the day's money is spent, by all calls together."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelLost:
-    """The model's socket has ended. With `code` 0: the session that was ordered could not be opened."""
+    """The model's socket has ended. `code` 0: the session that was ordered could not be opened."""
 
     code: int
     reason: str
@@ -281,11 +286,11 @@ Order: TypeAlias = PutThroughOrdered | HangUpOrdered | SentenceOrdered
 
 
 class OrderAnswer(enum.StrEnum):
-    """What becomes of an order."""
+    """The result of an order."""
 
-    DONE = "done"  # it is being carried out
-    ALREADY = "already"  # it was, by somebody's order or the call itself
-    TOO_LATE = "too_late"  # the call is no longer in our hands, or says its last words
+    DONE = "done"  # It is being carried out.
+    ALREADY = "already"  # It was done before, by an earlier order or by the call itself.
+    TOO_LATE = "too_late"  # The agent no longer has the call, or says its last words.
 
 
 # Events: from the voice that speaks what the model writes
@@ -293,14 +298,15 @@ class OrderAnswer(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VoiceBilled:
-    """So many more characters were sent to be spoken. They are paid for, heard or not."""
+    """So many more characters were sent to be spoken. They are paid for, heard or not. Of which answer, if known."""
 
     characters: int
+    response_id: ResponseId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceFailed:
-    """The voice cannot speak any more in this call. `fault` says why in one word."""
+    """The voice cannot speak any more in this call. `fault` says the reason in one word."""
 
     fault: str
 
@@ -310,7 +316,7 @@ class VoiceFailed:
 
 @dataclass(frozen=True, slots=True)
 class FunctionReturned:
-    """A function's answer. `output` is the JSON for the model, `effect` is what it wants of the call."""
+    """A function's answer. `output` is the JSON for the model, `effect` is what the function wants of the call."""
 
     function_call_id: str
     name: str
@@ -318,13 +324,13 @@ class FunctionReturned:
     ok: bool
     took_ms: int
     effect: Effect | None = None
-    refused: bool = False  # a clear no (taken, unknown), not a failed attempt
-    unsure: bool = False  # a write whose answer was lost
+    refused: bool = False  # True for a clear no (taken, unknown), which is no failed attempt.
+    unsure: bool = False  # True for a write whose answer was lost.
 
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """The watchdog looked at the clock."""
+    """The watchdog has looked at the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,14 +354,17 @@ class NextModelLost:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDoubted:
-    """The agent said that something was done, and no function did it; or the other way round."""
+    """The agent said that something was done, and no function did it.
+
+    Or a function did it, and the agent was silent.
+    """
 
     correction: str
 
 
 @dataclass(frozen=True, slots=True)
 class DrainBegan:
-    """The process is going to stop. The call must end within this time."""
+    """The process is about to stop. The call must end within this time."""
 
     limit_s: float
 
@@ -379,6 +388,7 @@ Event: TypeAlias = (
     | ResponseEnded
     | ModelObjected
     | RateLimitsTold
+    | DayMoneyShort
     | ModelLost
     | VoiceBilled
     | VoiceFailed
@@ -400,7 +410,7 @@ Event: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class TransferCall:
-    """Connect the caller with the human: why, and one sentence for the human's ear."""
+    """Connect the caller with the human. Holds the reason, and one sentence that the human hears."""
 
     reason: str
     summary: str
@@ -415,12 +425,12 @@ class EndCall:
 
 @dataclass(frozen=True, slots=True)
 class StaySilent:
-    """No spoken answer is needed for the latest audio."""
+    """The latest audio needs no spoken answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TakeMessage:
-    """Keep a row in `messages`. `delivered`: the business has the message too."""
+    """Keep a row in `messages`. `delivered`: the business's server has the message too."""
 
     name: str
     phone: str
@@ -430,9 +440,9 @@ class TakeMessage:
 
 @dataclass(frozen=True, slots=True)
 class PauseRecording:
-    """Record silence from now on, if calls are recorded: the caller is about to say something that nobody may keep.
+    """If calls are recorded, record silence from now on: the caller is about to say something that nobody may keep.
 
-    `why` is a word for the operator, like "card number". It is kept in a row, so it must not be the caller's.
+    `why` is a word for the operator, like "card number". It is kept in a row, so it must not be a word of the caller.
     """
 
     why: str

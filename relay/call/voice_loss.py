@@ -1,7 +1,7 @@
-"""The voice that speaks the model's text is lost: the model speaks by itself for the rest of the call.
+"""The voice that speaks the model's text is lost. The model speaks by itself for the rest of the call.
 
-What has a sound is heard to its end, and the model is told that it said only this. The rest of the answer is asked for
-again. A session that has only written may begin to speak, so no other one is opened.
+Text that has a sound is heard to its end, and the model is told that it said only this. The rest of the answer is asked
+for again. A session that has only written may begin to speak, so no other session is opened.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from relay.call.vocabulary import ItemId, ResponseId, VoiceFailed
 
 
 def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
-    """The voice cannot speak any more. Reported once, and not at all when the call has ended."""
+    """The voice cannot speak any more. It is reported once, and not at all after the call has ended."""
     if call.voice_fault or call.phase is Phase.GONE:
         return
     call.voice_fault = event.fault
@@ -34,22 +34,22 @@ def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
 
 
 def _give_up(call: Call, now: float, out: list[Action]) -> bool:
-    """Ask again for what the model writes, or was asked to write. True if it is an answer that has begun."""
+    """Ask again for the text that the model writes or was asked to write. True if that answer has begun."""
     active, greets = call.answers.active, call.answers.is_greeting
     is_heard = active is not None and not call.answers.is_discarded(active)
     begun = active is not None and is_heard and _keep_what_is_spoken(call, active, now, out)
-    calls = active is not None and call.functions.has_called(active)  # what comes next waits for its output
+    calls = active is not None and call.functions.has_called(active)  # The next answer waits for the function's output.
     cancel = call.answers.restart(now, wants_rest=not calls)
     if cancel is not None:
         out.append(cancel)
-    out.append(UseOwnVoice())  # after the cancellation of what the model wrote, and before it is asked again
+    out.append(UseOwnVoice())  # After the cancellation of the written answer, and before the new request.
     if greets and not call.consented:
-        call.notice_item = None  # it is said again, from its beginning
+        call.notice_item = None  # It is said again from its beginning.
     return begun and not greets and not calls
 
 
 def _keep_what_is_spoken(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> bool:
-    """Say what has a sound of this answer to its end. Tell the model only of this. True if there is anything."""
+    """Say the text of this answer that has a sound. Tell the model only of this part. True if there is such a part."""
     begun = False
     for item in call.answer_items.get(response_id, []):
         turn = call.conversation.turn(item)

@@ -1,4 +1,4 @@
-"""How long a caller waits for an answer, step by step: from their last sound to our first sound at their ear."""
+"""How long a caller waits for an answer, step by step: from their last sound until they hear our first sound."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.call.vocabulary import ItemId
 
 @dataclass(slots=True)
 class Waterfall:
-    """Times of one turn, Trio clock; 0 = not seen yet."""
+    """The times of one turn, Trio clock. 0 means: not seen yet."""
 
     stopped: float
     stopped_heard: float
@@ -31,28 +31,29 @@ class Waterfall:
 
 @dataclass(slots=True)
 class Waterfalls:
-    """The waterfalls of a call: of turns that have ended, of the one that is being answered, and of answers."""
+    """The waterfalls of a call: of turns that have ended, of the turn that is being answered, and of answers."""
 
     _paused: dict[ItemId, Waterfall] = field(default_factory=dict)
     _answered: Waterfall | None = None
     _of_answer: dict[ItemId, Waterfall] = field(default_factory=dict)
-    unwritten: dict[ItemId, Waterfall] = field(default_factory=dict)  # of these nothing has gone to the caller yet
+    # Answers of which nothing was sent to the caller yet.
+    unwritten: dict[ItemId, Waterfall] = field(default_factory=dict)
 
     def paused(self, item_id: ItemId, stopped: float, now: float) -> None:
         """A turn ended: the caller's last sound was at `stopped`."""
         self._paused[item_id] = Waterfall(stopped, now)
 
     def stopped(self, item_id: ItemId) -> float | None:
-        """When the caller's last sound of a turn was, if its end was told."""
+        """When the caller's last sound of a turn was. None if the turn's end was not reported."""
         waterfall = self._paused.get(item_id)
         return None if waterfall is None else waterfall.stopped
 
     def forget(self, item_id: ItemId) -> None:
-        """This turn wants no answer."""
+        """This turn needs no answer."""
         self._paused.pop(item_id, None)
 
     def answer(self, item_id: ItemId) -> None:
-        """An answer to this turn is wished for."""
+        """An answer to this turn is wanted."""
         self._answered = self._paused.pop(item_id, None) or self._answered
 
     def nobody_waits(self) -> None:
@@ -79,7 +80,7 @@ class Waterfalls:
             waterfall.first_heard = now
 
     def take(self, item_id: ItemId) -> TurnLatency | None:
-        """An answer has ended: how long its caller had waited."""
+        """An answer has ended. Returns how long its caller had waited."""
         waterfall = self._of_answer.pop(item_id, None)
         self.unwritten.pop(item_id, None)
         return None if waterfall is None else waterfall.latency()

@@ -1,4 +1,4 @@
-"""What the relay says to the model in words. (What it says to the caller is in prompts/.)"""
+"""The texts that the relay sends to the model. The texts for the caller are in prompts/."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""What a transcript says: an emergency, the wish for a person, anger, "go on", a hello, or nothing at all.
+"""What a transcript means: an emergency, the wish for a person, anger, "go on", a hello, or nothing at all.
 
 The words are data: one file for each language in `prompts/words/`. This file reads them and judges sentences by them. A
-word alone is not enough: "It's not an emergency", "a crane operator" and "are you a human?" have the words of other
+word alone proves nothing: "It's not an emergency", "a crane operator" and "are you a human?" have the words of other
 wishes. So a phrase counts only if it is not denied, not part of another expression, not asked about, and not told of
-the past. What stays open is left to the model, which heard the sentence too.
-
-A pattern is a row of words. `a|b` is one of several words, `word?` may be missing, `{name}` is one of a set of
-expressions, `...` is up to three words, `^` and `$` are the ends of a clause.
+the past. Whatever stays unclear is left to the model, which heard the sentence too.
+A pattern is a row of words. `a|b` is one of several words, `word?` may be missing, `{name}` is one expression of a set,
+`...` is up to three words, `^` and `$` are the ends of a clause.
 """
 
 from __future__ import annotations
@@ -23,25 +22,27 @@ DENIES_WORDS = 6
 DENIES_NEXT_WORDS = 2
 GAP_WORDS = 3
 
-# A sentence is judged for a dozen things, in each language. So the plain forms of this many texts are kept.
+# A sentence is judged for a dozen meanings in each language. So the plain forms of this many texts are kept.
 PLAIN_TEXTS = 32
 
-_NOTHING = r"[^\s\S]"  # matches nothing
-_BETWEEN = r"(?: [,.])* "  # punctuation between two words does not count: transcribers set it differently
+_NOTHING = r"[^\s\S]"  # Matches nothing.
+_BETWEEN = r"(?: [,.])* "  # Punctuation between two words does not count, because transcribers set it differently.
 _WORD = r"[^\s,.]+"
-_MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f"  # signs that belong to a letter, but not for a regular expression
-# mm, hmm, mhm, um, uh, huh, hum, ah, oh, aha: each transcriber writes these sounds differently, in every language.
+# Signs that belong to a letter, which a regular expression does not know.
+_MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f"
+# mm, hmm, mhm, um, uh, huh, hum, ah, oh, aha. Each transcriber writes these sounds differently, in every language.
 _HUM = r"(?:[hm]+|u+[hm]+|h+u+[hm]+|[aeo]+h+|a+h+a+)"
 # In brackets, stars or notes a transcriber names a noise: [music], (coughs), *click*.
 _NOISE = re.compile(r"\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|<[^>]*>|【[^】]*】|[♪♫]+(?:[^♪♫]*[♪♫]+)?")
-# A listener says so many words at most. More are a sentence.
+# A listener says at most this many words. More words are a sentence.
 _BACKCHANNEL_WORDS = 4
 _HELLO_WORDS = 4
 
 KINDS = ("emergency", "human", "angry", "misunderstood", "repeat")
 _LISTS = ("backchannels", "not_backchannels", "hellos", "farewells", "nothing", "credits", "beside_nothing")
 _GRAMMAR = ("denials", "denials_of_the_next", "answers", "no_denials", "turns", "past", "now", "questions")
-# Only for an emergency it matters whether it is asked about or long over. "can I talk to a person?" is a wish.
+# Only for an emergency it matters whether the sentence asks about it, or tells of the past. "can I talk to a person?"
+# is a wish.
 _OF_NOW = frozenset({"emergency"})
 
 
@@ -51,21 +52,21 @@ class WordsInvalid(ValueError):
 
 @lru_cache(maxsize=PLAIN_TEXTS)
 def plain(text: str, contractions: Contractions | None = None) -> str:
-    """Words in small letters, with one blank between them. Of the punctuation only `,` and `.` are left, as words.
+    """Words in small letters with one blank between them. Only `,` and `.` are left of the punctuation, as words.
 
-    A number is one word, however it is grouped: 9-1-1 is 911, and $1,911 is not.
+    A number is one word, even if it is grouped: 9-1-1 is 911. But $1,911 is not.
     """
     spelled = _spelled(text)
     return _bare(spelled if contractions is None else contractions.written_out(spelled))
 
 
 def _spelled(text: str) -> str:
-    """The part of `plain` that is the same in every language; apostrophes are left."""
+    """The part of `plain` that is the same in every language. Apostrophes are kept."""
     text = re.sub(
         "[\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}`]", "'", text.casefold().replace("i\u0307", "i")
     )
     text = re.sub(r"(?<=\d)[-,.](?=\d)", "", text.replace("_", " "))
-    text = re.sub(r"[$£€]\s?\d+", " _ ", text)  # a price is not a number to dial
+    text = re.sub(r"[$£€]\s?\d+", " _ ", text)  # A price is not a number to dial.
     text = re.sub(r"[.!?;:…。！？¡¿]+|\s[-–—]+\s", " . ", text)
     return " ".join(re.findall(rf"[\w'{_MARKS}]+|[,.]", re.sub(r"[,،、，]+", " , ", text)))
 
@@ -95,25 +96,25 @@ class Sets:
     """The named expressions of a language, as parts of regular expressions, and the words with which each can begin."""
 
     def __init__(self, gap: str = "") -> None:
-        self.gap = gap  # a word of a gap must not be one of these
+        self.gap = gap  # A word of a gap must not be one of these.
         self._compiled: dict[str, str] = {}
         self._first: dict[str, frozenset[str]] = {}
 
     def add(self, name: str, patterns: Iterable[str]) -> None:
-        """Name these expressions. Those that they are made of have their names already."""
+        """Name these expressions. The expressions that they use must have names already."""
         rows = sorted(patterns, key=len, reverse=True)
         self._compiled[name] = "|".join(self.compiled(row) for row in rows) or _NOTHING
         self._first[name] = frozenset[str]().union(*(self.first_words(row) for row in rows))
 
     def add_numbers(self, name: str, phrases: Iterable[str]) -> None:
-        """Name ways to say a number. Digits inside a longer number, as in 0400 000 123, are not found."""
+        """Name the ways to say a number. Digits inside a longer number are not found, as in 0400 000 123."""
         rows = [plain(phrase) for phrase in phrases if plain(phrase)]
         alone = [rf"(?<!\d\d\d ){row}(?: {row})*(?! \d\d\d)" if row.isdecimal() else re.escape(row) for row in rows]
         self._compiled[name] = "|".join(alone) or _NOTHING
         self._first[name] = frozenset(row.split()[0] for row in rows)
 
     def compiled(self, pattern: str) -> str:
-        """One pattern as a regular expression over `plain` text. KeyError: a set is missing."""
+        """One pattern as a regular expression for `plain` text. Raises KeyError if a set is missing."""
         out, is_first = "", True
         for part in pattern.split():
             if part == "^":
@@ -150,14 +151,14 @@ def _words(part: str) -> list[str]:
 
 
 class Expression:
-    """A regular expression. It is compiled when it is needed first: all of eight languages take a second."""
+    """A regular expression. It is compiled when it is first needed. Those of all eight languages take a second."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     @cached_property
     def regex(self) -> re.Pattern[str]:
-        """It, compiled."""
+        """The compiled expression."""
         return re.compile(self._text)
 
 
@@ -172,13 +173,13 @@ class Patterns:
                 self._at.setdefault(word, []).append(expression)
 
     def expressions(self) -> Iterator[Expression]:
-        """All of them."""
+        """All expressions of these patterns."""
         return chain.from_iterable(self._at.values())
 
     def found(self, text: str) -> Iterator[re.Match[str]]:
-        """All that is found in a `plain` text, in the order of the text."""
+        """All matches in a `plain` text, in the order of the text."""
         if self._at.keys().isdisjoint(text.split()):
-            return  # nearly always: nothing can begin here
+            return  # Nearly always: no pattern can begin in this text.
         for word in re.finditer(_WORD, text):
             for pattern in self._at.get(word.group(), ()):
                 match = pattern.regex.match(text, word.start())
@@ -186,19 +187,19 @@ class Patterns:
                     yield match
 
     def is_in(self, text: str) -> bool:
-        """True if one of them is in the text."""
+        """True if one of the patterns is in the text."""
         return next(self.found(text), None) is not None
 
     def begins(self, text: str) -> bool:
-        """True if the text begins with one of them."""
+        """True if the text begins with one of the patterns."""
         return any(pattern.regex.match(text) for pattern in self._at.get(text.split(" ", 1)[0], ()))
 
     def can_begin_with(self, words: frozenset[str]) -> bool:
-        """False if none of these words begins any of them: then none is in a text of these words."""
+        """False if no pattern begins with any of these words. Then a text of these words has no match."""
         return not self._at.keys().isdisjoint(words)
 
     def masked(self, text: str) -> str:
-        """The text with `_` for every word that one of them covers."""
+        """The text with `_` for every word that a pattern covers."""
         for start, end in {match.span() for match in self.found(text)}:
             text = text[:start] + re.sub(r"[^\s,._]", "_", text[start:end]) + text[end:]
         return text
@@ -210,7 +211,7 @@ def _compile(expressions: Iterable[Expression]) -> None:
 
 
 def _only(rows: Iterable[str], sets: Sets, also: str = "") -> Expression | None:
-    """A pattern for a text that has these patterns and nothing else."""
+    """A pattern for a text that consists only of these patterns."""
     parts = [sets.compiled(row) for row in sorted(rows, key=len, reverse=True)] + ([also] if also else [])
     one = "|".join(parts)
     return Expression(rf"(?:[,.] )*(?:{one})(?:{_BETWEEN}(?:{one}))*(?: [,.])*") if parts else None
@@ -218,7 +219,7 @@ def _only(rows: Iterable[str], sets: Sets, also: str = "") -> Expression | None:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What says one thing, and what only seems to say it."""
+    """The phrases that say one thing, and the phrases that only seem to say it."""
 
     says: Patterns
     unless: Patterns
@@ -226,7 +227,7 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text as one language reads it: its words in a row (`plain`), and each of them."""
+    """A text as one language reads it: its words in a row (`plain`), and the set of them."""
 
     words: str
     each: frozenset[str]
@@ -234,7 +235,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """The words of one language, and how its sentences deny, ask and tell."""
+    """The words of one language, and how its sentences deny, ask, and tell."""
 
     name: str
     contractions: Contractions
@@ -244,18 +245,18 @@ class Language:
     credits: Patterns
 
     def says(self, kind: str, said: Reading, own: Patterns | None = None) -> bool:
-        """True if a phrase of `kind` (or one of the operator's `own`) is in the text and means what it says."""
+        """True if a phrase of `kind` (or one of the operator's `own`) is in the text and really means it."""
         rule = self.kinds[kind]
         possible = [patterns for patterns in (rule.says, own) if patterns and patterns.can_begin_with(said.each)]
         if not possible:
-            return False  # nearly always: seven of eight languages are not spoken in a call
+            return False  # Nearly always: seven of eight languages are not spoken in a call.
         kept = self.grammar["no_denials"].masked(rule.unless.masked(said.words))
         return any(
             not self._is_off(kept, match, kind in _OF_NOW) for patterns in possible for match in patterns.found(kept)
         )
 
     def _is_off(self, words: str, match: re.Match[str], of_now: bool) -> bool:
-        """True for a phrase that is denied. With `of_now` also for one that is asked about, or told of the past."""
+        """True for a phrase that is denied. With `of_now`, also for a phrase that is asked about or of the past."""
         before = words[: match.start()]
         clause = re.split(r"[,.] ", before)[-1]
         for turn in self.grammar["turns"].found(clause):
@@ -270,7 +271,7 @@ class Language:
         return is_past or self.grammar["questions"].is_in(clause.lstrip() + match.group().split(" ", 1)[0])
 
     def _denies_next(self, clause: str, match: str) -> bool:
-        """True for "no" right before the phrase, unless it is an answer: "no there is a fire"."""
+        """True for "no" directly before the phrase, unless this "no" is an answer: "no there is a fire"."""
         near = clause.split()[-DENIES_NEXT_WORDS:]
         for at, word in enumerate(near):
             following = (*near[at + 1 :], *match.split())[0]
@@ -279,7 +280,7 @@ class Language:
         return False
 
     def is_only(self, name: str, said: Reading) -> bool:
-        """True for a text that has expressions of one list and nothing else."""
+        """True for a text that consists only of expressions of one list."""
         pattern = self.lists[name]
         return bool(pattern and pattern.regex.fullmatch(said.words))
 
@@ -298,7 +299,7 @@ class Language:
     ) -> Language:
         """Check a parsed TOML table. Raises WordsInvalid.
 
-        `numbers`: how the emergency number is said. `clerks`: the operator's own words for a person.
+        `numbers`: the ways to say the emergency number. `clerks`: the operator's own words for a person.
         """
         mistakes: list[str] = []
         reader = _Reader(table, mistakes)
@@ -384,14 +385,14 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What the words of a turn mean: judged once, and read by all who ask."""
+    """What the words of a turn mean. They are judged once, for all who ask."""
 
-    says: frozenset[str] = frozenset()  # of what was asked for: "emergency", "human", "angry" ...
-    is_nothing: bool = False  # a transcriber's words for a noise
-    is_backchannel: bool = False  # only "go on": no reason to stop or to answer
-    is_hello: bool = False  # a "Hello?" that the agent's greeting has answered already
-    is_farewell: bool = False  # they end a call, or agree to its end
-    is_goodbye: bool = False  # of somebody who leaves: one of them at least is no yes and no hello
+    says: frozenset[str] = frozenset()  # The meanings that were found: "emergency", "human", "angry" and so on.
+    is_nothing: bool = False  # True for the words that a transcriber writes for a noise.
+    is_backchannel: bool = False  # True if it only means "go on": no reason to stop or to answer.
+    is_hello: bool = False  # True for a "Hello?" that the agent's greeting has already answered.
+    is_farewell: bool = False  # True if the words end a call, or agree to its end.
+    is_goodbye: bool = False  # True if at least one word is a goodbye, not only a yes or a hello.
 
 
 NO_WORDS = Meaning(is_nothing=True)
@@ -415,9 +416,9 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """All languages that are listened for. Each of them is asked, whatever language is spoken.
+    """All languages that are listened for. Each is asked, whatever language is spoken.
 
-    `own`: the kinds that the caller's words are listened to for, each with the operator's phrases.
+    `own`: each kind that is listened for, with the operator's phrases for it.
     """
 
     languages: tuple[Language, ...] = ()
@@ -446,9 +447,9 @@ class Words:
         )
 
     def says(self, kind: str, text: str, own: Patterns | None = None) -> bool:
-        """True if a phrase of `kind` is in the text and means what it says. `own`: the operator's phrases."""
+        """True if a phrase of `kind` is in the text and really means it. `own`: the operator's phrases."""
         if kind not in KINDS:
-            return own is not None and own.is_in(plain(text))  # no language has words for it
+            return own is not None and own.is_in(plain(text))  # No language has words for it.
         return self._says(kind, _Said(text, self.languages), own)
 
     def _says(self, kind: str, said: _Said, own: Patterns | None) -> bool:
@@ -461,7 +462,7 @@ class Words:
     def _is_backchannel(self, said: _Said) -> bool:
         is_hum = bool(_HUMS.fullmatch(said.plain))
         if is_hum and said.text.rstrip().endswith("?"):
-            return False  # "Huh?" asks
+            return False  # "Huh?" asks something.
         if not 0 < _length(said.text) <= _BACKCHANNEL_WORDS or said.is_only("not_backchannels"):
             return False
         if is_hum or said.is_only("backchannels"):
@@ -472,14 +473,14 @@ class Words:
     def _is_nothing(self, said: _Said) -> bool:
         text = _NOISE.sub(" ", said.text)
         if not re.search(r"\w", text):
-            return True  # no word at all
+            return True  # There is no word at all.
         heard = said if text == said.text else _Said(text, self.languages)
         if any(language.is_credits(reading) for language, reading in heard.read):
             return True
         return heard.is_only("nothing") and not heard.is_only("beside_nothing")
 
 
-# Scripts without blanks write a repeated yes as one word: はいはい, 네네.
+# Languages without blanks write a repeated yes as one word: はいはい, 네네.
 _TWICE = re.compile(r"([\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]{1,2})\1+")
 _HUMS = re.compile(rf"(?:[,.] )*{_HUM}(?:{_BETWEEN}{_HUM})*(?: [,.])*")
 

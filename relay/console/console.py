@@ -1,4 +1,4 @@
-"""The routes of the console. Each asks for its rows, and fills a page. What it writes leaves an audit row."""
+"""The routes of the console. Each asks for its rows and fills a page. Each change leaves an audit row."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Sound(Protocol):
 
 
 class Recordings(Protocol):
-    """Where the console hears calls."""
+    """Where the console gets the sound of calls."""
 
     async def sound(self, tables: dict[str, list[Row]]) -> Sound | None:
-        """A call's recording; None if there is none. Raises NotHeard if there is one that cannot be played."""
+        """A call's recording. None if there is none. Raises NotHeard if there is one that cannot be played."""
 
 
 class Diary(Protocol):
@@ -64,7 +64,7 @@ class Diary(Protocol):
 
 @dataclass(frozen=True)
 class File:
-    """A file of the owner's, as the calls use it."""
+    """One of the owner's files, as the calls use it."""
 
     name: str
     text: str
@@ -74,7 +74,7 @@ class File:
 
 @dataclass(frozen=True)
 class Owner:
-    """What the process shows of itself: everything that the pages need beside Postgres."""
+    """What the pages need beside Postgres: everything that the process shows of itself."""
 
     settings: Settings
     utc_now: Callable[[], dt.datetime]
@@ -83,12 +83,13 @@ class Owner:
     live: LiveCalls
     diary: Diary | None = None
     recordings: Recordings | None = None
-    send_news: Callable[[], None] | None = None  # wakes who sends; None: nothing is set that it could go to
-    calls: Calls | None = None  # makes calls from the page "Talk to it"
+    # Wakes the task that sends news. None: no address is set, so nothing is sent.
+    send_news: Callable[[], None] | None = None
+    calls: Calls | None = None  # Makes the calls of the page "Talk to it".
 
     @property
     def today(self) -> dt.date:
-        """The business's day."""
+        """The date in the business's time zone."""
         return self.utc_now().astimezone(self.settings.tz).date()
 
 
@@ -150,7 +151,7 @@ class Console:
 
         return answer
 
-    # Quart gives what is not async to a thread.
+    # Quart runs a function that is not async in a thread.
     async def _before(self) -> Response | None:
         g.nonce = secrets.token_urlsafe(16)
         request.max_content_length = FORM_LIMIT_BYTES
@@ -379,12 +380,12 @@ ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 def _first(rows: list[Row]) -> Row:
-    """The one row of a table; without one, a row that knows nothing."""
+    """The only row of a table. Without a row, one in which every column is None."""
     return defaultdict(lambda: None, rows[0] if rows else {})
 
 
 def _own_path(path: str) -> str:
-    """Where to go after signing in: a page of the console, whatever the link says."""
+    """Where to go after signing in: always a page of the console, whatever the link says."""
     parts = urlsplit(path)
     if parts.scheme or parts.netloc or not parts.path.startswith("/console/") or "\\" in path or "//" in path:
         return "/console/"
@@ -412,7 +413,7 @@ def _peaks(row: Row) -> dict[str, Any]:
 
 
 def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:
-    """The first and last byte that a Range header asks for; all where there is none; None where it cannot be had."""
+    """The first and last byte that a Range header asks for. No header: the whole file. None if it is impossible."""
     if not asked.startswith("bytes=") or "," in asked:
         return (0, n_bytes - 1) if n_bytes else None
     first_text, _, last_text = asked.removeprefix("bytes=").partition("-")
@@ -423,13 +424,13 @@ def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:
             first, last = int(first_text), min(int(last_text), n_bytes - 1) if last_text else n_bytes - 1
     except ValueError:
         return (0, n_bytes - 1)
-    # A browser asks for all of it, plays the beginning and asks again: a long call is given in pieces of 1 MB.
+    # A browser asks for the whole file, plays the beginning and asks again. So a long call is sent in pieces of 1 MB.
     last = min(last, first + (1 << 20) - 1)
     return (first, last) if 0 <= first <= last < n_bytes else None
 
 
 def _cell(value: Any) -> str:
-    """A table file's cell; a spreadsheet must not take it for a formula."""
+    """The text of a CSV cell. A spreadsheet must not take it for a formula."""
     text = "" if value is None else str(value)
     return f"'{text}" if text[:1] in "=+-@\t\r" and not text.lstrip("+-").replace(".", "", 1).isdigit() else text
 

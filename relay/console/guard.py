@@ -1,8 +1,8 @@
-"""Who may see the console, its pages and its sockets: one password, a signed session, the own origin, and the headers.
+"""Who may see the console, its pages and its sockets: one password, a signed session, our own origin, and headers.
 
 Without CONSOLE_PASSWORD_HASH the console answers only on the owner's own machine: PUBLIC_URL is unset or loopback, the
-Host header is loopback, the peer is loopback, and no header shows a proxy. A tunnel and DNS rebinding both come from
-loopback. A tunnel adds a forwarding header, DNS rebinding asks for another host.
+Host header is loopback, the peer is loopback, and no header shows a proxy. A tunnel and DNS rebinding also come from
+loopback. They are known by this: a tunnel adds a forwarding header, and DNS rebinding asks for another host.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from relay.settings import Settings
 
 COOKIE = "relay_console"
 SESSION_S = 12 * 3600
-# Wrong passwords from one address, and from all of them together.
+# Wrong passwords that are allowed from one address, and from all addresses together, and the time for which they count.
 TRIES, TRIES_WINDOW_S = 5, 15 * 60.0
 TRIES_OF_ALL, WINDOW_OF_ALL_S = 60, 60 * 60.0
 FORWARDED = (
@@ -47,13 +47,13 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 @dataclass
 class Tries:
-    """Wrong passwords, by address. An address is dropped with its last try."""
+    """Wrong passwords, by address. An address is forgotten when its last wrong password no longer counts."""
 
     _by_address: dict[str, deque[float]] = field(default_factory=dict)
     _all: deque[float] = field(default_factory=deque)
 
     def wait_s(self, address: str, now: float) -> float:
-        """How long this address must wait until its next try; 0 if it need not."""
+        """The seconds until this address may try again. 0: it may try now."""
         own = self._by_address.get(address, deque())
         while own and own[0] < now - TRIES_WINDOW_S:
             own.popleft()
@@ -66,7 +66,7 @@ class Tries:
         return 0.0
 
     def wrong(self, address: str, now: float) -> None:
-        """A wrong password came."""
+        """Note a wrong password."""
         self._by_address = {key: times for key, times in self._by_address.items() if times[-1] > now - TRIES_WINDOW_S}
         self._by_address.setdefault(address, deque(maxlen=TRIES)).append(now)
         self._all.append(now)
@@ -82,7 +82,7 @@ class Guard:
         key = hashlib.blake2b(self._hash.encode(), person=b"relay-console").digest()
         self._signer = TimestampSigner(key, salt="session", digest_method=hashlib.sha256)
         self._tries = Tries()
-        self._hashing = trio.CapacityLimiter(1)  # argon2 takes 64 MB and 50 ms: one at a time
+        self._hashing = trio.CapacityLimiter(1)  # Argon2 takes 64 MB and 50 ms, so one check runs at a time.
 
     @property
     def has_password(self) -> bool:
@@ -90,7 +90,7 @@ class Guard:
         return bool(self._hash)
 
     def refusal(self, request: Request) -> Response | None:
-        """Why this request gets nothing; None if it may go on."""
+        """Why this request gets nothing. None if it may go on."""
         if not self._hash and (why := self._not_local(request.headers, request.remote_addr or "")):
             return _words(403, _closed(why))
         if request.path.startswith(OPEN[1]):
@@ -106,10 +106,10 @@ class Guard:
         return _words(401, SIGNED_OUT, {"HX-Redirect": "/console/login"})
 
     def socket_refusal(self, headers: Headers, address: str) -> tuple[int, str] | None:
-        """Why this socket gets nothing, as a status and words; None if it may go on. Asked before the upgrade.
+        """Why this socket gets nothing, as a status and words. None if it may go on. Asked before the upgrade.
 
-        A browser lets any page open a socket to us, and sends our cookie if the page is of the same site. So the Origin
-        is needed, without exception.
+        A browser lets any page open a socket to us. It sends our cookie too if that page is of the same site. So a
+        socket must always name our own origin.
         """
         if any(len(headers.getlist(name)) > 1 for name in ("Host", "Origin", "Cookie")):
             return 400, "A header came twice."
@@ -141,7 +141,7 @@ class Guard:
         if await trio.to_thread.run_sync(check, limiter=self._hashing):
             return ""
         self._tries.wrong(address, now)
-        return "That is not the password."
+        return "This password is wrong."
 
     def open_session(self, response: Response) -> None:
         """Put a new session cookie on the answer."""
@@ -161,11 +161,11 @@ class Guard:
         response.delete_cookie(COOKIE, path="/console", httponly=True, samesite="Strict")
 
     def address(self, request: Request) -> str:
-        """Who asks, as far as it can be known: Fly's own header on Fly, otherwise what the nearest proxy wrote."""
+        """Who asks, as far as we can know: by Fly's own header on Fly, otherwise by the header of the nearest proxy."""
         return self.address_of(request.headers, request.remote_addr or "")
 
     def address_of(self, headers: Headers, peer: str) -> str:
-        """As `address`, for other requests: by the headers, and the address of the socket's other side."""
+        """As `address`, for other requests: from the headers, and from the address of the socket's other side."""
         if self._settings.fly_app_name and (told := headers.get("Fly-Client-IP")):
             return told[:64]
         if told := headers.get("X-Forwarded-For"):
@@ -183,7 +183,7 @@ class Guard:
             if not ipaddress.ip_address(address).is_loopback:
                 return "the request came from another machine"
         except ValueError:
-            return "" if address in ("", "<local>") else "the request came from nowhere known"
+            return "" if address in ("", "<local>") else "the request came from an unknown address"
         return ""
 
     def _is_own_origin(self, headers: Headers) -> bool:
@@ -194,9 +194,9 @@ class Guard:
         try:
             asked = urlsplit(origin)
             is_loopback = asked.hostname in ("localhost", "127.0.0.1", "::1")
-        except ValueError:  # half an IPv6 address
+        except ValueError:  # Half of an IPv6 address.
             return False
-        if not asked.netloc:  # "null": a page without an origin, or one that hides it
+        if not asked.netloc:  # "null": a page without an origin, or a page that hides its origin.
             return False
         if self._settings.is_local and is_loopback:
             return asked.netloc == headers.get("Host", "")
@@ -218,7 +218,7 @@ def _words(status: int, words: str, headers: Mapping[str, str] | None = None) ->
 
 
 def _once_more() -> Response:
-    """A link in a web mail comes from another site, and a strict cookie stays at home: ask again from our own page."""
+    """Let the browser ask again from our own page. After a link in a web mail it sends no strict cookie."""
     page = '<!doctype html><title>Console</title><meta http-equiv="refresh" content="0"><p>One moment.</p>'
     return Response(page, 200, content_type="text/html; charset=utf-8")
 

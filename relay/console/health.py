@@ -1,4 +1,4 @@
-"""Is everything well? Each part says so itself. If it is not, it says what to do."""
+"""Whether everything works. Each part reports about itself. A part that does not work says what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMIT_S = 3.0
 
 @dataclass(frozen=True)
 class Health:
-    """One part. `trouble` is empty if it is well. Otherwise it says what is wrong and what to do."""
+    """One part. `trouble` is empty if the part works. Otherwise it says what is wrong and what to do."""
 
     part: str
     well: str

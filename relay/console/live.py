@@ -1,7 +1,7 @@
-"""The calls that run, for the page Live: one snapshot for all watchers, and the words for what was ordered.
+"""The running calls for the page Live: one snapshot for all watchers, and the texts about the owner's orders.
 
-Nothing is computed while nobody watches. A snapshot holds everything. So a watcher that reads slowly misses some, and
-the next one is complete. What it has not read costs only its own connection.
+Nothing is computed while nobody watches. Each snapshot is complete. So a watcher that reads slowly may miss some, and
+the next one shows everything. What it has not read waits in its own connection, and delays nobody else.
 
 The audio of all calls runs in the same thread. So the work is done in small pieces: one call of the snapshot, or one
 watcher's event, in each pass of Trio's loop.
@@ -24,7 +24,7 @@ from relay.console import wording
 STEP_S = 0.5
 # A proxy closes a connection that is silent for a minute. An event without news keeps it open.
 KEEP_ALIVE_S = 15.0
-# After so long a page must ask again. So a session that has ended sees nothing more.
+# After this time a page must ask again. So a session that has ended gets no more calls.
 STREAM_LIMIT_S = 3_600.0
 # Each watcher uses one of the connections that fly.toml allows beyond MAX_CALLS.
 MOST_WATCHERS = 8
@@ -38,16 +38,16 @@ class LiveCall:
     """A running call as the page shows it."""
 
     call_sid: str
-    caller: str  # the last digits of the number
-    stage: str  # of relay/call/view.py
-    seconds: int  # since it rang
+    caller: str  # The last digits of the number.
+    stage: str  # A stage, as in relay/call/view.py.
+    seconds: int  # Seconds since the phone rang.
     usd: float
     caller_speaks: bool = False
     agent_speaks: bool = False
-    words: str = "waiting"  # kept, waiting (for the notice) or never
-    # "caller" or "agent", and the words; the last ones of the call, if they may be kept
+    words: str = "waiting"  # Whether words may be shown: "kept", "waiting" (for the notice) or "never".
+    # The last words of the call, if they may be kept: each is "caller" or "agent", and the text.
     said: tuple[tuple[str, str], ...] = ()
-    has_agent: bool = False  # or is about to have it: orders reach it
+    has_agent: bool = False  # True if the agent has the call, or is about to have it. Orders reach it.
     can_listen: bool = False
     is_test: bool = False
 
@@ -78,10 +78,10 @@ class LiveCalls(Protocol):
         """The machine whose calls these are."""
 
     def seen(self) -> Iterable[LiveCall]:
-        """Every call in hand, oldest first. Each is looked at when its turn comes."""
+        """Every running call, oldest first. Each call is looked at when its turn comes."""
 
     async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
-        """Order something in a call. None: this process does not have the call."""
+        """Give an order to a call. None: this process does not have the call."""
 
 
 class Watch:
@@ -89,22 +89,22 @@ class Watch:
 
     def __init__(self, calls: LiveCalls) -> None:
         self._calls = calls
-        self._places = set(range(MOST_WATCHERS))  # free ones
+        self._places = set(range(MOST_WATCHERS))  # The places that are free.
         self._event = b""
         self._looked_at = -math.inf
 
     @property
     def watchers(self) -> int:
-        """How many watch now."""
+        """The number of watchers now."""
         return MOST_WATCHERS - len(self._places)
 
     @property
     def is_full(self) -> bool:
-        """True while as many watch as are allowed."""
+        """True if the largest allowed number of watchers is reached."""
         return not self._places
 
     async def events(self) -> AsyncIterator[bytes]:
-        """One watcher's stream: a snapshot at each change. It ends when it is cancelled, or after its time."""
+        """One watcher's stream: a snapshot at each change. It ends when it is cancelled, or after STREAM_LIMIT_S."""
         place = self._places.pop()
         offset_s = place * STEP_S / MOST_WATCHERS
         try:
@@ -125,8 +125,9 @@ class Watch:
             self._places.add(place)
 
     async def _look(self, now: float) -> None:
-        """Renew the snapshot if it is old. A watcher that comes meanwhile takes the one before."""
-        if now - self._looked_at < STEP_S * 0.9:  # the watcher who made the last one comes a little early or late
+        """Renew the snapshot if it is old. A watcher that wakes meanwhile takes the old one."""
+        # The watcher that made the last snapshot may wake a little early or late.
+        if now - self._looked_at < STEP_S * 0.9:
             return
         self._looked_at = now
         calls = []
@@ -136,7 +137,7 @@ class Watch:
         self._event = b"data: " + msgspec.json.encode(calls) + b"\n\n"
 
 
-# What the owner is told, by order and answer.
+# What the owner reads after an order, by the order and its result.
 WORDS: dict[type[Order], dict[OrderAnswer, str]] = {
     PutThroughOrdered: {
         OrderAnswer.DONE: "The caller is told so; then a person's phone rings.",

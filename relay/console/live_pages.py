@@ -1,6 +1,6 @@
-"""The routes of the page Live: the page, its event stream, and the owner's orders in a running call.
+"""The routes of the page Live: the page, its event stream, and the owner's orders to a running call.
 
-An order is carried out first, and written into the audit after that. So a caller does not wait for Postgres.
+An order is carried out first. The audit row is written after that, so a caller does not wait for Postgres.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from relay.ledger.port import LedgerUnavailable
 log = structlog.get_logger()
 
 NO_SENTENCE = "Write the sentence first."
-NOT_WRITTEN = "It could not be written into the audit: Postgres is away. The log has it."
+NOT_WRITTEN = "The order has no audit row: Postgres does not answer. The log names the order."
 
 LIVE_ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("/live", "live", ("GET",)),
@@ -59,8 +59,8 @@ class LivePages:
             words = f"{MOST_WATCHERS} pages watch the calls already. Close one of them.\n"
             return Response(words, 503, content_type="text/plain; charset=utf-8")
         response = Response(self.watch.events(), content_type="text/event-stream")
-        response.headers["X-Accel-Buffering"] = "no"  # otherwise nginx would keep events back
-        response.timeout = None  # the stream ends by itself
+        response.headers["X-Accel-Buffering"] = "no"  # Without this, nginx would hold events back.
+        response.timeout = None  # The stream ends by itself.
         return response
 
     async def put_through(self, call_sid: str) -> Response:

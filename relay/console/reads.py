@@ -1,6 +1,6 @@
 """What the console asks of Postgres, and the few rows it writes. It has a thread and a connection of its own.
 
-A slow search of the owner's must not make a call's row wait, nor the other way round.
+A slow search by the owner must not delay a call's row, and a row must not delay a search.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ BOOKINGS = ["book_appointment", "cancel_or_move_appointment"]
 
 
 class Reads:
-    """What the pages ask. Each method raises LedgerUnavailable with words that say what to do."""
+    """What the pages ask. Each method raises LedgerUnavailable with a text that says what to do."""
 
     def __init__(self, url: str) -> None:
         self._thread = PostgresThread(url)
@@ -80,7 +80,7 @@ class Reads:
         await self._thread.close(limit_s=1.0)
 
     async def keep_idle_closed(self) -> None:
-        """Close the connection while nobody asks, until cancelled. A database that sleeps when idle can then sleep."""
+        """Close the connection while nobody asks, until cancelled. A database can then sleep while it is idle."""
         while True:
             await trio.sleep(IDLE_LOOK_S)
             await self._thread.close_if_idle()
@@ -88,7 +88,7 @@ class Reads:
     # Calls
 
     async def calls(self, asked: Question, tz: dt.tzinfo) -> tuple[list[Row], int]:
-        """A page of calls, newest first, with one row more if there are more; and how many calls match in all."""
+        """A page of calls, newest first, and how many calls match in all. One row too many means: there are more."""
         where, values = asked.conditions(tz)
         beyond, key = asked.beyond()
         listed = SQL("select {} {} where {} and {} order by c.started_at desc, c.call_sid desc limit {}").format(
@@ -110,7 +110,7 @@ class Reads:
         return await self._rows(query.format(_COLUMNS, _FROM, where, SQL(str(CSV_ROWS))), values)
 
     async def call(self, call_sid: str) -> dict[str, list[Row]]:
-        """Every row of a call; empty lists if the call is not known."""
+        """Every row of a call. Empty lists if the call is not known."""
 
         def work(connection: Connection) -> dict[str, list[Row]]:
             found = {}
@@ -200,7 +200,7 @@ class Reads:
         return len(await self._rows(self._outbox["again"].decode(), {"news": news, "channel": channel}))
 
     async def review(self, call_sid: str, verdict: str | None, note: str | None) -> None:
-        """Keep what the owner thinks of a call. None changes nothing."""
+        """Keep the owner's verdict and note on a call. None leaves the earlier value."""
         await self._rows(
             "insert into reviews as t (call_sid, verdict, note) values (%(sid)s, %(verdict)s, %(note)s) "
             "on conflict (call_sid) do update set verdict = coalesce(excluded.verdict, t.verdict), "
@@ -209,9 +209,9 @@ class Reads:
         )
 
     async def to_listen(self, skip: str = "") -> tuple[Row | None, Row]:
-        """The next call that nobody has listened to, and how many have been listened to.
+        """The call to listen to next, and how many have been listened to.
 
-        The oldest of the first ten calls comes first.
+        It is the oldest call without a verdict.
         """
 
         def work(connection: Connection) -> tuple[Row | None, Row]:
@@ -221,7 +221,7 @@ class Reads:
         return await self._use(work)
 
     async def audit(self, what: str, call_sid: str, address: str) -> None:
-        """Write down who looked at what. If this cannot be written, it raises, and nothing is shown."""
+        """Note who looked at what. If the row cannot be written, this raises, and the page shows nothing."""
         await self._rows(
             "insert into audit (what, call_sid, address) values (%(what)s, %(sid)s, %(address)s) returning id",
             {"what": what, "sid": call_sid, "address": address},
@@ -240,7 +240,7 @@ _DONE_MESSAGES = """
     from messages m left join calls c using (call_sid)
     where m.done_at is not null and c.is_test is not true
     order by m.done_at desc limit %(limit)s"""
-# Calls with words. A call that ended before it began has nothing to hear or read.
+# Only calls with words. A call that ended before it began has nothing to hear or to read.
 _NEXT_TO_LISTEN = """
     select c.call_sid from calls c join call_outcomes o using (call_sid) left join reviews r using (call_sid)
     where r.verdict is null and o.turns > 1 and c.call_sid <> %(skip)s and c.is_test is not true
@@ -253,7 +253,8 @@ _LISTENED = """
 
 def _fetch(connection: Connection, query: str | Composable, values: Mapping[str, object] | None = None) -> list[Row]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(query, values)  # type: ignore[arg-type] # text of this file, or composed in search.py
+        # The query is a text of this file, or composed in search.py.
+        cursor.execute(query, values)  # type: ignore[arg-type]
         return cursor.fetchall()
 
 

@@ -1,6 +1,6 @@
-"""A search for calls: from the address line to conditions in SQL, and back to a link. Pure.
+"""A search for calls: from the address line to SQL conditions, and back to a link. Pure.
 
-What cannot be understood is left out and named. So an old or mistyped link still shows calls.
+Text that cannot be understood is left out, and the page says so. So an old or mistyped link still shows calls.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from psycopg.sql import SQL, Composed
 from relay.console.wording import SLOW_MS
 
 PAGE = 25
-_SID = re.compile(r"(?:CA|TC)[0-9a-fA-F]{4,32}")  # Twilio's, and a test call's
+_SID = re.compile(r"(?:CA|TC)[0-9a-fA-F]{4,32}")  # Twilio's SID, and that of a test call.
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 OUTCOME_WORDS = ("booked", "moved", "cancelled", "message_taken", "informed", "talked", "unverified")
 
 
 @dataclass(frozen=True)
 class Question:
-    """Which calls are wanted; empty: all. `after` is the last call of the page before."""
+    """Which calls are wanted. Empty fields mean all calls. `after` is the last call of the page before."""
 
     q: str = ""
     day: str = ""
@@ -33,7 +33,7 @@ class Question:
     slow: str = ""
     cost: str = ""
     heard: str = ""
-    tests: str = ""  # "yes": test calls from the page "Talk to it", and no others
+    tests: str = ""  # "yes": only test calls from the page "Talk to it".
     after: str = ""
     odd: tuple[str, ...] = field(default=(), compare=False)
 
@@ -62,7 +62,7 @@ class Question:
 
     def conditions(self, tz: dt.tzinfo) -> tuple[Composed, dict[str, object]]:
         """Conditions for a row of calls (c), call_outcomes (o) and reviews (r), and their values."""
-        # A search for one call by its SID finds it, also if it is a test.
+        # A search by SID finds the call even if it is a test call.
         is_one = bool(_SID.fullmatch(self.q))
         tests = SQL("true" if is_one else "c.is_test" if self.tests == "yes" else "c.is_test is not true")
         found, values = [SQL("c.started_at is not null"), tests], dict[str, object]()
@@ -82,7 +82,7 @@ class Question:
         words = _WORD.findall(self.q.lower())
         if not words:
             return [SQL("false")], {}
-        # Each word may be the beginning of one: a person types until the call appears.
+        # Each word may be the beginning of a longer word. So the results appear while a person still types.
         return [
             SQL(
                 "c.call_sid in ("
@@ -132,7 +132,7 @@ class Question:
         return found, values
 
     def beyond(self) -> tuple[SQL, dict[str, object]]:
-        """The next page begins after the last call of this one."""
+        """The condition for the next page: calls after the last call of this page."""
         after = _after(self.after)
         if after is None:
             return SQL("true"), {}
@@ -146,7 +146,7 @@ _NAMES = tuple(one.name for one in fields(Question) if one.name != "odd")
 
 
 def key_of(started_at: dt.datetime, call_sid: str) -> str:
-    """Where the next page begins: after this call."""
+    """The key of a call, for the link to the next page."""
     return f"{started_at.astimezone(dt.UTC).isoformat()}~{call_sid}"
 
 

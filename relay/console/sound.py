@@ -18,11 +18,11 @@ from relay.recordings.timeline import RATE_HZ
 from relay.settings import Settings
 
 HEADER_BYTES = 44
-FRAME_BYTES = 4  # two samples of 16 bits
+FRAME_BYTES = 4  # Bytes of a WAV frame: two samples of 16 bits.
 
 
 class CallSound:
-    """One call from its start on. Silence where nothing was recorded."""
+    """One call from its start. Where nothing was recorded, there is silence."""
 
     def __init__(self, recordings: Sequence[Recording]) -> None:
         self._recordings = recordings
@@ -72,7 +72,7 @@ class HeardCalls:
         self._settings = settings
 
     async def sound(self, tables: dict[str, list[Row]]) -> CallSound | None:
-        """A call's recording; None if there is none. Raises NotHeard if it is somewhere where it cannot be played."""
+        """A call's recording. None if there is none. Raises NotHeard if it cannot be played from where it is."""
         rows = [row for row in tables["recordings"] if row.get("deleted_at") is None]
         if not rows:
             return None
@@ -81,6 +81,6 @@ class HeardCalls:
     def _open(self, call_sid: str, rows: list[Row]) -> list[Recording]:
         settings = self._settings
         if not settings.recording_key:
-            raise NotHeard("RECORDING_KEY is not set: it is what recordings are opened with")
+            raise NotHeard("RECORDING_KEY is not set, and no recording can be opened without it: set it")
         keys = Keys.parse(settings.recording_key)
         return recordings_of(call_sid, rows, FolderStore(folder_of(settings)), store_of(settings), keys)

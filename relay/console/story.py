@@ -11,7 +11,7 @@ from relay.console.wording import SLOW_MS, function
 
 Row = Mapping[str, Any]
 
-# The steps of a turn's answer, in order: the name in the row, and the owner's word.
+# The steps of a turn's answer, in order: the name in the row, and the text for the owner.
 STEPS = (
     ("stopped_heard", "the caller had finished"),
     ("first_delta", "the model answered"),
@@ -22,7 +22,7 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Step:
-    """A part of a turn's waterfall: when it began after the caller stopped, and its length, both in ms and percent."""
+    """A part of a turn's waterfall: when it began after the caller stopped, and how long it took, in ms and percent."""
 
     words: str
     from_ms: int
@@ -38,7 +38,7 @@ class Line:
     kind: str
     at_ms: int
     words: str = ""
-    said: str = ""  # if more was said than was heard
+    said: str = ""  # What was said, if it is more than what was heard.
     to_ms: int = 0
     interrupted: bool = False
     is_slow: bool = False
@@ -64,7 +64,7 @@ def waterfall(latency: Row | None) -> tuple[Step, ...]:
 
 
 def lines(tables: Mapping[str, Sequence[Row]], started_at: dt.datetime | None) -> list[Line]:
-    """Everything of a call in the order of time. `started_at` places what has a date but no place."""
+    """Everything of a call in the order of time. `started_at` gives a place to rows that have only a date."""
     found = [_turn(row) for row in tables.get("transcripts", ())]
     found += [_function(row, started_at) for row in tables.get("function_calls", ())]
     found += [_consent(row, started_at) for row in tables.get("consents", ())]

@@ -19,7 +19,7 @@ from relay.console import wording
 from relay.console.guard import LOOPBACK_NAMES
 from relay.settings import Settings
 
-# What the stand-in model understands, in the order of a first talk. Its clips are with the stand-ins.
+# What the stand-in model understands, in the order of a first conversation. The clips belong to the stand-ins.
 CLIPS_DIR = Path(__file__).parents[1] / "standin" / "speech" / "clips"
 SENTENCES = {
     "ask_hours": "Ask for the hours",
@@ -41,7 +41,7 @@ _LOST = {
 
 @dataclass(frozen=True)
 class Rung:
-    """A call rings: the path of the socket that the page must open, and the machine that has it."""
+    """A call rings: the path of the socket that the page must open, and the machine that has the call."""
 
     call_sid: str
     socket: str
@@ -50,35 +50,35 @@ class Rung:
 
 @dataclass(frozen=True)
 class TurnedAway:
-    """There is no call. Says why, in words for the page."""
+    """No call is possible. Holds the text for the page that says why."""
 
     words: str
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a call ended. `reason` None: it never began.
+    """How a call ended. `reason` is None if it never began.
 
-    `human`: the person whose phone would ring, and would hear `whisper`.
+    `human` is the person whose phone would ring. That person would hear `whisper`.
     """
 
     reason: EndReason | None
     human: str = ""
     whisper: str = ""
-    is_lost: bool = False  # with a phone, Twilio would bring the caller back
+    is_lost: bool = False  # True if Twilio would connect a caller on the phone again.
 
 
 class Calls(Protocol):
     """Where calls from the page are made."""
 
     def ring(self, number: str, *, is_real: bool) -> Rung | TurnedAway:
-        """Begin a call. `number`: the caller's; "" for a hidden one. `is_real`: it books where callers book."""
+        """Begin a call. `number` is the caller's; "" hides it. `is_real`: the call books in the real diary."""
 
     def ended(self, call_sid: str) -> Ended | None:
         """How a call ended. None if this process does not know it."""
 
     def elsewhere(self, machine: str, failed: str | None) -> dict[str, str] | None:
-        """The header that brings a request to the machine that has the call. None if that is this one."""
+        """The header that sends a request to the machine that has the call. None if this machine has it."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class TalkPage:
         form = await request.form
         got = self._calls.ring(form.get("number", "")[:40], is_real=form.get("real") == "yes")
         if isinstance(got, TurnedAway):
-            return _json({"words": got.words})  # no error of the page's, so none in the browser's own console
+            return _json({"words": got.words})  # The status is 200, so that the browser's own console shows no error.
         end = f"/console/talk/{got.call_sid}?machine={quote(got.machine)}"
         return _json({"socket": got.socket, "end": end})
 
@@ -132,7 +132,7 @@ class TalkPage:
 
 
 def clips_of(settings: Settings) -> tuple[Clip, ...]:
-    """The sentences to offer. None if a real model answers, because it understands whatever is said."""
+    """The sentences to offer. None if a real model answers: it understands any sentence."""
     return _clips() if urlsplit(settings.openai_realtime_url).hostname in LOOPBACK_NAMES else ()
 
 
@@ -141,12 +141,12 @@ def _clips() -> tuple[Clip, ...]:
     try:
         texts = tomllib.loads((CLIPS_DIR / "index.toml").read_text("utf-8"))["caller"]
     except OSError:
-        return ()  # this relay was installed without the stand-ins
+        return ()  # This relay was installed without the stand-ins.
     return tuple(Clip(name, label, texts[name]) for name, label in SENTENCES.items())
 
 
 def example_number(settings: Settings) -> str:
-    """A number of the business's country that stands in examples, in E.164."""
+    """An example number of the business's country, in E.164."""
     found = phonenumbers.example_number(settings.business_country)
     return phonenumbers.format_number(found, phonenumbers.PhoneNumberFormat.E164) if found is not None else ""
 

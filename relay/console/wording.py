@@ -21,7 +21,7 @@ ENDINGS = {
     "caller_socket_lost": "The caller's connection was lost",
     "caller_socket_stalled": "The caller's side took no more audio",
     "no_caller_audio": "No audio came from the caller",
-    "twilio_protocol": "The caller's side sent what no caller can",
+    "twilio_protocol": "The caller's side sent a message that is not allowed",
     "drained": "The relay was being restarted",
     "relay_fault": "A fault of the relay",
     "rejected": "Not taken: the relay itself rang",
@@ -40,7 +40,7 @@ NEWS = {
     "call_back": "A call back that is wanted",
     "message": "A message",
     "booking": "A booking",
-    "fault": "A call that a fault ended",
+    "fault": "A call that ended by a fault",
     "alarm": "An alarm",
     "digest": "The day's letter",
 }
@@ -57,7 +57,7 @@ TRANSFERS = {
     "out_of_hours": "nobody was on duty",
     "shown": "a test: nobody was rung",
 }
-# Transfers that left the caller without a person.
+# The results of transfers in which the caller reached no person.
 NOT_TAKEN = ("no_answer", "no-answer", "busy", "declined", "failed", "out_of_hours")
 FUNCTIONS = {
     "lookup_hours": "looked up the hours",
@@ -113,7 +113,7 @@ def function(name: str) -> str:
 
 
 def wrong(row: Mapping[str, Any]) -> str:
-    """What went wrong in a call, in one sentence; empty if nothing did."""
+    """What went wrong in a call, in one sentence. Empty if nothing did."""
     if row.get("fault"):
         return f"{ending(row['fault'])}."
     if row.get("transfer_result") in NOT_TAKEN:
@@ -131,7 +131,7 @@ def short_number(number: str | None) -> str:
 
 
 def target(channel: str, email: str, webhook_url: str) -> str:
-    """Where news was to go. Of a webhook only the host is shown: the rest of its URL may be a secret."""
+    """Where news was to go. For a webhook, only the host is shown, because the rest of its URL may be secret."""
     where = {"email": email, "webhook": urlsplit(webhook_url).hostname if webhook_url else ""}.get(channel)
     by = "by mail" if channel == "email" else "by webhook"
     return f"{by} to {where}" if where else f"{by}, which is not set any more"
@@ -156,7 +156,7 @@ def seconds(value: Any) -> str:
 
 
 def place(ms: Any) -> str:
-    """A place on the call's time line, like 0:07."""
+    """A place on the call's time line, in the form 0:07."""
     return seconds((ms or 0) / 1000)
 
 

@@ -1,15 +1,15 @@
 """What the model may do for a caller.
 
 lookup_hours lookup_answer check_availability book_appointment cancel_or_move_appointment lookup_caller
-transfer_to_human take_message end_call wait_for_user: one file for each function. A file of your own is found too,
-beside them or in the package that FUNCTIONS names.
+transfer_to_human take_message end_call wait_for_user: each has a file in builtin/. Files of your own are found too, in
+this folder or in the package that FUNCTIONS names.
 
-registry     what a function is, how all are found, how one is run
+registry     what a function is, how the functions are found, and how one is run
 arguments    signature -> JSON schema; the model's JSON -> checked values                    (pure)
-invented     values that nobody has said: "John Doe"    questions   what the caller is asked (pure)
+invented     values that nobody has said: "John Doe"    questions   questions to the caller  (pure)
 outcome      what a function returns: JSON of at most 1 kB, and an effect on the call        (pure)
 idempotency  a function that writes runs exactly once
-builtin/     the functions that every relay has, and days and hours as they are said
+builtin/     the functions that every relay has, and the words for days and hours
 backend/     the port to the business: the HTTP client, its contract (pure), its breaker (pure)
 claims/      what the agent says was done, compared with what was done                       (pure)
 """

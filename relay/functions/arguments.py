@@ -1,6 +1,6 @@
 """From a Python signature to a JSON schema, and from the model's JSON to checked values (pure).
 
-msgspec does both; no schema is written by hand. What the model writes may be anything. So it is limited in size,
+msgspec does both, and no schema is written by hand. The model may write anything. So its text is limited in size,
 control characters are removed, and it is converted strictly to the types of the signature.
 """
 
@@ -16,8 +16,8 @@ from typing import Any, Final
 import msgspec
 
 ARGUMENTS_LIMIT_CHARS: Final = 4096  # the longest real call is a message of 500 characters
-# Characters that are not text. Postgres refuses NUL, and other control characters break log lines. Invisible marks
-# reverse the words around them, or make a name of nothing. (Joiners stay: some scripts need them.)
+# Characters that are not text. Postgres refuses NUL. Other control characters break log lines. Invisible marks reverse
+# the words around them, or make a name that looks empty. (Joiners are kept, because some scripts need them.)
 _CONTROLS: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+"
 )
@@ -25,20 +25,20 @@ _NANP: Final = frozenset({"US", "CA", "PR", "DO", "JM", "BS", "BB", "TT"})  # co
 
 
 class BadArguments(ValueError):
-    """The model's arguments do not fit the signature. The message says which, and why."""
+    """The model's arguments do not fit the signature. The message names the argument, and what is wrong with it."""
 
 
 class Phone(str):
     """A phone number in E.164, such as +12125550123.
 
-    As an optional argument that is left out: the caller's own number.
+    If an optional argument of this type is left out, it becomes the caller's own number.
     """
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, text: str, country: str) -> Phone:
-        """Any usual spelling. Without a country code only numbers of +1 countries can be completed.
+        """Read a number in any usual spelling. Without a country code only numbers of +1 countries can be completed.
 
         Raises a ValueError in words for the model.
         """
@@ -113,7 +113,7 @@ def _inline(node: Any, definitions: Mapping[str, Any], seen: tuple[str, ...]) ->
         inner = _inline(definitions[name], definitions, (*seen, name))
         return {**inner, **{key: value for key, value in node.items() if key not in ("$ref", "$defs")}}
     return {
-        # An argument may be called "title" too. Only the string beside "type" is a label.
+        # An argument may also have the name "title". Only the string beside "type" is a label.
         key: _inline(value, definitions, seen)
         for key, value in node.items()
         if key != "$defs" and not (key == "title" and isinstance(value, str))
@@ -195,7 +195,7 @@ _TIMES: Final[dict[Any, tuple[Callable[[str], Any], str]]] = {
 def _time(name: str, value: Any, kinds: frozenset[Any]) -> Any:
     """msgspec would take a bare number as seconds since 1970, and would refuse a time without seconds."""
     read, words = next(_TIMES[kind] for kind in _TIMES if kind in kinds)
-    # fromisoformat would read a date alone as midnight. Nobody who leaves out the time wants midnight.
+    # fromisoformat would read a date without a time as midnight. Nobody who leaves out the time wants midnight.
     if isinstance(value, str) and (":" in value or "T" in value or dt.datetime not in kinds):
         try:
             return read(value)

@@ -1,18 +1,18 @@
 """A function that writes runs exactly once for the same call, the same function and the same wish.
 
-There are three guards. Each is enough when the others fail. First, the call's own record: a repeat waits while the
-first one runs, and gets its result if it succeeded. Second, a reservation in Postgres: another machine that resumes the
-call finds the result there. Third, the same key as the backend's Idempotency-Key: a retry after a lost answer books
-nothing new.
+There are three guards. Each is enough if the others fail. The first is the record of the call: a repeat waits while the
+first run goes on, and gets its result if it succeeded. The second is a reservation in Postgres: another machine that
+resumes the call finds the result there. The third is the backend's Idempotency-Key, which is the same key: a retry
+after a lost answer books nothing new.
 
-The function declares what makes two wishes the same. For a booking this is its time, not its notes or the spelling of
-the name. The same wish in other words, after a success, is asked about. If the caller wants a second one, it is done.
-Only a success is final. After a clear no (the time is taken) the next try gets a new key. A backend that keeps its
-answers by key would otherwise repeat its no. While it is not known what an attempt did, because its answer was lost,
-the key stays. Then a no is not taken as a no: the first attempt may be its cause.
-Another write of the call may change the same thing: it cancels the booking, or moves it. Then the earlier success no
-longer counts, and a repeat of it is a new wish with a new key. It is the same thing if both functions declare to be
-about the same, and both results have the same `id`. The id alone is not enough: ids of two tables may be equal.
+The function declares which arguments make two wishes the same. For a booking this is the time, not the notes or the
+spelling of the name. After a success, the agent asks the caller about the same wish in other words. If the caller wants
+a second one, it is done. Only a success is final. After a refusal (the time is taken) the next try gets a new key,
+because a backend may keep its answers by key and would repeat the refusal. If the answer of an attempt was lost, the
+key stays. Then a refusal does not count as a refusal: the first attempt may be its cause. Another write of the call may
+change the same thing: it cancels or moves the booking. Then the earlier success no longer counts, and a repeat of it is
+a new wish with a new key. Two functions change the same thing if both have the same `about`, and both results have the
+same `id`. The id alone is not enough, because two tables may have equal ids.
 """
 
 from __future__ import annotations
@@ -34,32 +34,34 @@ from relay.functions.outcome import Outcome, envelope
 from relay.functions.questions import Questions
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-# The caller must not hear that Postgres is away: without it the Idempotency-Key is the guard
+# The limit of a request to Postgres. While Postgres is away, the caller must not wait: the Idempotency-Key is the
+# guard.
 RESERVE_LIMIT_S: Final = 0.3
 
 log = structlog.get_logger()
 
 
 class Reservations(Protocol):
-    """Where keys outlive the process: the part of `relay.ledger.port.Ledger` that is used here."""
+    """Keys that are kept beyond the process: the part of `relay.ledger.port.Ledger` that is used here."""
 
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
-        """Claim a key. Already(state="done") holds the first result.
+        """Reserve a key. Already(state="done") holds the first result.
 
-        Any other state means: go on, with the same key.
+        After any other state the function runs, with the same key.
         """
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
-        """Say how it ended. The first success is never replaced."""
+        """Keep the result. The first success is never replaced."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the model asks for: one function of one call with these arguments, with defaults filled in.
+    """The model's wish: one function of one call with these arguments, with defaults filled in.
 
-    `same`: the arguments that make two wishes the same; None: all of them. `about`: what the result's `id` names.
+    `same`: the arguments that make two wishes the same; None: all of them. `about`: the thing that the result's `id`
+    names.
     """
 
     call_sid: str
@@ -71,16 +73,16 @@ class Wish:
     about: str | None = None
 
     def digest(self, again: int = 0) -> str:
-        """64 hex digits, equal on every machine for two ways of saying the same.
+        """64 hex digits. They are the same on every machine, and for two wordings of the same wish.
 
-        `again` counts the keys that were given up.
+        `again` is the number of keys that were given up before.
         """
         said = self._said(self.same)
         parts: list[Any] = [self.call_sid, self.function, normalised(said, self.tz)]
         return hashlib.sha256(msgspec.json.encode([*parts, again] if again else parts)).hexdigest()
 
     def words(self) -> dict[str, Any]:
-        """Everything that was said, in one form."""
+        """All arguments, in one form."""
         return normalised(self._said(None), self.tz)
 
     def _said(self, names: tuple[str, ...] | None) -> dict[str, Any]:
@@ -89,7 +91,7 @@ class Wish:
 
 
 def normalised(arguments: Mapping[str, Any], tz: ZoneInfo) -> dict[str, Any]:
-    """Arguments without what makes no difference: case and blanks of text, offsets of times, order."""
+    """The arguments without differences that do not matter: case and blanks of text, offsets of times, order."""
     return {name: _normal(value, tz) for name, value in sorted(arguments.items())}
 
 
@@ -102,7 +104,7 @@ def _normal(value: Any, tz: ZoneInfo) -> Any:
         aware = value if value.tzinfo else value.replace(tzinfo=tz)
         try:
             return aware.astimezone(dt.UTC).isoformat()
-        except OverflowError:  # the ends of the calendar: the function refuses them
+        except OverflowError:  # A time in the year 1 or 9999. The function refuses it.
             return aware.isoformat()
     if isinstance(value, list | tuple):
         return [_normal(each, tz) for each in value]
@@ -113,15 +115,15 @@ def _normal(value: Any, tz: ZoneInfo) -> Any:
 
 @dataclass
 class _Record:
-    """What became of one wish. `wish` has the words of the attempt that counts, because backends compare bodies."""
+    """The record of one wish. `wish` has the words of the attempt that counts, because backends compare bodies."""
 
     wish: Wish
-    # Keys that were given up: undone by another write, answered with a no, or the caller wants a second one
+    # The number of keys that were given up: another write undid it, it was refused, or the caller wants a second one.
     again: int = 0
     under_way: trio.Event | None = None
     outcome: Outcome | None = None
-    unsure: bool = False  # the answer of an attempt was lost; this stays true until a success
-    changed: object = None  # the id of what a success wrote
+    unsure: bool = False  # True after the answer of an attempt was lost, until a success.
+    changed: object = None  # The id of the thing that a success wrote.
 
     @property
     def key(self) -> str:
@@ -132,27 +134,27 @@ class _Record:
         return self.outcome is not None and self.outcome.ok
 
     def give_up_key(self) -> None:
-        """What was done under the key no longer counts: the next try is a new wish."""
+        """The result under the present key no longer counts. The next try is a new wish."""
         self.again, self.outcome, self.unsure, self.changed = self.again + 1, None, False, None
 
 
 class Once:
-    """One call's record of its writes, in front of the reservations (None: there is no database)."""
+    """One call's record of its writes. It is asked before the reservations (None: there is no database)."""
 
     def __init__(self, reservations: Reservations | None = None) -> None:
         self._reservations = reservations
-        self._records: dict[str, _Record] = {}  # by what makes two wishes the same
+        self._records: dict[str, _Record] = {}  # Digest of the wish -> its record.
         self.questions = Questions()
 
     def key(self, wish: Wish) -> str:
-        """The exactly-once key of this wish at present."""
+        """The present exactly-once key of this wish."""
         record = self._records.get(wish.digest())
         return record.key if record is not None else wish.digest()
 
     async def run(
         self, wish: Wish, work: Callable[[str, Any], Awaitable[Outcome]], *, caller_turn: int | None = None
     ) -> Outcome:
-        """The wish's outcome: of `work(key, arguments)`, or of an earlier time. `work` must not raise."""
+        """The outcome of the wish: that of `work(key, arguments)`, or an earlier one. `work` must not raise."""
         record = self._records.setdefault(wish.digest(), _Record(wish))
         while record.under_way is not None:
             await record.under_way.wait()
@@ -173,7 +175,7 @@ class Once:
             record.outcome = await self._settled(record, work)
             record.unsure = record.outcome.unsure
         finally:
-            record.unsure = record.unsure or record.outcome is None  # it was cancelled while it ran
+            record.unsure = record.unsure or record.outcome is None  # None: it was cancelled while it ran.
             record.under_way.set()
             record.under_way = None
         outcome = record.outcome
@@ -184,7 +186,10 @@ class Once:
         return outcome
 
     async def _settled(self, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> Outcome:
-        """The outcome under the first key for which no relay has had a no: that no may be an old answer."""
+        """The outcome under the first key that was not refused before.
+
+        A refusal under an old key may be an old answer.
+        """
         while True:
             outcome, had_failed = await self._attempt(record, work)
             if not (outcome.is_no and had_failed):
@@ -192,7 +197,7 @@ class Once:
             record.again += 1
 
     async def _attempt(self, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> tuple[Outcome, bool]:
-        """One attempt under the wish's key, and whether an earlier one under this key had failed."""
+        """The outcome of one attempt under the wish's key, and whether an earlier attempt under this key had failed."""
         before = await self._reserve(record)
         if isinstance(before, Already) and before.state == "done" and before.ok and before.output is not None:
             return Outcome(msgspec.json.encode(before.output).decode(), ok=True, writes=True, key=record.key), False
@@ -204,12 +209,12 @@ class Once:
                     outcome, output=_UNKNOWN, refused=False, is_no=False, error="a no after a lost answer"
                 )
             outcome = replace(outcome, unsure=True)
-        if not outcome.unsure:  # an attempt whose result is not known has not ended
+        if not outcome.unsure:  # An attempt whose result is not known does not count as ended.
             await self._settle(record.key, outcome)
         return outcome, isinstance(before, Already) and before.state == "failed"
 
     def _give_up_what_it_undoes(self, record: _Record) -> None:
-        """If this success has changed what another one did, the other one no longer counts."""
+        """If this success has changed what an earlier success did, the earlier one no longer counts."""
         assert record.outcome is not None
         output = msgspec.json.decode(record.outcome.output)
         record.changed = output.get("id")
@@ -258,7 +263,7 @@ def _question(wish: Wish) -> str:
 
 
 def _second(record: _Record) -> Outcome:
-    """The same wish in other words, after it was done: does the caller want another one?"""
+    """The same wish came in other words after it was done. The agent is told to ask whether a second one is wanted."""
     assert record.outcome is not None
     first = {name: value for name, value in msgspec.json.decode(record.outcome.output).items() if name != "status"}
     words = "This was done for this caller in this call already, under other words; nothing was done again."
@@ -268,10 +273,10 @@ def _second(record: _Record) -> Outcome:
 
 
 def _undoes(newer: Wish, older: Wish, output: Mapping[str, Any]) -> bool:
-    """True if a success changes what an older one wrote, when the ids in both results are equal.
+    """True if a success changes what an older success wrote. The ids in both results must be equal.
 
-    If the functions do not say what they are about, the newer one must have been given that id, and say that it
-    cancelled or moved it.
+    If the functions have no `about`, two more things must be true: the newer function got that id as an argument, and
+    it says that it cancelled or moved something.
     """
     if newer.about is not None or older.about is not None:
         return newer.about == older.about

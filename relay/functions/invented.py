@@ -1,7 +1,7 @@
 """Values that a model invents when the caller has not said anything: "John Doe", "[NAME]", 555-1234 (pure).
 
-Such a value is refused once, with a question to ask. If the caller confirms it, it is believed: some people are called
-John Doe.
+Such a value is refused once, and the agent asks the caller. If the caller confirms the value, it is accepted: some
+people are called John Doe.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _BLANK: Final = re.compile(
     r"\b(?:insert|enter) (?:your |the )?(?:full )?(?:name|number|phone)\b",
     re.IGNORECASE,
 )
-# A national number whose digits go up or down or are all the same, or a number of films (555). The range 555-0100 to
-# 555-0199 with a real area code is left out: documentation and our own stand-ins use it.
+# A national number whose digits go up or down or are all the same, or a number from films (555). The range 555-0100 to
+# 555-0199 with a real area code is not refused, because documentation and our own stand-ins use it.
 _FILM: Final = re.compile(r"(?:\+?1)?(?:555\d{7}|\d{3}555(?:1212|1234|5555|4321|6789|9999)|\d{3}1234567)")
 _IN_A_ROW: Final = ("0123456789", "1234567890", "9876543210", "0987654321")
 _MAIL: Final = re.compile(r"@(?:example\.(?:com|org|net)|test\.com|email\.com|domain\.com)$", re.IGNORECASE)

@@ -1,11 +1,11 @@
 """What a function returns: an outcome for the model, and at most one effect on the call (pure).
 
-Functions never touch the call's sockets or the telephone. To end the call, or to transfer it, a function returns an
-effect. The call's machine carries it out when the words before it have been heard.
+Functions never use the sockets of the call or Twilio's API. To end or transfer the call, a function returns an effect.
+The machine of the call carries out the effect when the caller has heard the words before it.
 
-Every output is billed again as text on each later turn (docs/protocol/openai.md 4). So it has at most 1 kB. A larger
-one is shortened field by field, and stays valid JSON. Lists lose whole elements, and `more` says how many. Strings end
-after a word.
+The model reads every output again in each later turn, and this is billed (docs/protocol/openai.md 4). So an output has
+at most 1 kB. A larger one is shortened field by field, and stays valid JSON. Lists lose whole elements, and `more` says
+how many. Strings end after a word.
 """
 
 from __future__ import annotations
@@ -35,17 +35,18 @@ __all__ = [
 # From whom the caller's name in a result comes: the business knows it, or the caller has said it.
 NamesCaller: TypeAlias = Literal["known", "said"]
 OUTPUT_LIMIT_BYTES: Final = 1024
-# (elements of a list or mapping, characters of a string), tried in this order until the result fits.
+# (the most elements of a list or mapping, the most characters of a string). They are tried in this order until the
+# result fits.
 _STEPS: Final = ((40, 400), (20, 240), (12, 160), (6, 120), (4, 80), (2, 60), (1, 40))
 _KEY_CHARS: Final = 40
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of one function call.
+    """The result of one function call.
 
-    `output` is JSON for the model, at most 1,024 bytes. `ok` is true only if the thing asked for was done. `error` is
-    for the operator, in words without phone numbers; None if nothing went wrong. `key` is the exactly-once key of a
+    `output` is JSON for the model, at most 1,024 bytes. `ok` is true only if the function did what was asked. `error`
+    tells the operator what went wrong, without phone numbers; None if nothing did. `key` is the exactly-once key of a
     function that writes, else None. `effect` is None on a repeat, because it was carried out the first time.
     `blocked_s` is the longest time for which the function made all calls wait. `names_caller`: from whom the caller's
     name in the output is, if it has one.
@@ -57,9 +58,9 @@ class Outcome:
     writes: bool = False
     key: str | None = None
     took_s: float = 0.0
-    refused: bool = False  # a clear no that the caller can be told (taken, unknown): nothing is broken
-    unsure: bool = False  # a write that may have been done although it failed: only a repeat can tell
-    is_no: bool = False  # the other side has answered no: nothing was done, and the next try is a new one
+    refused: bool = False  # A refusal that the caller can be told (taken, unknown). It is not a fault.
+    unsure: bool = False  # A write failed, but may have been done. Only a repeat can tell.
+    is_no: bool = False  # The backend has refused: nothing was done, and the next try needs a new key.
     error: str | None = None
     blocked_s: float = 0.0
     is_known: bool = True  # False: there is no function of this name
@@ -67,7 +68,7 @@ class Outcome:
 
 
 class NotPossible(Exception):
-    """A clear no in words for the model. `fields` go into its output (alternatives, choices).
+    """A refusal in words for the model. `fields` go into its output (alternatives, choices).
 
     Nothing was written when this is raised.
     """
@@ -119,7 +120,7 @@ def _shorten_mapping(value: dict[str, Any], keys: int, characters: int, elements
 
 
 def at_a_word(text: str, limit: int) -> str:
-    """`text`, or its beginning up to the end of a word and "…", at most `limit` characters."""
+    """`text`, or its beginning up to the end of a word, followed by "…". It has at most `limit` characters."""
     if len(text) <= limit:
         return text
     head = text[: limit - 1]
@@ -128,7 +129,7 @@ def at_a_word(text: str, limit: int) -> str:
 
 
 def _leave_out(whole: dict[str, Any], limit_bytes: int) -> bytes:
-    """The status and as many of the first fields as fit, at their shortest. `more` counts the rest."""
+    """The status and the first fields, shortened, as many as fit. `more` is the number of the others."""
     elements, characters = _STEPS[-1]
     kept: dict[str, Any] = {}
     for name, value in whole.items():

@@ -1,7 +1,6 @@
-"""What the caller is asked before a function goes on: an invented name, a second booking at the same time (pure).
+"""Questions that the caller must answer before a function goes on: an invented name, a second booking (pure).
 
-Each question is asked once. If the same wish comes again after it, and the caller has spoken in between, it is
-believed.
+Each question is asked once. If the same wish comes again, and the caller has spoken in between, it is accepted.
 """
 
 from __future__ import annotations
@@ -9,19 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-QUESTIONS_LIMIT: Final = 200  # after so many questions, every new one is refused without being asked
+QUESTIONS_LIMIT: Final = 200  # The most questions of a call. A wish that needs one more is refused.
 
 
 @dataclass(slots=True)
 class Questions:
-    """One call's questions, over all its streams."""
+    """The questions of one call, over all its streams."""
 
-    # Question -> the number of the caller's turn when it was asked
+    # Question -> the number of the caller's turn when it was asked.
     _asked_at: dict[str, int | None] = field(default_factory=dict)
     _believed: set[str] = field(default_factory=set)
 
     def is_answered(self, question: str, caller_turn: int | None) -> bool:
-        """True if this was asked before, and the caller has spoken since. Otherwise it is asked now.
+        """True if this question was asked before, and the caller has spoken since. Otherwise it counts as asked now.
 
         `caller_turn` is the number of the caller's last turn; None if turns are not counted.
         """
@@ -37,5 +36,5 @@ class Questions:
         return False
 
     def believe(self, question: str) -> None:
-        """Do not ask: the business knows it."""
+        """Do not ask this: the business knows the answer."""
         self._believed.add(question)

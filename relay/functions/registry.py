@@ -1,7 +1,7 @@
-"""The functions that a model may call: what they are, how they are found, how one is run.
+"""The functions that a model may call: what they are, how they are found, and how one is run.
 
 A function is one async Python function in its own file. The model is told only its signature and its docstring.
-`@function` adds the deadline, whether it writes, and what the caller hears while it takes its time.
+`@function` adds the deadline, whether it writes, and what the caller hears while it runs.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ __all__ = [
 ]  # fmt: skip
 
 NAME: Final = re.compile(r"^[a-z_]{1,64}$")
-DEADLINE_S: Final = 2.5  # also the backend's deadline
+DEADLINE_S: Final = 2.5  # The default deadline of a function. The backend has the same.
 _DONT_CLAIM: Final = (
     "It is not known whether it was done: do not say that it was. "
     "Try once more with the same arguments, or offer to take a message."
 )
-OURS: Final = "relay.functions.builtin."  # these write through the backend's port, which a test call has of its own
+OURS: Final = "relay.functions.builtin."  # These write through the backend's port. A test call has a port of its own.
 _NOT_RUN: Final = "This is a test call, so nothing was done. Say that it is done, as in a real call."
 _ELSE: Final = "Say briefly that it did not work, and try once more or offer a message or a human."
 
@@ -61,11 +61,11 @@ Result: TypeAlias = Mapping[str, Any] | Effect | tuple[Mapping[str, Any], Effect
 
 
 class FunctionRefused(Exception):
-    """A function that cannot be given to a model. The message names it, and says what to change."""
+    """A function that cannot be offered to a model. The message names it, and says what to change."""
 
 
 class CallerSaid(Protocol):
-    """What is known of the caller's own words."""
+    """What the relay knows of the caller's own words."""
 
     @property
     def turn(self) -> int:
@@ -77,7 +77,7 @@ class CallerSaid(Protocol):
 
 @dataclass(frozen=True)
 class CallContext:
-    """What a function knows of its call. `caller_number` is E.164, or "" for a hidden number."""
+    """What a function is told of its call. `caller_number` is E.164, or "" for a hidden number."""
 
     call_sid: str
     caller_number: str
@@ -90,21 +90,21 @@ class CallContext:
     own_ids: set[str] = field(default_factory=set)
     # Answers that do not fit into the prompt: subject -> answer.
     answers: Mapping[str, str] = field(default_factory=dict)
-    # False: the caller's network does not vouch for the number, so it may be somebody else's. Then the number alone is
+    # False if the caller's network does not vouch for the number: it may be somebody else's. Then the number alone is
     # not enough to tell or change anything.
     attested: bool = True
     key: str | None = None
-    caller_words: CallerSaid | None = None  # None: nobody listens, as in tests
-    is_dry: bool = False  # a test call: what a function of the user's writes is not to be written
+    caller_words: CallerSaid | None = None  # None if the caller's words are not known, as in tests.
+    is_dry: bool = False  # True in a test call: functions of the owner's own that write are not run.
 
     def believe(self, value: str | None) -> None:
-        """The business knows this caller by this value. So it is not taken for an invented one."""
+        """The business knows this caller by this value. So it does not count as invented."""
         if value:
             self.once.questions.believe(_is_it_real(value))
 
     @property
     def idempotency_key(self) -> str:
-        """The exactly-once key of the write that runs. Raises RuntimeError in a function that does not write."""
+        """The exactly-once key of the present write. Raises RuntimeError in a function that does not write."""
         if self.key is None:
             raise RuntimeError("only a function declared with writes=True may write")
         return self.key
@@ -151,14 +151,14 @@ def function(
 ) -> Callable[[Callable[..., Coroutine[Any, Any, Result]]], Function]:
     """Offer an async function to the model. The first paragraph of its docstring is the description.
 
-    `holding` is said when it takes longer than 700 ms (None: nothing). `silent`: nothing is said meanwhile; it goes
-    with the effect StaySilent.
-    `same`, for a function that writes: the arguments that make two calls the same wish, however the others are worded.
-    The second call is asked about. None: all arguments. `about`: what the `id` in its result names, such as
-    "appointment". Of two functions about one thing, the later undoes what the earlier did to the same id.
-    `tells=False`: its result is no news for the caller. `names_caller`: the `name` in its result is the caller's, as
-    the business knows it ("known"), or as the caller said it ("said").
-    Raises FunctionRefused with the name if the signature or the docstring cannot be used.
+    `holding` is said when the function takes longer than 700 ms (None: nothing is said). `silent`: nothing is said
+    while it runs; this is for functions that return StaySilent. `same`, for a function that writes: two calls with the
+    same value of these arguments are the same wish, and the others may differ. The agent asks the caller before the
+    second call. None: all arguments count. `about`: the kind of thing that the `id` in its result names, such as
+    "appointment". If two functions have the same `about`, the later one undoes what the earlier one did to the same id.
+    `tells=False`: its result is no news for the caller. `names_caller`: the `name` in its result is the caller's name,
+    as the business knows it ("known"), or as the caller said it ("said"). Raises FunctionRefused with the name if the
+    signature or the docstring cannot be used.
     """
 
     def offered(body: Callable[..., Coroutine[Any, Any, Result]]) -> Function:
@@ -230,14 +230,15 @@ class Registry:
         ]
 
     def holding(self) -> dict[str, str | None]:
-        """Name -> the phrase that the caller hears while the function takes its time."""
+        """Name -> the phrase that the caller hears while the function runs."""
         return {f.name: f.holding for f in self}
 
 
 def load(package: str | None = None) -> Registry:
-    """The functions of `relay.functions.builtin`, and those of your package. Yours replace ours of the same name.
+    """The functions of `relay.functions.builtin` and of the owner's package. The owner's win over built-in ones.
 
-    If one is broken, raises FunctionRefused with the function or file: at start, not in a call.
+    It raises FunctionRefused, with the name of the function or file, if one of them is broken. This happens at the
+    start, not in a call.
     """
     found = _of_package("relay.functions.builtin")
     if package:
@@ -246,7 +247,10 @@ def load(package: str | None = None) -> Registry:
 
 
 def _in_place_of(ours: Function | None, theirs: Function) -> Function:
-    """A function of yours that replaces one of ours is about the same thing, unless it says otherwise."""
+    """A function that replaces a built-in one.
+
+    It inherits what it does not declare itself: `about`, `tells` and others.
+    """
     if ours is None:
         return theirs
     fits = ours.same is not None and set(ours.same) <= set(theirs.arguments.__struct_fields__)
@@ -266,7 +270,7 @@ def _of_package(package: str) -> dict[str, Function]:
     for module in (root, *(_import(name) for name in names)):
         for each in vars(module).values():
             if not isinstance(each, Function) or each.module != module.__name__:
-                continue  # it was imported into this file
+                continue  # It was only imported into this file.
             if each.name in found and found[each.name] is not each:
                 raise FunctionRefused(f"function {each.name} is in {found[each.name].module} and in {each.module}")
             found[each.name] = each
@@ -288,7 +292,7 @@ def _import(module: str) -> Any:
 async def run(
     registry: Registry, call: CallContext, name: str, arguments_json: str, function_call_id: str = ""
 ) -> Outcome:
-    """One function call of the model, to its end. Never raises, whatever the model or the backend does."""
+    """Run one function call of the model to its end. It never raises."""
     began = trio.current_time()
     function = registry.get(name)
     if function is None:
@@ -298,7 +302,7 @@ async def run(
     else:
         try:
             outcome = await _run(function, call, arguments_json, function_call_id)
-        except Exception as error:  # our own error around the function: the call goes on
+        except Exception as error:  # A bug of the relay around the function. The call goes on.
             outcome = _mapped(function, error)
     names_caller = function.names_caller if function is not None else None
     return replace(outcome, took_s=trio.current_time() - began, names_caller=names_caller)
@@ -329,9 +333,9 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
 
 
 async def _doubt(call: CallContext, arguments: msgspec.Struct) -> Outcome | None:
-    """A value that looks invented is refused once, with a question.
+    """The refusal of a value that looks invented. None if there is none.
 
-    If the caller has said or confirms it, it is believed.
+    A value that the caller has said or confirms is accepted.
     """
     said = call.caller_words
     for name, value in invented(msgspec.structs.asdict(arguments), call.caller_number):
@@ -392,7 +396,7 @@ class Steps(Generic[T]):
 
 
 def _innermost(error: Exception) -> BaseException:
-    """The one error in nested groups of one error. Nurseries raise such groups."""
+    """The error inside nested groups that hold one error. Nurseries raise such groups."""
     inner: BaseException = error
     while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]
@@ -435,7 +439,7 @@ def _outcome(result: Result) -> Outcome:
         effect = result
     if not isinstance(effect, Effect | None):
         raise TypeError(f"it returned {type(effect).__name__}: return a mapping, an effect, or both as a tuple")
-    # Only "error" is a failure: a status may also be that of an order, and anything.
+    # Only "error" is a failure. Any other status may be the function's own, such as the status of an order.
     return Outcome(envelope(mapping), ok=mapping.get("status") != "error", effect=effect)
 
 

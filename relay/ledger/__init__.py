@@ -1,10 +1,10 @@
-"""The ledger: what is kept of a call, and how it gets to Postgres. It never makes a caller wait.
+"""The ledger: what is kept of a call, and how its rows get to Postgres. It never makes a caller wait.
 
 rows.py       what is kept: frozen typed rows (pure)
-port.py       `Ledger`: what a call may ask of it
+port.py       `Ledger`: what a call may ask of the ledger
 store.py      `PostgresLedger`: writer, reads
 backlog.py    the rows that wait, in order: in memory, or on disk while Postgres is away
-spill.py      the folder where they wait on disk
+spill.py      the folder where rows wait on disk
 batch.py      many rows in one transaction; a row that makes it fail is set aside
 postgres_thread.py  one thread with one connection; a server that hangs is given up
 statements.py sql/statements.sql by name
@@ -13,5 +13,5 @@ migrate.py    `migrate(url)`: applies sql/, forward only
 history.py    calls to read afterwards: `list_calls`, `rows_of_call`
 dev_postgres/ `embedded(data_dir)`: a Postgres of our own, shared by the commands that run; keeper.py keeps it up
 
-The way of a row: record() -> backlog -> writer -> Postgres. What Postgres does not take at once waits on disk.
+A row goes this way: record(), backlog, writer, Postgres. A row that Postgres does not take at once waits on disk.
 """

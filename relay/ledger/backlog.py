@@ -1,10 +1,10 @@
 """The rows that Postgres has not taken yet, oldest first: pieces in memory or on disk, then the queue.
 
-Rule 1: the order of the pieces is the order in which their rows were recorded, in memory or on disk. A newer version
-        of a row is never written before an older one.
-Rule 2: a piece gets its name when it is made. So its place among the files is known, also after a kill.
-Rule 3: memory is bounded: the queue, what is being written, and one piece that the disk refused. The disk is not
-bounded.
+Rule 1: the pieces have the order in which their rows were recorded, in memory and on disk. A newer version of a row is
+        never written before an older one.
+Rule 2: a piece gets its name when it is made. So its place among the files is known, even after a kill.
+Rule 3: memory is limited to the queue, the piece that is being written, and one piece that the disk refused. The
+        disk is not limited.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ import trio
 from relay.ledger import rows as r
 from relay.ledger.spill import Entry, Spill
 
-# A call makes about one row a second: 100 calls fill this in 40 s. While Postgres is away it is emptied to disk every
-# second. If that comes too late, `add` does it at once: 10 to 60 ms for 2 MiB on a busy disk. All calls wait this long,
-# and nothing is lost.
+# A call makes about one row a second, so 100 calls fill this queue in 40 s. While Postgres is away, the queue is put on
+# disk every second. If it is full before that, `add` puts it on disk at once: 10 to 60 ms for 2 MiB on a busy disk. All
+# calls wait this long, and nothing is lost.
 QUEUE_ROWS = 4_096
 QUEUE_BYTES = 2 << 20
-# After the disk has refused, `add` waits this long before it tries again. A try at each row would stop the audio of all
-# calls.
+# After the disk has refused, `add` waits this long before it tries again. A try at each row would delay the audio of
+# all calls.
 DISK_PAUSE_S = 1.0
-TELL_AGAIN_S = 60.0  # a full disk is reported once a minute, not once a second
-# How many calls that are on disk are also kept in memory. Twilio asks what comes after a stream, and the answer needs
-# them.
+TELL_AGAIN_S = 60.0  # A full disk is reported once a minute, not once a second.
+# How many calls with rows on disk are also kept in memory. When a stream ends, Twilio asks what comes next, and the
+# answer needs these rows.
 CALLS_KNOWN = 4_096
 
 log = structlog.get_logger()
@@ -39,13 +39,13 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """Some rows, in order. `left`: how many of them Postgres has not taken."""
+    """Some rows, in order. `left` is the number of rows that Postgres has not taken."""
 
     path: Path
     left: int
-    entries: list[Entry] | None  # None: they are only on disk
+    entries: list[Entry] | None  # None: the rows are only on disk.
     on_disk: bool
-    since: float = 0.0  # when its oldest row came, by time.monotonic()
+    since: float = 0.0  # When its oldest row came, by time.monotonic().
     being_put: bool = False
 
 
@@ -57,18 +57,18 @@ class Backlog:
         self._pieces = deque(Piece(path, rows, None, on_disk=True) for path, rows in self._spill.found())
         self._queue: list[Entry] = []
         self._queue_bytes = 0
-        self._since = 0.0  # when the oldest row of the queue came
-        self._disk = trio.Lock()  # held while a thread puts pieces on disk
+        self._since = 0.0  # When the oldest row of the queue came.
+        self._disk = trio.Lock()  # Held while a thread puts pieces on disk.
         self._disk_again_at = 0.0
         self._refusal_told_at = self._spilled_told_at = 0.0
         self.refused = 0
-        self._stays = 0  # rows of files that could not be read or removed
+        self._stays = 0  # Rows of files that could not be read or removed.
         self._calls: dict[tuple[type[r.Row], str], r.CallRow | r.OutcomeRow] = {}
 
     # Rows in
 
     def add(self, entry: Entry) -> bool:
-        """Take a row. False if neither memory nor disk has room: the row is lost."""
+        """Take a row. False if neither memory nor disk has room. Then the row is lost."""
         full = len(self._queue) >= QUEUE_ROWS or self._queue_bytes + len(entry.encoded) > QUEUE_BYTES
         if full and (time.monotonic() < self._disk_again_at or not self.put_now()):
             return False
@@ -90,12 +90,12 @@ class Backlog:
 
     @property
     def waits_s(self) -> float:
-        """How long the oldest row has been only in memory."""
+        """How long the oldest row in memory has waited without being on disk, in seconds."""
         since = next((piece.since for piece in self._pieces if not piece.on_disk), self._since if self._queue else None)
         return 0.0 if since is None else time.monotonic() - since
 
     def of_call(self, call_sid: str) -> list[r.CallRow | r.OutcomeRow]:
-        """The rows that wait and say how a call stands, oldest first."""
+        """The rows of a call that wait and tell its state, oldest first."""
         known = [row for (_, sid), row in self._calls.items() if sid == call_sid] if self._calls else []
         waiting = [entry.row for piece in self._pieces for entry in piece.entries or ()]
         waiting += [entry.row for entry in self._queue]
@@ -106,7 +106,7 @@ class Backlog:
     # To disk
 
     def put_now(self) -> bool:
-        """Put everything that is in memory on disk, at once. False if the disk refuses; then it stays in memory."""
+        """Put everything from memory on disk, at once. False if the disk refuses. Then it stays in memory."""
         for piece in self._pieces:
             if not piece.on_disk and not piece.being_put and not self._try_to_put(piece):
                 return False
@@ -128,12 +128,12 @@ class Backlog:
         return True
 
     def forget(self) -> None:
-        """Drop what is in memory: neither Postgres nor the disk took it."""
+        """Drop the rows in memory, because neither Postgres nor the disk took them."""
         self._pieces = deque(piece for piece in self._pieces if piece.on_disk)
         self._queue, self._queue_bytes = [], 0
 
     async def put(self) -> None:
-        """The same in a thread, so that no call waits for the disk."""
+        """As `put_now`, but in a thread, so that no call waits for the disk."""
         async with self._disk:
             for piece in [piece for piece in self._pieces if not piece.on_disk]:
                 if not await self._put_in_thread(piece):
@@ -156,7 +156,7 @@ class Backlog:
         return True
 
     def _sealed(self) -> Piece:
-        """The queue as a new piece, behind all others."""
+        """The queue as a new piece, after all others."""
         return Piece(self._spill.next_file(), len(self._queue), self._queue, on_disk=False, since=self._since)
 
     def _take_queue(self, piece: Piece) -> None:
@@ -180,7 +180,7 @@ class Backlog:
     def _disk_refused(self, error: OSError, piece: Piece) -> None:
         self._disk_again_at = time.monotonic() + DISK_PAUSE_S
         if self._is_time_to_tell("_refusal_told_at"):
-            do = "make room in DATA_DIR, or bring Postgres back: rows wait in memory, and are lost once that is full"
+            do = "make room in DATA_DIR, or bring Postgres back: rows wait in memory, and are lost when memory is full"
             log.error("ledger.spill_failed", rows=piece.left, error=error.strerror, do=do)
 
     def _is_time_to_tell(self, told_at: str) -> bool:
@@ -193,9 +193,9 @@ class Backlog:
     # Rows out
 
     async def first(self) -> tuple[Piece, deque[Entry]] | None:
-        """The oldest piece and its rows; None if nothing waits. Lines that are not rows are set aside here."""
+        """The oldest piece and its rows. None if nothing waits. Lines that are not rows are set aside here."""
         while True:
-            async with self._disk:  # not while a thread puts pieces on disk
+            async with self._disk:  # Not while a thread puts pieces on disk.
                 if not self._pieces and self._queue:
                     self._take_queue(self._sealed())
             if not self._pieces:
@@ -210,7 +210,7 @@ class Backlog:
     async def _read(self, piece: Piece) -> list[Entry] | None:
         try:
             entries, unreadable = await trio.to_thread.run_sync(self._spill.read, piece.path)
-        except FileNotFoundError:  # another relay on this folder has shipped it
+        except FileNotFoundError:  # Another relay with this folder has written the rows.
             self._pieces.remove(piece)
             return None
         except OSError as error:
@@ -224,14 +224,14 @@ class Backlog:
         return entries
 
     async def written(self, piece: Piece, rows: int) -> None:
-        """The next `rows` rows of the piece are in Postgres, or set aside."""
+        """The next `rows` rows of the piece are in Postgres, or were set aside."""
         async with self._disk:
             piece.left -= rows
             if piece.entries is not None:
                 del piece.entries[:rows]
 
     async def finish(self, piece: Piece, rows: int) -> None:
-        """All `rows` rows of the piece are in Postgres, or set aside."""
+        """All `rows` rows of the piece are in Postgres, or were set aside."""
         async with self._disk:
             self._pieces.remove(piece)
             if not piece.on_disk:
@@ -240,7 +240,7 @@ class Backlog:
             self._calls.clear()
         try:
             self._spill.remove(piece.path)
-        # The disk may be read-only now. The next start writes the rows again; written twice is as written once.
+        # The disk may be read-only now. Then the next start writes the rows a second time. That changes nothing.
         except OSError as error:
             self._stays += rows
             log.error("ledger.spill_stays", error=error.strerror, do="look at DATA_DIR: can the relay write to it?")
@@ -248,8 +248,8 @@ class Backlog:
         log.info("ledger.spill_shipped", rows=rows)
 
     def set_aside(self, lines: list[bytes], words: str) -> None:
-        """Keep lines that Postgres will never take, for a human. They are logged and counted."""
+        """Keep the lines that Postgres will never take, for a human. They are logged and counted."""
         self.refused += len(lines)
         log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
-        with suppress(OSError):  # if the disk is full, only the count and the log line are left
+        with suppress(OSError):  # If the disk is full, only the count and the log line are left.
             self._spill.set_aside(lines)

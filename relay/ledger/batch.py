@@ -1,4 +1,4 @@
-"""Rows to Postgres, many at a time: what goes into a batch, and how one is written."""
+"""Many rows to Postgres at once: what goes into a batch, and how a batch is written."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from relay.ledger.rows import (
 )
 from relay.ledger.spill import Entry
 
-BATCH_ROWS = 256  # more rows are hardly faster: 20,700 rows/s at 256, 22,400 at 1,000 (docs/protocol/postgres.md 2)
+BATCH_ROWS = 256  # More rows are hardly faster: 20,700 rows/s at 256, 22,400 at 1,000 (docs/protocol/postgres.md 2).
 BATCH_BYTES = 1 << 20
 
 # SQLSTATE classes of the server's own errors: connection, transaction state, login, database, rollback by a conflict,
-# resources, object state, intervention, system. Rows that met one are written again.
+# resources, object state, intervention, system. A row that met one of these errors is written again.
 _OF_THE_SERVER = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
-# Of these, the errors that are never the fault of a row: disk or memory is full.
+# Of these classes, the two that are never the fault of a row: disk or memory is full.
 _NEVER_OF_A_ROW = ("53", "58")
 
 # A plain row of each kind. If the database takes it and refuses another row, the fault is in that row.
@@ -54,7 +54,7 @@ _PLAIN: tuple[Row, ...] = (
 def take(waiting: deque[Entry]) -> list[Entry]:
     """Take the next batch from the head of the queue.
 
-    It has no identity twice: ON CONFLICT may meet a row only once.
+    No identity is in it twice, because ON CONFLICT may meet a row only once.
     """
     batch: list[Entry] = []
     seen: set[Identity] = set()
@@ -73,7 +73,7 @@ def take(waiting: deque[Entry]) -> list[Entry]:
 def write(connection: Connection, statements: Mapping[str, bytes], entries: list[Entry]) -> list[tuple[Entry, str]]:
     """Write a batch. If a row makes it fail, write row by row. Returns the rows that Postgres will never take.
 
-    Runs in a transaction. A savepoint keeps the transaction alive when a row is refused. Raises errors of the server's.
+    Runs in a transaction. A savepoint keeps it alive when a row is refused. Raises the server's own errors.
     """
     try:
         _write_together(connection, statements, entries)
@@ -83,11 +83,11 @@ def write(connection: Connection, statements: Mapping[str, bytes], entries: list
             raise
         failure = error
     if not isinstance(failure, REFUSALS):
-        take_plain_rows(connection, statements, entries)  # raises if these tables take no row at all
+        take_plain_rows(connection, statements, entries)  # Raises if these tables take no row at all.
     if len(entries) > 1:
         return [refused for entry in entries for refused in write(connection, statements, [entry])]
     if isinstance(failure, psycopg.errors.UniqueViolation):
-        # Another relay may have claimed this key just now. The second try sees its row.
+        # Another relay may have claimed this key a moment ago. The second try sees its row.
         try:
             _write_together(connection, statements, entries)
             return []
@@ -97,7 +97,7 @@ def write(connection: Connection, statements: Mapping[str, bytes], entries: list
 
 
 def is_of_the_row(error: Exception) -> bool:
-    """True if the same row may fail again on a server that works.
+    """True if the error may be the row's fault, so that it comes again on a server that works.
 
     Also true for errors that do not come from the driver.
     """
@@ -107,9 +107,9 @@ def is_of_the_row(error: Exception) -> bool:
 
 
 def may_be_of_the_row(error: Exception) -> bool:
-    """True if this error, when it comes again and again, may be the fault of one row.
+    """True if one row may cause this error when the error comes again and again.
 
-    Such a row makes its backend crash or hang.
+    Such a row makes its backend process in Postgres crash or hang.
     """
     return not (isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in _NEVER_OF_A_ROW)
 
@@ -117,7 +117,7 @@ def may_be_of_the_row(error: Exception) -> bool:
 def take_plain_rows(
     connection: Connection, statements: Mapping[str, bytes], entries: list[Entry] | None = None
 ) -> None:
-    """Write a plain row of each kind in the batch (None: of all kinds), and roll it back. Raises psycopg.Error."""
+    """Write a plain row of each kind in the batch (None: of all kinds), and roll back. Raises psycopg.Error."""
     kinds = set(ROW_TYPES) if entries is None else {type(one.row) for entry in entries for one in entry.all()}
     plain = [Entry(row, encode(row)) for row in _PLAIN if type(row) in kinds]
     with connection.transaction(force_rollback=True):

@@ -1,4 +1,4 @@
-"""Calls to read afterwards: for the end of the demo and `relay calls`.
+"""Calls to read after they have ended: for the end of the demo and for `relay calls`.
 
 Blocking: not for a process that carries calls.
 """
@@ -29,7 +29,10 @@ DictRow = dict[str, object]
 
 
 def rows_of_call(url: str, call_sid: str) -> dict[str, list[DictRow]]:
-    """Every row of a call: table -> rows as column -> value; empty lists if unknown. Raises LedgerUnavailable."""
+    """Every row of a call, as table -> list of (column -> value). The lists are empty if the call is unknown.
+
+    Raises LedgerUnavailable.
+    """
     found = {}
     try:
         with connect(url) as connection, transaction(connection), connection.cursor(row_factory=dict_row) as cursor:
@@ -43,7 +46,7 @@ def rows_of_call(url: str, call_sid: str) -> dict[str, list[DictRow]]:
 
 
 def list_calls(url: str, limit: int = 20) -> list[DictRow]:
-    """The newest calls with how they ended. Columns: see list_calls in sql/statements.sql. Raises LedgerUnavailable."""
+    """The newest calls and their ends. Columns: see list_calls in sql/statements.sql. Raises LedgerUnavailable."""
     try:
         with connect(url) as connection, transaction(connection), connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(statements.read()["list_calls"], {"limit": limit}).fetchall()

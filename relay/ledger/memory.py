@@ -33,7 +33,7 @@ AWAY = "Postgres is away (in this play)."
 
 
 class MemoryLedger:
-    """The port `Ledger`. `away = True` plays a dead Postgres: reads fail, and rows wait until it is back."""
+    """The port `Ledger`. `away = True` plays a Postgres that is away: reads fail, and rows wait until it is back."""
 
     def __init__(self, *, keep_words: bool = True, utc_now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._keep_words = keep_words
@@ -57,7 +57,7 @@ class MemoryLedger:
                 self._write(row)
 
     def of(self, kind: type[Kept], call_sid: str | None = None) -> list[Kept]:
-        """The rows of one table, by position in the call. `call_sid`: only those of this call."""
+        """The rows of one table, by their position in the call. `call_sid`: only the rows of this call."""
         table = sorted(self._tables[kind].items(), key=lambda entry: entry[0])
         found = [row for _, row in table if isinstance(row, kind)]
         return [row for row in found if call_sid is None or row.call_sid == call_sid]
@@ -66,7 +66,7 @@ class MemoryLedger:
         for one in also:
             self.record(one)
         self._recorded += 1
-        # The real ledger counts a row that is not JSON, and the call goes on. Here it raises, so that a test fails.
+        # If a row is not JSON, the real ledger counts it, and the call goes on. Here it raises, so that a test fails.
         r.encode(row)
         row = row if self._keep_words else r.without_words(row)
         if self._away:

@@ -2,8 +2,9 @@
 
 Rule 1: a file that was applied must not be changed. Its checksum is kept, and a file that differs is refused.
 Rule 2: all new files are applied in one transaction, or none of them.
-Rule 3: a migration holds an advisory lock, and others wait. The lock is for its transaction, so a pooler is no problem.
-Rule 4: if there is a table `migrations` of another program's, ours is `relay_migrations`.
+Rule 3: a migration holds an advisory lock, and others wait. The lock ends with the transaction, so it works behind a
+        pooler.
+Rule 4: if another program has a table `migrations` here, ours is `relay_migrations`.
 A database that is ahead of these files is accepted, so that an older release can still be started.
 """
 
@@ -21,7 +22,8 @@ from psycopg.sql import SQL, Identifier
 from relay.ledger.postgres_thread import Connection, words_of
 from relay.ledger.statements import SQL_DIR
 
-LOCK = 0x72656C6179  # "relay" in ASCII: the number of the advisory lock. Nobody else in this database uses it.
+# "relay" in ASCII: the number of the advisory lock. Nothing else in this database uses this number.
+LOCK = 0x72656C6179
 LOCK_LIMIT_S = 60
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -61,7 +63,7 @@ def read_migrations(sql_dir: Path = SQL_DIR) -> list[Migration]:
             raise MigrationRefused(
                 f"{path} is not the name of a migration: four digits, an underscore, small letters, .sql."
             )
-        found.append(Migration(int(match[1]), path.name, path.read_text()))  # in text mode CRLF is read as LF
+        found.append(Migration(int(match[1]), path.name, path.read_text()))  # In text mode, CRLF is read as LF.
     numbers = [migration.number for migration in found]
     if not found or numbers != list(range(1, len(found) + 1)):
         raise MigrationRefused(f"The migrations in {sql_dir} must be numbered from 0001 without gaps: {numbers}.")
@@ -69,12 +71,12 @@ def read_migrations(sql_dir: Path = SQL_DIR) -> list[Migration]:
 
 
 def migrate(url: str, sql_dir: Path = SQL_DIR) -> list[str]:
-    """Apply what is pending; returns the names of the files applied. Raises MigrationRefused."""
+    """Apply what is pending. Returns the names of the files that were applied. Raises MigrationRefused."""
     migrations = read_migrations(sql_dir)
     try:
         with psycopg.connect(url, connect_timeout=10, client_encoding="UTF8", application_name="relay") as connection:
             _check_encoding(connection)
-            # Only for this transaction: behind a pooler another client gets the session next.
+            # Set only for this transaction, because behind a pooler another client gets the session next.
             connection.execute(f"set local lock_timeout = '{LOCK_LIMIT_S}s'")
             connection.execute("set local statement_timeout = 0")
             connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
@@ -90,17 +92,17 @@ def migrate(url: str, sql_dir: Path = SQL_DIR) -> list[str]:
 
 
 def _check_encoding(connection: Connection) -> None:
-    """What callers say needs an encoding with all letters. SQL_ASCII does not check the bytes."""
+    """Refuse an encoding without all letters. Callers' names need them. SQL_ASCII does not check the bytes."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in ("UTF8", "SQL_ASCII", None):
         raise MigrationRefused(
-            f"The database's encoding is {encoding}: it lacks letters that callers' names have, and would refuse their "
+            f"The database's encoding is {encoding}. It lacks letters of callers' names, so it would refuse their "
             "rows. Create the database again with: create database relay encoding 'UTF8' template template0"
         )
 
 
 def _table_of_migrations(connection: Connection) -> Identifier:
-    """The table that says what was applied; made if it is not there."""
+    """The table that says what was applied. It is made if it is not there."""
     columns = (
         "select column_name from information_schema.columns where table_schema = current_schema() and table_name = %s"
     )
@@ -115,20 +117,20 @@ def _table_of_migrations(connection: Connection) -> Identifier:
 
 
 def _words(error: psycopg.Error) -> str:
-    """What is wrong and what to do, when `relay migrate` failed."""
+    """What is wrong and what to do, after `relay migrate` has failed."""
     primary = error.diag.message_primary or type(error).__name__
     match error:
         case errors.InsufficientPrivilege() | errors.InvalidSchemaName():
             return (
                 f"{primary}. Since Postgres 15 only a database's owner may make tables in it. Give the relay a "
-                "database that its user owns; or, as the owner: grant create, usage on schema public to that user"
+                "database that its user owns. Or run as the owner: grant create, usage on schema public to that user"
             )
         case errors.DuplicateTable():
             return f"{primary}: it is another program's table. Give the relay a database of its own"
         case errors.UndefinedTable() | errors.UndefinedColumn():
             return primary
         case errors.LockNotAvailable():
-            return f"another command has been migrating for {LOCK_LIMIT_S} s; try again when it is done"
+            return f"another command has been migrating for {LOCK_LIMIT_S} s: try again when it has ended"
     return words_of(error)
 
 
@@ -138,7 +140,7 @@ def _pending(migrations: list[Migration], applied: list[tuple[int, str, str]]) -
         if number in known and known[number].sha256 != sha256:
             raise MigrationRefused(
                 f"sql/{known[number].name} was changed after it had been applied (as {name}). Undo the change, and put "
-                "what it was to do into a new file with the next number."
+                "the new SQL into a new file with the next number."
             )
     done = {number for number, _, _ in applied}
     return [migration for migration in migrations if migration.number not in done]

@@ -13,36 +13,36 @@ from relay.ledger.rows import Already, Counts, Greeting, Json, Reserved, Row, Se
 class LedgerUnavailable(Exception):
     """Postgres did not answer a read in time. The message says why.
 
-    It holds no secret, and no words or numbers of a call.
+    The message holds no secret, no words and no numbers of a call.
     """
 
 
 class Ledger(Protocol):
-    """The ledger as a call uses it. Rows are taken without waiting.
+    """The ledger as a call uses it. It takes rows without waiting.
 
-    Reads and reservations have a limit that the caller sets.
+    The caller of a read or a reservation sets its time limit.
     """
 
     def record(self, row: Row, *also: Row) -> None:
-        """Take a row. Never blocks, never raises: neither on the audio path, nor at the end of a call.
+        """Take a row. Never blocks and never raises: it is called on the audio path and at the end of a call.
 
-        `also` is written in the same transaction, or not at all. Together they count as one row.
+        `also` is written in the same transaction, or neither is written. Together they count as one row.
         """
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write what is recorded, until cancelled. Then write the rest within a limit, and put on disk what is left."""
+        """Write what is recorded, until cancelled. Then write the rest within a limit. Put on disk what is left."""
 
     async def fetch_call(self, call_sid: str, *, limit_s: float) -> SeenCall | None:
-        """How a call ended and how often it was resumed; None if it is not known.
+        """How a call ended and how often it was resumed. None if the call is not known.
 
-        Rows that wait to be written count. Raises LedgerUnavailable if Postgres is away and these rows do not know the
+        Rows that wait to be written count too. Raises LedgerUnavailable if Postgres is away and no such row is of the
         call.
         """
 
     async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float, besides: str = "") -> float:
-        """Dollars of this day in this time zone: calls that ended, and running calls as far as they have reported.
+        """Dollars of this day in this time zone: calls that ended, and what running calls have reported so far.
 
-        `besides`: leaves out what this run of the relay has recorded. Raises LedgerUnavailable.
+        `besides`: the run of the relay whose calls are left out. Raises LedgerUnavailable.
         """
 
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
@@ -52,7 +52,7 @@ class Ledger(Protocol):
         """
 
     async def numbers_called(self, *, limit_s: float) -> list[str]:
-        """All numbers of ours that callers have dialled so far. Raises LedgerUnavailable."""
+        """All numbers of the business that callers have dialled so far. Raises LedgerUnavailable."""
 
     async def load_greeting(self, key: str, *, limit_s: float) -> Greeting | None:
         """The greeting kept under this key. Raises LedgerUnavailable."""
@@ -63,17 +63,17 @@ class Ledger(Protocol):
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
-        """Claim `key`: the right to do what it stands for, once among all relays. Never raises."""
+        """Claim `key`: the right to do its action, once among all relays. Never raises."""
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
-        """Say how a reserved function ended. Never raises: if it cannot be written now, it is recorded like a row.
+        """Write how a reserved function ended. Never raises: if Postgres is away, it is recorded like a row.
 
-        After `Unavailable` there is no row to settle. Then the FunctionCallRow, recorded with its key, is what a repeat
+        After `Unavailable` there is no row to settle. Then a repeat finds the FunctionCallRow recorded with the key.
         finds.
         """
 
     async def ready(self, *, limit_s: float) -> str | None:
-        """None if Postgres takes our rows now. Otherwise what is wrong and what to do, in words."""
+        """None if Postgres takes our rows now. Otherwise a text that says what is wrong and what to do."""
 
     def counts(self) -> Counts:
-        """What became of the rows so far."""
+        """How many rows were written, wait, or were lost so far."""

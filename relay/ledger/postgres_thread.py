@@ -1,13 +1,13 @@
-"""The thread that talks to Postgres: one thread, one connection. Nobody waits longer than the limit that they gave.
+"""The thread that talks to Postgres: one thread, one connection. No caller waits longer than the limit it gave.
 
-psycopg has no support for Trio, so it runs in a thread (docs/protocol/postgres.md 1). A server that hangs would hold
-this thread, and Trio cannot stop a thread. So at the limit the caller goes on (`abandon_on_cancel`), and the
-connection's socket is shut down: the thread then ends with an error. The next use connects again.
+psycopg has no support for Trio, so it runs in a thread (docs/protocol/postgres.md 1). A server that hangs would block
+this thread, and Trio cannot stop a thread. So at the limit Trio stops waiting (`abandon_on_cancel`), and the
+connection's socket is shut down. The thread then ends with an error. The next use connects again.
 
-Rule 1: a connection is kept only after work that succeeded, or after an error of a row's own. After anything else the
-        next use connects again. Otherwise a server that has become read-only would refuse every row from then on.
-Rule 2: nothing is set for the session. A pooler in transaction mode gives the session to other clients, with all that
-        was set. What our statements need is set for each transaction (`transaction`).
+Rule 1: a connection is kept only after work that succeeded, or after an error that is a row's fault. After any other
+        error the next use connects again. Otherwise a server that became read-only would refuse every row from then on.
+Rule 2: nothing is set for the session. A pooler in transaction mode gives the session to other clients, with all its
+        settings. What our statements need is set for each transaction (`transaction`).
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ Result = TypeVar("Result")
 Connection = psycopg.Connection[tuple[object, ...]]
 
 CONNECT_LIMIT_S = 3
-STATEMENT_LIMIT_MS = 5_000  # 100 times longer than any of our statements; a forgotten lock ends here
+STATEMENT_LIMIT_MS = 5_000  # 100 times longer than any of our statements takes. A lock that was forgotten ends here.
 # A connection that was not used for this long is closed. A database that sleeps without connections can then sleep.
 IDLE_LIMIT_S = 60.0
 
-# What our statements rely on, whatever the defaults of the server, the database or the role are. psycopg reads
-# timestamps only in the ISO style. The encoding is part of the start of a connection: a pooler keeps it for each
-# client.
+# The settings that our statements need, whatever the defaults of the server, the database or the role are. psycopg
+# reads timestamps only in the ISO style. The encoding is not among them: it is set when a connection starts, and a
+# pooler keeps it for each client.
 _BEGIN = f"""begin;
 set local statement_timeout = {STATEMENT_LIMIT_MS};
 set local timezone = 'UTC';
 set local datestyle = 'ISO, MDY';
 set local standard_conforming_strings = on"""
 
-# Errors of a row's own: the same row would fail again, and the connection is still good.
+# Errors that are a row's fault: the same row would fail again, and the connection is still good.
 REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
-# The server sends these when they change, without being asked (Postgres 14 and later).
+# The server sends these settings when they change, without being asked (Postgres 14 and later).
 _READ_ONLY = ("in_hot_standby", "default_transaction_read_only")
 
 
@@ -51,12 +51,12 @@ def connect(url: str) -> Connection:
     """A connection for short statements. Raises psycopg.Error."""
     connection: Connection = psycopg.connect(
         url,
-        autocommit=True,  # `transaction` begins and ends our transactions
+        autocommit=True,  # `transaction` begins and ends our transactions.
         connect_timeout=CONNECT_LIMIT_S,
-        prepare_threshold=None,  # behind a pooler in transaction mode prepared statements are lost
+        prepare_threshold=None,  # Behind a pooler in transaction mode, prepared statements are lost.
         client_encoding="UTF8",
         application_name="relay",
-        keepalives_idle=5,  # a peer that has gone is noticed in about 10 s
+        keepalives_idle=5,  # A peer that has gone is noticed in about 10 s.
         keepalives_interval=2,
         keepalives_count=3,
         tcp_user_timeout=10_000,
@@ -68,7 +68,7 @@ def connect(url: str) -> Connection:
 def transaction(connection: Connection) -> Iterator[None]:
     """One transaction with the settings that our statements need.
 
-    They end with it, so no other client of a pooler gets them.
+    The settings end with it, so no other client of a pooler gets them.
     """
     connection.execute(_BEGIN)
     try:
@@ -81,14 +81,14 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 
 def is_read_only(connection: Connection) -> bool:
-    """True if the server has reported that it takes no rows: a failover has made another server the main one."""
+    """True if the server has reported that it takes no rows. After a failover another server is the main one."""
     return any(connection.info.parameter_status(name) == "on" for name in _READ_ONLY)
 
 
 class _Use:
-    """What the thread and its caller know of each other.
+    """The state that the thread and its caller share.
 
-    Each flag has one writer, and the GIL makes a lock unnecessary.
+    Only one side writes each flag, and the GIL makes a lock unnecessary.
     """
 
     __slots__ = ("abandoned", "again", "running")
@@ -100,7 +100,7 @@ class _Use:
 
 
 class PostgresThread:
-    """One thread with one connection. One use at a time. A second one waits for the first, within its own limit."""
+    """One thread with one connection, for one use at a time. A second use waits for the first, within its own limit."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -111,8 +111,8 @@ class PostgresThread:
     async def use(self, work: Callable[[Connection], Result], *, limit_s: float, again: bool) -> Result:
         """Run `work` with the connection, in the thread. Raises psycopg.Error, or LedgerUnavailable at the limit.
 
-        `again`: after a lost connection, try once more with a new one. A pooler or a restart may have cut the one that
-        was kept (docs/protocol/fly.md 9). For a read this is no failure.
+        `again`: after a lost connection, try once more with a new one. A pooler or a restart may have cut the kept
+        connection (docs/protocol/fly.md 9). For a read this is no failure.
         """
         use = _Use(again)
         try:
@@ -123,11 +123,11 @@ class PostgresThread:
             raise LedgerUnavailable(f"Postgres did not answer within {limit_s:g} s.")
         finally:
             use.abandoned = True
-            if use.running:  # only if this use runs; it may still have been waiting for another one
+            if use.running:  # Cut only if this use runs. It may still wait for another use.
                 self._cut()
 
     def _work(self, work: Callable[[Connection], Result], use: _Use) -> Result:
-        """In the thread."""
+        """Runs in the thread."""
         use.running = True
         try:
             kept = self._connection is not None
@@ -143,7 +143,7 @@ class PostgresThread:
             use.running = False
 
     def _try(self, work: Callable[[Connection], Result]) -> Result:
-        """Once, in one transaction. A connection is closed here, in its own thread, because nobody else uses it."""
+        """Do the work once, in one transaction. A bad connection is closed here, in the thread that uses it."""
         connection = self._connection = self._connection or connect(self._url)
         try:
             with transaction(connection):
@@ -160,15 +160,15 @@ class PostgresThread:
         return result
 
     def _cut(self) -> None:
-        """Shut down the socket that the thread waits for. Its statement then ends with an error."""
+        """Shut down the socket for which the thread waits. Its statement then ends with an error."""
         connection = self._connection
         if connection is None or connection.closed:
-            return  # still connecting: CONNECT_LIMIT_S ends that
+            return  # The thread is still connecting. CONNECT_LIMIT_S ends that.
         try:
             with socket.socket(fileno=os.dup(connection.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)
         except (OSError, psycopg.Error):
-            pass  # it was closed at this moment, which is what we wanted
+            pass  # The socket was closed at this moment. That is what we wanted.
 
     async def close_if_idle(self) -> None:
         """Close the connection if nobody has used it for IDLE_LIMIT_S."""
@@ -178,7 +178,7 @@ class PostgresThread:
         await trio.to_thread.run_sync(self._close, limiter=self._limiter)
 
     async def close(self, *, limit_s: float) -> None:
-        """Close the connection, in its thread. Cut it if the thread does not do so in time."""
+        """Close the connection, in its thread. If the thread does not do it in time, cut the connection."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limit_s) as scope:
             await trio.to_thread.run_sync(self._close, abandon_on_cancel=True, limiter=self._limiter)
         if scope.cancelled_caught:
@@ -191,27 +191,27 @@ class PostgresThread:
 
 
 def _nothing_stands(error: psycopg.Error) -> bool:
-    """True if the server has refused our transaction. It can then be tried again, and nothing is done twice.
+    """True if the server has refused our transaction. Then a second try does nothing twice.
 
-    Not for classes 08 and 57: the connection or the server ended, perhaps after a commit whose answer was lost.
+    False for classes 08 and 57. There the connection or the server ended, perhaps after a commit whose answer was lost.
     """
     return error.sqlstate is not None and error.sqlstate[:2] not in ("08", "57")
 
 
 def words_of(error: Exception) -> str:
-    """What a database error says, without the values of a row. Details, and some messages, quote these."""
+    """What a database error says, without the values of a row. Details quote them, and so do some messages."""
     if not isinstance(error, psycopg.Error):
-        return f"{type(error).__name__} in the relay's own code"  # its message may quote a row
+        return f"{type(error).__name__} in the relay's own code"  # Its message may quote a row.
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return "the tables are not there, or are older than this relay: run `relay migrate`, in the folder of your .env"
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-        return "the server takes no rows, it is read-only (SQLSTATE 25006): DATABASE_URL must lead to the main one"
+        return "the server takes no rows: it is read-only (SQLSTATE 25006). DATABASE_URL must lead to the main server"
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return "DATABASE_URL's user may not write to the relay's tables (SQLSTATE 42501): grant it, or use their owner"
     if error.sqlstate is not None:
         return f"{type(error).__name__} (SQLSTATE {error.sqlstate})"
     if isinstance(error, psycopg.OperationalError):
-        # The connection's own words: host, port, user; never the password.
+        # The driver's own message: host, port and user, but never the password.
         return " ".join(str(error).split())[:300] + " (DATABASE_URL says where Postgres is)"
-    # A URL that cannot be parsed is quoted as a whole, with the password.
+    # A URL that cannot be parsed is quoted completely, with the password.
     return f"{type(error).__name__}: DATABASE_URL is not a connection string, or the connection is gone"

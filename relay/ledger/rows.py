@@ -1,9 +1,10 @@
 """What the ledger keeps, as frozen typed rows.
 
-Rule 1: None in a field means: not known yet. It changes nothing in the table. Any other value replaces what is there.
-So a row may be recorded early with few fields, and again later, with the same identity, with the others.
-Rule 2: an identity is natural (call, position in the call). So a row that is written twice is one row.
-Rule 3: a row is encoded when it is recorded. If a dict is changed afterwards, the ledger does not see it.
+Rule 1: None in a field means "not known yet". It changes nothing in the table. Any other value replaces the old one.
+So a row may be recorded early with few fields, and later again, with the same identity and the other fields.
+Rule 2: an identity comes from the call itself (its SID, and a position in it). So a row that is written twice is one
+row.
+Rule 3: a row is encoded when it is recorded. A dict that is changed afterwards does not change the row.
 
 The columns of each table have the names of these fields. tests/ledger/test_postgres.py compares them.
 """
@@ -27,14 +28,14 @@ Identity = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRow:
-    """A call as it came in and as it was greeted. Phone numbers are personal data: in a column, never in a log line."""
+    """A call as it came in and as it was greeted. Phone numbers are personal data: never in the log."""
 
     statement: ClassVar[str] = "keep_calls"
     call_sid: str
     started_at: datetime | None = None
     from_number: str | None = None
     to_number: str | None = None
-    caller_state: str | None = None  # Twilio's FromState
+    caller_state: str | None = None  # Twilio's FromState.
     machine: str | None = None
     region: str | None = None
     image: str | None = None
@@ -42,15 +43,15 @@ class CallRow:
     voice: str | None = None
     prompt_hash: str | None = None
     greeting_rung: str | None = None
-    greeting_ms: float | None = None  # stream `start` received -> first audio written
-    greeting_heard_ms: float | None = None  # stream `start` received -> the greeting's first mark
-    webhook_greeting_ms: float | None = None  # the same two, from the webhook on
+    greeting_ms: float | None = None  # From the stream's `start` to the first audio that was written, in ms.
+    greeting_heard_ms: float | None = None  # From the stream's `start` to the greeting's first mark, in ms.
+    webhook_greeting_ms: float | None = None  # The same two times, counted from the webhook.
     webhook_greeting_heard_ms: float | None = None
-    resumed: int | None = None  # how often another stream took over the call
-    process: str | None = None  # which run of the relay carries it
-    spent_usd: Decimal | None = None  # so far, while the call runs
+    resumed: int | None = None  # How often another stream took over the call.
+    process: str | None = None  # The run of the relay that carries the call.
+    spent_usd: Decimal | None = None  # The dollars so far, while the call runs.
     spent_at: datetime | None = None
-    is_test: bool | None = None  # True: from the console's page, and in no statistics; None: a call
+    is_test: bool | None = None  # True: a test call from the console's page, not in any statistics. None: a call.
 
     def identities(self) -> tuple[Identity, ...]:
         return (("calls", self.call_sid),)
@@ -70,8 +71,8 @@ class TranscriptRow:
     started_ms: int | None = None
     ended_ms: int | None = None
     interrupted: bool | None = None
-    gap: bool | None = None  # True: words are missing here
-    latency: Json | None = None  # where the time of this turn went: name -> ms
+    gap: bool | None = None  # True: words are missing in this turn.
+    latency: Json | None = None  # How long each step of this turn took: name -> ms.
 
     def identities(self) -> tuple[Identity, ...]:
         return (("transcripts", self.call_sid, self.seq),)
@@ -79,7 +80,7 @@ class TranscriptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionCallRow:
-    """One function call of the model. The first row that claims `key` has it. Repeats have None."""
+    """One function call of the model. Only the first row that claims a `key` has it. Repeats have None."""
 
     statement: ClassVar[str] = "keep_function_calls"
     call_sid: str
@@ -99,7 +100,7 @@ class FunctionCallRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """How a reserved function ended. The first `done` is never replaced."""
+    """How a reserved function ended. A state `done` is never replaced."""
 
     statement: ClassVar[str] = "settle_function_calls"
     key: str
@@ -115,7 +116,7 @@ class Settlement:
 class OutcomeRow:
     """How a call ended and what it cost.
 
-    Of two rows the one with the higher `seq` counts: the clock may be set back.
+    Of two rows the one with the higher `seq` counts. The time does not decide, because the clock may be set back.
     """
 
     statement: ClassVar[str] = "keep_call_outcomes"
@@ -127,17 +128,17 @@ class OutcomeRow:
     turns: int | None = None
     barge_ins: int | None = None
     cost_usd: Decimal | None = None
-    cost: Json | None = None  # for each kind of cost: what was counted, and the dollars
-    outcome: str | None = None  # from facts: which functions succeeded
+    cost: Json | None = None  # For each kind of cost: the amount that was counted, and the dollars.
+    outcome: str | None = None  # The result, from facts: which functions succeeded.
     summary: str | None = None
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
-    verified: bool | None = None  # False: the agent said that it did something, and no function row shows it
-    dialled: str | None = None  # a phone number: never a log line
+    verified: bool | None = None  # False: the agent said that it did something, and no function row shows it.
+    dialled: str | None = None  # A phone number. It never goes into the log.
     transfer_result: str | None = None
-    process: str | None = None  # which run of the relay says so
-    seq: int | None = None  # its number among the outcomes of this call
-    voice_fault: str | None = None  # why the voice that spoke what the model writes was lost
+    process: str | None = None  # The run of the relay that recorded this row.
+    seq: int | None = None  # Its number among the outcomes of this call.
+    voice_fault: str | None = None  # Why the voice service was lost that spoke the model's text.
 
     def identities(self) -> tuple[Identity, ...]:
         return (("call_outcomes", self.call_sid),)
@@ -145,17 +146,17 @@ class OutcomeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentRow:
-    """What was announced about recording, by which rule, and when it was heard."""
+    """What was announced about recording, under which rule, and when it was heard."""
 
     statement: ClassVar[str] = "keep_consents"
     call_sid: str
     seq: int
     announced: str | None = None
-    version: str | None = None  # hash of the text that was announced
+    version: str | None = None  # The hash of the text that was announced.
     rule: str | None = None
     announced_at: datetime | None = None
     heard_at: datetime | None = None
-    refused_at: datetime | None = None  # the caller asked that no words are kept: from then on none are
+    refused_at: datetime | None = None  # When the caller asked that no words are kept. After this moment none are.
 
     def identities(self) -> tuple[Identity, ...]:
         return (("consents", self.call_sid, self.seq),)
@@ -188,14 +189,14 @@ class RecordingRow:
     statement: ClassVar[str] = "keep_recordings"
     name: str
     call_sid: str
-    started_ms: int | None = None  # where it begins on the call's time line
+    started_ms: int | None = None  # Its start on the call's time line, in ms.
     length_ms: int | None = None
-    stored_in: str | None = None  # "disk" of calls.machine, or a store's URL
+    stored_in: str | None = None  # "disk" (of the machine in calls.machine), or a store's URL.
     n_bytes: int | None = None
-    key_id: str | None = None  # which key of RECORDING_KEY opens it
-    ended: str | None = None  # "whole", "closed after a crash", or why it stopped
-    peaks_step_ms: int | None = None  # the time that a pair of peaks covers
-    # Bytes as Postgres reads them ("\\x..."): pairs left, right; 0 is silence, 127 the loudest
+    key_id: str | None = None  # The id of the key of RECORDING_KEY that opens it.
+    ended: str | None = None  # "whole", "closed after a crash", or why it stopped.
+    peaks_step_ms: int | None = None  # The time that a pair of peaks covers, in ms.
+    # Bytes in the form that Postgres reads ("\\x..."): pairs of left and right. 0 is silence, 127 the loudest.
     peaks: str | None = None
     created_at: datetime | None = None
     deleted_at: datetime | None = None
@@ -206,12 +207,12 @@ class RecordingRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingPauseRow:
-    """A part of a call that is not in its recording. There both channels are silent, or there is no file."""
+    """A part of a call that is missing in its recording. There both channels are silent, or there is no file."""
 
     statement: ClassVar[str] = "keep_recording_pauses"
     call_sid: str
-    from_ms: int  # on the call's time line
-    to_ms: int | None = None  # None: to the call's end
+    from_ms: int  # On the call's time line.
+    to_ms: int | None = None  # None: until the call's end.
     why: str | None = None
 
     def identities(self) -> tuple[Identity, ...]:
@@ -220,10 +221,10 @@ class RecordingPauseRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRow:
-    """News for the owner, for one channel. Written once; relay/notify sends it and keeps its state."""
+    """News for the owner, for one channel. Written once. relay/notify sends it and updates its state."""
 
     statement: ClassVar[str] = "keep_outbox"
-    news: str  # its id: the same news has the same id, even if it is recorded or sent twice
+    news: str  # The id of the news. It stays the same if the news is recorded or sent twice.
     channel: str
     kind: str
     body: Json
@@ -275,11 +276,11 @@ ROW_TYPES: tuple[type[Row], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:
-    """A greeting rendered in the agent's own voice. `key` is a hash of everything that it was made from."""
+    """A greeting that was rendered in the agent's own voice. `key` is a hash of everything that it was made from."""
 
     key: str
     text: str
-    mulaw: bytes  # 8 kHz mono
+    mulaw: bytes  # Mu-law at 8 kHz, mono.
     ms: int
     voice: str
     model: str
@@ -290,12 +291,12 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenCall:
-    """What the ledger knows of a call when Twilio asks what comes after its stream."""
+    """What the ledger knows of a call when its stream has ended and Twilio asks what comes next."""
 
     call_sid: str
     resumed: int = 0
     started_at: datetime | None = None
-    ended_at: datetime | None = None  # None: no outcome was recorded, so the call was lost
+    ended_at: datetime | None = None  # None: no outcome was recorded, so the call was lost.
     end_reason: str | None = None
     transfer_result: str | None = None
     outcome_seq: int = 0
@@ -303,14 +304,14 @@ class SeenCall:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """The key is ours: do it, then settle."""
+    """The key is ours. Now do the action, then settle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Already:
-    """The key was reserved before. `done`: return `output`.
+    """The key was reserved before. State `done`: return `output`.
 
-    `reserved`: another relay does it now, or died while it did.
+    State `reserved`: another relay does the action now, or died while it did.
     """
 
     state: FunctionState
@@ -320,21 +321,21 @@ class Already:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Postgres did not answer. Only the call's own record and the backend's Idempotency-Key prevent doing it twice."""
+    """Postgres did not answer. Only the call's own record and the backend's Idempotency-Key prevent a repeat."""
 
     words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Rows since the start. recorded = written + queued + spilled + refused + lost; a merged row counts each time."""
+    """Rows since the start. recorded = written + queued + spilled + refused + lost. A merged row counts each time."""
 
     recorded: int
     written: int
     queued: int
-    spilled: int  # on disk now, not in Postgres yet
-    refused: int  # Postgres or the encoder will never take them; set aside in `refused.jsonl`
-    lost: int  # neither Postgres nor the disk took them
+    spilled: int  # On disk now, and not in Postgres yet.
+    refused: int  # Postgres or the encoder will never take them. They are kept in `refused.jsonl`.
+    lost: int  # Neither Postgres nor the disk took them.
 
 
 def encode(row: Row) -> bytes:
@@ -348,7 +349,7 @@ def encode(row: Row) -> bytes:
     return encoded
 
 
-# UTF-8 has no half of a surrogate pair, and Postgres' text and jsonb have no NUL. A transcript of the model's can have
+# UTF-8 cannot hold half of a surrogate pair. Postgres' text and jsonb cannot hold NUL. The model's transcripts may have
 # both.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -366,8 +367,8 @@ def _storable(value: object) -> object:
 def without_words(row: Row) -> Row:
     """The row as RECORD=off may keep it: outcomes, times and costs, and nothing that was spoken.
 
-    Two things stay, because the caller asked for them: a message that was left, and the result of a function that is
-    guarded by a key. Without the result, a repeat would do it again instead of returning it.
+    Two things are kept, because the caller asked for them: a message for the business, and the result of a function
+    with a key. Without the result, a repeat would do the function again instead of returning it.
     """
     if isinstance(row, TranscriptRow):
         return replace(row, said=None, heard=None)
@@ -393,7 +394,7 @@ def merge(old: AnyRow, new: AnyRow) -> AnyRow:
 
 
 def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | OutcomeRow]) -> SeenCall | None:
-    """What is known of a call: what Postgres has of it, and then the rows that are not there yet, in order."""
+    """What is known of a call: first what Postgres has, then the rows that are not there yet, in order."""
     known = stored
     for row in pending:
         if row.call_sid != call_sid:
@@ -425,6 +426,6 @@ def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | Out
 def day_bounds(day: date, tz: tzinfo) -> tuple[datetime, datetime]:
     """The first moment of a day in a time zone, and of the next day.
 
-    Between them are 23 to 25 hours, because clocks change.
+    The day has 23 to 25 hours, because clocks are changed twice a year.
     """
     return datetime.combine(day, time(), tz), datetime.combine(day + timedelta(days=1), time(), tz)

@@ -1,9 +1,9 @@
 """The folder where rows wait on disk while Postgres is away: one file for each piece, removed when it is written.
 
-A file is written beside its place and then moved there. So it is complete, or it is not there. Writing one to Postgres
-twice does no harm (rows are idempotent), so two relays may share a folder. It holds words and numbers, so only our user
-can read it. There is no fsync: the rows are kept for the time when Postgres is away, and when the process is killed,
-but not for a power cut.
+A file is written beside its place and then moved there. So it is complete, or it is not there. Two relays may share a
+folder: a file that is written to Postgres twice does no harm, because rows are idempotent. The files hold words and
+phone numbers, so only our user can read them. There is no fsync. So rows survive an absence of Postgres and a kill of
+the process, but perhaps not a power cut.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class _Line(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row and its JSON at the time when it was recorded. `also` goes into the same transaction."""
+    """A row, and its JSON from the time when it was recorded. `also` is written in the same transaction."""
 
     row: Row
     encoded: bytes
     also: tuple[Entry, ...] = ()
 
     def all(self) -> tuple[Entry, ...]:
-        """The row and what goes with it."""
+        """The row and the rows that are written with it."""
         return (self, *self.also)
 
     def line(self) -> bytes:
-        """The line in a file."""
+        """Its line in a file."""
         return self._json() + b"\n"
 
     def _json(self) -> bytes:
@@ -52,7 +52,7 @@ class Entry:
 
 
 class Spill:
-    """The folder of rows that wait. Its methods use the disk at once and may raise OSError; `next_file` does not."""
+    """The folder of rows that wait. Its methods use the disk at once and may raise OSError, except `next_file`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -64,14 +64,14 @@ class Spill:
     def found(self) -> list[tuple[Path, int]]:
         """The files that are there, oldest first, with the number of rows in each.
 
-        Read once at the start, before any call.
+        Called once at the start, before any call.
         """
         return [(path, path.read_bytes().count(b"\n")) for path in self._files()]
 
     def next_file(self) -> Path:
-        """A name behind all others: these rows are written after those of all other files."""
-        # The time keeps the files of two relays in order. The number before it keeps the order when the clock is set
-        # back, also over a restart while files are there.
+        """A name that sorts after all others. So these rows are written after those of all other files."""
+        # The time keeps the files of two relays in order. The larger of time and last number keeps the order when the
+        # clock is set back, and after a restart while files are there.
         self._last = max(time.time_ns(), self._last + 1)
         return self._folder / f"rows-{self._last:020d}-{os.getpid()}.jsonl"
 
@@ -83,7 +83,7 @@ class Spill:
             _write(fresh, b"".join(entry.line() for entry in entries), os.O_TRUNC)
             fresh.rename(path)
         except OSError:
-            with suppress(OSError):  # nobody reads half a file, and it takes the room that is left
+            with suppress(OSError):  # Nobody reads half a file, and it takes up the room that is left.
                 fresh.unlink()
             raise
 
@@ -93,7 +93,7 @@ class Spill:
         for text in path.read_bytes().splitlines():
             try:
                 entries.append(_entry(msgspec.json.decode(text, type=_Line)))
-            except Exception:  # if the decoder fails at one line, the others are still read
+            except Exception:  # If the decoder fails at one line, the other lines are still read.
                 unreadable.append(text)
         return entries, unreadable
 

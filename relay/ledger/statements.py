@@ -13,7 +13,7 @@ _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
 def read(path: Path = SQL_DIR / "statements.sql") -> dict[str, bytes]:
-    """Name -> statement. The text before the first name is the header of the file."""
+    """The statements by name. The text before the first name is the header of the file."""
     _, *parts = _NAME.split(path.read_text())
     named = zip(parts[::2], parts[1::2], strict=True)
     statements = {name: text.strip().encode() for name, text in named}

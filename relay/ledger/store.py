@@ -1,11 +1,11 @@
-"""The ledger in Postgres: a backlog, a writer with its own thread, and reads beside it.
+"""The ledger in Postgres: a backlog, a writer with its own thread, and reads with another one.
 
 Rule 1: nothing here may make a call wait. record() appends to a list. Reads have a limit.
-Rule 2: no row is lost while either Postgres or the disk works. What Postgres does not take goes to disk: at the first
-        refusal, and every second after it. So a killed process loses one second of rows at most.
-Rule 3: a row is written again until Postgres has confirmed it. Statements are idempotent: twice is as once.
-Rule 4: a row that Postgres will never take is set aside, so that the rows behind it are written.
-Rule 5: an idle ledger asks nothing and keeps no connection. A database that sleeps while nobody uses it can sleep.
+Rule 2: no row is lost while either Postgres or the disk works. Rows that Postgres does not take go to disk: at the
+        first refusal, and then every second. So a killed process loses the rows of one second at most.
+Rule 3: a row is written again until Postgres has confirmed it. The second time changes nothing.
+Rule 4: a row that Postgres will never take is set aside, so that the rows after it are written.
+Rule 5: an idle ledger asks nothing and keeps no connection. So a database can sleep while nobody uses it.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from relay.ledger.spill import Entry
 
 Result = TypeVar("Result")
 
-GATHER_S = 0.05  # rows wait this long, so that more are written together
-SPILL_EVERY_S = 1.0  # rows are only in memory no longer than this, if Postgres does not take them
-WRITE_LIMIT_S = 10.0  # twice the statement timeout: after that the server hangs, and its connection is cut
-FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0  # between tries while Postgres is away
+GATHER_S = 0.05  # Rows wait this long, so that more rows are written together.
+SPILL_EVERY_S = 1.0  # If Postgres does not take rows, they are put on disk after this time.
+WRITE_LIMIT_S = 10.0  # Twice the statement timeout. After that the server hangs, and its connection is cut.
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0  # The pauses between tries while Postgres is away.
 CLOSE_LIMIT_S = 1.0
-# Some rows have failed this often and for this long, while the same tables take other rows. Then they are tried one by
-# one: one of them makes its backend crash or hang. The time is long enough for a lock that somebody holds, and for a
-# failover.
+# If a batch has failed this often and for this long while the same tables take other rows, its rows are tried one by
+# one. One of them makes its backend process crash or hang. The time is long enough for a lock that somebody holds, and
+# for a failover.
 SUSPECT_TRIES, SUSPECT_S = 5, 60.0
 
 log = structlog.get_logger()
 
 
 class PostgresLedger:
-    """The port `Ledger` on a real Postgres. `keep_words=False` is RECORD=off. Construct it before the first call."""
+    """The port `Ledger` on a real Postgres. `keep_words=False` is RECORD=off. Make it before the first call."""
 
     def __init__(self, url: str, *, spill_dir: Path, keep_words: bool = True, drain_limit_s: float = 5.0) -> None:
         self._statements = statements.read()
@@ -56,7 +56,7 @@ class PostgresLedger:
         self._keep_words = keep_words
         self._drain_limit_s = drain_limit_s
         self._wake = trio.Event()
-        self._refused_now = trio.Event()  # Postgres refuses now, and did not refuse before
+        self._refused_now = trio.Event()  # Set when Postgres begins to refuse rows.
         self._ended = False
         self._trouble: str | None = None
         self._recorded = self._written = self._lost = self._no_json = 0
@@ -66,7 +66,7 @@ class PostgresLedger:
         try:
             row = row if self._keep_words else r.without_words(row)
             entry = Entry(row, r.encode(row), tuple(Entry(one, r.encode(one)) for one in also))
-        # A dict from the model may hold anything. A call must not end because of its ledger.
+        # A dict from the model may hold any value. A call must not end because of its ledger.
         except Exception as error:
             self._no_json += 1
             log.error("ledger.row_refused", statement=row.statement, error=type(error).__name__, do="report it: a bug")
@@ -76,7 +76,7 @@ class PostgresLedger:
             return
         self._wake.set()
         if self._ended:
-            self._backlog.put_now()  # there is no writer any more: the next start writes it
+            self._backlog.put_now()  # The writer has ended. The next start writes the row.
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -95,14 +95,14 @@ class PostgresLedger:
                     if self._trouble is not None:
                         await self._backlog.put()
                     await self._write_what_waits()
-            finally:  # an error that ended the writer may come again here: the rows must not stay in memory
+            finally:  # An error that ended the writer may come here again. The rows must not stay only in memory.
                 self._ended = True
                 self._keep_the_rest()
                 await self._writer.close(limit_s=CLOSE_LIMIT_S)
                 await self._asker.close(limit_s=CLOSE_LIMIT_S)
 
     def _keep_the_rest(self) -> None:
-        """Put what Postgres has not taken in time on disk, in order."""
+        """Put the rows that Postgres has not taken in time on disk, in order."""
         if not self._backlog.put_now():
             rows = self._backlog.in_memory
             self._lost += rows
@@ -110,7 +110,7 @@ class PostgresLedger:
             log.error("ledger.rows_lost", rows=rows, do="make room in DATA_DIR before the next start")
 
     async def _keep_on_disk(self) -> None:
-        """Put on disk what Postgres does not take. Close connections that nobody uses."""
+        """Put rows on disk if Postgres does not take them. Close connections that nobody uses."""
         while True:
             with trio.move_on_after(SPILL_EVERY_S):
                 await self._refused_now.wait()
@@ -134,14 +134,14 @@ class PostgresLedger:
             await self._backlog.finish(piece, rows)
 
     async def _write(self, entries: list[Entry]) -> list[tuple[Entry, str]]:
-        """Write until Postgres has confirmed it. If single rows are at fault, these are returned."""
+        """Write until Postgres has confirmed the rows. Returns those that Postgres will never take."""
         pause_s, tries, began_at = FIRST_PAUSE_S, 0, trio.current_time()
         while True:
             try:
                 work = partial(write, statements=self._statements, entries=entries)
                 refused = await self._writer.use(work, limit_s=WRITE_LIMIT_S, again=True)
                 break
-            # Any error: the writer must not end, and the next start must not end the same way
+            # Catch any error: the writer must not end, and the next start must not fail in the same way.
             except Exception as error:
                 failure = error
             self._in_trouble(failure)
@@ -187,11 +187,11 @@ class PostgresLedger:
     async def _ask(self, work: Callable[[Connection], Result], limit_s: float, again: bool = True) -> Result:
         try:
             return await self._asker.use(work, limit_s=limit_s, again=again)
-        except (psycopg.Error, UnicodeError, ValueError, TypeError) as error:  # ValueError: the answer cannot be read
+        except (psycopg.Error, UnicodeError, ValueError, TypeError) as error:  # ValueError: the answer cannot be read.
             raise LedgerUnavailable(words_of(error)) from error
 
     def _query(self, name: str, **values: object) -> Callable[[Connection], tuple[object, ...] | None]:
-        """A piece of work: the first row of a named statement, or None."""
+        """The work for the thread: the first row of a named statement, or None."""
         return lambda connection: connection.execute(self._statements[name], values).fetchone()
 
     async def fetch_call(self, call_sid: str, *, limit_s: float) -> r.SeenCall | None:
@@ -257,15 +257,15 @@ class PostgresLedger:
         def claim_or_none(connection: Connection) -> bool:
             try:
                 return claim(connection) is not None
-            except psycopg.errors.UniqueViolation:  # another relay has claimed it since we looked
+            except psycopg.errors.UniqueViolation:  # Another relay has claimed the key since we looked.
                 return False
 
         try:
             with trio.fail_after(limit_s):
-                holder = await self._ask(before, limit_s)  # this also shows whether our connection still works
+                holder = await self._ask(before, limit_s)  # This also shows whether our connection still works.
                 if holder is None:
-                    # Not twice: a claim whose answer was lost may have succeeded. It would then look like another
-                    # relay's.
+                    # No second try: a claim may have succeeded although its answer was lost. A second claim would then
+                    # find the key taken, as if by another relay.
                     if await self._ask(claim_or_none, limit_s, again=False):
                         return r.Reserved()
                     holder = await self._ask(before, limit_s)
@@ -284,7 +284,7 @@ class PostgresLedger:
             values = {"rows": "[" + r.encode(settlement).decode() + "]"}
             statement = self._statements["settle_function_calls"]
             await self._ask(lambda connection: connection.execute(statement, values), limit_s)
-        except Exception:  # Postgres is away, or the output is not JSON: record() handles both
+        except Exception:  # Postgres is away, or the output is not JSON. record() handles both.
             self.record(settlement)
 
     async def ready(self, *, limit_s: float) -> str | None:

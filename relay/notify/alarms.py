@@ -1,7 +1,7 @@
-"""Alarms: the few log lines that the owner must know of, each with what to do.
+"""Alarms: the few log lines that the owner must know, each with what to do.
 
-Each kind comes once an hour at most, over all machines: the hour is part of an alarm's id, and an id is in the outbox
-only once. No alarm quotes a caller, because the log does not. That Postgres was away is told when it is back.
+Each kind comes at most once an hour, over all machines: the hour is part of an alarm's id, and an id is in the outbox
+only once. No alarm quotes a caller, because the log does not. The alarm that Postgres was away is sent when it is back.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from datetime import datetime
 
 from relay.ledger.rows import Json
 
-MISSED_IN_A_ROW = 3  # transfers in a row that nobody took
+MISSED_IN_A_ROW = 3  # Transfers in a row that nobody took.
 
-# event of the log -> kind, title, what to do.
+# The event in the log -> kind, title, what to do.
 _ALARMS: dict[str, tuple[str, str, str]] = {
     "greeting.slo_broken": (
         "greeting_late",
@@ -75,11 +75,11 @@ _REFUSED = {
 }
 _MISSED = (
     "nobody_answers",
-    f"{MISSED_IN_A_ROW} transfers in a row were taken by nobody",
+    f"nobody took {MISSED_IN_A_ROW} transfers in a row",
     "Check that HUMAN_TRANSFER_NUMBER is right, and that somebody is there in HUMAN_HOURS.",
 )
 
-Tell = Callable[[str, str, Json], None]  # id, kind, body
+Tell = Callable[[str, str, Json], None]  # Id, kind, body.
 
 
 class Alarms:
@@ -87,14 +87,14 @@ class Alarms:
 
     def __init__(self, tell: Tell, utc_now: Callable[[], datetime]) -> None:
         self._tell, self._utc_now = tell, utc_now
-        self._told: dict[str, str] = {}  # kind -> the hour in which it was told
+        self._told: dict[str, str] = {}  # Kind -> the hour in which it was told.
         self._missed = 0
         self._telling = False
 
     def saw(self, line: Mapping[str, object]) -> None:
-        """A line of the log."""
+        """Look at a line of the log."""
         if self._telling or line.get("test"):
-            return  # about the sending itself, or about a test call from the console
+            return  # A line about the sending itself, or about a test call from the console.
         alarm = self._alarm_of(line)
         if alarm is None:
             return
@@ -107,7 +107,7 @@ class Alarms:
         try:
             body: Json = {"alarm": kind, "title": title, "do": do}
             if call := line.get("call_sid"):
-                body["call"] = str(call)  # the call in which it was first seen: the mail links to it
+                body["call"] = str(call)  # The call in which it was first seen. The mail links to it.
             self._tell(f"alarm.{kind}.{hour}", "alarm", body)
         finally:
             self._telling = False

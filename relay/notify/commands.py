@@ -15,7 +15,7 @@ from relay.settings import Settings
 
 
 def show_outbox(url: str, *, again: bool) -> list[str]:
-    """What was not sent, as lines for the terminal. `again`: dead letters wait again. Raises LedgerUnavailable."""
+    """News that was not sent, as lines for the terminal. `again`: dead letters wait again. Raises LedgerUnavailable."""
     lines = [f"{send_again(url)} dead letters wait to be sent again"] if again else []
     found = waiting(url)
     for row in found:
@@ -26,7 +26,7 @@ def show_outbox(url: str, *, again: bool) -> list[str]:
 
 
 async def send_tests(settings: Settings, say: Callable[[str], None]) -> bool:
-    """Send one of each kind to the real targets, and report the answers. True if all arrived."""
+    """Send one of each kind to the real targets, and report the answers. True if all of them arrived."""
     all_sent = True
     async with http_client() as client:
         for channel, send in senders(settings, client).items():

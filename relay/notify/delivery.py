@@ -1,6 +1,6 @@
-"""The task that sends what waits: at start, when there is news, when something is due, and once a day.
+"""The task that sends what waits: at the start, when there is news, when some is due, and once a day.
 
-Between these times it asks Postgres nothing, so a database that sleeps when idle can sleep.
+Between these times it asks Postgres nothing, so that a database can sleep while it is idle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from relay.notify.sending import NotSent
 log = structlog.get_logger()
 
 SWEEP_EVERY_S = 86_400.0
-# Our own news is in Postgres shortly after it was recorded, or when Postgres is back.
+# This long after news was recorded, or after Postgres is back, its row is in Postgres.
 LOOK_AFTER_S = 0.2
 LOOK_AGAIN_S = 5.0
 LEAST_PAUSE_S = 0.5
@@ -30,12 +30,12 @@ Send = Callable[[Item], Awaitable[str]]
 
 
 class Delivery:
-    """Sends news by its channels. `waits()` is how many rows are not in Postgres yet."""
+    """Sends news by its channels. `waits()` is the number of rows that are not in Postgres yet."""
 
     def __init__(self, outbox: Outbox, channels: Mapping[str, Send], waits: Callable[[], int]) -> None:
         self._outbox, self._channels, self._waits = outbox, channels, waits
         self._news = trio.Event()
-        self.states: dict[str, int] = {}  # for the metrics, as of the last look
+        self.states: dict[str, int] = {}  # State -> rows, at the last look. For the metrics.
 
     def wake(self) -> None:
         """This process has news."""
@@ -56,7 +56,7 @@ class Delivery:
                 await trio.sleep(LOOK_AFTER_S)
 
     async def _sweep(self) -> float:
-        """Send what is due. Returns the seconds until more is due."""
+        """Send what is due. Returns the seconds until the next is due."""
         try:
             await self._outbox.gather()
             while items := await self._outbox.claim():
@@ -73,7 +73,7 @@ class Delivery:
     async def _settle(self, item: Item, state: str, words: str, pause: float = 0.0) -> None:
         try:
             await self._outbox.settle(item, state, words=words, pause_s=pause)
-        except LedgerUnavailable as error:  # its lease ends, and it is sent again with the same id
+        except LedgerUnavailable as error:  # Its lease ends, and it is sent again with the same id.
             log.warning("outbox.not_settled", words=str(error), do="nothing: it may be sent a second time")
 
     async def _deliver(self, item: Item) -> None:
@@ -87,7 +87,7 @@ class Delivery:
                 return
             log.warning("outbox.not_sent", channel=item.channel, kind=item.kind, tries=item.tries, words=str(error))
             await self._settle(item, "waiting", str(error), pause)
-        except Exception as error:  # a mistake of ours with one piece of news: the others are still sent
+        except Exception as error:  # A mistake of ours with one piece of news. The others are still sent.
             log.exception("outbox.bug", channel=item.channel, kind=item.kind)
             state, pause = ("dead", 0.0) if pause_s(item.tries) is None else ("waiting", pause_s(item.tries) or 0.0)
             await self._settle(item, state, f"a bug of the relay: {type(error).__name__}", pause)

@@ -1,7 +1,7 @@
 """The digest: one mail a day for news that can wait, if NOTIFY_DIGEST is set (pure).
 
-A digest has one id, by its date in the business's zone. Its content is fixed when it is made: if it is sent twice, it
-is the same mail. Messages, call backs and alarms never wait for it. Webhooks do not wait either.
+A digest has one id, by its date in the business's time zone. Its content is fixed when it is made, so a digest that is
+sent twice is the same mail. Messages, call backs and alarms never wait for it. Webhooks do not wait either.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HELD_KINDS = ("booking", "fault")
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """When the digest is made."""
+    """The time of the digest."""
 
     at: time
     tz: tzinfo
@@ -27,7 +27,7 @@ class Digest:
         return None if setting == "off" else cls(time.fromisoformat(setting), tz, utc_now)
 
     def last(self) -> tuple[str, datetime]:
-        """The id of the last digest that was due, and its time. It holds the news that is older than this time."""
+        """The id of the last digest that was due, and its time. The digest holds the news that is older than this."""
         now = self.utc_now().astimezone(self.tz)
         due = datetime.combine(now.date(), self.at, self.tz)
         if due > now:

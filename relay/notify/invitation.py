@@ -1,6 +1,6 @@
 """The invitation in the mail about a booking, by RFC 5546 and 6047 (pure).
 
-A booking keeps one UID. Each later version has a higher SEQUENCE. ORGANIZER is the sender, ATTENDEE the reader.
+A booking keeps one UID. Each later version has a higher SEQUENCE. ORGANIZER is the sender, ATTENDEE is the reader.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from icalendar import Calendar, Event, vCalAddress, vText
 
 from relay.notify.letter import Item
 
-# The length of a booking whose length is not known.
+# The length in minutes that is used if a booking's length is not known.
 MINUTES = 60
 
 
 def method_of(item: Item) -> str | None:
-    """REQUEST or CANCEL; None if there is no time for a calendar."""
+    """REQUEST or CANCEL. None if there is no time for a calendar."""
     if item.kind != "booking" or not item.body.get("booking"):
         return None
     if item.body.get("done") == "cancelled":
@@ -25,7 +25,7 @@ def method_of(item: Item) -> str | None:
 
 
 def invitation(item: Item, *, sender: str, reader: str, host: str, tz: tzinfo) -> bytes:
-    """The calendar with one event. Only if `method_of` says which method."""
+    """The calendar with one event. Call it only if `method_of` gives a method."""
     method = method_of(item)
     assert method is not None
     body = {name: " ".join(str(value).split()) for name, value in item.body.items() if value is not None}
@@ -54,7 +54,7 @@ def invitation(item: Item, *, sender: str, reader: str, host: str, tz: tzinfo) -
 
 
 def _start(item: Item, tz: tzinfo) -> datetime | None:
-    """When it begins. A time without an offset is local time of the business."""
+    """The start of a booking. A time without an offset is local time of the business."""
     try:
         start = datetime.fromisoformat(str(item.body.get("start") or ""))
     except ValueError:

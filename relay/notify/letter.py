@@ -1,4 +1,4 @@
-"""News in words: first what to do, then what it is about (pure). Mail and terminal share them."""
+"""News as text: first what to do, then what it is about (pure). The mail and the terminal use the same text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from relay.ledger.rows import Json
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row of the outbox, claimed for sending. `sequence`: how much news of its booking came before."""
+    """A row of the outbox, claimed for sending. `sequence` is the number of earlier news of its booking."""
 
-    news: str  # its id
+    news: str  # The id of the news.
     channel: str
     kind: str
     body: Json
@@ -20,18 +20,18 @@ class Item:
     call_sid: str | None = None
     sequence: int = 0
     tries: int = 1
-    members: tuple[Item, ...] = ()  # of a digest
+    members: tuple[Item, ...] = ()  # The news in a digest.
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """News in words. `facts`: name and value, the most important first."""
+    """News as text. `facts` are names and values, the most important first."""
 
     subject: str
     do: str
     facts: tuple[tuple[str, str], ...] = ()
     link: str = ""
-    words: str = field(default="", repr=False)  # the caller's own words, or the alarm's
+    words: str = field(default="", repr=False)  # The caller's own words, or the alarm's text.
 
 
 _DONE = {"booked": "New booking", "moved": "Booking moved", "cancelled": "Booking cancelled"}
@@ -88,7 +88,7 @@ def letter(item: Item, public_url: str) -> Letter:
 
 
 def _digest(item: Item) -> Letter:
-    """The head of the digest. Its members follow, each in its own words."""
+    """The head of the digest. Its news follow, each with its own text."""
     bookings = sum(one.kind == "booking" for one in item.members)
     faults = len(item.members) - bookings
     told = [
@@ -99,5 +99,5 @@ def _digest(item: Item) -> Letter:
         )
         if count
     ]
-    do = "Call back whom a fault cut off, if it matters." if faults else "Nothing to do."
+    do = "Call back the callers whom a fault cut off, if it matters." if faults else "Nothing to do."
     return Letter(f"The day: {', '.join(told) or 'nothing'}", do)

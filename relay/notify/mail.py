@@ -1,6 +1,6 @@
 """News as a mail: plain text, simple HTML, and the invitation of a booking (pure).
 
-Whatever comes from a caller gets into a header only through `_line`: one line, without control characters.
+A caller's text gets into a header only through `_line`: one line, without control characters.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _line(text: str, limit: int = SUBJECT_CHARS) -> str:
 def compose(
     item: Item, *, sender: str, reader: str, business: str, public_url: str, host: str, tz: tzinfo
 ) -> EmailMessage:
-    """The mail to one reader. The same item has the same Message-ID, so a reader who gets it twice sees one mail."""
+    """The mail to one reader. The same news has the same Message-ID, so a reader who gets it twice sees one mail."""
     told = letter(item, public_url)
     parts = [letter(one, public_url) for one in item.members]
     message = EmailMessage(policy=SMTP)
@@ -46,7 +46,7 @@ def compose(
         if (method := method_of(one)) is None:
             continue
         calendar = invitation(one, sender=parseaddr(sender)[1], reader=parseaddr(reader)[1], host=host, tz=tz)
-        if item.members:  # several bookings: one calendar file each, and the reader chooses
+        if item.members:  # Several bookings: each has a calendar file, and the reader chooses.
             name = f"{_line(str(one.body['booking']), 40)}.ics"
             params = {"method": method}
             message.add_attachment(calendar.decode(), subtype="calendar", filename=name, params=params)
@@ -56,7 +56,7 @@ def compose(
 
 
 def _newest(items: Iterable[Item]) -> list[Item]:
-    """Of several versions of a booking only the newest. The older ones are out of date when they are read together."""
+    """Only the newest version of each booking. The older versions are out of date when they are read together."""
     return list({str(one.body.get("booking") or one.news): one for one in items}.values())
 
 

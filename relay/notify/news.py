@@ -1,6 +1,6 @@
 """What the owner is told: news, made from the rows of calls (pure).
 
-News has a fixed id. Recorded twice, or sent twice, it is the same news.
+News has a fixed id. If it is recorded or sent twice, it is still the same news.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ DEEDS = {"booked", "moved", "cancelled"}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The caller that the news is about, as far as known."""
+    """The caller whom the news is about, as far as known."""
 
     name: str = ""
     number: str = ""
 
 
 class News:
-    """Makes outbox rows for the channels that are set. If none is set, it makes none."""
+    """Makes outbox rows for the channels that are set. Without a channel, it makes none."""
 
     def __init__(self, channels: Iterable[str], utc_now: Callable[[], datetime]) -> None:
         self._channels = tuple(channels)
         self.utc_now = utc_now
-        self.on_news: Callable[[], None] = lambda: None  # called when there is news
+        self.on_news: Callable[[], None] = lambda: None  # Called when there is news.
 
     def of(self, row: Row, caller: Caller) -> list[OutboxRow]:
-        """The outbox rows for a row of a call; none if the row is not news."""
+        """The outbox rows for a row of a call. None if the row is not news."""
         if not self._channels:
             return []
         match row:
@@ -60,7 +60,7 @@ def _who(name: str, number: str) -> Json:
 
 
 def _message(row: MessageRow, caller: Caller) -> tuple[str, str, Json]:
-    # Row 0 is the call back that the caller wants. A recorded message replaces it later, and is news of its own.
+    # Row 0 is the call back that the caller wants. A recorded message replaces it later. That message is news too.
     recorded = row.seq == 0 and row.created_at is None
     what = "recorded" if recorded else "call_back" if row.seq == 0 else f"message.{row.seq}"
     body = {"text": row.text, **_who(row.name or caller.name, row.phone or caller.number)}

@@ -18,7 +18,7 @@ from relay.ledger.statements import SQL_DIR
 from relay.notify.digest import HELD_KINDS, Digest
 from relay.notify.letter import Item
 
-LEASE_S = 120.0  # longer than the longest try: a mail server may take 60 s, a webhook 15 s
+LEASE_S = 120.0  # Longer than the longest try: a mail server may take 60 s, a webhook 15 s.
 CLAIM_ROWS = 10
 LIMIT_S = 5.0
 
@@ -52,25 +52,25 @@ class Outbox:
             raise LedgerUnavailable(words_of(error)) from error
 
     async def gather(self) -> None:
-        """Make the digest, if one is due, nobody has made it yet, and something waits for it."""
+        """Make the digest, if it is due, nobody has made it yet, and news waits for it."""
         if self._digest is not None:
             news, before = self._digest.last()
             await self._query("gather", {"news": news, "before": before, "held": self._held})
 
     async def settle(self, item: Item, state: str, *, words: str = "", pause_s: float = 0.0) -> None:
-        """Mark it as sent or dead, or let it wait again."""
+        """Mark the news as sent or dead, or let it wait again."""
         values = {"news": item.news, "channel": item.channel, "state": state, "words": words[:500], "pause_s": pause_s}
         await self._query("settle", values)
 
     async def next_in_s(self) -> float | None:
-        """Seconds until something is due; None if nothing waits."""
+        """Seconds until the next news is due. None if nothing waits."""
         digest_in_s = self._digest.next_in_s() if self._digest is not None else 0.0
         values: dict[str, object] = {"channels": self._channels, "held": self._held, "digest_in_s": digest_in_s}
         found = await self._query("next_in", values)
         return cast("float | None", found[0][0]) if found else None
 
     async def counts(self) -> dict[str, int]:
-        """How many rows are in each state."""
+        """State -> the number of rows in it."""
         return {str(state): cast("int", count) for state, count in await self._query("counts", {})}
 
     async def _query(self, name: str, values: dict[str, object]) -> list[tuple[object, ...]]:
@@ -84,7 +84,7 @@ class Outbox:
             raise LedgerUnavailable(words_of(error)) from error
 
     async def close_if_idle(self) -> None:
-        """Close the connection if it is idle. A database that sleeps when nobody is connected can then sleep."""
+        """Close the connection if it is idle. A database can then sleep while nobody is connected."""
         await self._thread.close_if_idle()
 
     async def close(self) -> None:
@@ -93,7 +93,7 @@ class Outbox:
 
 
 def waiting(url: str) -> list[dict[str, object]]:
-    """What was not sent, oldest first: for `relay outbox`. Blocking. Raises LedgerUnavailable."""
+    """The news that was not sent, oldest first, for `relay outbox`. Blocking. Raises LedgerUnavailable."""
     try:
         with connect(url) as connection, transaction(connection), connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(statements.read(SQL_DIR / "outbox.sql")["list"]).fetchall()
@@ -102,7 +102,7 @@ def waiting(url: str) -> list[dict[str, object]]:
 
 
 def send_again(url: str) -> int:
-    """Let dead letters wait again; returns how many. Blocking. Raises LedgerUnavailable."""
+    """Let dead letters wait again. Returns their number. Blocking. Raises LedgerUnavailable."""
     try:
         with connect(url) as connection, transaction(connection):
             return connection.execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class NotSent(Exception):
-    """It did not arrive. `for_good`: another try would end the same way. The message holds nothing of the news."""
+    """The news did not arrive. `for_good`: another try would fail too. The message quotes no part of the news."""
 
     def __init__(self, words: str, *, for_good: bool = False, after_s: float | None = None) -> None:
         super().__init__(words)

@@ -33,7 +33,7 @@ def channels_of(settings: Settings) -> tuple[str, ...]:
 
 
 def senders(settings: Settings, client: httpx.AsyncClient) -> dict[str, Send]:
-    """How each channel sends."""
+    """For each channel, the function that sends."""
     found: dict[str, Send] = {}
     if settings.notify_email:
         found[EMAIL] = partial(_send_mail, settings)
@@ -89,7 +89,7 @@ class Notices:
             self._delivery.wake()
 
     def states(self) -> dict[str, int]:
-        """How much news is in each state, as of the last look."""
+        """State -> the number of news in it, at the last look."""
         return self._delivery.states if self._delivery is not None else {}
 
     async def run(self) -> None:

@@ -1,6 +1,6 @@
 """Signatures by Standard Webhooks (pure): HMAC-SHA256 over `id.timestamp.body`, one for each secret.
 
-There are two secrets while one is being changed. The receiver accepts either.
+While a secret is being changed, there are two. The receiver accepts either of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hmac
 
 
 class SecretUnreadable(ValueError):
-    """NOTIFY_WEBHOOK_SECRET is not such a secret."""
+    """NOTIFY_WEBHOOK_SECRET does not have the form of such a secret."""
 
 
 def key_of(secret: str) -> bytes:
@@ -27,7 +27,7 @@ def key_of(secret: str) -> bytes:
 
 
 def headers(message_id: str, timestamp_s: int, body: bytes, secrets: str) -> dict[str, str]:
-    """The headers of a signed request. `secrets` may be several with commas between them."""
+    """The headers of a signed request. `secrets` may be several, separated by commas."""
     signed = b"%b.%d.%b" % (message_id.encode(), timestamp_s, body)
     signatures = []
     for secret in secrets.split(","):

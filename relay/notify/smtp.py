@@ -12,18 +12,18 @@ import trio
 
 from relay.notify.sending import NotSent
 
-SOCKET_LIMIT_S = 20.0  # for each answer of the server
-SEND_LIMIT_S = 60.0  # for all of it; a thread that hangs longer is left behind, and ends at the socket's limit
+SOCKET_LIMIT_S = 20.0  # For each answer of the server.
+SEND_LIMIT_S = 60.0  # For the whole sending. A thread that hangs longer is left behind, and ends at SOCKET_LIMIT_S.
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class SmtpUrlUnclear(ValueError):
-    """What is wrong with SMTP_URL. The message follows the name, and holds nothing of the URL."""
+    """What is wrong with SMTP_URL. The message is put after the name, and quotes no part of the URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where mails go: smtps:// is TLS from the start, smtp:// by STARTTLS."""
+    """Where mails go. smtps:// is TLS from the start, smtp:// is STARTTLS."""
 
     host: str
     port: int
@@ -46,7 +46,7 @@ class Server:
 
 
 async def send(server: Server, message: EmailMessage, *, tls: ssl.SSLContext | None = None) -> str:
-    """Send it; returns the server's answer. Raises NotSent."""
+    """Send the mail. Returns the server's answer. Raises NotSent."""
     with trio.move_on_after(SEND_LIMIT_S):
         return await trio.to_thread.run_sync(_send, server, message, tls, abandon_on_cancel=True)
     raise NotSent(f"the mail server took longer than {SEND_LIMIT_S:.0f} s")
@@ -67,7 +67,7 @@ def _send(server: Server, message: EmailMessage, tls: ssl.SSLContext | None) -> 
                 if client.has_extn("starttls"):
                     client.starttls(context=context)
                 elif server.host not in LOOPBACK:
-                    raise NotSent("the mail server offers no TLS: nothing was sent, use one that does")
+                    raise NotSent("the mail server offers no TLS, so nothing was sent: use a server that does")
             if server.user:
                 client.login(server.user, server.password)
             client.send_message(message)

@@ -1,7 +1,7 @@
 """News as a signed request, by Standard Webhooks. The schema of its body is docs/webhook.schema.json.
 
-No redirect is followed. A private address is asked only if NOTIFY_WEBHOOK_PRIVATE allows it. Otherwise a name could
-lead to a service of the machine's own network, which trusts everybody who reaches it.
+No redirect is followed. A private address is asked only if NOTIFY_WEBHOOK_PRIVATE allows it. Without this rule, a name
+could lead to a service in the machine's own network that trusts everybody who reaches it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from relay.notify.signing import headers
 
 VERSION = 1
 LIMIT_S = 15.0
-_ASKED = {429, 503}  # these answers may have Retry-After
+_ASKED = {429, 503}  # Answers that may have a Retry-After header.
 
 
 def body_of(item: Item) -> bytes:
@@ -46,7 +46,7 @@ class Webhook:
         self._url, self._secrets, self._private, self._utc_s, self._client = url, secrets, private, utc_s, client
 
     async def send(self, item: Item) -> str:
-        """Post it. Returns the answer. Raises NotSent."""
+        """Post the news. Returns the answer. Raises NotSent."""
         if not self._private:
             await _refuse_private(self._url)
         body = body_of(item)
@@ -77,4 +77,4 @@ async def _refuse_private(url: str) -> None:
         raise NotSent(f"the receiver's name was not found: {error.strerror}") from None
     for *_, address in found:
         if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
-            raise NotSent("the receiver's address is a private one: set NOTIFY_WEBHOOK_PRIVATE=on if that is meant")
+            raise NotSent("the receiver's address is private: set NOTIFY_WEBHOOK_PRIVATE=on if that is intended")

@@ -1,8 +1,8 @@
-"""Our own words in the agent's voice: rendered once by the model, checked, kept, and found again by a hash.
+"""Our own words in the agent's voice: the model renders them once. They are checked, kept, and found again by a hash.
 
-They are kept in Postgres and on disk, under a hash of everything that they were made from (words, voice, model, how
-they were asked for). Until a phrase is kept, its clip is played in the voice that ships with the relay
-(`relay/phrases/clips/`). A greeting has no clip: relay/call/greeting.py says what is played instead.
+They are kept in Postgres and on disk. The hash covers everything that they were made from: words, voice, model, and the
+way in which they were asked for. Until a phrase is kept, its clip is played in the voice that ships with the relay
+(`relay/phrases/clips/`). A greeting has no clip. relay/call/greeting.py says what is played instead.
 """
 
 from __future__ import annotations
@@ -37,26 +37,28 @@ from relay.voices.voice import Voices, VoiceUnavailable
 log = structlog.get_logger()
 
 CLIPS_DIR = Path(__file__).parent / "clips"
-# How a phrase is asked for. A change here changes every key.
+# The instructions with which a phrase is asked for. A change here changes every key.
 _STYLE = "You are the voice of a phone line. You speak exactly the sentence you are given, warmly, and nothing else."
-# Speech takes 40 to 130 ms for each character (measured with piper and the API's voices). Anything else is not the
-# sentence.
+# Speech takes 40 to 130 ms for each character (measured with piper and the API's voices). A sound outside these limits
+# is not the sentence.
 MS_PER_CHARACTER = (30, 160)
-# The API's voices have -18 to -28 dBFS. Quieter than this is silence, louder is distorted.
+# The API's voices have -18 to -28 dBFS. A quieter sound is silence, and a louder one is distorted.
 LOUDNESS_DBFS = (-45.0, -3.0)
-# Models begin with 75 to 340 ms of silence. What is over this is cut off, so that the caller hears us sooner.
+# Models begin with 75 to 340 ms of silence. All but this much is cut off, so that the caller hears us sooner.
 LEADING_SILENCE_MS = 40
 QUIET_DBFS = -50.0
 RENDER_LIMIT_S = 30.0
 TRIES = 3
-# Phrases that are rendered at the same time: the start is quick, and the model's rate limits are not reached.
+# The number of phrases rendered at once: enough for a quick start, and below the model's rate limits.
 AT_ONCE = 4
-# What could not be rendered is tried again after the first time, then after twice as long, up to the second time.
+# A phrase that could not be rendered is tried again after the first time, then after twice as long each time, up to the
+# second time.
 AGAIN_S = (60.0, 3_600.0)
-# Greetings that were learnt from calls and wait to be stored. There are two at most: one with the notice, one without.
+# The number of greetings that were learnt from calls and may wait to be stored. There are two: with and without the
+# notice.
 LEARNED_WAITING = 8
 LEDGER_LIMIT_S = 2.0
-EMERGENCY = "emergency"  # the key of this phrase
+EMERGENCY = "emergency"  # The key of this phrase.
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -85,9 +87,9 @@ def shipped_clip(key: str) -> Phrase:
 
 
 def key_of(text: str, voice: str, model: str, rendered_by: str = "") -> str:
-    """The hash under which a phrase is kept: everything that its sound was made from, and who speaks.
+    """The hash under which a phrase is kept. It covers everything that its sound was made from, and who speaks it.
 
-    A stand-in or a proxy uses the names of OpenAI's voices. What it rendered must not be taken for OpenAI's.
+    A stand-in or a proxy uses the names of OpenAI's voices. Its sound must not be taken for OpenAI's.
     """
     return hashlib.sha256(
         "\0".join((wording.say_exactly(text), voice, model, _STYLE, rendered_by)).encode()
@@ -142,18 +144,18 @@ def trimmed(mulaw: bytes) -> bytes:
 def check(rendered: Rendered, text: str) -> None:
     """Raise NotRendered unless this is the sentence: its words, a plausible length, a plausible loudness."""
     if words_of(rendered.transcript) != words_of(text):
-        raise NotRendered("the model said other words than it was given")
+        raise NotRendered("the model said other words than the sentence")
     ms, (shortest, longest) = len(rendered.mulaw) / 8, MS_PER_CHARACTER
     if not shortest * len(text) <= ms <= longest * len(text) + 1_000:
-        raise NotRendered(f"{ms:.0f} ms of sound for {len(text)} characters is no sentence")
+        raise NotRendered(f"{ms:.0f} ms of sound cannot be a sentence of {len(text)} characters")
     level = dsp.level_dbfs(rendered.mulaw)
     if not LOUDNESS_DBFS[0] <= level <= LOUDNESS_DBFS[1]:
         raise NotRendered(
-            f"its loudness is {level:.0f} dBFS, wanted is {LOUDNESS_DBFS[0]:.0f} to {LOUDNESS_DBFS[1]:.0f}"
+            f"its loudness is {level:.0f} dBFS, and must be {LOUDNESS_DBFS[0]:.0f} to {LOUDNESS_DBFS[1]:.0f}"
         )
 
 
-# Speaks a sentence. Raises ModelUnreachable (nobody speaks now), NotRendered.
+# Speaks a sentence. Raises ModelUnreachable (nothing can be rendered now) or NotRendered (this sentence failed).
 Renderer = Callable[[str], Awaitable[Rendered]]
 
 
@@ -178,9 +180,9 @@ def by_voice(voices: Voices) -> Renderer:
 
 
 class PhraseBook:
-    """All phrases of this relay, with their sounds as far as they exist.
+    """All phrases of this relay, with the sounds that exist.
 
-    `also`: more sentences of ours (the functions' own holding phrases). `rendered_by`: the service that speaks.
+    `also`: more sentences of ours (the functions' holding phrases). `rendered_by`: the service that speaks.
     """
 
     def __init__(
@@ -199,15 +201,15 @@ class PhraseBook:
         self._voice, self._model, self._rendered_by = voice, model, rendered_by
         self._folder = folder
         self._ledger = ledger
-        self._kept: dict[str, bytes] = {}  # text -> mu-law
+        self._kept: dict[str, bytes] = {}  # Text -> mu-law.
         self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
-        self._told: set[tuple[str, str]] = set()  # what was reported while the book was filled this time
-        # The service's refusal while the book was filled this time, if it does not pass by itself
+        self._told: set[tuple[str, str]] = set()  # What was reported since the book was last filled.
+        # Why the service refused everything when the book was last filled. None: it did not, or that passes by itself.
         self.refused: ModelUnreachable | None = None
-        self.complete = trio.Event()  # the phrases that every call needs are there, or were tried
+        self.complete = trio.Event()  # Set when the phrases that every call needs are there, or were tried.
 
     def adopt(self, other: PhraseBook) -> None:
-        """Take the sounds of another book that has this voice and model."""
+        """Take the sounds of another book that has the same voice and model."""
         wanted = {*self.texts(), *self._wholes()}
         self._kept.update((text, mulaw) for text, mulaw in other._kept.items() if text in wanted)
 
@@ -220,7 +222,7 @@ class PhraseBook:
         return list(dict.fromkeys((*self._first_texts(), *self._prompts.phrases.values(), *self._also)))
 
     def _first_texts(self) -> list[str]:
-        """What is rendered before calls are taken: the greetings, and the emergency number."""
+        """The texts that are rendered before calls are taken: the greetings, and the emergency number."""
         return list(dict.fromkeys((*self._parts(), self._prompts.phrases[EMERGENCY])))
 
     def _parts(self) -> list[str]:
@@ -234,7 +236,7 @@ class PhraseBook:
         return list(dict.fromkeys(" ".join(filter(None, greeting)) for greeting in self._greetings()))
 
     def greeting(self, announces: bool, closed: bool = False) -> Greeting:
-        """The greeting with the sound that exists: in its two parts, or else in one piece, as learnt from a call."""
+        """The greeting with the sound that exists: its two parts, otherwise one piece that was learnt from a call."""
         opening, question = self._prompts.greeting(announces, closed)
         notice = self._prompts.notice if announces else ""
         parts = Greeting(Phrase(opening, self._kept.get(opening)), Phrase(question, self._kept.get(question)), notice)
@@ -254,7 +256,7 @@ class PhraseBook:
     def _shipped(self, key: str) -> Phrase:
         clip = shipped_clip(key)
         if key == EMERGENCY and self._prompts.rules.emergency_number not in clip.text:
-            return shipped_clip("emergency_elsewhere")  # it says no number, which is better than a wrong one
+            return shipped_clip("emergency_elsewhere")  # It says no number. That is better than a wrong number.
         return clip
 
     def holding(self, text: str) -> Phrase | None:
@@ -286,7 +288,7 @@ class PhraseBook:
         self.refused = None
         first = self._first_texts()
         if not again:
-            for whole in self._wholes():  # what an earlier call taught is used until its parts are there
+            for whole in self._wholes():  # A greeting that was learnt from a call is used until its parts are there.
                 await self._load(whole)
         for texts in (first, [text for text in self.texts() if text not in first]):
             limiter = trio.CapacityLimiter(AT_ONCE)
@@ -308,8 +310,8 @@ class PhraseBook:
     def learn(self, text: str, mulaw: bytes, transcript: str) -> bool:
         """Keep a greeting that a call has just heard live, in one piece.
 
-        False if it is not the text, or is kept already. `keep` stores it. Nothing here waits, because a call is
-        running.
+        Returns False if its words differ, or if it is kept already. Nothing here waits, because a call is running:
+        `keep` stores it later.
         """
         if text in self._kept or text not in self._wholes():
             return False
@@ -328,7 +330,7 @@ class PhraseBook:
         for number in range(TRIES):
             if number:
                 await trio.sleep(2.0**number)
-            if self.refused is not None:  # what stops one phrase stops all of them, every time
+            if self.refused is not None:  # What stops one phrase stops all of them.
                 return str(self.refused)
             try:
                 rendered = await speak(text)
@@ -357,7 +359,7 @@ class PhraseBook:
         try:
             content = path.read_bytes()
         except OSError:
-            return None  # not on this disk: perhaps another machine rendered it
+            return None  # The file is not on this disk. Another machine may have rendered the phrase.
         digest, mulaw = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
         if not mulaw or hashlib.sha256(mulaw).digest() != digest:
             log.warning("greeting.file_is_broken", file=path.name, do="nothing: it is fetched or rendered again")
@@ -431,7 +433,7 @@ class PhraseBook:
             )
 
     def _complain(self, event: str, words: str, do: str) -> None:
-        """Report it at once, and once each time that the book is filled: what stops one phrase stops all."""
+        """Report a fault once each time that the book is filled, because what stops one phrase stops all of them."""
         if (event, words) not in self._told:
             self._told.add((event, words))
             log.warning(event, words=words, do=do)

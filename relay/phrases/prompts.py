@@ -1,4 +1,4 @@
-"""What the agent is told and what it says: `prompts/`, filled in and checked at start.
+"""The texts in `prompts/`: what the model is told, and what the agent says. Filled in and checked at the start.
 
 A mistake is reported at start, so that no caller hears it.
 """
@@ -21,9 +21,10 @@ from relay.settings.shipped import folder
 
 PROMPTS_DIR = folder("prompts")
 
-# Filled in at start. These two are filled in when a call begins, at the end of the part that can be cached.
+# Placeholders are filled in at the start, except these two. They are filled in when a call begins, at the end of the
+# part that can be cached.
 _OF_THE_CALL = {"TODAY", "CALLER"}
-# The place for the facts of the business. Only the model is told them.
+# The place for the facts of the business. They are only for the model.
 _BUSINESS = "{BUSINESS}"
 _NOTICES = {"transcripts": "notice", "on": "notice_recorded"}
 PHRASES = (
@@ -58,7 +59,8 @@ class Prompts:
     question: str
     phrases: dict[str, str]
     rules: Rules
-    closed_greeting: tuple[str, str] | None = None  # while the business is closed; None: the usual greeting
+    # What is said while the business is closed. None: the usual greeting.
+    closed_greeting: tuple[str, str] | None = None
 
     def instructions(self, today: dt.date, caller: str) -> str:
         """The model's instructions for one call."""
@@ -66,7 +68,7 @@ class Prompts:
         return self.system.replace("{TODAY}", day).replace("{CALLER}", caller or "not shown")
 
     def greeting(self, announces: bool, closed: bool = False) -> tuple[str, str]:
-        """The two parts of the greeting: what cannot be interrupted, and what can.
+        """The two parts of the greeting: the part that cannot be interrupted, and the part that can.
 
         `closed`: the business is closed now.
         """
@@ -75,7 +77,7 @@ class Prompts:
 
     @property
     def version(self) -> str:
-        """A hash of everything that the model is told: under which prompt a call ran."""
+        """A hash of everything that the model is told. A row names it, to show under which prompt a call ran."""
         return hashlib.sha256(self.system.encode()).hexdigest()[:12]
 
 
@@ -88,14 +90,14 @@ def load(
 ) -> Prompts:
     """Read and check the folder. Raises PromptsInvalid with every file and mistake.
 
-    `business`: the facts for the model. `closed_greeting`: its two parts, from the business file. Without the second
-    one, the usual question is asked.
+    `business`: the facts for the model. `closed_greeting`: its two parts, from the business file. If the second part is
+    missing, the usual question is asked.
     """
     wrong: list[str] = []
 
     def text_of(name: str) -> str:
         try:
-            # Windows puts a byte order mark at the start, which would be spoken
+            # Windows puts a byte order mark at the start. It would be spoken.
             return (folder / name).read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             wrong.append(f"{name} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
@@ -119,7 +121,7 @@ def load(
 
     def speak(name: str, text: str) -> str:
         spoken = fill(name, text, set())
-        if re.search(r"[{}]", re.sub(r"\{[A-Za-z_]\w*\}", "", spoken)):  # unknown placeholders are reported already
+        if re.search(r"[{}]", re.sub(r"\{[A-Za-z_]\w*\}", "", spoken)):  # Unknown placeholders are reported already.
             wrong.append(f"{name}: a brace that is no placeholder would be read out")
         return spoken
 
@@ -129,13 +131,13 @@ def load(
     opening, *questions = (part.strip() for part in re.split(r"(?m)^---\s*$", greeting))
     question = "".join(questions)
     if not opening and not wrong:
-        wrong.append("greeting.md: it is empty, or nothing stands above ---")
+        wrong.append("greeting.md: it is empty, or it has no text above ---")
     if len(questions) > 1:
-        wrong.append("greeting.md: --- stands there more than once")
+        wrong.append("greeting.md: it has more than one line ---")
     closed = tuple(speak(f"{settings.business_file.name}, after_hours", part) for part in closed_greeting or ())
     before = len(wrong)
     table = _toml("phrases.toml", text_of("phrases.toml"), wrong)
-    phrases = _phrases(table, speak, wrong) if len(wrong) == before else {}  # one report is enough
+    phrases = _phrases(table, speak, wrong) if len(wrong) == before else {}  # One report is enough.
     if not system and not wrong:
         wrong.append("system.md: it is empty")
     if wrong:
@@ -173,7 +175,7 @@ def _phrases(table: dict[str, object], speak: Callable[[str, str], str], wrong: 
 
 
 def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, ...]:
-    """What is listened for: one file for each language. English comes first: the operator's own phrases are English."""
+    """The words that are listened for: one file for each language. English is first, for the operator's own phrases."""
     languages = []
     files = sorted((folder / "words").glob("*.toml"), key=lambda path: (path.stem != "en", path.stem))
     if not files:
@@ -186,7 +188,7 @@ def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, 
     return tuple(languages)
 
 
-@functools.lru_cache(maxsize=64)  # so that each of its many hundred patterns is compiled once
+@functools.lru_cache(maxsize=64)  # So each of its many hundred patterns is compiled once.
 def _language(name: str, text: str, numbers: tuple[str, ...], clerks: tuple[str, ...]) -> Language:
     return Language.from_table(name, tomllib.loads(text), numbers, clerks)
 

@@ -1,8 +1,8 @@
-"""The client of the model: connects, configures, checks. It also keeps sessions warm for calls that are just ringing.
+"""The client of the model: it opens and configures sessions. It also opens warm sessions for calls that ring.
 
-OpenAI answers every upgrade with 101 and reports errors as events (docs/protocol/openai.md 1.2). So connected means
-`session.created`. Configured means a `session.updated` with the formats that were asked for. A session that nobody
-claims within its life is closed.
+OpenAI answers every upgrade with 101 and reports errors as events (docs/protocol/openai.md 1.2). So a session is
+connected when `session.created` has come. It is configured when a `session.updated` has come with the formats that were
+asked for. A warm session that no call takes in time is closed.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ from relay.transport.websocket import Gone, WebSocketEnd
 
 log = structlog.get_logger()
 
-# TLS, upgrade and `session.created` took 0.84 to 2.1 s from India, the farthest capture there is.
+# TLS, upgrade and `session.created` together took 0.84 to 2.1 s from India. No capture is from farther away.
 CONNECT_LIMIT_S = 5.0
 CONFIGURE_LIMIT_S = 5.0
-# A session that nobody claims costs nothing but a socket. It must not stay open when a caller's stream never starts
+# A warm session that no call takes costs only a socket. It must not stay open if the caller's stream never starts
 # (gptme #792).
 WARM_LIFE_S = 30.0
-# Robocalls must not use up sessions. Beyond so many in a minute, a call opens its own when its stream starts.
+# The most warm sessions in a minute, so that robocalls do not use up sessions. Further calls open their session when
+# their stream starts.
 WARM_PER_MINUTE = 60
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ModelUnreachable(Exception):
-    """There is no usable session. Says why in words, with the server's own code, never with the key.
+    """There is no usable session. The message says why, with the server's own code, and never contains the key.
 
-    `do`: what to do, if it does not pass by itself. `retry_after_s`: the server wants to be asked after this time.
+    `do`: what the operator must do; "" if nothing. `retry_after_s`: the server asks to wait this long.
     """
 
     def __init__(self, words: str, do: str = "", retry_after_s: float | None = None) -> None:
@@ -63,14 +64,17 @@ class ModelAccess:
 
     @property
     def service(self) -> str:
-        """Who speaks there: the URL without its scheme. On this machine also without the port, which changes."""
+        """The name of the service: its URL without the scheme.
+
+        For this machine the port is left out too, because it changes.
+        """
         parts = urlsplit(self.url)
         host = parts.hostname if parts.hostname in LOOPBACK else parts.netloc.rpartition("@")[2].lower()
         return f"{host}{parts.path}" + (f"?{parts.query}" if parts.query else "")
 
 
 class Dial(Protocol):
-    """How a socket is opened: relay.transport.handshake.dial, or a pair of memory streams in a play."""
+    """Opens a socket. In the process it is relay.transport.handshake.dial. A play gives memory streams instead."""
 
     async def __call__(
         self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
@@ -79,26 +83,26 @@ class Dial(Protocol):
 
 @dataclass(slots=True)
 class ModelSession:
-    """A configured session. `backlog` holds events that came before anybody listened."""
+    """A configured session. `backlog` holds events that came before anybody read them."""
 
     end: WebSocketEnd
     id: str
     model: str
     backlog: list[bytes] = field(default_factory=list)
     greeting_asked: bool = False
-    writes: bool = False  # it answers in text
+    writes: bool = False  # True if the model answers in text.
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A session to be opened: the model, its instructions, and its functions."""
+    """The wish for a session: the model, its instructions, and its functions."""
 
     model: str
     instructions: str
     tools: tuple[dict[str, object], ...] = ()
-    greeting: str | None = None  # asked for at once: the live greeting
-    writes: bool = False  # it answers in text, which another voice speaks
-    silence_ms: int = SILENCE_MS  # the server reports a silence of the caller after this time
+    greeting: str | None = None  # The live greeting, which is asked for at once; None for no greeting.
+    writes: bool = False  # True if the model answers in text, and another voice speaks it.
+    silence_ms: int = SILENCE_MS  # After this much silence of the caller, the server reports it.
 
 
 class Realtime:
@@ -110,9 +114,9 @@ class Realtime:
         self.trouble = ""
 
     async def open(self, wanted: Wanted) -> ModelSession:
-        """Connect and configure. Raises ModelUnreachable, and then leaves no socket open.
+        """Connect and configure a session. If it fails, it leaves no socket open and raises ModelUnreachable.
 
-        `trouble` is what the last one met.
+        Afterwards `trouble` has the reason, or is "".
         """
         try:
             session = await self._open(wanted)
@@ -172,12 +176,12 @@ class Realtime:
             raise ModelUnreachable(str(error)) from None
 
 
-# A refusal quotes a part of the key.
+# A refusal quotes a part of the key. This pattern finds it.
 _KEY = re.compile(r"\bsk-[\w*-]+")
 
 
 def _refused(error: Refused) -> ModelUnreachable:
-    """A refused upgrade in words: the status, the server's reason, and when it wants to be asked again."""
+    """The error for a refused upgrade, with the status, the server's reason, and how long it asks to wait."""
     body = _KEY.sub("sk-...", " ".join(error.body.split()))[:300]
     words = f"the upgrade was refused with HTTP {error.status}"
     if body:
@@ -187,13 +191,13 @@ def _refused(error: Refused) -> ModelUnreachable:
     try:
         retry_after_s = float(error.retry_after or "")
     except ValueError:
-        retry_after_s = -1.0  # there is none, or it is a date
+        retry_after_s = -1.0  # The header is missing, or it is a date.
     told = retry_after_s if 0 <= retry_after_s < math.inf else None
     return ModelUnreachable(words, remedy_of_status(error.status), told)
 
 
 class _Reader:
-    """Reads the first events of a new session. Events that are not waited for stay in `rest`."""
+    """Reads the first events of a new session. Events that nobody waits for are kept in `rest`."""
 
     def __init__(self, end: WebSocketEnd, model: str) -> None:
         self._end, self._model = end, model
@@ -215,11 +219,11 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Warm:
-    """A session that is being opened for one call, or waits for it."""
+    """A warm session of one call. It is being opened, or it is open and waits for the call."""
 
     wanted: Callable[[], Wanted]
-    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends a session that nobody claimed
-    idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends the waiting, not the session
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # Cancel it to end a session that nobody claimed.
+    idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # Cancel it to end the waiting, not the session.
     done: trio.Event = field(default_factory=trio.Event)
     session: ModelSession | None = None
     error: str = "it was not claimed in its time"
@@ -228,14 +232,14 @@ class _Warm:
 
 
 class WarmSessions:
-    """Sessions that were opened when a phone rang: one for a call, each claimed once."""
+    """The warm sessions of a process: at most one for each call, and each is claimed once."""
 
     def __init__(self, realtime: Realtime) -> None:
         self._realtime = realtime
         self._warm: dict[CallSid, _Warm] = {}
         self._nursery: trio.Nursery | None = None
         self._recent: deque[float] = deque()
-        # Called for a session whose greeting was asked for and is heard by nobody. The greeting is paid for.
+        # This is called for a session with a greeting that nobody will hear. The greeting has to be paid for.
         self.unheard: Callable[[CallSid, ModelSession], None] = lambda *_: None
 
     def __len__(self) -> int:
@@ -244,10 +248,10 @@ class WarmSessions:
     def ring(self, call_sid: CallSid, wanted: Callable[[], Wanted], now: float) -> bool:
         """Begin to open a session for a call that rings.
 
-        False: this minute's number is used up, and the call opens its own.
+        False if this minute has had too many. The call then opens its session itself.
         """
         if call_sid in self._warm:
-            return True  # Twilio asked twice
+            return True  # Twilio has sent the webhook twice.
         while self._recent and self._recent[0] <= now - 60:
             self._recent.popleft()
         if self._nursery is None or len(self._recent) >= WARM_PER_MINUTE:
@@ -260,13 +264,13 @@ class WarmSessions:
         return True
 
     def knows(self, call_sid: CallSid) -> bool:
-        """True if there is a session for this call, open or being opened, that was not claimed."""
+        """True if this call has a warm session that was not claimed. It may still be opening."""
         return call_sid in self._warm
 
     async def claim(self, call_sid: CallSid) -> ModelSession:
-        """The call's session. Waits while it is being opened. Raises ModelUnreachable: there is none, or it failed.
+        """The session of the call. It waits while the session is being opened.
 
-        From now on the caller must close it.
+        Whoever claims it must close it. Raises ModelUnreachable if there is none, or if it failed.
         """
         warm = self._warm.pop(call_sid, None)
         if warm is None:
@@ -275,7 +279,7 @@ class WarmSessions:
         warm.idle.cancel()
         try:
             await warm.done.wait()
-        except trio.Cancelled:  # the call ended while it waited: nobody else closes this session
+        except trio.Cancelled:  # The call ended while it waited. Nobody else would close this session.
             warm.claimed = False
             warm.life.cancel()
             if warm.session is not None:
@@ -287,7 +291,7 @@ class WarmSessions:
         return warm.session
 
     def release(self, call_sid: CallSid) -> None:
-        """The call ended before its stream began. Its session is closed, or is not opened any more."""
+        """The call ended before its stream began. Its session is closed, or its opening is cancelled."""
         warm = self._warm.get(call_sid)
         if warm is not None:
             warm.life.cancel()
@@ -304,7 +308,7 @@ class WarmSessions:
             with warm.life:
                 session = await self._realtime.open(warm.wanted())
                 with warm.idle:
-                    while True:  # answer pings, and keep what comes
+                    while True:  # Answer pings, and keep the events that come.
                         session.backlog += await session.end.receive()
             if warm.claimed:
                 warm.session, session = session, None

@@ -1,7 +1,7 @@
-"""What models cost: USD per million tokens, from the model pages in the second half of 2026.
+"""The prices of models in USD per million tokens, from OpenAI's model pages in the second half of 2026.
 
 Check them before you bill anybody. A model that is not here is charged like the most expensive one, so that no limit
-comes too late. `relay serve` says so at start.
+comes too late. `relay serve` says so when it starts.
 """
 
 from __future__ import annotations
@@ -53,5 +53,5 @@ def price_of(model: str) -> Price:
 
 
 def transcription_price_of(model: str) -> float:
-    """USD per minute. For an unknown model it is the highest one."""
+    """The price in USD per minute. For an unknown model it is the highest one."""
     return TRANSCRIPTION.get(model, max(TRANSCRIPTION.values()))

@@ -1,7 +1,7 @@
 """OpenAI's Realtime protocol (GA): their JSON to our events, our actions to their JSON. Pure.
 
-Only the keys that are needed are decoded, into one flat struct. Unknown events and keys are ignored. Outgoing audio is
-put together from byte templates, because it goes fifty times a second. Source: OpenAI API reference, Realtime events.
+Only the needed keys are decoded, into one flat struct. Unknown events and keys are ignored. Audio is sent fifty times a
+second, so its messages are put together from byte templates. Source: OpenAI API reference, Realtime events.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from relay.call.vocabulary import (
 
 
 class ModelProtocolError(Exception):
-    """The model's side sent something against its protocol. The message says what, never the content."""
+    """OpenAI sent a message that breaks the protocol. The error says what is wrong, and never quotes the content."""
 
 
 class _Error(msgspec.Struct):
@@ -152,7 +152,7 @@ def decode(message: bytes) -> Message:
 
 
 def _decode_what_can_be_read(message: bytes, error: Exception) -> Message:
-    """The slow way, for half an emoji (a lone surrogate), broken UTF-8, or a key with another type than documented."""
+    """The slow way, for half an emoji (a lone surrogate), broken UTF-8, or a key of another type than documented."""
     try:
         table = json.loads(message.decode(errors="replace"))
         kind = table["type"]
@@ -166,7 +166,7 @@ def _decode_what_can_be_read(message: bytes, error: Exception) -> Message:
             try:
                 fields[name] = msgspec.convert(_whole_text(value), _FIELDS[name])
             except msgspec.ValidationError:
-                if name == "delta":  # without it there is nothing in the event
+                if name == "delta":  # Without its delta the event has no content.
                     raise ModelProtocolError(f"an event of {len(message)} bytes could not be read: {error}") from None
     if isinstance(table.get("session"), dict):
         fields["session"] = msgspec.Raw(_encode(_whole_text(table["session"])))
@@ -174,7 +174,7 @@ def _decode_what_can_be_read(message: bytes, error: Exception) -> Message:
 
 
 def _whole_text(value: Any) -> Any:
-    """The value with every lone surrogate replaced: text with one cannot be written anywhere."""
+    """The value with every lone surrogate replaced. Text with a lone surrogate cannot be encoded."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
@@ -185,7 +185,7 @@ def _whole_text(value: Any) -> Any:
 
 
 def is_known(message: Message) -> bool:
-    """True for an event that is read, or skipped on purpose."""
+    """True for an event that is read, and for one that is skipped on purpose."""
     return message.type in _READERS or message.type in _KNOWN_AND_SKIPPED or message.type in (AUDIO_DELTA, AUDIO_DONE)
 
 
@@ -196,7 +196,7 @@ def parse(raw: bytes) -> tuple[Message, Event | None]:
 
 
 def event_of(message: Message) -> Event | None:
-    """The call's event, or None if the event has nothing for the call. Audio is handled by the session itself."""
+    """The event for the machine, or None if it does not need the message. The session itself handles audio."""
     reader = _READERS.get(message.type)
     return reader(message) if reader else None
 
@@ -258,12 +258,12 @@ def _ended(m: Message) -> Event | None:
 
 # "Rate limit reached for ... Please try again in 2.5s."; also "in 820ms" and "in 1m2.5s".
 _TRY_AGAIN = re.compile(r"try again in (?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(ms|s))?", re.IGNORECASE)
-# If an account limit names no time, it is tried again after this time.
+# The pause before the next try, if a refusal because of an account limit names no time.
 RATE_LIMIT_S = 1.0
 
 
 def _retry_after_s(error: _Error | None) -> float | None:
-    """The time after which the server wants to be asked again; None if it names none."""
+    """How long the server asks to wait. None if it names no time."""
     if error is None:
         return None
     found = _TRY_AGAIN.search(error.message or "")
@@ -282,7 +282,7 @@ def _worded(m: Message) -> Event:
 def _item_done(m: Message) -> Event | None:
     item = m.item
     if item is None or item.type != "function_call" or item.status != "completed":
-        return None  # a cancelled call may have half an argument string
+        return None  # A cancelled function call may have only half of its arguments.
     if not item.call_id or not item.name:
         raise ModelProtocolError("a function call came without call_id or name")
     response_id, item_id = ResponseId(m.response_id or ""), ItemId(item.id or "")
@@ -312,7 +312,7 @@ _READERS = {
     "response.created": _began,
     RESPONSE_DONE: _ended,
     "response.output_audio_transcript.delta": _worded,
-    TEXT_DELTA: _worded,  # of a model that writes; without a voice, nobody hears these words
+    TEXT_DELTA: _worded,  # From a model that writes. Only another voice makes these words heard.
     ITEM_DONE: _item_done,
     "rate_limits.updated": _limits,
     "error": _erred,
@@ -323,7 +323,7 @@ _READERS = {
 
 
 def append_audio(pcm24k: bytes) -> bytes:
-    """Caller audio, PCM16 little-endian at 24 kHz."""
+    """The message with caller audio: PCM16, little-endian, 24 kHz."""
     return b'{"type":"input_audio_buffer.append","audio":"%b"}' % pybase64.b64encode(pcm24k)
 
 
@@ -332,8 +332,8 @@ def update_session(session: dict[str, object]) -> bytes:
     return _encode({"type": "session.update", "session": session})
 
 
-# The session of a model that writes is to speak: allowed at any time, unlike another voice behind the first sound
-# [OpenAI API reference, session.update].
+# Makes a model that writes speak by itself. This is allowed at any time. Only a change of the voice is not allowed
+# after the first sound (OpenAI API reference, session.update).
 SPEAK = update_session({"type": "realtime", "output_modalities": ["audio"]})
 
 
@@ -343,7 +343,7 @@ ToModel = (
 
 
 def rendered(actions: Iterable[ToModel | bytes]) -> list[bytes]:
-    """Actions of the call as messages to the model, in their order; what is bytes is a message already."""
+    """The actions as messages to the model, in their order. An action that is bytes is a message already."""
     return [message for action in actions for message in _rendered(action)]
 
 
@@ -376,7 +376,7 @@ def ask_for_response(action: AskForResponse) -> bytes:
 
 
 def cancel_response(action: CancelResponse) -> bytes:
-    """`response.cancel` of one response. An error about it names this event, and so the response."""
+    """`response.cancel` for one response. An error names the id of this message, so the response is known."""
     event_id = f"{CANCEL_PREFIX}{action.response_id}"
     return _encode({"type": "response.cancel", "event_id": event_id, "response_id": action.response_id})
 

@@ -1,4 +1,4 @@
-"""Refusals of the model's service that do not pass by themselves, and the setting that each is about. Pure."""
+"""Refusals of OpenAI that need the operator, and the setting that each of them is about. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _OF_THE_BILL = frozenset(
 
 
 def remedy(code: str, param: str = "", model: str = "") -> str:
-    """What to do about a refusal with this code and this parameter; empty if it may pass by itself."""
-    code = code.rpartition(".")[2]  # the reason of a close is type.code
+    """What to do about a refusal with this code and this parameter. Empty if it may pass by itself."""
+    code = code.rpartition(".")[2]  # A close's reason has the form type.code.
     if param.endswith("output.voice") or param == "voice" or "voice_id" in code:
         return "set OPENAI_VOICE to a voice of the Realtime API"
     if "transcription" in param:

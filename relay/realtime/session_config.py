@@ -1,4 +1,4 @@
-"""The model session as we ask for it: PCM16 at 24 kHz both ways, a VAD that only reports, our prompt, our functions.
+"""The settings of a model session: PCM16 at 24 kHz both ways, a VAD that only reports, the prompt, the functions.
 
 Pure.
 """
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 # a phone number (docs/protocol/openai.md 2.1). If the call decides by its own level (relay/call/early_answer.py), the
 # server reports shorter silences.
 SILENCE_MS = 500
-# The server's VAD says what it hears. The call decides when to answer and when to stop (relay/call/turn_taking.py). 0.5
-# and 300 are the API's defaults.
+# The server's VAD only reports speech. The call decides when to answer and when to stop (relay/call/turn_taking.py).
+# 0.5 and 300 ms are the defaults of the API.
 _TURN_DETECTION = {
     "type": "server_vad",
     "threshold": 0.5,
@@ -21,7 +21,7 @@ _TURN_DETECTION = {
     "interrupt_response": False,
 }
 _PCM24K = {"type": "audio/pcm", "rate": 24000}
-# One answer on the phone. A longer one would be a monologue, and costs a minute of audio.
+# The most tokens of one answer: more than a minute of speech, which is too long on the phone.
 _MAX_OUTPUT_TOKENS = 2_048
 
 
@@ -40,10 +40,10 @@ def session_config(
     writes: bool = False,
     silence_ms: int = SILENCE_MS,
 ) -> dict[str, object]:
-    """The `session` of our one `session.update`. Kept constant over a call: a change would bust the prompt cache.
+    """The `session` of our one `session.update`. It stays the same over a call: a change would empty the prompt cache.
 
-    `writes`: it answers in text, and can speak later when it is asked to. `silence_ms`: the server reports a silence of
-    the caller after this time.
+    `writes`: the model answers in text. It can be told to speak later. `silence_ms`: after this much silence of the
+    caller, the server reports it.
     """
     config: dict[str, object] = {
         "type": "realtime",

@@ -1,14 +1,14 @@
 """How a recording is encrypted: AES-256-GCM in chunks, the STREAM construction. Pure: bytes in, bytes out.
 
     file   = header, chunk 0, chunk 1, ... last chunk
-    header = magic, key id, salt, nonce prefix, and what the file says of itself (call, place on the call's time line)
+    header = magic, key id, salt, nonce prefix, and the facts about the file (call, place on the call's time line)
     chunk  = 250 ms of both channels (left byte, right byte, ...; mu-law at 8 kHz) and a tag of 16 bytes
-    nonce  = the file's prefix (7 bytes), the chunk's number (4), and 1 for the last chunk, else 0 (1)
+    nonce  = the file's prefix (7 bytes), the chunk's number (4 bytes), and 1 for the last chunk, otherwise 0 (1 byte)
 
-Every chunk but the last is full. So the place of each is known, and one chunk is read to go to any moment. The last one
-is always shorter. The key of a file comes from RECORDING_KEY, the salt and the whole header, by HKDF. So a file with a
-changed header cannot be opened. A chunk that was changed, cut, swapped or moved has another number or flag, and is
-refused.
+Every chunk except the last is full. So the place of each is known, and to play from any moment, one chunk is read. The
+last chunk is always shorter. The key of a file comes from RECORDING_KEY, the salt and the whole header, by HKDF. So a
+file whose header was changed cannot be opened. A chunk that was changed, cut, swapped or moved has another number or
+another flag. It is refused.
 
 Rule: no chunk is ever encrypted twice with the same file key and nonce. To change a recording, write a new file with a
 new header and delete the old one.
@@ -33,20 +33,20 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
-CHUNK_BYTES = 2 * CHUNK_SAMPLES  # two channels, one byte a sample
+CHUNK_BYTES = 2 * CHUNK_SAMPLES  # Two channels, one byte a sample.
 TAG_BYTES = 16
 SEALED_BYTES = CHUNK_BYTES + TAG_BYTES
 KEY_BYTES = 32
 
 _MAGIC = b"RLYREC\x00\x01"
-# magic, key id, salt, nonce prefix, first sample on the call's time line, the call's start (ms since 1970), CallSid
+# Magic, key id, salt, nonce prefix, first sample on the call's time line, the call's start (ms since 1970), CallSid.
 _HEADER = struct.Struct(">8s8s32s7sQQ34s")
 HEADER_BYTES = _HEADER.size
 _INFO = b"relay recording, AES-256-GCM STREAM, version 1"
 
 
 class RecordingRefused(Exception):
-    """The file is not a recording, or it was damaged, cut off or changed. It is not played. The message says which."""
+    """The file is not played. The message says why: it is no recording, or it was damaged, cut off or changed."""
 
 
 class KeyMissing(Exception):
@@ -82,7 +82,7 @@ class Keys:
     """The keys in RECORDING_KEY. The first one encrypts. Each of them opens."""
 
     by_id: Mapping[bytes, bytes] = field(repr=False)
-    first: bytes  # the id of the key that encrypts
+    first: bytes  # The id of the key that encrypts.
 
     @classmethod
     def parse(cls, text: str) -> Keys:
@@ -95,13 +95,13 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself. The file's key depends on all of it: with a changed header nothing can be opened."""
+    """The facts about the file. The file's key depends on all of them: with a changed header it cannot be opened."""
 
     key_id: bytes
     salt: bytes = field(repr=False)
     nonce_prefix: bytes = field(repr=False)
-    first_sample: int  # where the file begins on the call's time line
-    call_started_ms: int  # milliseconds since 1970
+    first_sample: int  # The file's first sample on the call's time line.
+    call_started_ms: int  # The call's start, in milliseconds since 1970.
     call_sid: str
 
     @classmethod
@@ -139,7 +139,7 @@ class ChunkCipher:
         if key is None:
             raise KeyMissing(
                 f"the recording was encrypted with the key {header.key_id.hex()}, which RECORDING_KEY does not hold: "
-                f"add the old key behind the new one, with a comma"
+                f"add the old key after the new one, with a comma between them"
             )
         derive = HKDF(SHA256(), KEY_BYTES, header.salt, _INFO + header.encode())
         self._aead = AESGCM(derive.derive(key))
@@ -157,7 +157,7 @@ class ChunkCipher:
         """Decrypt a chunk. Raises RecordingRefused."""
         try:
             return self._aead.decrypt(self._nonce(number, last), sealed, None)
-        except (InvalidTag, ValueError):  # ValueError: shorter than a tag
+        except (InvalidTag, ValueError):  # ValueError: the chunk is shorter than a tag.
             at_s = number * CHUNK_SAMPLES / RATE_HZ
             words = "the recording's end is missing, or was changed" if last else f"it was changed at {at_s:g} s"
             raise RecordingRefused(f"the recording is damaged: {words}") from None

@@ -31,12 +31,12 @@ def export_call(settings: Settings, url: str, call_sid: str, out: Path | None) -
     except NotHeard:
         if not any(tables.values()) or tables["recordings"]:
             raise
-        recordings = []  # it was not recorded: there are only its words and rows
+        recordings = []  # The call was not recorded. There are only its words and rows.
     return export(out or Path(call_sid), tables, recordings)
 
 
 def _opened(settings: Settings, call_sid: str, tables: Tables) -> list[Recording]:
     if not settings.recording_key:
-        raise NotHeard("RECORDING_KEY is not set: it is what recordings are opened with")
+        raise NotHeard("RECORDING_KEY is not set, and no recording can be opened without it: set it")
     keys = Keys.parse(settings.recording_key)
     return recordings_of(call_sid, tables["recordings"], FolderStore(folder_of(settings)), store_of(settings), keys)

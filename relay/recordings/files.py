@@ -1,9 +1,10 @@
-"""Recordings on disk: written chunk by chunk, closed by a rename, opened at any place. Blocking: for a thread.
+"""Recordings on disk: written chunk by chunk, closed by a rename, read from any place. Blocking: for a thread.
 
     DATA_DIR/recordings/2026-11-29/140512-CA0123...-4f2a9c1b.rec          (.rec.part while the call lasts)
 
 A process that died leaves a .part file with all of its complete chunks. `close_left_over` writes them into a new file
-with a new key, and deletes the old one. The last chunk may be incomplete, and no nonce may be used twice.
+with a new key and deletes the old file. A new key is needed: the old last chunk may be incomplete, and no nonce may be
+used twice.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ from relay.recordings.peaks import Peaks
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
 SUFFIX, PART, CLOSING, NEW = ".rec", ".rec.part", ".rec.closing", ".rec.new"
-# A file that has not got its name yet belongs to another process, unless it is this old.
+# A file without its final name belongs to another process, unless it is older than this.
 STALE_S = 60.0
 WHOLE, AFTER_A_CRASH = "whole", "closed after a crash"
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A closed file: what its row says."""
+    """A closed file: the values for its row."""
 
-    name: str  # below the folder, and in every store
+    name: str  # Its name below the folder, and in every store.
     header: Header
     samples: int
     n_bytes: int
-    ended: str  # WHOLE, AFTER_A_CRASH, or why it stopped, in words
+    ended: str  # WHOLE, AFTER_A_CRASH, or in words why it stopped.
     peaks_step_ms: int
     peaks: bytes = field(repr=False)
 
     @property
     def started_ms(self) -> int:
-        """Where it begins on the call's time line."""
+        """The file's start on the call's time line, in ms."""
         return self.header.first_sample * 1000 // RATE_HZ
 
 
@@ -57,7 +58,7 @@ class FileInProgress:
     """A recording while it is written. Its methods raise OSError."""
 
     def __init__(self, folder: Path, name: str, keys: Keys, header: Header, meanwhile: str = PART) -> None:
-        """`meanwhile`: its suffix until it is closed. Nothing is on disk before `open`. Raises KeyMissing."""
+        """`meanwhile` is its suffix until it is closed. Nothing is on disk before `open`. Raises KeyMissing."""
         self.name, self.header = name, header
         self._path = folder / name
         self._part = self._path.with_suffix(meanwhile)
@@ -65,7 +66,7 @@ class FileInProgress:
         self._peaks = Peaks()
         self._fd = -1
         self._chunks = 0
-        self._written = 0  # bytes of complete chunks
+        self._written = 0  # Bytes of complete chunks.
 
     @property
     def is_open(self) -> bool:
@@ -73,7 +74,7 @@ class FileInProgress:
         return self._fd >= 0
 
     def open(self) -> None:
-        """Make the file. It is locked before it gets its name, so no other process takes it for one that was left."""
+        """Make the file. It is locked before it gets its name. So no other process takes it for a left-over file."""
         self._part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = self._path.with_suffix(NEW)
         self._fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -84,7 +85,7 @@ class FileInProgress:
     def append(self, stereo: bytes) -> None:
         """Write a full chunk."""
         sealed = self._cipher.seal(self._chunks, stereo, last=False)
-        self._chunks += 1  # also if it fails: its nonce is used
+        self._chunks += 1  # Counted even if the write fails, because the nonce was used.
         self._write(sealed)
         self._peaks.add(stereo)
 
@@ -100,7 +101,7 @@ class FileInProgress:
         return Finished(self.name, self.header, samples, self._written, ended, step_ms, pairs)
 
     def give_up(self, why: str) -> Finished | None:
-        """The disk takes no more. Close what is there if that is possible; otherwise the next start does."""
+        """The disk takes no more. Close the file as it is, if that is possible. Otherwise the next start closes it."""
         try:
             os.ftruncate(self._fd, self._written)
             return self.close(b"", why)
@@ -141,11 +142,11 @@ class Recording:
             raise RecordingRefused("the recording is damaged: its end is missing")
         self._last = rest
         self.samples = self._full * CHUNK_SAMPLES + (rest - TAG_BYTES) // 2
-        self.chunk(self._full)  # reads the last chunk, which proves that nothing is cut off
+        self.chunk(self._full)  # Reads the last chunk. This proves that nothing was cut off.
 
     @property
     def first_sample(self) -> int:
-        """Where it begins on the call's time line."""
+        """The file's first sample on the call's time line."""
         return self.header.first_sample
 
     def chunk(self, number: int) -> bytes:
@@ -155,7 +156,7 @@ class Recording:
         return self._cipher.open(number, sealed, last=last)
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` samples of both channels from this one on (0 is the file's first); fewer at the end."""
+        """`count` samples of both channels from `first` on (0 is the file's first). At the end there are fewer."""
         end = min(first + count, self.samples)
         if first >= end:
             return b""
@@ -198,7 +199,7 @@ def finished_of(folder: Path, name: str, keys: Keys, ended: str = WHOLE) -> Fini
 
 
 def left_over(folder: Path) -> list[Path]:
-    """The files that no living process writes: nobody holds their lock.
+    """The files that no living process writes: no process holds their lock.
 
     Half rewritten files of a dead process are deleted.
     """
@@ -235,12 +236,13 @@ def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
         return None
     header = Header.decode(head)
     time_and_call = path.name.rsplit("-", 1)[0]
-    with suppress(RecordingRefused):  # it died between the last chunk and the rename: nothing is missing
+    with suppress(RecordingRefused):  # The process died between the last chunk and the rename: nothing is missing.
         open_file(path, keys)
         closed = path.with_name(path.name.removesuffix(PART) + SUFFIX)
         path.rename(closed)
         return finished_of(folder, str(closed.relative_to(folder)), keys)
-    for closed in path.parent.glob(f"{time_and_call}-*{SUFFIX}"):  # it died after the rewriting, before the deletion
+    # The process died after the rewriting and before the deletion.
+    for closed in path.parent.glob(f"{time_and_call}-*{SUFFIX}"):
         if open_file(closed, keys).first_sample == header.first_sample:
             path.unlink()
             return finished_of(folder, str(closed.relative_to(folder)), keys, AFTER_A_CRASH)

@@ -17,9 +17,9 @@ from relay.recordings.files import Recording
 from relay.recordings.stores import FolderStore, ObjectStore, StoreFailed
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
-# Players that take a WAV on their standard input. So the sound is never on the disk without encryption.
+# Players that read a WAV from their standard input. So the sound is never on the disk without encryption.
 PLAYERS = (("paplay",), ("aplay", "-q"), ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error", "-"))
-SILENCE = b"\xff\xff"  # mu-law zero, both channels
+SILENCE = b"\xff\xff"  # Mu-law zero, for both channels.
 
 Tables = dict[str, list[dict[str, object]]]
 
@@ -33,7 +33,7 @@ def recordings_of(
 ) -> list[Recording]:
     """A call's recordings in order, on disk and in the store. `rows` are its rows of `recordings`. Raises NotHeard.
 
-    A file on this disk is found without a row too: its process may have been killed before it wrote one.
+    A file on this disk is found even without a row, because its process may have been killed before it wrote one.
     """
     deleted = {str(row["name"]) for row in rows if row.get("deleted_at") is not None}
     names = {str(row["name"]): str(row.get("stored_in") or "") for row in rows}
@@ -45,7 +45,7 @@ def recordings_of(
         places = [disk] if stored_in == "disk" else [store, disk]
         recording = next((one for place in places if place and (one := _open(place, name, keys))), None)
         if recording is None:
-            raise NotHeard(f"{name} lies in {stored_in or 'no known place'}, and is not there or not reached from here")
+            raise NotHeard(f"{name} was kept in {stored_in or 'no known place'}. It is gone, or cannot be reached here")
         found.append(recording)
     if not found:
         why = "it was deleted, by age or on request" if deleted else "it was not recorded"
@@ -63,7 +63,7 @@ def _open(place: FolderStore | ObjectStore, name: str, keys: Keys) -> Recording 
 
 
 def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
-    """A whole call from its start. Silence where nothing was recorded. Left byte, right byte, ... (mu-law).
+    """A whole call from its start, as mu-law: left byte, right byte, ... Where nothing was recorded, there is silence.
 
     Raises RecordingRefused, StoreFailed.
     """
@@ -73,7 +73,7 @@ def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
             step = min(missing, CHUNK_SAMPLES)
             yield SILENCE * step
             at += step
-        # Two machines may have recorded the same moment: the first recording is used
+        # Two machines may have recorded the same moment. Then the first recording is used.
         skip = at - recording.first_sample
         for chunk in recording.chunks():
             piece = chunk[2 * skip :]
@@ -85,7 +85,7 @@ def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
 def write_wav(file: IO[bytes], recordings: Sequence[Recording]) -> None:
     """A WAV: stereo, 8 kHz, PCM16. The caller is left, what the caller heard is right. Raises NotHeard, OSError.
 
-    The header comes first and says the length, because a pipe to a player cannot go back.
+    The header comes first and gives the length, because a pipe to a player cannot be rewound.
     """
     n_bytes = 4 * max(one.first_sample + one.samples for one in recordings)
     form = struct.pack("<IHHIIHH", 16, 1, 2, RATE_HZ, 4 * RATE_HZ, 4, 16)
@@ -99,7 +99,7 @@ def write_wav(file: IO[bytes], recordings: Sequence[Recording]) -> None:
 
 
 def write_wav_file(path: Path, recordings: Sequence[Recording]) -> None:
-    """Write a WAV at this path, complete or not at all. Raises NotHeard, OSError."""
+    """Write a WAV at this path, completely or not at all. Raises NotHeard, OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")
     try:
@@ -118,7 +118,7 @@ def play(recordings: Sequence[Recording]) -> None:
         raise NotHeard(f"there is no player here ({names}): write it with --out FILE.wav")
     process = subprocess.Popen(player, stdin=subprocess.PIPE)  # noqa: S603 -- one of the names above
     assert process.stdin is not None
-    with suppress(BrokenPipeError):  # somebody closed the player
+    with suppress(BrokenPipeError):  # Somebody closed the player.
         write_wav(process.stdin, recordings)
         process.stdin.close()
     if process.wait() != 0:
@@ -143,7 +143,7 @@ def export(folder: Path, tables: Tables, recordings: Sequence[Recording]) -> lis
 
 
 def transcript_lines(turns: Sequence[dict[str, object]]) -> Iterator[str]:
-    """A transcript to read along: the moment in the recording, who speaks, and the words."""
+    """A transcript to read while listening: the moment in the recording, the speaker, and the words."""
     for turn in turns:
         ms = turn.get("started_ms")
         at = f"{ms // 60_000:02d}:{ms % 60_000 / 1000:04.1f}" if isinstance(ms, int) else "  :    "

@@ -1,7 +1,7 @@
 """Peaks of a recording, for its waveform: the loudest sample of each step, for each channel. Pure.
 
-A peak is one byte on mu-law's own scale. 0 is silence, 127 the loudest, and 16 more are 6 dB. They are kept as pairs
-(left, right), at most 4 kB for a recording. In a long call each pair covers more time.
+A peak is one byte on mu-law's own scale: 0 is silence, 127 is the loudest, and 16 steps are 6 dB. Peaks are kept as
+pairs (left, right), at most 4 kB for a recording. In a long call each pair covers more time.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import numpy as np
 
 from relay.recordings.timeline import RATE_HZ
 
-STEP_SAMPLES = 400  # 50 ms while the recording goes on: a chunk of 250 ms has five steps
-LIMIT = 2_000  # pairs that are kept
+STEP_SAMPLES = 400  # 50 ms while the recording goes on: a chunk of 250 ms has five steps.
+LIMIT = 2_000  # The number of pairs that are kept.
 
 # Mu-law writes its loudest sample as 0x80 or 0x00, and zero as 0xFF or 0x7F.
 _HEIGHT = np.array([127 - (code & 0x7F) for code in range(256)], np.uint8)

@@ -1,8 +1,8 @@
-"""Records one stream of a call: what both sides heard, handed on in chunks of 250 ms. Pure but for its tape.
+"""Records one stream of a call: what both sides heard, handed on in chunks of 250 ms. Pure, except for its tape.
 
-Nothing is kept before `begin` (the notice was heard). During a pause both channels are silent.
-The way to Twilio and the way back are taken as equally long; nobody can measure them apart. So what we hear was said
-half a round trip ago, and what we write is heard half a round trip later.
+Nothing is kept before `begin` is called, when the notice was heard. During a pause both channels are silent.
+The way to Twilio and the way back are assumed to be equally long, because nobody can measure them apart. So what we
+hear was said half a round trip earlier, and what we write is heard half a round trip later.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Pauses(Protocol):
 
 
 Hearer: TypeAlias = Callable[[bytes, bytes], None]
-"""Is given a whole chunk of both channels, as the tape is. Never blocks, never raises."""
+"""Gets each whole chunk of both channels, as the tape does. Never blocks, never raises."""
 
-# If no frame comes for this long, a mark's own time is used.
+# Without a frame for this long, the time of a mark's arrival is used.
 FRAME_LIMIT = 60 * SAMPLES_PER_MS
-# A mark this little behind the next frame is not late: Twilio's timestamps are exact only to some milliseconds.
+# A mark that comes this soon after the next frame is not late: Twilio's timestamps are exact only to some milliseconds.
 MARK_JITTER = 5 * SAMPLES_PER_MS
-# Before recording begins, audio that was played this long ago is dropped. Its mark has come, also over the longest way.
+# Before recording begins, audio older than this is dropped. By then its mark has come, even over the longest way.
 FORGOTTEN = 4_000 * SAMPLES_PER_MS
 
 NOTICE = "the notice had not been heard"
@@ -69,16 +69,16 @@ class Recorder:
         self._open_tape, self._paused = open_tape, paused
         self._caller, self._playback = CallerTrack(), PlaybackTrack()
         self._tape: Tape | None = None
-        self._next = 0  # where the next chunk begins
+        self._next = 0  # Where the next chunk begins.
         self._half_lag = 0
         self._began_at = 0
-        self._waits = False  # for the notice to be heard
+        self._waits = False  # True while it waits for the notice to be heard.
         self._refused = False
-        # That came since the last frame: name, time, and where that frame ended
+        # The marks that came since the last frame: name, time of arrival, and where that frame ended.
         self._marks: list[tuple[str, int, int | None]] = []
         self._blanks: list[tuple[int, int | None, str]] = []
         self._closed = False
-        self.hearers: list[Hearer] = []  # who listens in: each is given every chunk, paused ones too
+        self.hearers: list[Hearer] = []  # Those who listen in. Each gets every chunk, also during a pause.
 
     def _place(self, now: float) -> int:
         return samples_at(now) - self._zero
@@ -86,7 +86,7 @@ class Recorder:
     # When it records
 
     def start(self, now: float, *, consented: bool, refused: bool = False) -> None:
-        """The stream begins. Without consent, what comes before `begin` is not kept anywhere."""
+        """The stream begins. Without consent, nothing that comes before `begin` is kept anywhere."""
         self._began_at = max(0, self._place(now))
         if refused:
             self.refuse(now)
@@ -135,7 +135,7 @@ class Recorder:
     # What is heard
 
     def caller(self, frames: Sequence[Frame], now: float) -> None:
-        """Frames of the caller's have come."""
+        """Frames of the caller have come."""
         at = self._place(now) - self._half_lag
         for frame in frames:
             self._caller.append(frame.mulaw, frame.media_ms, at)
@@ -144,7 +144,7 @@ class Recorder:
         self.tick(now)
 
     def played(self, mulaw: bytes, mark: str | None, now: float) -> None:
-        """Audio was written to Twilio, with a mark behind it."""
+        """Audio was written to Twilio, with a mark after it."""
         self._playback.played(mulaw, mark, self._place(now))
 
     def cleared(self, now: float) -> None:
@@ -153,7 +153,7 @@ class Recorder:
         self._playback.cleared(self._place(now))
 
     def marked(self, mark: str, now: float) -> None:
-        """A mark has come back. The caller's frames before and behind it tell when, on Twilio's clock."""
+        """A mark has come back. The caller's frames before and after it tell when, on Twilio's clock."""
         self._marks.append((mark, self._place(now), self._caller.heard_to))
 
     def _take_marks(self, *, frame_came: bool = False) -> None:
@@ -172,7 +172,7 @@ class Recorder:
         return at
 
     def tick(self, now: float) -> None:
-        """Hand on what no longer changes. Nearly always this is one comparison."""
+        """Hand on what no longer changes. Almost always this costs only one comparison."""
         at = self._place(now)
         if at - self._next < CHUNK_SAMPLES + SETTLE_SAMPLES:
             return
@@ -205,7 +205,7 @@ class Recorder:
     # The end
 
     def close(self, now: float, *, by_caller: bool) -> None:
-        """The stream has ended. `by_caller`: it ended at Twilio, half a round trip before we learned of it."""
+        """The stream has ended. `by_caller`: it ended at Twilio, half a round trip before we knew it."""
         if self._closed:
             return
         self._closed = True

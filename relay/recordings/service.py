@@ -1,4 +1,4 @@
-"""What a process does with recordings: open them, write their rows, upload them, delete them by age."""
+"""What a process does with recordings: opens them, writes their rows, uploads them, deletes them by age."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ log = structlog.get_logger()
 
 # A failed upload is tried again after this time, or after the next call.
 UPLOAD_AGAIN_S = 60.0
-# Recordings are deleted by age every hour: so many at once, with a pause in between.
+# Recordings are deleted by age every hour: this many at once, and this many seconds between two groups.
 DELETE_EVERY_S = 3600.0
 DELETE_BATCH, BATCH_PAUSE_S = 50, 1.0
-# When the process ends, its disk may go away too. What can be uploaded in this time is uploaded.
+# When the process ends, its disk may be deleted. So uploads go on for this long.
 LAST_UPLOADS_S = 10.0
-# A process that is killed right after a call may not have written its row. So the rows of the newest files are written
-# again.
+# A process that is killed right after a call may not have written its row. So at each start the rows of this many of
+# the newest files are written again.
 ROWS_AGAIN = 20
 
 
 class Recordings:
-    """The recordings of a process. While `run` does not run, everything is written at once, as in plays."""
+    """The recordings of a process. While `run` is not running, everything is written at once. Plays use that."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Recordings:
         self.utc_now = utc_now
         self._disk, self._store = FolderStore(folder), store
         self._writer = Writer()
-        self._closed = trio.Event()  # a file was closed: there may be something to upload
-        # Held from the look at a finished file until its row is written. Without it, a file could be deleted by age in
-        # between, and the row with its peaks would come behind the row that says it is deleted.
+        self._closed = trio.Event()  # Set when a file was closed: there may be something to upload.
+        # Held from the moment a finished file is read until its row is written. Without this lock, the file could be
+        # deleted by age in between. Then the row with its peaks would be written after the row that says "deleted".
         self._file_and_row = trio.Lock()
 
     # For a call
@@ -85,7 +85,7 @@ class Recordings:
         return recorder
 
     def _done(self, call_sid: str, finished: Finished | None, why: str) -> None:
-        """In Trio's thread: a file is closed, or could not be written."""
+        """Runs in Trio's thread: a file was closed, or could not be written."""
         if why:
             self._metrics.recordings.labels("stopped").inc()
             log.error(
@@ -167,14 +167,14 @@ class Recordings:
                 try:
                     self._write_row(await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys))
                 except FileNotFoundError:
-                    continue  # deleted by age since the folder was listed
+                    continue  # It was deleted by age after the folder was listed.
                 except (OSError, RecordingRefused, KeyMissing) as error:
                     log.warning("recording.unreadable", file=name, words=str(error))
 
     # The store
 
     async def _upload_all(self) -> None:
-        """Upload every closed file, oldest first. Stops at the first that the store does not take."""
+        """Upload every closed file, oldest first. Stops at the first file that the store does not take."""
         assert self._store is not None
         waiting = 0
         for name in await trio.to_thread.run_sync(lambda: list(self._disk.names())):
@@ -184,7 +184,7 @@ class Recordings:
                     finished = await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys)
                     await trio.to_thread.run_sync(self._store.put, name, self._folder / name, abandon_on_cancel=True)
                 except (StoreFailed, OSError) as error:
-                    if not (self._folder / name).exists():  # deleted by age since the folder was listed
+                    if not (self._folder / name).exists():  # It was deleted by age after the folder was listed.
                         waiting -= 1
                         continue
                     log.warning("recording.not_uploaded", file=name, words=str(error), do="nothing: it is tried again")
@@ -193,7 +193,8 @@ class Recordings:
                 except (RecordingRefused, KeyMissing) as error:
                     log.error("recording.unreadable", file=name, words=str(error), do="it stays where it is")
                     continue
-                self._write_row(finished, self._store.where)  # before the file is removed: so it can always be found
+                # The row is written before the file is removed, so the recording can always be found.
+                self._write_row(finished, self._store.where)
                 await trio.to_thread.run_sync(self._disk.delete, [name])
             waiting -= 1
         self._metrics.recordings_waiting.set(waiting)
@@ -212,7 +213,7 @@ class Recordings:
             await trio.sleep(DELETE_EVERY_S)
 
     async def _delete_old(self, store: FolderStore | ObjectStore) -> None:
-        """Delete in small groups what is older than RETENTION_DAYS. Then report how old the oldest is."""
+        """Delete in small groups what is older than RETENTION_DAYS. Then report the age of the oldest recording."""
         before = f"{self.utc_now() - self._keep:%Y-%m-%d/%H%M%S}"
         while batch := await trio.to_thread.run_sync(lambda: list(islice(store.names(before), DELETE_BATCH))):
             async with self._file_and_row:
@@ -246,7 +247,7 @@ def open_recordings(settings: Settings, ledger: Ledger, metrics: Metrics) -> Rec
 
 
 def folder_of(settings: Settings) -> Path:
-    """Where recordings lie on this machine."""
+    """The folder of recordings on this machine."""
     return settings.data_dir / "recordings"
 
 
@@ -267,5 +268,5 @@ def store_of(settings: Settings) -> ObjectStore | None:
 
 
 def names_of_call(names: Iterable[str], call_sid: str) -> list[str]:
-    """Those that are this call's, in order."""
+    """The names that belong to this call, in order."""
     return sorted(name for name in names if f"-{call_sid}-" in name and name.endswith(SUFFIX))

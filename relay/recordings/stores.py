@@ -1,6 +1,6 @@
 """Where closed recordings are kept: a folder, or an S3-compatible store (Tigris, R2, MinIO, AWS). Blocking.
 
-Names are the same in both: 2026-11-29/140512-CA...-4f2a9c1b.rec. So the oldest come first in a list.
+Names are the same in both: 2026-11-29/140512-CA...-4f2a9c1b.rec. So a sorted list has the oldest first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from relay.recordings.files import SUFFIX, Recording, open_file
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-# A recording of ten minutes has 10 MB. If the store does not take it in this time, it is tried again later.
+# A recording of ten minutes has 10 MB. If the upload takes longer than this, it is tried again later.
 REQUEST_LIMIT = timedelta(seconds=60)
 CONNECT_LIMIT = timedelta(seconds=10)
 
@@ -35,20 +35,20 @@ class StoreUnusable(Exception):
 class Store(Protocol):
     """A place for closed recordings. All methods raise StoreFailed."""
 
-    where: str  # the name that a row has for it
+    where: str  # The name of this place in a row.
 
     def open(self, name: str, keys: Keys) -> Recording:
         """Open a recording. Also raises RecordingRefused, KeyMissing, and FileNotFoundError if it is not there."""
 
     def names(self, before: str = "") -> Iterator[str]:
-        """The names, oldest first if the store can do that. `before`: only those that come before this one."""
+        """The names, oldest first if the store can sort. `before`: only names that sort before this one."""
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete them. If one is gone already, that is no error."""
+        """Delete these recordings. A name that is gone already is no error."""
 
 
 def begun_at(name: str) -> datetime | None:
-    """When a recording began, by its name; None if the name is not a recording's."""
+    """When a recording began, taken from its name. None if it is not the name of a recording."""
     with suppress(ValueError):
         return datetime.strptime(name[:17], "%Y-%m-%d/%H%M%S").replace(tzinfo=UTC)
     return None
@@ -86,7 +86,7 @@ class FolderStore:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise StoreFailed(f"{name} cannot be deleted: {error.strerror}") from None
-            with suppress(OSError):  # other recordings of that day are there
+            with suppress(OSError):  # The day's folder still holds other recordings.
                 path.parent.rmdir()
 
 
@@ -94,7 +94,7 @@ class FolderStore:
 class S3Access:
     """The access to the store, by the usual AWS names."""
 
-    url: str  # s3://bucket/prefix
+    url: str  # In the form s3://bucket/prefix.
     endpoint: str = ""
     region: str = ""
     access_key_id: str = ""
@@ -139,7 +139,7 @@ class ObjectStore:
     def put(self, name: str, path: Path) -> None:
         """Upload a file. When this returns, the store has confirmed that it has all of it. Raises StoreFailed."""
         size = path.stat().st_size
-        if self.size(name) == size:  # a process was killed after the upload, before it removed the file
+        if self.size(name) == size:  # A process was killed after the upload and before it removed the file.
             return
         try:
             self._api.put(self._store, name, path)
@@ -150,7 +150,7 @@ class ObjectStore:
             raise StoreFailed(f"the store says that it has {kept} bytes of {size}")
 
     def size(self, name: str) -> int | None:
-        """How many bytes the store has under this name; None if it has no such name. Raises StoreFailed."""
+        """How many bytes the store has under this name. None if it has no such name. Raises StoreFailed."""
         try:
             return int(self._api.head(self._store, name)["size"])
         except FileNotFoundError:
@@ -188,12 +188,12 @@ class ObjectStore:
         try:
             self._api.delete(self._store, wanted)
         except FileNotFoundError:
-            pass  # it is gone already
+            pass  # The name is gone already.
         except Exception as error:
             raise StoreFailed(_words(error)) from None
 
 
 def _words(error: Exception) -> str:
-    """One line of the store's message, without what may be secret: a signed URL has its signature behind a "?"."""
+    """One line of the store's message, without secrets: in a signed URL the signature comes after the "?"."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text.split('?', 1)[0][:200]}"

@@ -1,12 +1,13 @@
-"""What both sides of a call heard, each piece at its place on the call's time line. Pure.
+"""What both sides of a call heard, with each piece at its place on the call's time line. Pure.
 
-Places are samples (8,000 a second) since the start of the call. `at` is the present moment in samples.
+Places are counted in samples (8,000 a second) from the start of the call. `at` is the present moment in samples.
 
 CallerTrack    The caller as received, placed by Twilio's timestamps. A gap keeps its length.
-PlaybackTrack  What the caller heard of us, on Twilio's playback clock. What is written during silence plays at once.
-               What is written while something plays comes after it. A `clear` drops what was not played. A mark proves
-               that its piece was played, and when: it comes between two of the caller's frames, whose timestamps are
-               Twilio's own. So a piece is settled (never moved again) only when its mark has come or is overdue.
+PlaybackTrack  What the caller heard of us, on Twilio's playback clock. Audio that is written during silence plays at
+               once. Audio that is written while something plays comes after it. A `clear` drops what was not played.
+               A mark proves that its piece was played. It also shows when: it comes between two of the caller's frames,
+               and Twilio itself wrote their timestamps. So a piece is settled (never moved again) only when its mark
+               has come or is overdue.
 """
 
 from __future__ import annotations
@@ -16,40 +17,40 @@ from dataclasses import dataclass
 
 SAMPLES_PER_MS = 8
 RATE_HZ = 8_000
-CHUNK_SAMPLES = 2_000  # 250 ms: handed on and encrypted together
-FRAME_SAMPLES = 160  # 20 ms
-SILENCE = b"\xff"  # mu-law zero
+CHUNK_SAMPLES = 2_000  # 250 ms: the amount that is handed on and encrypted together.
+FRAME_SAMPLES = 160  # 20 ms.
+SILENCE = b"\xff"  # Mu-law zero.
 
 # A smaller step of Twilio's timestamps is jitter. In captures two frames were up to 19 ms off.
 GAP_SAMPLES = 30 * SAMPLES_PER_MS
-# A timestamp so far ahead of the clock is wrong. Its audio is placed by its arrival.
+# A timestamp this far ahead of the clock is wrong. Its audio is placed by its arrival.
 AHEAD_SAMPLES = 1_000 * SAMPLES_PER_MS
-# Audio that came in a burst after a stall is placed later than it was said. Its silence is left out until the delay is
-# made up.
+# After a stall, audio comes in a burst and is placed later than it was said. If it is this late, its silence is left
+# out until the delay is gone.
 BEHIND_SAMPLES = 100 * SAMPLES_PER_MS
-QUIET_HEIGHT = 32  # of 127: about -48 dBFS
+QUIET_HEIGHT = 32  # Of 127: about -48 dBFS.
 _HEIGHT = bytes(127 - (code & 0x7F) for code in range(256))
 
 NEVER = -(1 << 60)
 
 # A mark is exact to 10 ms (half a frame). A smaller delay comes from Twilio's rounding.
 JITTER_SAMPLES = 6 * SAMPLES_PER_MS
-# The usual delay may grow by 1 ms a mark. So a longer way is learned within a minute.
+# The usual delay may grow by 1 ms with each mark. So a longer way is learned within a minute.
 USUAL_GROWS = SAMPLES_PER_MS
-# Before the first mark, nobody knows the delay of marks. Twilio's is below this.
+# The delay of marks until the first one has come. Twilio's is below this.
 USUAL_AT_FIRST = 400 * SAMPLES_PER_MS
-# What is this old is settled if its mark has come. Bursts of 233 ms are normal (docs/protocol/twilio.md 3.3).
+# A piece this old is settled if its mark has come. Bursts of 233 ms are normal (docs/protocol/twilio.md 3.3).
 SETTLE_SAMPLES = 300 * SAMPLES_PER_MS
-# What is this old is settled anyway. A piece whose mark has not come by then is not being played yet, and is moved
-# later.
+# A piece this old is settled in any case. If its mark has not come by then, it is not being played yet, and it is moved
+# to a later place.
 HOLD_SAMPLES = 600 * SAMPLES_PER_MS
 USUAL_LIMIT = 1_500 * SAMPLES_PER_MS
-# No mark for this long: this peer returns none, and only the clock is used.
+# No mark for this long means: this peer returns no marks. Then only the clock is used.
 NO_MARKS_SAMPLES = 5_000 * SAMPLES_PER_MS
 
 
 def samples_at(now: float) -> int:
-    """The sample that the clock has reached at `now` (seconds)."""
+    """The sample that the clock has reached at `now` (in seconds)."""
     return round(now * RATE_HZ)
 
 
@@ -57,12 +58,12 @@ class CallerTrack:
     """The caller's audio of one stream."""
 
     def __init__(self) -> None:
-        self._offset: int | None = None  # the place of timestamp 0: the earliest that any arrival allows
-        self.heard_to: int | None = None  # where the last frame ends on the time line
-        self._from: int | None = None  # nothing before this place is taken
-        self._taken_to = 0  # what is before this was read
-        self._audio_to = 0  # the end of the last audio
-        self._mulaw = bytearray()  # from _taken_to on
+        self._offset: int | None = None  # The place of timestamp 0: the earliest one that any arrival allows.
+        self.heard_to: int | None = None  # Where the last frame ends on the time line.
+        self._from: int | None = None  # Nothing before this place is taken.
+        self._taken_to = 0  # Everything before this place was read.
+        self._audio_to = 0  # The end of the last audio.
+        self._mulaw = bytearray()  # The audio from _taken_to on.
 
     @property
     def end(self) -> int:
@@ -70,7 +71,7 @@ class CallerTrack:
         return self._taken_to + len(self._mulaw)
 
     def begin(self, place: int) -> None:
-        """Take audio from this place on. What came before is not kept anywhere."""
+        """Take audio from this place on. Earlier audio is not kept anywhere."""
         self._from = self._taken_to = place
 
     def append(self, mulaw: bytes, media_ms: int, at: int) -> None:
@@ -107,7 +108,7 @@ class CallerTrack:
         self._audio_to = self.heard_to = self.end
 
     def read(self, count: int) -> bytes:
-        """The next `count` samples. Silence where nothing came."""
+        """The next `count` samples. Where nothing came, there is silence."""
         mulaw = bytes(self._mulaw[:count])
         del self._mulaw[:count]
         self._taken_to += count
@@ -116,16 +117,16 @@ class CallerTrack:
 
 @dataclass(slots=True)
 class Piece:
-    """Audio that was written at once, and the place where it was probably played."""
+    """Audio that was written at once, and the place at which it was probably played."""
 
     mulaw: bytes
     mark: str | None
-    planned: int  # its place if nothing delays the playback
+    planned: int  # Its place if nothing delays the playback.
     start: int
     late: int = 0
     proved: bool = False
-    moved: bool = False  # its mark is overdue: it is not being played yet
-    follows: bool = False  # it was written while the piece before it was still to be played
+    moved: bool = False  # True if its mark is overdue: it is not being played yet.
+    follows: bool = False  # True if it was written before the piece before it had been played.
 
     @property
     def end(self) -> int:
@@ -139,10 +140,10 @@ class PlaybackTrack:
         self._pieces: deque[Piece] = deque()
         self._marks: dict[str, Piece] = {}
         self._planned_to = NEVER
-        self._played_to = NEVER  # the end of the pieces that were dropped
+        self._played_to = NEVER  # The end of the pieces that were dropped.
         self._settled_to = NEVER
         self._usual: int | None = None
-        self._base: int | None = None  # the delay by which pieces are placed, once recording has begun
+        self._base: int | None = None  # The delay by which pieces are placed, as soon as recording has begun.
         self._trusts_clock = False
 
     @property
@@ -151,11 +152,11 @@ class PlaybackTrack:
         return min(self._usual or 0, USUAL_LIMIT)
 
     def begin(self) -> None:
-        """From now on places count. A piece whose mark takes the usual time is in its place."""
+        """From now on places count. A piece whose mark takes the usual time is at its place."""
         self._base = self.lag
 
     def played(self, mulaw: bytes, mark: str | None, at: int) -> None:
-        """Audio was written to Twilio, with a mark behind it."""
+        """Audio was written to Twilio, with a mark after it."""
         last_end = self._pieces[-1].end if self._pieces else self._played_to
         follows = self._planned_to >= at
         planned = max(at, self._planned_to)
@@ -178,7 +179,7 @@ class PlaybackTrack:
         self._place()
 
     def _hindsight(self, piece: Piece) -> None:
-        """A playback never catches up. So what played just before this piece was not later than this piece."""
+        """Correct earlier pieces. A playback never catches up, so what played just before this piece was no later."""
         pieces = list(self._pieces)
         if piece not in pieces:
             return
@@ -186,11 +187,11 @@ class PlaybackTrack:
         while at > 0 and pieces[at].follows:
             before = pieces[at - 1]
             before.late = min(before.late, pieces[at].late)
-            before.proved = True  # marks come back in order
+            before.proved = True  # Marks come back in order.
             at -= 1
 
     def _place(self) -> None:
-        """Put every piece that is not settled to its place, in order."""
+        """Put every piece that is not settled at its place, in order."""
         end = self._played_to
         for piece in self._pieces:
             if piece.start >= self._settled_to:
@@ -198,7 +199,7 @@ class PlaybackTrack:
             end = piece.end
 
     def cleared(self, at: int) -> None:
-        """What was not played by now is never heard."""
+        """Audio that was not played by now is never heard."""
         while self._pieces:
             piece = self._pieces[-1]
             if not piece.moved and piece.start < at:
@@ -231,8 +232,8 @@ class PlaybackTrack:
         return self._settled_to
 
     def _move_on(self, piece: Piece, to: int) -> None:
-        """The mark of this piece is overdue. The piece is somewhere on its way, and so is everything behind it."""
-        if piece.start < self._settled_to:  # a part of it was written already
+        """The mark of this piece is overdue. So the piece and all pieces after it are still waiting at Twilio."""
+        if piece.start < self._settled_to:  # A part of the piece was written already.
             piece.proved = True
             return
         piece.late, piece.moved = to - piece.planned, True
@@ -242,7 +243,7 @@ class PlaybackTrack:
         self._place()
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` samples from this place on. Silence where nothing is played. What is before this place is dropped."""
+        """`count` samples from `first` on. Where nothing is played, there is silence. Everything before is dropped."""
         while self._pieces and self._pieces[0].end <= first:
             piece = self._pieces.popleft()
             self._played_to = piece.end

@@ -1,6 +1,6 @@
 """The thread that writes recordings, and the tape by which a call gives it chunks.
 
-While no thread runs, each job is done at once. Plays need this: their clock cannot be shared with a thread.
+While no thread runs, each job is done at once. Plays need this, because a thread cannot use their fake clock.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from relay.recordings.files import WHOLE, FileInProgress, Finished
 
 log = structlog.get_logger()
 
-# If the disk takes nothing for so long, the recording of this call stops. Eight seconds are 128 kB of memory.
-WAITING_LIMIT = 32  # chunks of 250 ms
-# The process waits this long at its end for what is still to be written.
+# If this many chunks of 250 ms wait for the disk, the recording of this call stops: 8 s, or 128 kB of memory.
+WAITING_LIMIT = 32
+# At its end the process waits this long for what must still be written.
 STOP_LIMIT_S = 5.0
 
 Job = Callable[[], None]
@@ -41,23 +41,23 @@ class Writer:
             self._jobs.put(job)
 
     def tell(self, news: Job) -> None:
-        """From a job: do this in Trio's thread."""
+        """Called by a job: do this in Trio's thread."""
         if self._tell is None:
             news()
             return
         try:
             self._tell(news)
         except trio.RunFinishedError:
-            pass  # nobody can be told any more; the next start finds the file
+            pass  # The news can reach nobody any more. The next start finds the file.
 
     def start(self) -> None:
-        """Start the thread, from Trio's."""
+        """Start the thread. Called in Trio's thread."""
         self._tell = trio.lowlevel.current_trio_token().run_sync_soon
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
-        """Let the thread finish what is there."""
+        """Let the thread finish the jobs that wait."""
         thread = self._thread
         if thread is None:
             return
@@ -77,11 +77,11 @@ class Writer:
 
 
 class FileTape:
-    """One recording on its way to the disk. `done` is called in Trio's thread with what became of it."""
+    """One recording on its way to the disk. `done` is called in Trio's thread with the result."""
 
     def __init__(self, writer: Writer, file: FileInProgress, done: Callable[[Finished | None, str], None]) -> None:
         self._writer, self._file, self._done = writer, file, done
-        # Chunks that were handed over, and chunks that were written; each count has one writer
+        # Chunks that were handed over, and chunks that were written. Each count is written by one thread only.
         self._sent = self._taken = 0
         self._over = False
         self._failed = False

@@ -1,1 +1,1 @@
-"""The process: HTTP, Twilio's webhooks, the media socket's door, transfers to a human."""
+"""The process: HTTP, Twilio's webhooks, the media sockets, and transfers to a human."""

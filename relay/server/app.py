@@ -1,8 +1,8 @@
-"""The process: everything that lives longer than a call, nested by lifetime; admission, readiness, drain.
+"""The process: everything that lives longer than a call, nested by lifetime. Also admission, readiness and drain.
 
     ledger > kept sessions, phrases, the day's bill, the loop's lag > HTTP and media sockets > calls
-The first signal drains: no new calls, `/readyz` is 503, running calls have `DRAIN_S` to end. The second signal ends the
-process.
+The first signal drains: no new calls are taken, `/readyz` is 503, and running calls have `DRAIN_S` to end. The second
+signal ends the process.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ from relay.voices.elevenlabs_socket import ElevenLabs, VoiceAccess
 
 log = structlog.get_logger()
 
-# Fly kills a machine at most 300 s after its signal (docs/protocol/fly.md 1). Twenty of them are for the ledger.
+# Fly kills a machine at most 300 s after its signal (docs/protocol/fly.md 1). The last 20 s are for the ledger.
 DRAIN_S = 280.0
-# `/readyz` waits this long for the kept greeting. Then calls are taken without it.
+# `/readyz` waits this long for the kept greeting. After that, calls are taken without it.
 GREETING_WAIT_S = 10.0
 LAG_EVERY_S = 0.5
-# Some runners send one Ctrl-C as SIGINT and SIGTERM. Within this time they count as one.
+# Some runners turn one Ctrl-C into SIGINT and SIGTERM. Two signals within this time count as one.
 SAME_WISH_S = 0.05
-# Headers by which proxies say for whom they ask. All that begin with X-Forwarded- count too.
+# Headers in which proxies name the client for whom they ask. All headers that begin with X-Forwarded- count too.
 _PROXIES_HEADERS = frozenset(
     "forwarded via x-real-ip x-client-ip x-cluster-client-ip x-original-forwarded-for x-original-host true-client-ip"
     " client-ip cf-connecting-ip cf-connecting-ipv6 cf-ray cdn-loop fastly-client-ip fly-client-ip fly-forwarded-port"
@@ -72,7 +72,7 @@ _PROXIES_HEADERS = frozenset(
 )
 
 
-# Long because it opens everything that the calls share, each thing after those that it needs.
+# Long because it opens everything that the calls share, in the order of need.
 def open_desk(
     settings: Settings,
     ledger: Ledger,
@@ -82,7 +82,7 @@ def open_desk(
     rest: TwilioRest,
     dial_end: Dial = dial,
 ) -> Desk:
-    """Everything that the calls of a process share. `backend` None: the embedded one, over the diary.
+    """Everything that the calls of a process share. `backend` None: the embedded backend with the diary.
 
     Raises FilesInvalid, FunctionRefused.
     """
@@ -128,7 +128,7 @@ def open_desk(
 
 
 def voices_of(settings: Settings, dial_end: Dial = dial) -> ElevenLabs | None:
-    """Where the voices come from that speak what the model writes. None if the model speaks itself."""
+    """The service whose voice speaks what the model writes. None if the model speaks itself."""
     if settings.speaks_itself:
         return None
     s = settings
@@ -139,7 +139,7 @@ def voices_of(settings: Settings, dial_end: Dial = dial) -> ElevenLabs | None:
 def _stop_signals() -> list[signal.Signals]:
     """The signals that ask the process to stop. SIGHUP comes when its terminal is closed.
 
-    With `nohup` it is ignored, also here.
+    With `nohup`, the process ignores SIGHUP, and so do we.
     """
     asked = [signal.SIGTERM, signal.SIGINT]
     return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*asked, signal.SIGHUP]
@@ -148,7 +148,7 @@ def _stop_signals() -> list[signal.Signals]:
 def _host(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").casefold()
-    except ValueError:  # half an IPv6 address
+    except ValueError:  # Half of an IPv6 address.
         return ""
 
 
@@ -197,20 +197,20 @@ class Daemon:
         return Response(f"{words or 'ready'}\n", 503 if words else 200, content_type="text/plain")
 
     async def not_ready(self) -> str | None:
-        """Why no calls are taken now, in words; None if they are.
+        """The reason in words why no calls are taken now. None if calls are taken.
 
-        That Postgres is away is no reason: rows wait on disk.
+        The absence of Postgres is no such reason, because rows then wait on disk.
         """
         if self.desk.draining:
-            return "draining: running calls come to an end, no new ones are taken"
+            return "draining: running calls come to their end, and no new ones are taken"
         waited_s = trio.current_time() - self._began_at
         if not self.desk.phrases.complete.is_set() and waited_s < GREETING_WAIT_S:
             return "rendering the greeting"
         return None
 
     async def _metrics(self) -> Response:
-        # Calls and dollars are not public. Fly reads them directly, and every proxy says for whom it asks. For a proxy
-        # that does not say so, the host is checked: it is the public one.
+        # The counts of calls and dollars are not public. Fly reads them directly, without a proxy. A request through a
+        # proxy is refused. It has a header that names the client, or, without such a header, the public host.
         settings = self.desk.settings
         is_public = not settings.is_local and _host(f"//{request.host}") == _host(settings.public_url)
         if is_public or any(_is_a_proxys(name) for name, _ in request.headers):
@@ -220,7 +220,7 @@ class Daemon:
     # The process
 
     async def serve(self, *bind: str, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until a signal, or `stop`; then drain. Reports the bound URLs."""
+        """Serve until a signal, or until `stop` is called. Then drain. Reports the bound URLs."""
         async with trio.open_nursery() as outer:
             await outer.start(self._apart, "ledger", self.desk.ledger.run)
             async with trio.open_nursery() as inner:
@@ -246,10 +246,10 @@ class Daemon:
         if self.desk.recordings is not None:
             await nursery.start(self._apart, "recordings", self.desk.recordings.run)
         nursery.start_soon(self._watch_lag)
-        nursery.start_soon(self.desk.beat.run)
+        nursery.start_soon(self.desk.ticker.run)
 
     async def _apart(self, name: str, task: Callable[..., Awaitable[None]], **status: trio.TaskStatus[None]) -> None:
-        """Run something that calls do not need. An error in it must not end them."""
+        """Run a task that calls do not need. An error in it must not end them."""
         try:
             await task(**status)
         except Exception:
@@ -271,24 +271,25 @@ class Daemon:
         )
 
     async def _keep_day_bill(self) -> None:
-        """Ask what the other machines have spent: at the start, while calls run, and when one rings."""
+        """Ask what the other machines have spent: at the start, while calls run, and when a phone rings."""
         while True:
             self.desk.bill.tell(file for file in self.desk.files.at_hand() if file.live)
             await self.desk.bill.read()
+            self.desk.bill.weigh(self.desk.spent_today_usd, self.desk.settings.max_day_usd)
             await trio.sleep(EVERY_S)
             if not self.desk.calls_in_hand:
                 self.desk.rang = trio.Event()
                 await self.desk.rang.wait()
 
     async def _learn_own_numbers(self) -> None:
-        """The numbers that lead to us: those ever called, by the ledger, and the account's, by Twilio."""
+        """Learn the numbers that lead to us: those ever called (from the ledger), and the account's (from Twilio)."""
         desk, settings = self.desk, self.desk.settings
         try:
             desk.learn_own(*await desk.ledger.numbers_called(limit_s=5.0))
         except LedgerUnavailable as error:
             log.info("numbers.not_read", words=str(error), caller_hears="nothing: numbers are learned when they ring")
         if settings.is_local and settings.twilio_api_base == Settings().twilio_api_base:
-            return  # nobody else can call a relay on this machine
+            return  # Nobody else can call a relay that only this machine can reach.
         try:
             ours = await desk.rest.own_numbers()
         except TwilioUnreachable as error:
@@ -303,8 +304,8 @@ class Daemon:
         if settings.twilio_phone_number not in ours:
             log.warning(
                 "number.not_in_account",
-                words="Twilio's account has no number TWILIO_PHONE_NUMBER, as far as this API tells",
-                do="check TWILIO_ACCOUNT_SID, and that TWILIO_API_BASE is of the number's region",
+                words="Twilio's account has no number TWILIO_PHONE_NUMBER, as far as this API shows",
+                do="check TWILIO_ACCOUNT_SID, and that TWILIO_API_BASE belongs to the number's region",
             )
 
     async def _watch_lag(self) -> None:
@@ -332,14 +333,14 @@ class Daemon:
         leave()
 
     async def drain(self) -> None:
-        """Take no more calls. Returns when those in hand have ended, also those whose human is being rung."""
+        """Take no more calls. Returns when the running ones have ended, and those whose human is being rung."""
         self.desk.begin_drain(DRAIN_S - 20.0)
         with trio.move_on_after(DRAIN_S):
-            while self.desk.calls_in_hand:  # noqa: ASYNC110 -- many calls end one by one; a tenth of a second is soon
+            while self.desk.calls_in_hand:  # noqa: ASYNC110 -- many calls end one by one, and 0.1 s is soon enough
                 await trio.sleep(0.1)
 
     def stop(self) -> None:
-        """Stop without a drain."""
+        """Stop without draining."""
         self._stop.set()
 
 

@@ -1,7 +1,7 @@
-"""Briefings: made from the files at start, and again when the files change, for the calls that come from then on.
+"""Makes briefings from the owner's files: at the start, and again when the files change, for the calls after that.
 
-Rule 1: files with a mistake change nothing. The old files stay in use, and this is reported.
-Rule 2: changed words are rendered before they are used.
+Rule 1: a file with a mistake changes nothing. The old files stay in use, and the mistake is reported.
+Rule 2: changed words are rendered before calls use them.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from relay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-# A changed file is used when it has not changed for one more look: an editor may still be writing it.
+# A changed file is used when the next look finds it unchanged, because an editor may still be writing it.
 LOOK_EVERY_S: Final = 1.0
-# What could not be rendered for new files is tried again after this time.
+# If new files have words that could not be rendered, this is tried again after this time.
 AGAIN_S: Final = 30.0
 
-# The addresses of the businesses that ship.
+# The addresses of the example businesses that ship with the relay.
 EXAMPLES: Final = frozenset({"12 Water Street, by the old pier", "48 Mill Lane, next to the bakery"})
 
 Print = frozenset[tuple[str, int, int]]
-"""Of each file its path, time of change and size."""
+"""For each file: its path, time of change and size."""
 
 
 class Briefings:
-    """Makes briefings. `backend` None: the embedded one, over the diary."""
+    """Makes briefings. `backend` None: the embedded backend with the diary."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Briefings:
         self._settings, self._ledger, self._also, self._rendered_by = settings, ledger, also, rendered_by
         self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
         self._in_force: Read | None = None
-        self.trouble = ""  # what is wrong with the files as they are now; "" if they are in use
+        self.trouble = ""  # What is wrong with the files as they are now. "" if they are in use.
         self._known: Print = frozenset()
         self._keeping = trio.CancelScope()
 
     def first(self) -> Briefing:
-        """The briefing of the start. Raises FilesInvalid."""
-        self._known = self._print()  # before they are read: what changes meanwhile is read again
+        """The first briefing, at the start. Raises FilesInvalid."""
+        self._known = self._print()  # Taken before the files are read. So a file that changes meanwhile is read again.
         found = read(self._settings)
         for words in found.conflicts:
             log.warning("business.file_differs", words=words)
@@ -105,7 +105,7 @@ class Briefings:
         )
 
     async def keep_phrases(self, current: Callable[[], Briefing], speak: Renderer) -> None:
-        """Keep the phrases of the files in use, and of each version that follows."""
+        """Keep the phrases of the files in use, and then those of each new version."""
         while True:
             with trio.CancelScope() as self._keeping:
                 await current().phrases.keep(speak)
@@ -113,7 +113,7 @@ class Briefings:
     async def watch(
         self, current: Callable[[], Briefing], take_over: Callable[[Briefing], None], speak: Renderer
     ) -> None:
-        """Look at the files. When they have changed and are right, hand over a new briefing. Until cancelled."""
+        """Look at the files again and again. When they have changed and are right, hand over a new briefing."""
         seen = self._known
         while True:
             await trio.sleep(LOOK_EVERY_S)
@@ -129,7 +129,7 @@ class Briefings:
             try:
                 stat = path.stat()
             except OSError:
-                continue  # it is not there at this moment, which is a change too
+                continue  # The file is missing at this moment. That is a change too.
             found.add((str(path), stat.st_mtime_ns, stat.st_size))
         return frozenset(found)
 
@@ -139,7 +139,7 @@ class Briefings:
         return found
 
     async def _renew(self, old: Briefing, take_over: Callable[[Briefing], None], speak: Renderer) -> bool:
-        """True if these files need no further look until they change."""
+        """Read changed files, and put them in use. True: no further look is needed until they change again."""
         try:
             found = await trio.to_thread.run_sync(self._read_for_calls)
         except FilesInvalid as error:

@@ -1,8 +1,8 @@
-"""Test calls from the console's page "Talk to it": their ring, the room of their socket, and what comes at their end.
+"""Test calls from the console's page "Talk to it": how they ring, the room of their socket, and how they end.
 
-The page's request is the ring, and its socket is the stream. Admission, the warm model and the one-use token are those
-of a phone call. The session is the same code with another protocol on the caller's socket. The differences are here:
-who is told of it (nobody), which diary is written, and that a transfer is shown instead of dialled.
+The page's request is the ring, and its socket is the stream. Admission, the warm session and the one-use token are the
+same as for a phone call. The session is the same code, with another protocol on the caller's socket. The differences
+are here: nobody is told of the call, it has a test diary, and a transfer is shown instead of dialled.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from relay.twilio.caller_id import caller_id
 log = structlog.get_logger()
 
 ROOM = "talk"
-# At Twilio a call's SID is "CA" and 32 hex digits. A test call's begins with these.
+# At Twilio a call's SID is "CA" and 32 hex digits. A test call's SID begins with these letters.
 SID_BEGINS = "TC"
-SHOWN = "shown"  # the result of the transfer: the page said who would have been rung
+SHOWN = "shown"  # The result of the transfer: the page showed who would have been rung.
 _TURNED_AWAY = {
     Refusal.DRAINING: "The relay is about to restart and takes no more calls. Try again in a minute.",
     Refusal.CAPACITY: "All lines are taken (MAX_CALLS). A caller would be put through to a person now.",
     Refusal.DAY_SPEND: "The day's money is spent (MAX_DAY_USD). A caller would be put through to a person now.",
 }
-# The signature of an American network that vouches for the number. Here the owner vouches for it.
+# The signature of an American network that confirms the caller's number. Here the owner's login confirms it.
 _SIGNED = "TN-Validation-Passed-A"
 
 
 @dataclass
 class _Diaries:
-    """The diaries that test calls write into. They end with the process."""
+    """The diaries that test calls write into. They last until the process ends."""
 
     embedded: MemoryDiary
     bookings: DryBookings
@@ -80,7 +80,7 @@ class BrowserCalls:
         call_sid = CallSid(SID_BEGINS + secrets.token_hex(16))
         who = caller_id({"From": number, "StirVerstat": _SIGNED}, country=desk.settings.business_country)
         if number.strip() and not who.number:
-            words = f"{number.strip()[:20]} is no phone number. Write it with its country code, or leave it out."
+            words = f"{number.strip()[:20]} is not a phone number. Write it with its country code, or leave it out."
             return TurnedAway(words)
         file = desk.open_file(call_sid, Caller(who), "", now, rings=True, is_test=True)
         if not is_real:
@@ -95,7 +95,7 @@ class BrowserCalls:
     # The socket
 
     async def room(self, request: Request, end: WebSocketEnd, rest: str) -> None:
-        """Serve one call from its upgrade to its end (console_door.Room). `rest`: machine and token."""
+        """Serve one call from its upgrade to its end (console_door.Room). `rest` is machine and token."""
         desk = self._desk
         machine, _, token = rest.partition("/")
         if there := self.elsewhere(machine, request.headers.get("fly-replay-failed")):
@@ -118,7 +118,7 @@ class BrowserCalls:
     async def _serve(self, request: Request, end: WebSocketEnd, file: CallFile) -> None:
         await end.accept(request)
         file.streams += 1
-        stream_sid = StreamSid(file.call_sid)  # it has one stream
+        stream_sid = StreamSid(file.call_sid)  # A test call has one stream.
         session = CallSession(self._desk, file, stream_sid, end, dialect=browser_protocol)
         file.stream_opens(session)
         log.info("call.started", stream_sid=stream_sid, stream=file.streams)

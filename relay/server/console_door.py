@@ -1,8 +1,8 @@
-"""The door of the console's sockets: who may open one, and which room is behind it.
+"""The door of the console's sockets: who may open one, and which room serves it.
 
-Before the upgrade, the same things are checked as for the pages: the password or the own machine, the session, and the
-origin. Then the room in the path gets the socket. It may refuse it too. It accepts it and stays until the socket has
-ended.
+Before the upgrade, the same checks are made as for a page: the password or the own machine, the session, and the
+origin. Then the room that the path names gets the socket. The room may still refuse the socket. Otherwise it accepts
+the socket, and stays until the socket has ended.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ log = structlog.get_logger()
 PREFIX = "/console/socket/"
 
 Room: TypeAlias = Callable[[Request, WebSocketEnd, str], Awaitable[None]]
-"""Called before the upgrade, with the part of the path behind the room's name, with its query. See http.Door."""
+"""Called before the upgrade with the request, and with the rest of the path after the room's name. See http.Door."""
 
 
 def headers_of(request: Request) -> Headers:
-    """The request's headers in the form of the pages': names in any case, doubles kept."""
+    """The request's headers in the form that the pages use: names in any case, repeated names kept."""
     return Headers(list(request.headers.raw_items()))
 
 
 class ConsoleDoor:
-    """Opens the console's sockets: `rooms` by their names, the first part of the path behind PREFIX."""
+    """Opens the console's sockets. `rooms` are found by name: the first part of the path after PREFIX."""
 
     def __init__(self, guard: Guard, rooms: Mapping[str, Room], refused: Counter) -> None:
         self._guard, self.rooms, self._refused = guard, rooms, refused

@@ -1,4 +1,4 @@
-"""The rooms behind the console's sockets, by their names in the path."""
+"""The rooms that serve the console's sockets, by their names in the path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relay.session.context import Desk
 
 
 def rooms_of(desk: Desk, console: Console, reads: Reads, calls: BrowserCalls) -> dict[str, Room]:
-    """What can be opened below /console/socket/."""
+    """The rooms below /console/socket/, by name."""
     listening = ListeningIn(
         desk.files,
         reads.audit,

@@ -1,4 +1,4 @@
-"""File descriptors: each connection needs one. A process without a free one cannot even accept a ring."""
+"""File descriptors. Each connection needs one, and a process without a free one cannot even accept a ring."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import structlog
 
 log = structlog.get_logger()
 
-# More is never needed, and some systems say "unlimited".
+# More is never needed. Some systems report "unlimited".
 ENOUGH = 65_536
-# A call has the caller's socket, one or two of the model's, and sometimes one of the backend's.
+# The descriptors of a call: the caller's socket, one or two of the model's, and sometimes one of the backend's.
 BY_CALL = 4
-# The log, the ledger, the listening sockets, HTTP for rings and health.
+# The descriptors for everything else: the log, the ledger, the listening sockets, HTTP for rings and health.
 BESIDES_CALLS = 100
-# The share of all descriptors that connections without a request may use.
+# Connections without a request may use one descriptor in this many.
 IDLE_SHARE = 4
 FEWEST_IDLE = 16
 
@@ -26,7 +26,7 @@ def raise_limit(max_calls: int) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit, which it does not report
+        with contextlib.suppress(ValueError, OSError):  # MacOS has a lower limit, which it does not report.
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     has = limit()
     needed = BY_CALL * max_calls + BESIDES_CALLS
@@ -35,14 +35,14 @@ def raise_limit(max_calls: int) -> int:
             "descriptors.few",
             has=has,
             needed=needed,
-            caller_hears="nothing, until so many call at once",
+            caller_hears="nothing, until this many call at once",
             do=f"raise the hard limit (ulimit -Hn {needed}), or set MAX_CALLS lower",
         )
     return has
 
 
 def limit() -> int:
-    """How many descriptors this process may have."""
+    """The number of descriptors that this process may have."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return ENOUGH if soft == resource.RLIM_INFINITY else min(soft, ENOUGH)
 
@@ -52,14 +52,15 @@ class IdleConnections:
 
     def __init__(self, most: int | None = None) -> None:
         self._most = max(FEWEST_IDLE, limit() // IDLE_SHARE) if most is None else most
-        self._waiting: dict[Hashable, Callable[[], None]] = {}  # the one that has waited longest comes first
+        # In the order of waiting: the connection that has waited longest comes first.
+        self._waiting: dict[Hashable, Callable[[], None]] = {}
         self.shed = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, connection: Hashable, close: Callable[[], None]) -> None:
-        """This one waits for a request from now on."""
+        """This connection waits for a request from now on."""
         self._waiting.pop(connection, None)
         self._waiting[connection] = close
         while len(self._waiting) > self._most:
@@ -72,5 +73,5 @@ class IdleConnections:
                 )
 
     def remove(self, connection: Hashable) -> None:
-        """A request has come on it, or it is closed."""
+        """A request has come on this connection, or it is closed."""
         self._waiting.pop(connection, None)

@@ -1,4 +1,4 @@
-"""Which machine a request is for: Fly's proxy spreads requests over all machines, and a call is on one of them.
+"""Finds the machine for a request. Fly's proxy spreads requests over all machines, and a call is on one of them.
 
 Pure.
 """
@@ -9,9 +9,9 @@ from relay.settings import Settings
 
 
 def replay(settings: Settings, machine: str, failed: str | None) -> dict[str, str] | None:
-    """The header with which the proxy brings a request to its machine. None if that is this machine, or none.
+    """The header with which the proxy sends a request to its machine. None if that is this machine, or no machine.
 
-    If this does not work within 500 ms, the request comes back here, with `fly-replay-failed` (`failed`). Source:
+    If the proxy cannot do it within 500 ms, the request comes back here with `fly-replay-failed` (`failed`). Source:
     docs/protocol/fly.md 5.
     """
     ours = settings.fly_machine_id

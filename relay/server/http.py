@@ -2,9 +2,9 @@
 
 A connection whose next request is a GET below a door's prefix (`/twilio/stream/…`, `/console/socket/…`) is taken from
 hypercorn. That *door* gets it, as a WebSocket end on the bare socket. This also works after earlier requests on the
-same connection. Hypercorn's own WebSockets cost half of the calls that a core can carry, shield every send from
-cancellation, and lose the peer's close code. This file subclasses hypercorn's TCP server. So hypercorn is pinned to
-0.18, and tests/server/test_http.py checks where the two meet.
+same connection. The reason: hypercorn's own WebSockets halve the number of calls that a core can carry, shield every
+send from cancellation, and lose the peer's close code. This file subclasses hypercorn's TCP server. So hypercorn is
+pinned to 0.18, and tests/server/test_http.py checks the places where the two meet.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from relay.transport.wire import SocketWire, notice_dead_peers
 log = structlog.get_logger()
 
 Door: TypeAlias = Callable[[Request, WebSocketEnd], Awaitable[None]]
-"""Called once for each socket below its prefix, before the upgrade: it calls `end.accept(request)` or
-`end.reject(...)` and stays until the socket has ended. Its end is closed after it: 1000 after a return, 1011 after an
-exception (logged), 1012 if the process stops."""
+"""Called once for each socket below its prefix, before the upgrade. It calls `end.accept(request)` or
+`end.reject(...)`, and stays until the socket has ended. Then `end` is closed: with 1000 after a return, with 1011 after
+an exception (which is logged), with 1012 if the process stops."""
 
 HEAD_LIMIT_S = 5.0
-# For a plain HTTP response that the peer does not read. Hypercorn alone would wait forever, also at SIGTERM.
+# The limit for a plain HTTP response that the peer does not read. Hypercorn alone would wait forever, even at SIGTERM.
 SEND_LIMIT_S = 5.0
-# Twilio keeps its connections. With a longer wait, fewer requests meet a socket that is about to be closed.
+# Twilio keeps its connections open. With this long wait, few requests meet a socket that is about to be closed.
 KEEP_ALIVE_S = 75
-# Connections that wait while the loop is busy. A burst of rings needs two each.
+# The number of connections that may wait while the loop is busy. Each ring of a burst needs two.
 BACKLOG = 512
 ALL_IPV6 = "[::]"
 
 
 class PortUnusable(OSError):
-    """Nobody can listen there. `strerror` says why, and what to do."""
+    """Nobody can listen on this port. `strerror` says why, and what to do."""
 
 
 async def serve(
@@ -67,16 +67,17 @@ async def serve(
 ) -> None:
     """Serve `app` over HTTP, and sockets through `doors` (path prefix -> door), on `bind` ("host:port"; 0 = any free).
 
-    Reports the bound URLs ("http://127.0.0.1:8080") when it listens. After `shutdown` it takes no more connections,
-    gives the open ones `graceful_s`, and returns. Raises PortUnusable.
+    Reports the bound URLs ("http://127.0.0.1:8080") when it listens. After `shutdown` it takes no more connections.
+    Then it gives the open ones `graceful_s`, and returns. Raises PortUnusable.
     """
     config = _Config(doors)
     config.graceful_timeout = graceful_s
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
-    hypercorn.trio.run.TCPServer = _connection  # type: ignore[attr-defined,assignment] # it has no hook
-    hypercorn.protocol.H11Protocol = _PlainHttp  # type: ignore[attr-defined] # nor for this
+    # Hypercorn has no hook for either of these classes.
+    hypercorn.trio.run.TCPServer = _connection  # type: ignore[attr-defined,assignment]
+    hypercorn.protocol.H11Protocol = _PlainHttp  # type: ignore[attr-defined]
     overload.install()
     with ExitStack() as stack:
         listening = _listen_on(bind, stack)
@@ -90,9 +91,9 @@ async def serve(
 
 
 def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
-    """Where to listen: on HOST, or only on this machine if nobody else is to call, or on all its addresses.
+    """The addresses to listen on: HOST, or only this machine if nobody else is to call, or all addresses.
 
-    All means IPv4 and IPv6: a private network may have only IPv6 (Fly's does).
+    All addresses are those of IPv4 and IPv6, because a private network may have only IPv6 (Fly's is such a network).
     """
     if not host and is_local:
         host = "127.0.0.1"
@@ -102,7 +103,7 @@ def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
 
 
 def _listen_on(bind: list[str], stack: ExitStack) -> list[socket.socket]:
-    """A socket for each address. On all IPv6 addresses only if the machine has any. Raises PortUnusable."""
+    """A socket for each address. It listens on all IPv6 addresses only if the machine has any. Raises PortUnusable."""
     listening: list[socket.socket] = []
     for address in bind:
         try:
@@ -117,7 +118,7 @@ def _listen_on(bind: list[str], stack: ExitStack) -> list[socket.socket]:
 
 
 def _listen(address: str) -> socket.socket:
-    """Listen on "host:port" (an IPv6 host in brackets or not). If it fails, hypercorn's own way leaks the socket."""
+    """Listen on "host:port" (an IPv6 host may have brackets). Hypercorn's own way leaks the socket if this fails."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     try:
@@ -127,7 +128,7 @@ def _listen(address: str) -> socket.socket:
     except socket.gaierror:
         raise PortUnusable(errno.EADDRNOTAVAIL, f"{host} is no address of this machine: look at HOST.") from None
     try:
-        # That of IPv6 takes no IPv4, so each has its own
+        # The IPv6 socket takes no IPv4, so each of the two has its own socket.
         sock = socket.create_server(where, family=family, backlog=BACKLOG)
     except OSError as e:
         hint = " Is another relay running?" if e.errno == errno.EADDRINUSE else ""
@@ -140,20 +141,20 @@ def _listen(address: str) -> socket.socket:
 
 
 class _Config(Config):
-    """Hypercorn's configuration with our doors: it is the one object of ours that reaches every connection."""
+    """Hypercorn's configuration with our doors. It is the only object of ours that reaches every connection."""
 
     def __init__(self, doors: Mapping[str, Door]) -> None:
         super().__init__()
-        # By the first words of a request
+        # The doors by the first words of their requests.
         self.doors = {f"GET {prefix}".encode(): door for prefix, door in doors.items()}
         self.idle = IdleConnections()
 
 
 class _PlainHttp(H11Protocol):
-    """Hypercorn's HTTP/1.1 without its WebSockets: nobody uses them here, and it never closes one that it refuses."""
+    """Hypercorn's HTTP/1.1 without its WebSockets. Nobody uses them here, and it never closes one that it refuses."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        # A server may ignore an upgrade
+        # A server may ignore an upgrade header.
         headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         version = request.http_version
         await super()._create_stream(
@@ -162,13 +163,14 @@ class _PlainHttp(H11Protocol):
 
 
 class HandoverServer(TCPServer):
-    """Hypercorn's connection. It gives away what asks for a door, and gives up peers that do not read."""
+    """Hypercorn's connection. It hands requests for a door over, and drops peers that do not read."""
 
     config: _Config
-    stream: trio.SocketStream  # type: ignore[assignment] # we never give hypercorn a certificate: TLS ends before us
+    # The type is narrower: we never give hypercorn a certificate, because TLS ends before us.
+    stream: trio.SocketStream  # type: ignore[assignment]
 
     async def run(self) -> None:
-        """Serve one connection. An error ends this connection only. If it got out, it would end the whole server."""
+        """Serve one connection. An error ends only this connection. Without that, it would end the server."""
         self.config.idle.add(self, self._shed)
         try:
             await super().run()
@@ -184,20 +186,20 @@ class HandoverServer(TCPServer):
             self.config.idle.remove(self)
 
     def _shed(self) -> None:
-        """Close the socket of an idle connection. Its reader notices, and ends."""
+        """Close the socket of an idle connection. Its reader notices that, and ends."""
         self.stream.socket.close()
 
     async def protocol_send(self, event: Event) -> None:
-        """Send a piece of an HTTP response, within a limit. Or note that a request began or ended."""
+        """Send a piece of an HTTP response within a limit, or note that a request began or ended."""
         if isinstance(event, Updated):
             if event.idle:
                 self.config.idle.add(self, self._shed)
             else:
                 self.config.idle.remove(self)
         if not isinstance(event, RawData):
-            # A request ends inside the app's task, which Quart cancels at that moment. Without the shield the
-            # keep-alive timer never starts again: an idle connection delays the shutdown, and one that must be closed
-            # after its answer stays open as long as the peer likes.
+            # A request ends inside the app's task, which Quart cancels at that moment. Without this shield the
+            # keep-alive timer never starts again. Then an idle connection delays the shutdown, and a connection that
+            # must be closed after its answer stays open as long as the peer likes.
             with trio.CancelScope(shield=True):
                 await super().protocol_send(event)
             return
@@ -209,7 +211,7 @@ class HandoverServer(TCPServer):
                     return
                 await trio.aclose_forcefully(self.stream)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # the peer has gone; hypercorn learns it below
+                pass  # The peer has gone. Hypercorn notices that below.
             await self.protocol.handle(Closed())
 
     async def _read_data(self) -> None:
@@ -221,8 +223,9 @@ class HandoverServer(TCPServer):
                     if (door := self._door_of(data)) is not None:
                         await self._hand_over(data, door)
                         return
-                # This passes by hypercorn's wrapper, which would change to HTTP/2. Nobody needs HTTP/2 here. It never
-                # counts as idle, and 64 kB of its smallest frames would stop the loop, and so every call, for 100 ms.
+                # This bypasses hypercorn's wrapper, which would change to HTTP/2. Nobody needs HTTP/2 here. An HTTP/2
+                # connection never counts as idle, and 64 kB of its smallest frames would stop the loop and every call
+                # for 100 ms.
                 await self.protocol.protocol.handle(RawData(data))
                 if not data:
                     break
@@ -231,10 +234,10 @@ class HandoverServer(TCPServer):
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             pass
         await self.protocol.handle(Closed())
-        await self.idle_task.stop()  # otherwise hypercorn keeps the socket until the keep-alive time is over
+        await self.idle_task.stop()  # Without this, hypercorn keeps the socket until the keep-alive time is over.
 
     def _is_between_requests(self) -> bool:
-        """True if the next byte is the first of a request line. A body may have text that looks like a request."""
+        """True if the next byte is the first of a request line. A body may contain text that looks like a request."""
         connection: Any = getattr(self.protocol.protocol, "connection", None)
         return (
             isinstance(connection, h11.Connection)
@@ -244,11 +247,11 @@ class HandoverServer(TCPServer):
         )
 
     def _door_of(self, data: bytes) -> Door | None:
-        """The door for a request with these first words."""
+        """The door for a request that begins with these words."""
         return next((door for words, door in self.config.doors.items() if data.startswith(words)), None)
 
     async def _read_first_words(self, data: bytes) -> bytes:
-        """Read on while `data` may become a request for a door. It may come byte by byte."""
+        """Read on while `data` may become a request for a door, because a request may come byte by byte."""
         with trio.move_on_after(HEAD_LIMIT_S):
             while any(len(data) < len(words) and words.startswith(data) for words in self.config.doors):
                 if not (more := await self.stream.receive_some(MAX_RECV)):
@@ -260,7 +263,7 @@ class HandoverServer(TCPServer):
         self.config.idle.remove(self)
         await self.idle_task.stop()
         if self.stream.socket.fileno() < 0:
-            return  # the keep-alive timer was faster
+            return  # The keep-alive timer was faster.
         peer = _address_of(self.stream)
         wire = SocketWire.take(self.stream)
         try:
@@ -284,7 +287,7 @@ class HandoverServer(TCPServer):
             raise
         except BaseException:
             await end.close(1011, "the relay failed")
-            raise  # run() logs it
+            raise  # run() logs it.
         else:
             await end.close()
 
@@ -294,9 +297,9 @@ def _address_of(stream: trio.SocketStream) -> str:
     try:
         return str(stream.socket.getpeername()[0])
     except OSError:
-        return "gone"  # so that it is not taken for this machine
+        return "gone"  # So that it is not taken for this machine.
 
 
 def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:
-    """A connection of ours. Hypercorn's own if other code in this process serves with hypercorn's plain settings."""
+    """A connection of ours. Hypercorn's own, if other code in this process uses hypercorn without our doors."""
     return (HandoverServer if isinstance(config, _Config) else TCPServer)(app, config, *rest)

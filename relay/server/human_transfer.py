@@ -1,8 +1,9 @@
-"""The human's side of a call: who is rung, what they are told, and what becomes of a caller whom nobody took.
+"""The human's side of a call: who is rung, what they hear, and what happens to a caller whose call nobody took.
 
 The caller's own leg is redirected to `<Dial>`. The model's session is closed by then. The human hears who calls and
-why, and must press 1: a voicemail cannot. Only HUMAN_TRANSFER_NUMBER and then HUMAN_NUMBERS_ALSO, one after the other,
-are ever dialled. A caller whom nobody took goes back to the agent. If there is no agent, they leave a recorded message.
+why, and must press 1, which a voicemail cannot do. Only HUMAN_TRANSFER_NUMBER and then HUMAN_NUMBERS_ALSO are ever
+dialled, one after the other. If nobody takes the call, the caller goes back to the agent. If there is no agent, the
+caller leaves a recorded message.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from relay.twilio.caller_id import as_presented, caller_id
 
 log = structlog.get_logger()
 
-# The agent comes back this often after a lost stream, or when no human was there. Then nobody is asked again.
+# The agent comes back at most this often after a lost stream, or when no human was there. After that, no human is rung.
 RESUMES = 3
-# A human's phone rings this long (Twilio adds about five seconds). After that it is voicemail.
+# A human's phone rings this long (Twilio adds about five seconds). After that, a voicemail would answer.
 RING_S = 20
-# To Twilio's extra ringing come the whisper, at most 25 s of speech, and the wait for a key.
+# The limit after the ringing: Twilio's extra seconds, the whisper (at most 25 s of speech), and the wait for a key.
 WHISPER_LIMIT_S = 40
-# At our cost nobody talks to a human for longer.
+# A conversation with a human lasts no longer than this, because we pay for it.
 HUMAN_LIMIT_S = 3_600
 # Two minutes are enough for any message that somebody will listen to.
 MESSAGE_LIMIT_S = 120
-# The call back of a call is row 0 of its messages. Those that the agent takes count from 1.
+# The call back of a call is row 0 of its messages. The messages that the agent takes are counted from 1.
 CALLBACK_SEQ = 0
 
 LEAVE_MESSAGE = (
@@ -45,12 +46,12 @@ LEAVE_MESSAGE = (
 )
 THANKS = "Thank you. We will call you back. Goodbye."
 
-_WHISPER_WORDS = 200  # characters of the summary: fifteen seconds of speech
+_WHISPER_WORDS = 200  # Characters of the summary: fifteen seconds of speech.
 _WHISPER_NAME, _WHISPER_REASON = 60, 80
 
 
 class Transfers:
-    """Rings humans for the callers of a process. `resume(file, why)` is the TwiML that leads back to the agent."""
+    """Rings humans for the callers of a process. `resume(file, why)` makes the TwiML that leads back to the agent."""
 
     def __init__(self, desk: Desk, resume: Callable[[CallFile, str], str]) -> None:
         self._desk = desk
@@ -63,7 +64,7 @@ class Transfers:
         return f"{self._desk.settings.public_url}/twilio/{name}" + (f"?{urlencode(query)}" if query else "")
 
     def file(self, call_sid: CallSid, fields: dict[str, str], *, rings: bool = False) -> CallFile:
-        """The file of a call. Made again if this process does not know the call. `rings`: it begins here."""
+        """The file of a call. Made again if this process does not know the call. `rings`: the call begins here."""
         desk = self._desk
         country = desk.settings.business_country
         who = caller_id(fields, country=country, own=desk.own_numbers, humans=self._numbers)
@@ -86,7 +87,7 @@ class Transfers:
         return (self._desk.settings.human_transfer_number, *self._desk.settings.human_numbers_also)
 
     def dial(self, file: CallFile, say: str | None = None) -> str:
-        """Ring the human for this caller, who first hears `say`. Outside the human's hours, do what comes instead."""
+        """Ring the human for this caller, who first hears `say`. Outside HUMAN_HOURS nobody is rung."""
         by_rule = file.decision.reason is not EndReason.EMERGENCY and not file.decision.by_owner
         if by_rule and not self._desk.human_is_there():
             log.info("human.not_there", why="outside HUMAN_HOURS")
@@ -95,7 +96,7 @@ class Transfers:
         return self._ring(file, 0, say)
 
     def _ring(self, file: CallFile, which: int, say: str | None = None) -> str:
-        """Ring one of the numbers. Its index is in the URL: a relay that was started meanwhile rings the next one."""
+        """Ring one of the numbers. Its index is in the URL, so a relay that was started meanwhile rings the next."""
         called = self._numbers[which]
         file.human.accepted, file.human.result = False, "asked"
         file.expects(RING_S + WHISPER_LIMIT_S)
@@ -119,17 +120,17 @@ class Transfers:
         return twiml.whisper(f"{whisper_words(file)} Press 1 to accept it.", self.url("accept", call=call_sid))
 
     async def accept(self, fields: dict[str, str]) -> str:
-        """A key was pressed. 1 connects the two. Any other key ends the human's leg."""
+        """A key was pressed. The key 1 connects the two. Any other key ends the human's leg."""
         accepted = fields.get("Digits") == "1"
         log.info("human.accepted" if accepted else "human.declined")
         file = self._desk.files.get(CallSid(fields.get("call", "")))
         if file is not None:
             file.human.accepted = accepted
-            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # what comes after their talk
+            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # For the webhook after their conversation.
         return twiml.empty() if accepted else twiml.hang_up()
 
     async def dialed(self, fields: dict[str, str]) -> str:
-        """The dialling has ended: the two have talked, or the caller needs something else."""
+        """The dialling has ended: the two have talked, or nobody took the call."""
         call_sid = CallSid(fields.get("call") or fields.get("CallSid", ""))
         here = call_sid in self._desk.files
         file = self.file(call_sid, fields)
@@ -153,14 +154,14 @@ class Transfers:
         return self._nobody(file, result)
 
     def caller_left(self, file: CallFile) -> None:
-        """The caller has hung up: a transfer that was not finished has failed."""
+        """The caller has hung up. A transfer that had not succeeded has failed."""
         if file.human.result == "asked":
             self._settle(file, "accepted" if file.human.accepted else "caller_hung_up")
 
     # Nobody
 
     def _nobody(self, file: CallFile, result: str) -> str:
-        """Back to the agent with the conversation so far. If there is no agent, a recorded message."""
+        """Nobody took the call: back to the agent with the conversation so far. Or, without an agent, a message."""
         self._keep_callback(file)
         no_model = file.decision.reason in (EndReason.MODEL_LOST, EndReason.MODEL_UNREACHABLE)
         if file.streams and not file.refused and not no_model and file.resumes < RESUMES and not self._desk.draining:
@@ -171,7 +172,7 @@ class Transfers:
         return twiml.record_message(LEAVE_MESSAGE, action, action, MESSAGE_LIMIT_S)
 
     async def message(self, fields: dict[str, str]) -> str:
-        """A message was recorded. Twilio asks twice: for what comes next, and when the sound can be fetched."""
+        """A message was recorded. Twilio asks twice: what comes next, and again when the sound can be fetched."""
         file = self.file(CallSid(fields.get("call") or fields.get("CallSid", "")), fields)
         where = fields.get("RecordingUrl", "")
         if not re.fullmatch(r"https://[\w.-]+/[\w./-]{1,300}", where):
@@ -184,7 +185,7 @@ class Transfers:
                 MessageRow(call_sid=file.call_sid, seq=CALLBACK_SEQ, text=words, delivered=delivered), file
             )
             log.info("message.recorded", seconds=seconds, delivered=delivered)
-            file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # its sound can be fetched soon
+            file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # Its sound can be fetched soon.
         return twiml.empty() if "RecordingStatus" in fields else twiml.say_and_hang_up(THANKS)
 
     async def _deliver(self, file: CallFile, words: str) -> bool:
@@ -197,7 +198,7 @@ class Transfers:
         return True
 
     def _keep_callback(self, file: CallFile) -> None:
-        """Somebody must call back. The row stays, whatever the caller does next."""
+        """Note that somebody must call back. The row stays, whatever the caller does next."""
         why = file.decision.why if file.consent.may_keep else file.decision.own_why
         why = (why or "no reason is known")[:120]
         log.info("human.missed")
@@ -226,7 +227,7 @@ class Transfers:
 def whisper_words(file: CallFile | None) -> str:
     """Who calls, why, and what was done so far, in one sentence.
 
-    The number is spelled digit by digit, to be read aloud.
+    The number is spelled digit by digit, because it is read aloud.
     """
     if file is None:
         return "A call from the virtual assistant."
@@ -239,5 +240,5 @@ def whisper_words(file: CallFile | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """Words that do not end their sentence."""
+    """Words without a sign that would end the sentence."""
     return re.sub(r"[.!?\u2026]+(?=\s|$)", ",", " ".join(text.split())).rstrip(", ")

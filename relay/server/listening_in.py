@@ -1,8 +1,8 @@
 """Listening in: both channels of a running call, to a browser's socket, as the recorder places them.
 
-Only if the call is recorded and the notice was heard. Pauses and a caller's refusal are silence here too, because the
-listener hears exactly what is recorded. It comes about a second after the call. For the call it costs one list that is
-checked four times a second. A listener that does not read is dropped: nobody waits for it.
+This works only if the call is recorded and the notice was heard. The listener hears exactly what is recorded, so pauses
+and a caller's refusal are silence here too. The sound comes about one second later than in the call. It costs the call
+one list that is checked four times a second. Nobody waits for a listener that does not read: it is dropped.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Audit = Callable[[str, str, str], Awaitable[None]]
 
 # Each listener uses one of the connections that fly.toml allows beyond MAX_CALLS.
 MOST_LISTENERS = 4
-# What a listener has not taken yet: four seconds of sound.
+# The most that a listener may leave unread: four seconds of sound.
 WAITING_PIECES = 16
 LOOK_S = 0.5
 OVER, POLICY, TOO_SLOW = 1000, 1008, 1013
 
 
-class Ear:
-    """What one listener must still be sent."""
+class ListenerQueue:
+    """The audio that one listener must still be sent."""
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[bytes, bytes]] = deque()
@@ -45,7 +45,7 @@ class Ear:
         self.is_full = False
 
     def hear(self, caller: bytes, agent: bytes) -> None:
-        """A piece of both channels. Called on the audio path: it does not wait."""
+        """Add a piece of both channels. Called on the audio path, so it does not wait."""
         if len(self._pieces) < WAITING_PIECES:
             self._pieces.append((caller, agent))
         else:
@@ -53,7 +53,7 @@ class Ear:
         self._came.set()
 
     async def pieces(self) -> list[tuple[bytes, bytes]]:
-        """What has come since the last time. After LOOK_S this may be nothing."""
+        """The pieces that have come since the last time. After LOOK_S there may be none."""
         with trio.move_on_after(LOOK_S):
             await self._came.wait()
         self._came = trio.Event()
@@ -63,7 +63,7 @@ class Ear:
 
 
 class ListeningIn:
-    """The room behind /console/socket/listen/CALL_SID."""
+    """The room that serves /console/socket/listen/CALL_SID."""
 
     def __init__(
         self, files: CallFiles, audit: Audit, address: Callable[[Request, WebSocketEnd], str], listeners: Gauge
@@ -72,7 +72,7 @@ class ListeningIn:
         self.listeners = 0
 
     async def open(self, request: Request, end: WebSocketEnd, rest: str) -> None:
-        """Let one browser hear one call, from the upgrade until one of the two has ended."""
+        """Let one browser hear one call, from the upgrade until the call or the listening has ended."""
         file = self._files.get(CallSid(rest))
         session = session_of(file) if file is not None else None
         if file is None or session is None or session.recorder is None:
@@ -98,10 +98,10 @@ class ListeningIn:
         try:
             await self._audit("began to listen in", file.call_sid, address)
         except LedgerUnavailable as error:
-            log.warning("console.not_audited", words=str(error), do="nobody listens in before it can be written down")
+            log.warning("console.not_audited", words=str(error), do="bring Postgres back: it must keep the audit row")
             await end.reject(503, f"It cannot be written down who listens: {error}\n")
             return
-        log.info("console.listen_began", caller_hears="nothing of it")
+        log.info("console.listen_began", caller_hears="no change")
         try:
             await end.accept(request)
             await self._play(end, file, session)
@@ -110,25 +110,25 @@ class ListeningIn:
                 try:
                     await self._audit("stopped listening in", file.call_sid, address)
                 except LedgerUnavailable as error:
-                    log.error("console.not_audited", words=str(error), do="this line stands for the row")
+                    log.error("console.not_audited", words=str(error), do="nothing: this line replaces the audit row")
             log.info("console.listen_ended")
 
     async def _play(self, end: WebSocketEnd, file: CallFile, session: CallSession) -> None:
         assert session.recorder is not None
-        ear, code, words = Ear(), OVER, ""
-        session.recorder.hearers.append(ear.hear)
+        queue, code, words = ListenerQueue(), OVER, ""
+        session.recorder.hearers.append(queue.hear)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_until_it_leaves, end, nursery.cancel_scope)
-                code, words = await _send(end, ear, file, session)
+                code, words = await _send(end, queue, file, session)
                 nursery.cancel_scope.cancel()
         finally:
-            session.recorder.hearers.remove(ear.hear)
+            session.recorder.hearers.remove(queue.hear)
         await end.close(code, words)
 
 
 async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
-    """A listener has nothing to send: any message from it ends the listening."""
+    """Wait until the listener leaves. It has nothing to send, so any message from it ends the listening."""
     try:
         await end.receive()
     except Gone:
@@ -136,14 +136,14 @@ async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _send(end: WebSocketEnd, ear: Ear, file: CallFile, session: CallSession) -> tuple[int, str]:
-    """Send what is heard until one of the two has ended. Returns the close code and the reason."""
+async def _send(end: WebSocketEnd, queue: ListenerQueue, file: CallFile, session: CallSession) -> tuple[int, str]:
+    """Send what is heard until the call or the listening has ended. Returns the close code and the reason."""
     try:
         while True:
-            for caller, agent in await ear.pieces():
+            for caller, agent in await queue.pieces():
                 sound = {"caller": pybase64.b64encode(caller).decode(), "agent": pybase64.b64encode(agent).decode()}
                 await end.send(msgspec.json.encode(sound))
-            if ear.is_full:
+            if queue.is_full:
                 return TOO_SLOW, "this listener does not read"
             if session.is_decided:
                 return OVER, "the call is over"

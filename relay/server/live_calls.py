@@ -1,4 +1,4 @@
-"""The calls of this process for the page Live: what is seen of each, and what the owner orders."""
+"""The calls of this process for the page Live: what the page shows of each, and the owner's orders to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relay.session.context import Desk
 
 
 class CallsInHand:
-    """The calls that this process has. Calls of other machines are not among them."""
+    """The calls of this process. Calls of other machines are not among them."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -28,13 +28,13 @@ class CallsInHand:
         return self._desk.settings.machine
 
     def seen(self) -> Iterator[LiveCall]:
-        """Every call in hand, oldest first. Each is looked at when its turn comes."""
+        """Every running call, oldest first. Each call is looked at when its turn comes."""
         for file in sorted(self._desk.files.at_hand(), key=lambda file: file.rang_at):
             if (call := _seen(file, trio.current_time())) is not None:
                 yield call
 
     async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
-        """Order something in a call. None: this process does not have the call."""
+        """Give an order to a call. None: this process does not have the call."""
         file = self._desk.files.get(CallSid(call_sid))
         if file is None:
             return None
@@ -44,7 +44,7 @@ class CallsInHand:
         elif _rings(file):
             answer = OrderAnswer.ALREADY if order in file.orders else OrderAnswer.DONE
             if answer is OrderAnswer.DONE:
-                file.orders.append(order)  # its stream begins with it
+                file.orders.append(order)  # The stream begins with this order.
         else:
             answer = _too_late(file, order)
         self._desk.metrics.orders.labels(_NAMES.get(type(order), "say"), str(answer)).inc()
@@ -61,7 +61,7 @@ def session_of(file: CallFile) -> CallSession | None:
 
 
 def can_listen(session: CallSession, file: CallFile) -> bool:
-    """True while this call may be heard: it is recorded, and the caller knows."""
+    """True while this call may be heard: it is recorded, and the caller knows that."""
     return session.recorder is not None and file.consent.may_keep
 
 
@@ -72,7 +72,7 @@ def _rings(file: CallFile) -> bool:
 
 
 def _too_late(file: CallFile, order: Order) -> OrderAnswer:
-    """The agent does not have this call any more. Was it transferred or ended by the same order?"""
+    """The answer when the agent no longer has this call: whether this same order transferred or ended it."""
     was_put = isinstance(order, PutThroughOrdered) and file.decision.then is Next.HUMAN
     was_hung_up = isinstance(order, HangUpOrdered) and file.decision.reason is EndReason.HUNG_UP_BY_OWNER
     return OrderAnswer.ALREADY if was_put or was_hung_up else OrderAnswer.TOO_LATE
@@ -87,7 +87,7 @@ def _seen(file: CallFile, now: float) -> LiveCall | None:
         elif file.decision.then is Next.HUMAN and file.human.result == "asked":
             stage = Stage.HUMAN if file.human.accepted else Stage.TRANSFERRING
         else:
-            return None  # it has ended, except for its last rows
+            return None  # The call has ended, except for its last rows.
         has_agent = stage is Stage.RINGING
         return LiveCall(file.call_sid, caller, stage, seconds, round(usd, 3), has_agent=has_agent, is_test=file.is_test)
     view = look(session.machine.call, now)

@@ -1,7 +1,8 @@
-"""The door of the media socket: who may open it, and the call behind it.
+"""The door of the media socket: who may open it, and the call that it belongs to.
 
-Before the upgrade: signature and one-use token (else 403). After it: a start message within five seconds and of the
-same call (else 1008). A path of another machine is answered with `fly-replay` before the upgrade.
+Before the upgrade, the signature and the one-use token are checked (otherwise 403). After it, a start message must come
+within five seconds and name the same call (otherwise 1008). A path of another machine is answered with `fly-replay`
+before the upgrade.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ POLICY = 1008
 
 
 class StreamRefused(Exception):
-    """The socket is accepted, but it says something that we did not ask for. It is closed with 1008 and these words."""
+    """The socket is accepted, but it sends something that we did not ask for. It is closed with 1008 and this text."""
 
 
 class _Arriving:
-    """A stream whose socket is open and whose `start` has not come yet (call_file.Stream)."""
+    """A stream whose socket is open and whose `start` has not come yet (see call_file.Stream)."""
 
     def __init__(self) -> None:
         self.stream_sid = ""
@@ -38,16 +39,16 @@ class _Arriving:
         self.scope = trio.CancelScope()
 
     def end(self, reason: EndReason) -> None:
-        """Twilio says that it has ended, before it began."""
+        """Twilio reports that the stream has ended, before it began."""
         log.info("stream.over_before_start", reason=str(reason))
         self.close_rows()
 
     def end_unless_told(self, reason: EndReason) -> None:
-        """See call_file.Stream. It has said nothing at all yet."""
+        """See call_file.Stream. This stream has sent nothing yet."""
         self.end(reason)
 
     def close_rows(self) -> None:
-        """It has no rows: stop waiting."""
+        """This stream has no rows, so this only stops the waiting."""
         self.is_decided = True
         self.scope.cancel()
 
@@ -81,12 +82,12 @@ class StreamDoor:
                     return
                 await self._serve(file, stream, started, end)
             finally:
-                file.stream_closes(stream)  # a socket that broke while it was opened must not count as a running call
+                file.stream_closes(stream)  # A socket that broke while it was opened must not count as a running call.
 
     async def _start(self, request: Request, end: WebSocketEnd, file: CallFile) -> media_protocol.Started | None:
-        """Twilio's first messages.
+        """Read Twilio's first messages.
 
-        None if there were none, or not those that we asked for: then the socket is closed.
+        None if they did not come, or were not those that we asked for. Then the socket is closed.
         """
         await end.accept(request)
         try:
@@ -121,7 +122,7 @@ class StreamDoor:
         await end.reject(307, "", header)
 
     async def _admit(self, request: Request, end: WebSocketEnd, token: str) -> CallFile | None:
-        """The call's file, if the request is Twilio's and its token is ours. Otherwise it is answered with 403."""
+        """The call's file, if the request is Twilio's and its token is ours. Otherwise the request gets a 403."""
         desk = self._desk
         try:
             signature.check_handshake(
@@ -141,7 +142,7 @@ class StreamDoor:
         file = desk.files.get(call_sid) if call_sid is not None else None
         if file is None or file.is_served:
             desk.metrics.refused_sockets.labels("token").inc()
-            log.warning("stream.refused", words="its token is not one of ours, or was used, or is older than a minute")
+            log.warning("stream.refused", words="its token is unknown, or was used, or is older than a minute")
             await end.reject(403, "no such stream\n")
             return None
         return file
@@ -156,7 +157,7 @@ class StreamDoor:
                 if not isinstance(what, media_protocol.Started):
                     raise StreamRefused("the first message was not start")
                 _check(what, file.call_sid, file.account_sid or self._desk.settings.twilio_account_sid)
-                end.unread(messages[at + 1 :])  # the caller's first audio may have come with it
+                end.unread(messages[at + 1 :])  # The caller's first audio may have come in the same read.
                 return what
 
 

@@ -1,4 +1,4 @@
-"""What the process shows its owner in the console: its health, its files, its diary, its recordings."""
+"""What the process shows its owner in the console: its health, its files, its diary and its recordings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def owner_of(
 
 
 class _Parts:
-    """The parts of the relay. Each says how it is."""
+    """The health of each part of the relay."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -83,7 +83,7 @@ class _Parts:
         return Health("Files", "all files are in use as they are", words)
 
     def texts(self) -> Sequence[File]:
-        """The words as the next call uses them."""
+        """The texts as the next call uses them."""
         briefing, trouble = self._desk.briefing, self._desk.files_trouble()
         prompts = briefing.prompts
         opening, question = prompts.greeting(announces=True)

@@ -29,15 +29,15 @@ from relay.twilio import signature, twiml
 log = structlog.get_logger()
 
 LEDGER_LIMIT_S = 0.5
-# A webhook has 1 to 2 kB and comes in one piece. To read 15 MB of a stranger's would make the audio of every call wait
-# for 1.7 s, before it is even known that Twilio has not signed it.
+# A webhook has 1 to 2 kB and comes in one piece. Without this limit, anybody could send 15 MB. To read them would delay
+# the audio of every call by 1.7 s, before the signature is checked.
 MAX_BODY_BYTES = 65_536
 BODY_LIMIT_S = 5
 
 CUT_OFF = "Sorry, we were cut off. I am connecting you with a person."
 BUSY = "Thank you for calling. I am connecting you with a person."
 
-# A call that the relay ended so has ended. After any other end the caller is still there and needs somebody.
+# End reasons after which the relay has ended the call. After any other, the caller is still there and needs somebody.
 _ENDED_BY_US = frozenset(
     str(reason)
     for reason in (
@@ -48,7 +48,7 @@ _ENDED_BY_US = frozenset(
         EndReason.COST_CAP,
     )
 )
-_OVER = frozenset({"completed", "canceled", "failed", "busy", "no-answer"})  # CallStatus of a call that has ended
+_OVER = frozenset({"completed", "canceled", "failed", "busy", "no-answer"})  # The CallStatus of a call that has ended.
 _CALLERS_PATHS = ("/twilio/incoming", "/twilio/after", "/twilio/dialed")
 _SID = re.compile(r"CA[0-9a-fA-F]{32}")
 Answer = Callable[[dict[str, str]], Awaitable[str]]
@@ -59,7 +59,7 @@ def _xml(document: str) -> Response:
 
 
 def _one(asked: Request, name: str) -> str | None:
-    """A header that must not come twice: of two it is not clear which one a proxy has checked."""
+    """A header that must not come twice. If it did, nobody would know which of the two a proxy has checked."""
     values = asked.headers.getlist(name)
     return values[0] if len(values) == 1 else None
 
@@ -89,7 +89,8 @@ class Webhooks:
         ):
             view = self._route(answer)
             app.add_url_rule(path, path, view, methods=["GET", "POST"])
-            app.add_url_rule(f"{path}/", f"{path}/", view, methods=["GET", "POST"])  # as somebody may have typed it
+            # For a URL that somebody typed with a slash at its end.
+            app.add_url_rule(f"{path}/", f"{path}/", view, methods=["GET", "POST"])
         app.register_error_handler(404, self._not_found)
 
     def _route(self, answer: Answer) -> Callable[[], Awaitable[Response]]:
@@ -111,7 +112,7 @@ class Webhooks:
             with structlog.contextvars.bound_contextvars(call_sid=call_sid):
                 try:
                     return _xml(await answer(fields))
-                # Our own error: with a 500 the caller would hear Twilio's error message, and the call would end
+                # Our own error. With a 500 the caller would hear Twilio's error message, and the call would end.
                 except Exception:
                     log.exception("webhook.broke", path=request.path, caller_hears=CUT_OFF)
                     return _xml(self._after_bug(request.path))
@@ -138,7 +139,7 @@ class Webhooks:
         return fields | {name: value for name, value in request.args.items() if name not in fields}
 
     async def _not_found(self, _: Exception) -> Response:
-        """A page that does not exist. Twilio asks for one only if its console has a wrong URL: log it."""
+        """A page that does not exist. Twilio asks for one only if its console has a wrong URL, so it is logged."""
         answer = Response("not found\n", 404, content_type="text/plain")
         if signature.SIGNATURE_HEADER not in request.headers:
             return answer
@@ -158,7 +159,7 @@ class Webhooks:
     def _look_at_account(self, account_sid: str) -> None:
         """Log once that calls come from another account than TWILIO_ACCOUNT_SID.
 
-        Its token is ours, so they are served.
+        They are served, because that account's token is ours.
         """
         if account_sid in ("", self._desk.settings.twilio_account_sid) or account_sid in self._other_accounts:
             return
@@ -171,7 +172,7 @@ class Webhooks:
         )
 
     def _after_bug(self, path: str) -> str:
-        """The human, by a document that needs nothing more from us. Nothing if the request was not a caller's."""
+        """The human, by TwiML that needs nothing more from us. "" if the request did not come from a caller's call."""
         path = path.rstrip("/")
         if path in _CALLERS_PATHS:
             settings = self._desk.settings
@@ -188,7 +189,7 @@ class Webhooks:
         if not known:
             self._look_at_account(file.account_sid)
             file.refused = await self._admission.judge(file) or ""
-            desk.ledger.record(call_row(file))  # other machines count it
+            desk.ledger.record(call_row(file))  # Other machines count this ring.
             if not file.caller.id.is_own:
                 desk.learn_own(file.caller.called)
         if file.refused:
@@ -199,7 +200,7 @@ class Webhooks:
         return self._stream(file, now)
 
     def _refuse(self, file: CallFile) -> str:
-        """The human, or nobody, for a call that does not get the agent."""
+        """The TwiML for a call that does not get the agent: the human, or nobody."""
         self._desk.metrics.rings.labels(file.refused).inc()
         do = FOR_NOBODY.get(file.refused)
         if do is None:
@@ -221,7 +222,7 @@ class Webhooks:
         )
 
     def _without_stream(self, file: CallFile, say: str) -> str:
-        """The human for a call that never had a stream. Nobody else writes its rows."""
+        """The human, for a call that never had a stream. Its rows are written here, because no session writes them."""
         record_without_stream(self._desk, file, EndReason.TRANSFERRED)
         file.decide(Decision(Next.HUMAN, EndReason.TRANSFERRED, file.refused.replace("_", " ")))
         return self._transfers.dial(file, say)
@@ -229,7 +230,7 @@ class Webhooks:
     # A stream has ended
 
     async def _after(self, fields: dict[str, str]) -> str:
-        """What comes next. Twilio asks because the stream has ended. This ends ours, if it has not noticed yet."""
+        """What comes next. Twilio asks because the stream has ended. If our stream has not noticed that, end it."""
         call_sid = CallSid(fields.get("CallSid", ""))
         file = self._desk.files.get(call_sid)
         if fields.get("CallStatus") in _OVER:
@@ -249,11 +250,11 @@ class Webhooks:
             return self._transfers.dial(file)
         if decided.then is Next.HANG_UP or (decided.reason is not None and decided.reason in _ENDED_BY_US):
             return twiml.hang_up()
-        # Also if the socket's end looked like a hang-up: Twilio asks, so the caller is still there.
+        # This is right even if the socket's end looked like a hang-up: Twilio asks, so the caller is still there.
         return self._after_loss(file)
 
     async def _after_unknown(self, call_sid: CallSid, fields: dict[str, str]) -> str:
-        """A call of another machine, or of this one before it died. The ledger may know how it ended."""
+        """As `_after`, for a call of another machine, or of this one before it died. The ledger may know its end."""
         try:
             seen = await self._desk.ledger.fetch_call(call_sid, limit_s=LEDGER_LIMIT_S)
         except LedgerUnavailable:
@@ -274,7 +275,7 @@ class Webhooks:
         return self._resume(file, "lost")
 
     def _resume(self, file: CallFile, resumed_as: str) -> str:
-        """Back to the agent, on another stream, with the conversation so far."""
+        """Back to the agent, on a new stream, with the conversation so far."""
         file.resumes += 1
         file.resumed_as = resumed_as
         now = trio.current_time()
@@ -287,7 +288,7 @@ class Webhooks:
     async def _status(self, fields: dict[str, str]) -> str:
         """The number's status callback, once at the end of the call.
 
-        Also those of a human's leg, which name their `call`.
+        The callbacks for a human's leg come here too. They name their call in `call`.
         """
         if "call" in fields:
             log.info("human.status", status=fields.get("CallStatus", "")[:16])
@@ -301,14 +302,14 @@ class Webhooks:
         return twiml.empty()
 
     def _call_is_over(self, file: CallFile) -> None:
-        """The caller has hung up: this ends everything of the call that still runs here."""
+        """The caller has hung up. End everything of the call that still runs here."""
         file.end_streams(EndReason.CALLER_HUNG_UP)
-        # A relay that took over while a human's phone rang never saw the stream. The other one wrote it down.
+        # If this relay took over while a human's phone rang, it never saw the stream. The other relay wrote the end.
         if file.streams == 0 and not file.refused and not file.human.result:
             record_without_stream(self._desk, file, EndReason.CALLER_HUNG_UP)
             file.expects(0)
         self._transfers.caller_left(file)
-        # What they recorded is reported a moment later.
+        # A message that the caller recorded is reported a moment later.
         file.asks_until = min(file.asks_until, trio.current_time() + ASKS_WITHIN_S)
 
     async def _stream_status(self, fields: dict[str, str]) -> str:

@@ -1,1 +1,1 @@
-"""The shell of one call: its nursery with three tasks, and what it writes down."""
+"""The shell of one call: its nursery with three tasks, and the rows that it writes."""

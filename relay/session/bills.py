@@ -1,4 +1,4 @@
-"""The cost of a model session whose words nobody heard, and a bill in the form of a row."""
+"""The cost of a model session that nobody heard, and a bill in the form of a row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PCM24K_BYTES_PER_MS = 48
 
 
 def count_unheard(meter: Meter, session: ModelSession) -> None:
-    """Count what a session generated that never served: a live greeting, asked for when the phone rang."""
+    """Count what a session generated that never served: a live greeting, which was asked for when the phone rang."""
     for raw in session.backlog:
         try:
             message = protocol.decode(raw)
@@ -27,14 +27,14 @@ def count_unheard(meter: Meter, session: ModelSession) -> None:
 
 
 def bill_of_unheard(session: ModelSession, before: Bill) -> Bill:
-    """The bill of a call, with the cost of such a session on it."""
+    """The bill of a call, with the cost of such a session added."""
     meter = Meter(session.model, price_of(session.model), 0.0, before)
     count_unheard(meter, session)
     return meter.bill()
 
 
 def cost_of(bill: Bill) -> dict[str, object]:
-    """The bill in the form of `call_outcomes.cost`: tokens by kind, dollars by model, and early answers apart."""
+    """The bill in the form of `call_outcomes.cost`: tokens by kind, dollars by model, and early answers separately."""
     cost: dict[str, object] = {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}
     if bill.early:
         cost["early_answers"] = {key: round(amount, 6) for key, amount in bill.early.items()}

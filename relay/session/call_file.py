@@ -1,12 +1,12 @@
-"""The file of one phone call: what lives longer than its streams. Each part has one owner, who writes it.
+"""The file of one phone call: what the relay keeps for longer than a stream. Each part has one owner, who writes it.
 
 caller      who calls                                   the first webhook, once
 briefing    what the call knows of the business         the first webhook, once
 streams     the media streams that are open             server/media_endpoint, by `stream_opens` and `stream_closes`
-orders      what the owner wants of a call that rings   server/live_calls, until its stream takes them
+orders      the owner's orders to a call that rings     server/live_calls, until the call's stream takes them
 decision    how the last stream ended and what is next  the room that decides it, at that moment, by `decide`
 human       the way to a human                          server/human_transfer
-talk        what the next stream goes on with           session/call_rows, when the rows of a stream are closed
+talk        the state with which the next stream begins session/call_rows, when the rows of a stream are closed
 tally       figures over all streams                    session/call_rows; functions_done: session/function_runner
 """
 
@@ -26,11 +26,11 @@ from relay.functions import Deeds, Once
 from relay.session.briefing import Briefing
 from relay.twilio.caller_id import CallerId
 
-# From a closed socket to the webhook that asks what comes next, and from our answer to the next socket, Twilio takes
-# half a second. This is enough for a slow one, and for a retry.
+# Twilio takes half a second from a closed socket to the webhook that asks what comes next, and as long from our answer
+# to the next socket. This time is enough for a slow Twilio, and for a retry.
 ASKS_WITHIN_S = 10.0
-# A stream that has ended waits about a second for late words and for a function that runs. The next stream goes on with
-# what was said there. It waits for it no longer than this.
+# A stream that has ended waits about a second for late words and for a function that runs. The next stream continues
+# with what was said there, and waits for it at most this long.
 SETTLE_LIMIT_S = 1.5
 
 
@@ -39,19 +39,22 @@ class Stream(Protocol):
 
     @property
     def stream_sid(self) -> str:
-        """Twilio's name for it; "" before Twilio has said it."""
+        """Twilio's name for the stream. "" before Twilio has told it."""
 
     @property
     def is_decided(self) -> bool:
-        """True once it is known how it ended."""
+        """True once it is known how the stream ended."""
 
     def end(self, reason: EndReason) -> None:
-        """Twilio says that it has ended. What follows is decided before this returns. Sockets are closed later."""
+        """Twilio reports that the stream has ended. The next step is decided before this returns.
+
+        Sockets close later.
+        """
 
     def end_unless_told(self, reason: EndReason) -> None:
-        """As `end`, but first the socket has a moment to say it itself.
+        """As `end`, but the socket first has a moment to report it.
 
-        Its own message, such as a caller's stop, says more.
+        The socket's own message, such as a caller's stop, says more.
         """
 
     def close_rows(self) -> None:
@@ -60,7 +63,7 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls whom: our number in E.164; the caller's state in two letters, as Twilio guesses it."""
+    """Who calls whom: our number in E.164, and the caller's state in two letters, as Twilio guesses it."""
 
     id: CallerId
     called: str = ""
@@ -68,7 +71,7 @@ class Caller:
 
     @property
     def number(self) -> str:
-        """The caller's number; "" if it does not stand for one caller."""
+        """The caller's number. "" if it does not stand for one caller."""
         return self.id.number
 
 
@@ -78,14 +81,14 @@ class Decision:
 
     then: Next = Next.NOTHING
     reason: EndReason | None = None
-    why: str = ""  # for the human, in a few words
-    by_agent: bool = False  # then `why` is the model's, and may hold the caller's words
-    by_owner: bool = False  # then a human is rung also outside their hours
-    summary: str = ""  # what the call is about, for the human
+    why: str = ""  # The reason for the human, in a few words.
+    by_agent: bool = False  # Then `why` is the model's, and may hold the caller's words.
+    by_owner: bool = False  # Then a human is rung even outside HUMAN_HOURS.
+    summary: str = ""  # What the call is about, for the human.
 
     @property
     def own_why(self) -> str:
-        """Why, in words of ours. These may be logged, and are kept also when no words are."""
+        """The reason in words of ours. They may be logged, and are kept even when no words are."""
         return "the agent's own decision" if self.by_agent else self.why
 
 
@@ -93,32 +96,33 @@ class Decision:
 class HumanSide:
     """The way to a human."""
 
-    accepted: bool = False  # a key was pressed
-    result: str = ""  # "asked" while a human's phone rings or they talk; then how it ended
+    accepted: bool = False  # True when the human has pressed 1.
+    result: str = ""  # "asked" while a human's phone rings or the two talk. After that, the result.
 
 
 @dataclass(slots=True)
 class Talk:
-    """What the next stream of the call goes on with."""
+    """The state with which the next stream of the call begins."""
 
-    model: str  # the model that serves it: the harder one, if the call was moved to it
+    model: str  # The model that serves the next stream. It is the harder one if the call was moved to it.
     history: tuple[PastTurn, ...] = ()
     next_seq: int = 0
-    talked_s: float = 0.0  # on streams that have ended; the time with a human does not count
-    spent_usd: float = 0.0  # at this moment
-    bill: Bill = field(default_factory=Bill)  # of streams that have ended
+    talked_s: float = 0.0  # On streams that have ended. The time with a human does not count.
+    spent_usd: float = 0.0  # The dollars so far.
+    bill: Bill = field(default_factory=Bill)  # The bill of streams that have ended.
     misunderstandings: int = 0
-    failed_attempts: dict[str, int] = field(default_factory=dict)  # function -> how often in a row
+    failed_attempts: dict[str, int] = field(default_factory=dict)  # Function -> its failures in a row.
     offered_human: bool = False
-    voice_fault: str = ""  # why the model speaks by itself, where another voice was to speak
+    voice_fault: str = ""  # Why the model speaks by itself, although another voice should speak.
 
 
 @dataclass(slots=True)
 class Tally:
-    """What is counted over all streams."""
+    """What is counted over all streams of the call."""
 
-    turns: set[int] = field(default_factory=set)  # their numbers
-    turn_ms: list[int] = field(default_factory=list)  # from the caller's last sound to the answer that was heard
+    turns: set[int] = field(default_factory=set)  # The turns' numbers.
+    # From the caller's last sound to the answer that was heard, for each turn.
+    turn_ms: list[int] = field(default_factory=list)
     barge_ins: int = 0
     false_stops: int = 0
     functions_done: list[str] = field(default_factory=list)
@@ -132,33 +136,37 @@ class CallFile:
     caller: Caller
     talk: Talk
     started_at: dt.datetime
-    rang_at: float  # Trio clock
+    rang_at: float  # When the phone rang, Trio clock.
     announces: bool
     briefing: Briefing
-    closed: bool  # the business was closed when it rang
-    is_test: bool = False  # from the console's page: not in statistics, and nobody is told
-    is_dry: bool = False  # functions of your own that write are not run
-    began_at: float | None = None  # Trio clock: when its first stream began; the zero of the call's time line
-    account_sid: str = ""  # Twilio's account, whose token signed the call's first webhook
-    consent: Consent = field(default_factory=Consent)  # that of the newest stream's machine, if there is one
+    closed: bool  # True if the business was closed when the phone rang.
+    is_test: bool = False  # A test call from the console's page: not in the figures, and nobody is told.
+    is_dry: bool = False  # Functions of your own that write do not run.
+    # When its first stream began, Trio clock: the zero of the call's time line.
+    began_at: float | None = None
+    # The Twilio account whose token signed the call's first webhook.
+    account_sid: str = ""
+    # The consent of the newest stream's machine, if there is a stream.
+    consent: Consent = field(default_factory=Consent)
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     deeds: Deeds = field(default_factory=Deeds)
-    caller_name: str = ""  # as the business or the caller said it
+    caller_name: str = ""  # As the business or the caller said it.
     decision: Decision = Decision()
     human: HumanSide = field(default_factory=HumanSide)
     tally: Tally = field(default_factory=Tally)
-    refused: str = ""  # why this call does not get the model, in one word
+    refused: str = ""  # In one word, why this call does not get the agent.
     last_seen: float = 0.0
-    streams: int = 0  # that began
+    streams: int = 0  # How many streams have begun.
     resumes: int = 0
     resumed_as: str | None = None
-    outcomes: int = 0  # the number of the last row of its outcome
-    asks_until: float = 0.0  # Trio clock: until then Twilio may ask us about this caller
-    brings_stream: bool = False  # and then it opens a stream
+    outcomes: int = 0  # The number of its last outcome row.
+    asks_until: float = 0.0  # Until this time Twilio may ask us about this caller, Trio clock.
+    brings_stream: bool = False  # True if Twilio then opens a stream.
     orders: list[Order] = field(default_factory=list)
-    open_streams: list[Stream] = field(default_factory=list)  # the newest last; the ones before write their last rows
-    at_hand: set[CallSid] = field(default_factory=set)  # of the process: calls that may need it
+    # The newest is the last. Those before it write their last rows.
+    open_streams: list[Stream] = field(default_factory=list)
+    at_hand: set[CallSid] = field(default_factory=set)  # The process's calls that may need it.
     _one_closed: trio.Event = field(default_factory=trio.Event)
 
     @property
@@ -168,29 +176,29 @@ class CallFile:
 
     @property
     def is_served(self) -> bool:
-        """True while a stream has the caller: neither the stream nor Twilio has said that it has ended."""
+        """True while a stream has the caller: neither the stream nor Twilio has reported its end."""
         return any(not stream.is_decided for stream in self.open_streams)
 
     def next_outcome(self) -> int:
-        """The number of the next row of this call's outcome. It orders the rows, because the clock may be set back."""
+        """The number for the call's next outcome row. Numbers order these rows, because the clock may be set back."""
         self.outcomes += 1
         return self.outcomes
 
     def take_orders(self) -> list[Order]:
-        """What the owner ordered while no stream was there; once."""
+        """The orders that the owner gave while no stream was there. They are returned only once."""
         orders, self.orders = self.orders, []
         return orders
 
     def expects(self, within_s: float, *, stream: bool = False) -> None:
-        """Twilio will ask us next, about this caller or about the human who is rung.
+        """Twilio will ask us next, about this caller or about the human whose phone rings.
 
-        A process that stops waits for it.
+        A process that drains waits for this.
         """
         self.asks_until, self.brings_stream = trio.current_time() + within_s, stream
         self.at_hand.add(self.call_sid)
 
     def decide(self, decision: Decision) -> None:
-        """It is decided how a stream ended and what comes next. Webhooks that come at this moment read it."""
+        """It was decided how a stream ended and what comes next. Webhooks that come at this moment read it."""
         self.decision = decision
         if decision.then is Next.HUMAN:
             self.human = HumanSide(result="asked")
@@ -200,11 +208,11 @@ class CallFile:
         """A stream of this call begins."""
         self.open_streams.append(stream)
         self.at_hand.add(self.call_sid)
-        # Until its end is decided. If something breaks, the caller is taken back.
+        # Valid until the stream's end is decided. If something breaks, the caller goes back to the agent.
         self.decision = replace(self.decision, then=Next.RESUME, reason=None)
 
     def stream_becomes(self, stream: Stream, session: Stream) -> None:
-        """This session serves the stream that opened."""
+        """This session now serves the stream that opened."""
         self.open_streams[self.open_streams.index(stream)] = session
 
     def stream_closes(self, stream: Stream) -> None:
@@ -215,13 +223,13 @@ class CallFile:
             closed.set()
 
     def end_streams(self, reason: EndReason) -> None:
-        """Twilio has said, signed, that the call's stream has ended, whatever our socket shows."""
+        """Twilio has reported, with its signature, that the call's stream has ended, whatever our socket shows."""
         for stream in [*self.open_streams]:
             if not stream.is_decided:
                 stream.end(reason)
 
     async def settle_before(self, stream: Stream) -> None:
-        """Return when the streams before this one have written their rows: by themselves, or now."""
+        """Return when the earlier streams have written their rows. If they take too long, they must write them now."""
         with trio.move_on_after(SETTLE_LIMIT_S):
             while self.open_streams[0] is not stream:
                 await self._one_closed.wait()

@@ -1,4 +1,4 @@
-"""The files of a process's calls. A ring looks only at the calls that need this process, not at those of hours."""
+"""The files of a process's calls. A ring looks only at the calls that need this process, not at those of hours ago."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.session.call_file import Caller, CallFile
 
 # A call's file is kept for this long after its last event. Twilio's longest call is four hours.
 FILE_LIFE_S = 4 * 3600.0
-# A ring drops at most so many old files. It adds one, so two are enough.
+# A ring drops at most this many old files. It adds one, so two would be enough.
 FORGET_AT_ONCE = 8
 
 
@@ -21,20 +21,20 @@ class CallFiles(dict[CallSid, CallFile]):
     def __init__(self) -> None:
         super().__init__()
         self._at_hand: set[CallSid] = set()
-        self._looked_at: deque[tuple[float, CallSid]] = deque()  # when to look whether the file can be dropped
+        self._looked_at: deque[tuple[float, CallSid]] = deque()  # When to check whether a file can be dropped.
         self._rings: dict[str, deque[float]] = {}
 
     def add(self, file: CallFile, now: float) -> None:
-        """Keep the file of a call that is new here."""
+        """Keep the file of a call that is new to this process."""
         self._forget_old(now)
         self[file.call_sid] = file
         file.at_hand = self._at_hand
         self._looked_at.append((now + FILE_LIFE_S, file.call_sid))
-        if not file.is_test:  # nobody rang
+        if not file.is_test:  # In a test call no phone rang.
             self._rings.setdefault(_who(file.caller), deque()).append(now)
 
     def at_hand(self) -> list[CallFile]:
-        """Calls that need this process: with a stream, or about to come back to it."""
+        """The calls that need this process: with a stream, or about to come back to it."""
         now = trio.current_time()
         found = []
         for sid in tuple(self._at_hand):
@@ -46,9 +46,12 @@ class CallFiles(dict[CallSid, CallFile]):
         return found
 
     def rings(self, caller: Caller, within_s: float, now: float) -> int:
-        """How often this number rang in the last `within_s` seconds, with this ring. Hidden callers count together."""
+        """How often this number rang in the last `within_s` seconds, this ring included.
+
+        Hidden callers count together.
+        """
         count = 0
-        # The newest first, so that an hour of other rings is not looked at
+        # The newest ring comes first, so the search ends early.
         for at in reversed(self._rings.get(_who(caller), ())):
             if now - at >= within_s:
                 break
@@ -70,7 +73,7 @@ class CallFiles(dict[CallSid, CallFile]):
             who = _who(file.caller)
             rings = self._rings.get(who) if not file.is_test else None
             if rings:
-                rings.popleft()  # the oldest ring of this number is this file's, or older
+                rings.popleft()  # The oldest ring of this number is this file's, or older.
                 if not rings:
                     del self._rings[who]
 

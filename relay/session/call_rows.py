@@ -1,7 +1,7 @@
-"""What a call leaves behind: its rows, its figures, and one last log line for each of its streams.
+"""What a call leaves behind: its rows, its figures, and a last log line for each of its streams.
 
-The figures of a call's outcome (turns, barge-ins, latencies, costs) are counted over all its streams, also in the log
-line. The rest of the line is about one stream.
+The figures of a call's outcome (turns, barge-ins, latencies, costs) are counted over all its streams. The log line has
+these figures too. The rest of the line is about one stream.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from relay.session.context import Desk
 
 log = structlog.get_logger()
 
-# A caller who waits longer than this for the first sound hangs up. The relay promises to be faster.
+# A caller who waits longer than this for the first sound may hang up. The relay promises to be faster.
 GREETING_SLO_MS = 500
-# Letters of an outcome: functions of your own may name many deeds.
+# The most letters of an outcome, because functions of your own may name many deeds.
 DEEDS_CHARS = 200
 
 
 def call_row(file: CallFile) -> rows.CallRow:
-    """Who calls whom, and since when. Known from the ring on."""
+    """Who calls whom, and since when. This is known when the phone rings."""
     return rows.CallRow(
         call_sid=file.call_sid,
         started_at=file.started_at,
@@ -55,9 +55,9 @@ def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeR
 
 
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
-    """Write down a call that has no stream here: refused, hung up before it began, or lost when another relay died.
+    """Write down a call without a stream here: refused, ended before it began, or lost when another relay died.
 
-    What another relay knew of it stays as it is.
+    What another relay has written about it is kept.
     """
     row = call_row(file)
     desk.ledger.record(replace(row, started_at=None) if reason is EndReason.RELAY_FAULT else row)
@@ -66,19 +66,21 @@ def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None
     log.warning("call.without_stream", reason=str(reason), because=file.refused)
 
 
-class Books:
+class CallRows:
     """The rows of one stream."""
 
     def __init__(self, desk: Desk, file: CallFile, machine: Machine, started_at: float) -> None:
         self._desk, self._file, self._machine = desk, file, machine
         self._metrics = desk.metrics_of(file)
-        self._began_at = started_at  # when Twilio's `start` was read, Trio clock
+        self._began_at = started_at  # When Twilio's `start` was read, Trio clock.
         self._began_utc = desk.utc_now()
         if file.began_at is None:
             file.began_at = started_at
-        self._since_call_ms = round((started_at - file.began_at) * 1000)  # from the call's first stream to this one
-        self.greeting_ms: float | None = None  # until the first audio was written to the socket
-        self._held_rows: list[rows.Row] = []  # with words, from before the notice was heard
+        # The time from the call's first stream to this one.
+        self._since_call_ms = round((started_at - file.began_at) * 1000)
+        # The time until the first audio was written to the socket.
+        self.greeting_ms: float | None = None
+        self._held_rows: list[rows.Row] = []  # Rows with words, from before the notice was heard.
         self._judged: set[int] = set()
         self._decision: Decision | None = None
         self._closed = False
@@ -98,13 +100,13 @@ class Books:
         )
 
     def consent(self, heard_ms: int) -> None:
-        """The notice was heard: what waited for it may be stored."""
+        """The notice was heard, so rows that waited for it may be stored."""
         log.info("call.notice_heard", heard_ms=heard_ms)
         self._record_notice(heard_ms)
         self._let_go()
 
     def refuse(self, at_ms: int) -> None:
-        """The caller does not want their words kept. The row says so, and what waited is written without words."""
+        """The caller does not want their words kept. The row says so. Rows that waited are written without words."""
         log.info("call.words_refused", at_ms=at_ms, caller_hears="the agent confirms it")
         at = self._began_utc + dt.timedelta(milliseconds=at_ms)
         self._desk.ledger.record(rows.ConsentRow(call_sid=self._file.call_sid, seq=self._file.streams, refused_at=at))
@@ -116,9 +118,9 @@ class Books:
             self.record_words(row)
 
     def _record_notice(self, heard_ms: int | None) -> None:
-        """What was announced, in which version, by which rule, and when it was heard.
+        """Record what was announced, in which version, under which rule, and when it was heard.
 
-        `heard_ms` None: the caller hung up before.
+        `heard_ms` is None if the caller hung up before.
         """
         notice = self._machine.plan.greeting.notice
         heard_at = None if heard_ms is None else self._began_utc + dt.timedelta(milliseconds=heard_ms)
@@ -135,7 +137,7 @@ class Books:
         )
 
     def record_words(self, row: rows.Row) -> None:
-        """A row with somebody's words: stored now, held until the notice was heard, or stored without them."""
+        """A row with somebody's words. It is stored now, held until the notice was heard, or stored without words."""
         file = self._file
         caller = NewsCaller(file.caller_name, file.caller.id.presented)
         news = [] if file.is_test else self._desk.news.of(row, caller)
@@ -146,11 +148,11 @@ class Books:
                 self._desk.ledger.record(rows.without_words(row), *news)
             case Words.WAITING:
                 self._held_rows.append(row)
-                for one in news:  # an appointment is booked: its owner must be told, whatever happens to its row
+                for one in news:  # An appointment was booked. Its owner must be told, whatever happens to its row.
                     self._desk.ledger.record(one)
 
     def turn(self, turn: RecordTurn) -> ClaimDoubted | None:
-        """Write a turn, and compare an agent's words with what was done."""
+        """Write a turn, and compare the agent's words with what was done."""
         latency = asdict(turn.latency) if turn.latency is not None else None
         self._desk.ledger.record(
             rows.TranscriptRow(
@@ -168,13 +170,13 @@ class Books:
             )
         )
         tally = self._file.tally
-        if latency is not None and turn.seq not in tally.turns:  # not again for a newer version of the row
+        if latency is not None and turn.seq not in tally.turns:  # A newer version of the row does not count again.
             self._time(latency)
         tally.turns.add(turn.seq)
         return self._judge(turn)
 
     def _time(self, latency: dict[str, int | None]) -> None:
-        """A turn's waterfall, step by step."""
+        """Note the waterfall of a turn, step by step."""
         for step, ms in latency.items():
             if ms is not None:
                 self._metrics.turn_ms.labels(step).observe(ms)
@@ -183,9 +185,9 @@ class Books:
             self._file.tally.turn_ms.append(heard_ms)
 
     def _judge(self, turn: RecordTurn) -> ClaimDoubted | None:
-        """Compare what the caller heard of the model's words with what was done. Our own words claim nothing.
+        """Compare the model's words that were heard with what was done. Our own sentences are no claims.
 
-        The words are taken from the conversation: the row has none if no words are stored.
+        The words come from the conversation, because the row has none if no words are stored.
         """
         call, deeds = self._machine.call, self._file.deeds
         if turn.role == "caller" or turn.seq in self._judged:
@@ -194,7 +196,7 @@ class Books:
         if spoken is None or spoken.own:
             return None
         if not spoken.said or spoken.heard is None:
-            return None  # its transcript comes later than its sound
+            return None  # Its transcript comes later than its sound.
         self._judged.add(turn.seq)
         began_s = (call.arrived_at or 0.0) + spoken.started_ms / 1000
         before = deeds.unproved | deeds.untold
@@ -205,7 +207,7 @@ class Books:
         return ClaimDoubted(correction) if correction is not None else None
 
     def learn_greeting(self, mulaw: bytes) -> None:
-        """A live greeting was spoken to its end. If it is the right text, keep it for the next call."""
+        """A live greeting was spoken to its end. If its text is right, keep it for the next call."""
         said = next(
             (turn.said for turn in self._machine.conversation.turns() if turn.role == "agent" and not turn.own), ""
         )
@@ -239,9 +241,9 @@ class Books:
         return self._decision is not None
 
     def decide(self) -> None:
-        """How the stream ended and what comes next. Written as soon as the machine knows it, before any socket closes.
+        """Write how the stream ended and what comes next, as soon as the machine knows it, before any socket closes.
 
-        Until `close` more words may come, so only the summary changes after this.
+        More words may come until `close`, so after this only the summary changes.
         """
         if self._decision is not None:
             return
@@ -257,10 +259,10 @@ class Books:
         self._file.decide(self._decision)
 
     def close(self) -> None:
-        """The stream has ended: write the outcome, the figures, the log line.
+        """The stream has ended. Write the outcome, the figures, and the log line.
 
-        Synchronous, so that nothing can interrupt it. A second call does nothing: the next stream of the call closes
-        this one if it takes too long.
+        It is synchronous, so that nothing can interrupt it. A second call does nothing. If this stream takes too long,
+        the call's next stream closes it.
         """
         if self._closed:
             return
@@ -276,7 +278,7 @@ class Books:
         desk.bill.ended(file.talk.bill.usd - machine.plan.bill.usd)
         if machine.notice_was_begun and not file.consent.heard:
             self._record_notice(None)
-        if file.streams == 1:  # a caller who comes back is not greeted again
+        if file.streams == 1:  # A caller who comes back is not greeted again.
             self._record_greeting()
         p50, p95 = _percentiles(file.tally.turn_ms)
         self._record_outcome(decision, reason, p50, p95)
@@ -297,7 +299,7 @@ class Books:
                 latency_p50_ms=p50,
                 latency_p95_ms=p95,
                 verified=file.deeds.are_told_right,
-                # While late words were awaited, Twilio may already have asked, and a human may have been rung.
+                # While late words were awaited, Twilio may have asked already, and a human's phone may have rung.
                 transfer_result=self._transfer_result(decision),
             ),
             file,
@@ -317,7 +319,7 @@ class Books:
         )
 
     def _hand_on(self) -> None:
-        """What the next stream of this call goes on with."""
+        """Write the state with which the next stream of this call begins."""
         call, talk, tally = self._machine.call, self._file.talk, self._file.tally
         talk.talked_s += trio.current_time() - self._began_at
         talk.history, talk.next_seq = call.conversation.past(), call.conversation.next_seq
@@ -341,7 +343,7 @@ class Books:
         return round((self._began_at - self._file.rang_at) * 1000 + ms, 1)
 
     def _outcome(self) -> str:
-        """The outcome by what was done in this call, never by what was said about it."""
+        """The outcome, from what was done in this call, never from what was said about it."""
         deeds = self._file.deeds
         done = at_a_word(",".join(sorted(deeds.done - {LISTED})), DEEDS_CHARS)
         functions = map(self._desk.registry.get, self._file.tally.functions_done)
@@ -359,7 +361,7 @@ class Books:
         self._desk.metrics.usd.inc(max(0.0, self._file.talk.bill.usd - self._machine.plan.bill.usd))
         waited_ms = round((trio.current_time() - self._began_at) * 1000, 1)
         if self.greeting_ms is None and waited_ms > GREETING_SLO_MS:
-            self._slo_broken(waited_ms)  # the caller heard nothing at all
+            self._slo_broken(waited_ms)  # The caller heard nothing at all.
         if figures.greeting_heard_ms is not None:
             metrics.greeting_heard_ms.labels(str(figures.rung)).observe(figures.greeting_heard_ms)
             from_webhook_ms = self._from_webhook(figures.greeting_heard_ms)
@@ -396,8 +398,8 @@ class Books:
 def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
     """What the call is about, for a human.
 
-    It is the model's own sentence, or else the caller's longest, because "Operator!" says nothing. In an emergency it
-    is the words that told of it.
+    It is the model's own sentence, otherwise the caller's longest one, because "Operator!" says nothing. In an
+    emergency it is the caller's words about the emergency.
     """
     said = [turn.text for turn in past if turn.role == "user"]
     if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):

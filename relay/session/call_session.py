@@ -1,12 +1,12 @@
-"""The shell of one stream of a call: one nursery, three tasks, and the actions of the machine carried out.
+"""The shell of one stream of a call: one nursery, three tasks, and the machine's actions carried out.
 
     Twilio reader   caller -> gaps -> uplink -> model; marks, digits      ends with the caller's socket
     OpenAI reader   model -> downlink -> machine -> caller; dials again   ends when the model is released
     watchdog        the clock: caps, silence, liveness, padding           ends with the call
-One frame is one stack: the function that read it also sends it. The two readers leave a function with their socket, and
-are not woken for what comes (transport/hub.py). So nothing waits between one socket and the other. What needs time
-(functions, a full socket, a goodbye) is a child of the same nursery.
-A stalled caller cannot hold a paid session open: the model is never closed behind the caller's socket.
+One frame is one call stack: the function that reads a frame also sends it. The two readers leave a function with their
+socket, and are not woken for each message (transport/hub.py). So no queue is between the two sockets. Work that needs
+time (functions, a full socket, a goodbye) is a child of the same nursery.
+A stalled caller cannot keep a paid session open, because the model's close never waits for the caller's socket.
 Exception groups are opened here and nowhere else.
 """
 
@@ -52,6 +52,7 @@ from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
     CallerProtocolError,
+    DayMoneyShort,
     DigitPressed,
     DrainBegan,
     EndReason,
@@ -71,7 +72,7 @@ from relay.realtime import protocol as model_dialect
 from relay.realtime.client import ModelSession, ModelUnreachable
 from relay.recordings import Recorder
 from relay.session.call_file import CallFile
-from relay.session.call_rows import Books
+from relay.session.call_rows import CallRows
 from relay.session.caller_probe import PROBE_MARK, CallerProbe
 from relay.session.caller_protocol import CallerProtocol
 from relay.session.context import Desk
@@ -90,23 +91,23 @@ from relay.twilio.media_protocol import Frame, Stopped
 
 log = structlog.get_logger()
 
-# Before the first audio was written, the watchdog looks more often than the ticker, for the clip at 150 ms.
+# Before the first audio was written, the watchdog looks this often, because the clip is due at 150 ms.
 FIRST_TICKS_S = 0.025
-# Caller audio may be this far ahead of the clock, if the line was held up at its first frame. More does not come from a
-# caller, and every second of it would be paid for.
+# Caller audio may be this far ahead of the clock, if the line was held up at its first frame. Audio that is further
+# ahead does not come from a caller, and every second of it would cost money.
 AHEAD_LIMIT_S = 10.0
-# Twilio's stop on the media socket and its callback come by different ways.
+# Twilio's stop on the media socket and its callback come by different ways. The socket may report it this much later.
 SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
-# Twilio's media message has 360 to 400 bytes, its mark 110: more than one frame, and at most a frame and a mark.
+# More than one frame, and at most a frame and a mark: Twilio's media message has 360 to 400 bytes, its mark 110.
 TWO_FRAMES_BYTES = 450
-# If more than this waits for the model's socket (a quarter of a second of audio), it is congested. Then the newest
-# audio is kept apart, where the oldest can be dropped.
+# If more bytes than this wait for the model's socket (a quarter of a second of audio), it is congested. Then new audio
+# is kept separately, where the oldest audio can be dropped.
 CONGESTED_BYTES = 16_384
 
 
 class CallSession:
-    """One stream of one call. `dialect`: what is spoken on the caller's socket."""
+    """One stream of one call. `dialect` is the protocol on the caller's socket."""
 
     def __init__(
         self,
@@ -126,24 +127,24 @@ class CallSession:
         self._metrics = desk.metrics_of(file)
         self.machine = Machine(desk.plan(file))
         file.consent = self.machine.call.consent
-        self.books = Books(desk, file, self.machine, started_at)
+        self.rows = CallRows(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
-        self._drains = False  # its socket did not take everything, and a task waits for that
-        self._hears = False  # it gets the caller's audio, after what was waiting
+        self._drains = False  # True while a task waits for the model's socket, which did not take everything.
+        self._hears = False  # True when the model gets the caller's audio directly, after what was waiting.
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
-        self._spoken: SpokenAnswers | None = None  # if another voice speaks what the model writes
+        self._spoken: SpokenAnswers | None = None  # Not None if another voice speaks what the model writes.
         if desk.voices_for(file) is not None:
-            self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds)
+            self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds, self.machine.is_early)
         self._recorder = self._recorder_of(file, started_at)
-        self._gathers = False  # two frames are read from the caller's socket at a time
+        self._gathers = False  # True while two frames are read from the caller's socket at a time.
         self._probe = CallerProbe(started_at)
         self._start: Callable[..., None] = lambda *_: None
         self._orders = OwnerOrders(file.call_sid, self._feed)
         self._scope = trio.CancelScope()
-        self._is_leaving = False  # the caller's socket is being closed: what was said goes first
-        self._functions = FunctionRunner(desk, file, self.machine, self.books)
+        self._is_leaving = False  # True while the caller's socket is being closed. The last words are sent first.
+        self._functions = FunctionRunner(desk, file, self.machine, self.rows)
 
     def _recorder_of(self, file: CallFile, now: float) -> Recorder | None:
         file.began_at = now if file.began_at is None else file.began_at
@@ -152,7 +153,7 @@ class CallSession:
         return self._desk.recordings.recorder(file.call_sid, file.began_at, self._desk.utc_now(), file.consent)
 
     async def run(self) -> None:
-        """Serve the stream until it has ended. An error on the way is written to the ledger, not raised."""
+        """Serve the stream until it has ended. An error is written to the ledger and not raised."""
         failure: BaseException | None = None
         try:
             with self._scope:
@@ -170,7 +171,7 @@ class CallSession:
             if self.machine.ending is None:
                 self.machine.handle(CallerLeft(EndReason.RELAY_FAULT), trio.current_time())
         finally:
-            if self.machine.ending is None:  # it was cancelled from outside: the process stops
+            if self.machine.ending is None:  # Cancelled from outside: the process stops.
                 self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
             self._stop_recording(by_caller=False)
             self.close_rows()
@@ -181,15 +182,15 @@ class CallSession:
             self._metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
 
-    # What the rest of the process may do with it (call_file.Stream)
+    # For the rest of the process (call_file.Stream)
 
     @property
     def is_decided(self) -> bool:
         """True once it is known how the stream ended."""
-        return self.books.is_decided
+        return self.rows.is_decided
 
     def end(self, reason: EndReason) -> None:
-        """Twilio says that the stream has ended. The socket may say something else."""
+        """Twilio reports that the stream has ended, even if the socket shows something else."""
         self._stop_recording(by_caller=True)
         self._feed(CallerLeft(reason))
 
@@ -204,18 +205,18 @@ class CallSession:
 
     @property
     def recorder(self) -> Recorder | None:
-        """What records this stream, if calls are recorded."""
+        """The recorder of this stream. None if calls are not recorded."""
         return self._recorder
 
     async def order(self, order: Order) -> OrderAnswer:
-        """The owner orders something. A task of the call carries it out, so the owner may leave meanwhile."""
+        """The owner gives an order. A task of the call carries it out, so the owner may leave meanwhile."""
         return await self._orders.order(order, self._start)
 
     def close_rows(self) -> None:
-        """Write the last rows and stop: after the end, or when the call's next stream does not wait any longer."""
+        """Write the last rows and stop: after the end, or when the call's next stream waits no longer."""
         for waited in self._spoken.forget() if self._spoken is not None else ():
-            self.machine.handle(waited, trio.current_time())  # its bill
-        self.books.close()
+            self.machine.handle(waited, trio.current_time())  # The rest of the voice's bill.
+        self.rows.close()
         self._file.stream_closes(self)
         self._scope.cancel()
 
@@ -236,7 +237,7 @@ class CallSession:
             self._feed(CallerLeft(reason))
 
     def _take(self, messages: list[bytes]) -> bool:
-        """Everything that arrived together: frames in a row become one append. True: more is wanted."""
+        """Take messages that arrived together. Frames in a row become one append. True means: more is wanted."""
         frames: list[Frame] = []
         for message in messages:
             try:
@@ -270,7 +271,7 @@ class CallSession:
                 self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
                 self._metrics.unknown_events.labels(self._dialect.NAME).inc()
-            # no case for connected and start: they came before this session
+            # There is no case for connected and start, because they came before this session.
 
     def _caller_spoke(self, frames: list[Frame]) -> None:
         if self._gathers is not pace.is_behind:
@@ -290,7 +291,7 @@ class CallSession:
             self._keep(mulaw)
 
     def _listening_model(self) -> ModelSession | None:
-        """The model, if caller audio goes to it at once. Nobody waits for it: what it does not take now is kept."""
+        """The model, if caller audio goes to it directly. Nobody waits for it: what it does not take now is kept."""
         model = self._model
         if model is None or not self._hears:
             return None
@@ -301,7 +302,7 @@ class CallSession:
         self._metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
 
     def _post_to_model(self, messages: list[bytes]) -> bool:
-        """Send to the model without waiting for it. False if it has gone: its reader learns the same, and why."""
+        """Send to the model without waiting for it. False if its socket is closed. Then its reader gets the reason."""
         model = self._model
         if model is None or not messages:
             return False
@@ -314,7 +315,7 @@ class CallSession:
         return True
 
     async def _drain_model(self, model: ModelSession) -> None:
-        """Wait for a socket that did not take everything, so that no other task has to.
+        """Wait for a socket that did not take everything, so that no other task has to wait.
 
         May be cancelled when the call ends.
         """
@@ -326,14 +327,15 @@ class CallSession:
                 if not model.end.post(self._uplink.append(waiting)):
                     return
         except Gone:
-            pass  # its reader learns the same, with the code, and opens the session that will hear what waits
+            # Its reader gets the same error, with the code, and opens the session that will hear the waiting audio.
+            pass
         finally:
             self._drains = False
 
     # OpenAI reader
 
     async def _read_model(self) -> None:
-        """Reads the sessions that are ordered, and the voice if another one speaks. Ends when no session is wanted."""
+        """Reads the ordered sessions, and the voice if another one speaks. Ends when no session is wanted."""
         voices = self._desk.voices_for(self._file)
         if self._spoken is None or voices is None:
             await self._read_sessions()
@@ -344,12 +346,12 @@ class CallSession:
             nursery.cancel_scope.cancel()
 
     async def _read_sessions(self) -> None:
-        """May be cancelled anywhere."""
+        """Serve one session after the other. May be cancelled anywhere."""
         while True:
             try:
                 session = await self._connector.next_session()
             except ModelUnreachable as error:
-                hears = "the greeting, or a pause; then a person"
+                hears = "the greeting, or a pause; then a human"
                 do = {"do": error.do} if error.do else {}
                 log.warning("model.unreachable", words=str(error), caller_hears=hears, **do)
                 self._feed(ModelLost(0, str(error)))
@@ -359,9 +361,9 @@ class CallSession:
             await self._serve_model(session)
 
     async def _serve_model(self, session: ModelSession) -> None:
-        """One session, until it has ended or another one must serve. What it says after that is dropped."""
+        """Serve one session until it has ended or another one must serve. Its later messages are dropped."""
         self._model, self._hears = session, False
-        if session.writes and self._spoken is None:  # opened before the voice was lost
+        if session.writes and self._spoken is None:  # Opened before the voice was lost.
             self._post_to_model([model_dialect.SPEAK])
         try:
             self._feed(ModelReady(session.id, session.model, session.greeting_asked))
@@ -383,7 +385,7 @@ class CallSession:
             await session.end.close()
 
     def _take_from(self, session: ModelSession, messages: list[bytes]) -> bool:
-        """Everything that arrived together. False: another session is to serve, or none."""
+        """Take messages that arrived together. False if another session must serve, or none."""
         for message in messages:
             if self._model is session:
                 self._take_from_model(message)
@@ -413,7 +415,7 @@ class CallSession:
             self._feed(event)
 
     def _forget_spoken(self) -> None:
-        """The session has ended: text that was not spoken yet is dropped."""
+        """The session has ended. Drop text that was not spoken yet."""
         if self._spoken is not None:
             self._feed_all(self._spoken.forget())
 
@@ -425,13 +427,13 @@ class CallSession:
 
     async def _watch(self) -> None:
         """Looks at the clock. May be cancelled anywhere. Ends with the call."""
-        beat = self._desk.beat
-        lot = beat.join()
+        ticker = self._desk.ticker
+        lot = ticker.join()
         while True:
             if self.machine.figures.greeting_ms is None or not self.machine.model_is_ready:
                 await trio.sleep(FIRST_TICKS_S)
             else:
-                await beat.wait(lot)
+                await ticker.wait(lot)
             now = trio.current_time()
             self._file.talk.spent_usd = self.machine.meter.usd
             if self._recorder is not None:
@@ -449,6 +451,8 @@ class CallSession:
                 self._feed(DrainBegan(self._desk.leaves_at - now))
             if self._spoken is not None:
                 self._spoken.tick(now)
+            if self._desk.bill.is_short and not self.machine.call.early.governor.why_off:
+                self._feed(DayMoneyShort())
             self._feed(Ticked())
 
     def _look_for_twilio(self, now: float) -> None:
@@ -485,7 +489,7 @@ class CallSession:
         actions = self.machine.handle(event, trio.current_time())
         is_gone = self.machine.call.phase is Phase.GONE
         if is_gone:
-            self.books.decide()  # a webhook may ask in the next moment
+            self.rows.decide()  # A webhook may ask in the next moment.
         if actions:
             self._perform(actions)
         if is_gone:
@@ -495,12 +499,13 @@ class CallSession:
         if self.machine.is_over and not self._is_leaving:
             self._scope.cancel()
 
-    # Long because it is the table of all actions, a few lines each.
+    # Long because it is the table of all actions, with a few lines for each.
     def _perform(self, actions: list[Action], append: bytes = b"") -> bool:
-        """Carry out the machine's actions: the sockets first, the caller's before all (a `clear` is urgent).
+        """Carry out the machine's actions: messages to the sockets first, to the caller before the model.
 
-        Each socket's messages stay in their order. Rows follow. Then the slow work is begun. `append`: caller audio
-        that goes to the model behind its messages, in the same write. True if that was sent: not if the model goes.
+        The caller comes first because a `clear` is urgent. Each socket's messages stay in order. Rows follow, and then
+        slow work is started. `append` is caller audio. It goes to the model after the messages, in the same write. True
+        if it was sent. It is not sent if the model leaves.
         """
         to_caller: list[bytes] = []
         to_model: list[model_dialect.ToModel | bytes] = []
@@ -545,8 +550,8 @@ class CallSession:
         finally:
             for row in rows:
                 later += self._write_down(row)
-        if to_caller and self.books.greeting_ms is None and any(isinstance(action, Play) for action in actions):
-            self.books.greeted(trio.current_time())
+        if to_caller and self.rows.greeting_ms is None and any(isinstance(action, Play) for action in actions):
+            self.rows.greeted(trio.current_time())
         for order in orders:
             self._obey(order)
         if later:
@@ -554,13 +559,13 @@ class CallSession:
         return is_sent
 
     async def _feed_later(self, events: list[Event]) -> None:
-        """Feed events that came from carrying out actions, after the events that are handled now."""
+        """Handle events that came from carrying out actions, after the present events."""
         self._feed_all(events)
 
     def _has_ended(self, action: CancelResponse, later: list[Event]) -> bool:
-        """True for a response that the model has ended and only the voice still speaks: it needs no cancellation.
+        """True for a response that has ended at the model while the voice still speaks it. It needs no cancellation.
 
-        `later` takes what the call has not been told of it yet.
+        The events that the call was not told yet are added to `later`.
         """
         if self._spoken is None:
             return False
@@ -569,39 +574,45 @@ class CallSession:
         return cut.has_ended
 
     def _lose_voice(self) -> bytes:
-        """From now on the model speaks, in this stream and the call's later ones. Returns the message for it."""
+        """From now on the model speaks, in this stream and in the call's later ones.
+
+        Returns the message for the model.
+        """
         self._spoken, fault = None, self.machine.call.voice_fault
         self._file.talk.voice_fault = fault
         self._desk.metrics.voices_lost.labels(fault).inc()
         return model_dialect.SPEAK
 
     def _post_to_caller(self, messages: list[bytes]) -> None:
-        """Send to the caller without waiting. If the socket is gone, the Twilio reader reports it, with the code."""
+        """Send to the caller without waiting. If the socket is closed, the Twilio reader reports it, with the code."""
         try:
             if messages and self._caller.post(*messages):
                 self._start(self._drain_caller)
         except Gone:
-            pass  # as above
+            pass  # The Twilio reader reports it.
 
     async def _drain_caller(self) -> None:
-        """Wait for a full caller's socket, so that no other task must. After 5 s without progress, cut it off."""
+        """Wait for the caller's socket while it is full, so that no other task must.
+
+        It is cut after 5 s without progress.
+        """
         try:
             await self._caller.drain()
         except Gone:
-            pass  # as above
+            pass  # The Twilio reader reports it.
 
     def _write_down(self, action: Action) -> list[Event]:
-        """Write rows and the record. Returns events for the machine: the agent claimed something that was not done."""
+        """Write rows and the record. Returns events for the machine, because the agent may have claimed too much."""
         match action:
             case RecordTurn():
-                doubt = self.books.turn(action)
+                doubt = self.rows.turn(action)
                 return [doubt] if doubt is not None and self.machine.call.ending is None else []
             case RecordConsent(heard_ms):
-                self.books.consent(heard_ms)
+                self.rows.consent(heard_ms)
                 if self._recorder is not None and self._file.consent.may_keep:
                     self._recorder.begin(trio.current_time())
             case StopKeepingWords(at_ms):
-                self.books.refuse(at_ms)
+                self.rows.refuse(at_ms)
                 if self._recorder is not None:
                     self._recorder.refuse(trio.current_time())
             case Report(name, level, fields):
@@ -610,13 +621,13 @@ class CallSession:
                 self._answers.keep(response_id)
             case LearnGreeting(response_id):
                 greeting = self._answers.kept(response_id)
-                # After a voice was lost, the greeting had another voice: it is not kept for later calls.
+                # If a voice was lost, the greeting was spoken by another voice. It is not kept for later calls.
                 if greeting and not self._file.talk.voice_fault:
-                    self.books.learn_greeting(greeting)
+                    self.rows.learn_greeting(greeting)
         return []
 
     def _obey(self, action: Action) -> None:
-        """Carry out an action that takes time, or ends something."""
+        """Carry out an action that takes time, or that ends something."""
         match action:
             case RunFunction():
                 self._start(self._run_function, action)
@@ -641,13 +652,13 @@ class CallSession:
                 self._start(self._leave_stream)
 
     def _drop_model(self) -> None:
-        """Drop what the model still says. Until another model is there, the caller's words wait."""
+        """Drop what the model still says. The caller's words wait until another model has come."""
         model, self._model = self._model, None
         self._say_goodbye(model)
 
     def _say_goodbye(self, session: ModelSession | None) -> None:
         if session is not None:
-            self._start(session.end.close)  # a stuck one may not answer for 2 s
+            self._start(session.end.close)  # A session that is stuck may not answer for 2 s.
 
     async def _leave_stream(self) -> None:
         await close_behind_last_words(self._caller)

@@ -1,7 +1,7 @@
-"""Is the caller's socket alive? A muted phone and a dead socket look the same: no message comes. So Twilio is asked.
+"""Finds out whether the caller's socket is alive. A muted phone and a dead socket look the same: no message comes.
 
-Twilio sends 50 frames a second, but none while the caller's phone is muted. It is asked for a mark, and returns it at
-once if nothing is playing. If it returns none, the socket is dead.
+Twilio sends 50 frames a second, but none while the caller's phone is muted. So it is asked for a mark, and returns it
+at once if nothing is playing. If it returns none, the socket is dead.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ PROBE_MARK = "still there?"
 class CallerProbe:
     """Times are of the Trio clock."""
 
-    heard_at: float  # the newest message from the caller's socket
+    heard_at: float  # When the newest message came from the caller's socket.
     asked_at: float | None = None
 
     def due(self, now: float) -> Literal["nothing", "ask", "dead"]:
-        """What is due now. `ask`: for a mark. `dead`: it did not come."""
+        """What is due now. `ask`: ask for a mark. `dead`: the mark did not come."""
         if now - self.heard_at <= NOTHING_HEARD_S:
             return "nothing"
         if self.asked_at is None or self.asked_at < self.heard_at:

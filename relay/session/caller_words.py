@@ -1,4 +1,4 @@
-"""What functions may ask about the caller's own words: have they said this, have they spoken since?"""
+"""What functions may ask about the caller's own words: whether they said something, and whether they spoke since."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 
 from relay.call.state import Call
 
-# Words of the caller's last turn may still come for this long: transcriptions took 1.0 to 1.5 s
+# For this long, words of the caller's last turn may still come. Transcriptions took 1.0 to 1.5 s
 # (docs/protocol/openai.md 3).
 WORDS_LIMIT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 0.1
@@ -20,7 +20,7 @@ LOOK_AGAIN_S: Final = 0.1
 class CallerWords:
     """The caller's side of a conversation, when a function was called.
 
-    `turn`: the number of the caller's last turn, over all streams of the call; -1 before the first.
+    `turn` is the number of the caller's last turn, over all streams of the call. -1 before the first turn.
     """
 
     _call: Call
@@ -29,7 +29,7 @@ class CallerWords:
     async def have(self, value: str) -> bool:
         """True if the caller has said this name or number.
 
-        Waits a moment for words that are still being transcribed.
+        Waits for words that are still being transcribed.
         """
         with trio.move_on_after(WORDS_LIMIT_S):
             while not self._hold(value) and self._call.caller_turns.awaited:  # noqa: ASYNC110  # the machine has no events

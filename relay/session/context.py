@@ -1,4 +1,4 @@
-"""The desk: what all calls of a process share. What one call keeps over its streams is in call_file.py."""
+"""The desk: what all calls of a process share. call_file.py has what one call keeps over its streams."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from relay.session.reservations import ConsentedReservations
 from relay.session.warm_voices import WarmVoices
 from relay.settings import Settings, check_hours
 from relay.telemetry.metrics import Metrics
-from relay.transport.ticker import Beat
+from relay.transport.ticker import Ticker
 from relay.twilio.rest import TwilioRest
 from relay.twilio.tokens import Tokens
 
-# A caller who comes back because no human took the call has at least this long for a message, whatever the limit is.
+# A caller who comes back because no human took the call has at least this long for a message, even beyond the limit.
 LAST_WORDS_S = 60.0
 
 
@@ -57,40 +57,45 @@ class Desk:
     tokens: Tokens
     metrics: Metrics
     utc_now: Callable[[], dt.datetime]
-    recordings: Recordings | None = None  # RECORD=on
-    voices: WarmVoices | None = None  # None: the model speaks by itself
-    beat: Beat = field(default_factory=Beat)
+    recordings: Recordings | None = None  # None: calls are not recorded (RECORD=on records them).
+    voices: WarmVoices | None = None  # None: the model speaks itself.
+    ticker: Ticker = field(default_factory=Ticker)
     files: CallFiles = field(default_factory=CallFiles)
     draining: bool = False
-    leaves_at: float | None = None  # Trio clock: when the streams of a process that drains must have ended
+    # When the streams of a process that drains must have ended, Trio clock.
+    leaves_at: float | None = None
     hang_up_by_rest: bool = True
-    files_trouble: Callable[[], str] = lambda: ""  # what is wrong with changed files that are not used
-    rang: trio.Event = field(default_factory=trio.Event)  # set by the next call that is new here
+    # What is wrong with changed files that are not in use.
+    files_trouble: Callable[[], str] = lambda: ""
+    # Set when a call comes that is new to this process.
+    rang: trio.Event = field(default_factory=trio.Event)
     bill: DayBill = field(init=False)
-    tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)  # set when the next new call rings
+    # The tasks that run beside the calls, by name.
+    tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 
-    news: News = field(default_factory=lambda: News((), lambda: dt.datetime.now(dt.UTC)))  # for the owner
-    own_numbers: set[str] = field(default_factory=set)  # that are known to lead to us
-    test_metrics: Metrics = field(default_factory=Metrics)  # of test calls: nobody reads them
+    # Makes the news for the owner.
+    news: News = field(default_factory=lambda: News((), lambda: dt.datetime.now(dt.UTC)))
+    own_numbers: set[str] = field(default_factory=set)  # The numbers that are known to lead to us.
+    test_metrics: Metrics = field(default_factory=Metrics)  # The metrics of test calls. Nobody reads them.
 
     def __post_init__(self) -> None:
         self.bill = DayBill(self.ledger, self.settings.tz, lambda: self.utc_now())
         self.metrics.watch_ledger(self.ledger.counts)
         self.warm.unheard = self._bill_unheard
         self.learn_own(self.settings.twilio_phone_number)
-        # Read whenever somebody looks, so it is never old
+        # The gauge is read at each request for the metrics, so it is never old.
         self.metrics.live_calls.set_function(lambda: self.live_calls)
 
     def learn_own(self, *numbers: str) -> None:
-        """Numbers of ours. A human's number is never one, even if it belongs to the same account."""
+        """Note numbers of ours. A human's number is never one of them, even if it belongs to the same account."""
         humans = {self.settings.human_transfer_number, *self.settings.human_numbers_also}
         self.own_numbers.update({*numbers} - humans - {""})
 
     def take_over(self, briefing: Briefing) -> None:
-        """From now on calls begin with this one. Running calls keep their own."""
+        """From now on calls begin with this briefing. Running calls keep their own."""
         self.briefing = briefing
 
-    # As they are for the next call. A running call has its own in its file.
+    # For the next call. A running call has its own in its file.
 
     @property
     def settings(self) -> Settings:
@@ -115,11 +120,14 @@ class Desk:
 
     @property
     def lines_taken(self) -> int:
-        """Calls with a stream, or with one on its way. So a burst of rings is counted before its streams are there."""
+        """Calls with a stream, or with a stream that will come.
+
+        So a burst of rings is counted before its streams come.
+        """
         return sum(file.live or file.brings_stream for file in self.files.at_hand())
 
     def begin_drain(self, limit_s: float) -> None:
-        """Take no more calls. The streams that are open, and those that open for calls in hand, have this long."""
+        """Take no more calls. Open streams, and streams that open for calls in hand, have this long."""
         self.draining, self.leaves_at = True, trio.current_time() + limit_s
 
     @property
@@ -139,11 +147,11 @@ class Desk:
     @property
     def spent_today_usd(self) -> float:
         """Dollars of today, with running calls."""
-        # What a call's earlier streams cost is in the bill already.
+        # The bill has the cost of a call's earlier streams already.
         return self.bill.usd + sum(f.talk.spent_usd - f.talk.bill.usd for f in self.files.at_hand() if f.live)
 
     def _bill_unheard(self, call_sid: CallSid, session: ModelSession) -> None:
-        """A greeting was generated for a caller who never heard it. It is paid for."""
+        """A greeting was generated for a caller who never heard it. It must be paid for."""
         file = self.files.get(call_sid)
         before = file.talk.bill if file is not None else Bill()
         bill = bill_of_unheard(session, before)
@@ -157,16 +165,16 @@ class Desk:
             self.ledger.record(replace(self.outcome_row(file), cost_usd=usd_in_row, cost=cost_of(bill)))
 
     def metrics_of(self, file: CallFile) -> Metrics:
-        """The metrics in which a call counts. A test is in no figures."""
+        """The metrics in which a call counts. A test call counts in none that are read."""
         return self.test_metrics if file.is_test else self.metrics
 
     def record(self, row: Row, file: CallFile) -> None:
-        """Record a row of a call. In the same transaction, record what the owner is told of it."""
+        """Record a row of a call and, in the same transaction, the news for the owner that it causes."""
         caller = NewsCaller(file.caller_name, file.caller.id.presented)
         self.ledger.record(row, *([] if file.is_test else self.news.of(row, caller)))
 
     def outcome_row(self, file: CallFile) -> OutcomeRow:
-        """The next row of a call's outcome, not filled yet."""
+        """The next outcome row of a call, not filled yet."""
         return OutcomeRow(
             call_sid=file.call_sid, ended_at=self.utc_now(), process=self.bill.process, seq=file.next_outcome()
         )
@@ -181,10 +189,10 @@ class Desk:
         rings: bool = False,
         is_test: bool = False,
     ) -> CallFile:
-        """The file of a call. Its first webhook makes it. `country`: the caller's, in two letters.
+        """The file of a call. The call's first webhook makes it. `country` is the caller's, in two letters.
 
-        `rings`: the call begins here. If not, another relay knew it before, and our rows are the later ones.
-        `is_test`: it comes from the console's page.
+        `rings`: the call begins here. Otherwise another relay knew it before, and our rows are the later ones.
+        `is_test`: the call comes from the console's page.
         """
         file = self.files.get(call_sid)
         if file is None:
@@ -197,7 +205,7 @@ class Desk:
             file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed, is_test)
             file.consent = Consent(s.keeps_words, announces)
             file.once = Once(ConsentedReservations(self.ledger, file))
-            # No relay numbers so many. If two relays take over a call one after the other, the clock decides.
+            # No relay reaches this number. If two relays take over a call one after the other, the clock decides.
             file.outcomes = 0 if rings else 1_000 * int(file.started_at.timestamp())
             self.files.add(file, now)
             self.rang.set()
@@ -205,11 +213,11 @@ class Desk:
         return file
 
     def voices_for(self, file: CallFile) -> WarmVoices | None:
-        """Where the voice of this call comes from; None if the model speaks itself, or must do so by now."""
+        """The service that speaks in this call. None if the model speaks itself, from the start or after a loss."""
         return None if file.talk.voice_fault else self.voices
 
     def ring(self, file: CallFile, greeting: str | None, now: float) -> None:
-        """A phone rings: begin to open the model's session for this call, and the voice where another speaks."""
+        """A phone rings. Begin to open the model's session for this call, and the voice if another one speaks."""
         is_warmed = self.warm.ring(file.call_sid, lambda: self.wanted(file, file.talk.model, greeting=greeting), now)
         if is_warmed and (voices := self.voices_for(file)) is not None:
             voices.ring(file.call_sid, now)
@@ -233,7 +241,7 @@ class Desk:
         return Wanted(model, instructions, tools, greeting, writes=writes, silence_ms=silence_ms)
 
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
-        """The end of the business's day, if it comes during the call: the session was told the day of the ring."""
+        """The end of the business's day, if it comes during the call. The session was told the day of the ring."""
         now = self.utc_now()
         today = now.astimezone(tz).date()
         if rang_at.astimezone(tz).date() < today:
@@ -242,7 +250,7 @@ class Desk:
         in_s = (dt.datetime.combine(tomorrow, dt.time(), tz) - now).total_seconds()
         return Midnight(in_s, f"{day_words(tomorrow)}, {tomorrow.year}") if in_s <= limit_s else None
 
-    # Long because it names all that a call is told, a line each.
+    # Long because it names everything that a call is told, one on each line.
     def plan(self, file: CallFile) -> CallPlan:
         """What the machine is told before the call begins."""
         s, book = file.briefing.settings, file.briefing.phrases
@@ -290,7 +298,7 @@ class Desk:
         return Voice() if voices is None else Voice(voices.source.name, voices.source.usd_per_character)
 
     def _left_s(self, file: CallFile) -> float:
-        """The time that is left for the call's next stream."""
+        """The time that is left for the call's next stream, in seconds."""
         limit_s = self.settings.max_call_s
         return max(min(LAST_WORDS_S, limit_s), limit_s - file.talk.talked_s)
 
@@ -304,7 +312,7 @@ class Desk:
         return any(day == at.weekday() and opens <= clock < closes for day, opens, closes in rows)
 
     def _human_changes_s(self, limit_s: float) -> float | None:
-        """How long it is until a human comes or goes, if that is before the end of the call."""
+        """The time until a human comes or goes, if that is before the end of the call, in seconds."""
         is_there, past_s = self.human_is_there(), self.utc_now().second
         minutes = (60.0 * minute - past_s for minute in range(1, int(limit_s // 60) + 2))
         return next((in_s for in_s in minutes if self.human_is_there(in_s) != is_there), None)

@@ -1,10 +1,9 @@
-"""Dollars of today, over all machines: our own from memory, the others' from the ledger.
+"""Today's dollars over all machines: our own are counted in memory, the others' are read from the ledger.
 
-Rule 1: what this run of the relay spent is counted only here, and the ledger's sum leaves it out. So a call that ends
-while
-        the ledger is read is neither missing nor counted twice.
-Rule 2: other machines learn what our running calls cost by rows, every EVERY_S while a call runs.
-Rule 3: without calls nothing is asked, so a database that sleeps when idle can sleep.
+Rule 1: the dollars that this run of the relay spent are counted only here, and the ledger's sum leaves them out. So a
+        call that ends while the ledger is read is neither missing nor counted twice.
+Rule 2: other machines learn from rows what our running calls cost, every EVERY_S while a call runs.
+Rule 3: without calls the ledger is not asked, so a database can sleep while it is idle.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from decimal import Decimal
 
 import structlog
 
+from relay.call.early_governor import MOST_OF_MONEY
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.ledger.rows import CallRow
 from relay.session.call_file import CallFile
@@ -23,6 +23,8 @@ from relay.session.call_file import CallFile
 log = structlog.get_logger()
 
 EVERY_S = 30.0
+# From this share of MAX_DAY_USD on, money is short: no call asks for answers early any more. As in early_governor.py.
+SHORT_SHARE = MOST_OF_MONEY
 READ_LIMIT_S = 2.0
 
 
@@ -30,12 +32,13 @@ class DayBill:
     """The bill of one day in the business's time zone. It begins again at midnight."""
 
     def __init__(self, ledger: Ledger, tz: dt.tzinfo, utc_now: Callable[[], dt.datetime]) -> None:
-        self.process = secrets.token_hex(6)  # this run of the relay, in rows
+        self.process = secrets.token_hex(6)  # The name of this run of the relay in rows.
         self._ledger, self._tz, self.utc_now = ledger, tz, utc_now
         self._day = self._today()
         self._others_usd = 0.0
-        self._own_usd = 0.0  # of streams that ended here
+        self._own_usd = 0.0  # Of streams that ended here.
         self._told: dict[str, float] = {}
+        self.is_short = False
 
     def _today(self) -> dt.date:
         return self.utc_now().astimezone(self._tz).date()
@@ -57,12 +60,16 @@ class DayBill:
         self._others_usd, self._own_usd = usd, 0.0
 
     def ended(self, usd: float) -> None:
-        """A stream has ended here, or a session that nobody heard."""
+        """A stream has ended here, or a session that nobody heard. Add its dollars."""
         self._turn_page()
         self._own_usd += usd
 
+    def weigh(self, spent_usd: float, most_usd: float) -> None:
+        """Look whether money is short. `spent_usd`: today's, with the open streams'."""
+        self.is_short = spent_usd >= SHORT_SHARE * most_usd
+
     def tell(self, live: Iterable[CallFile]) -> None:
-        """Record what our running calls have cost so far, for the other machines."""
+        """Record for the other machines what our running calls have cost so far."""
         told, self._told = self._told, {}
         for file in live:
             self._told[file.call_sid] = file.talk.spent_usd

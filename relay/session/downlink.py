@@ -1,6 +1,6 @@
-"""The model's audio on its way to the playout: deltas in base64 to mu-law, item by item.
+"""The model's audio on its way to the playout: base64 deltas become mu-law, item by item.
 
-Also the greeting, to be kept.
+It also keeps the sound of a live greeting.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ PCM24K_BYTES_PER_MS = 48
 
 
 class AnswerAudio:
-    """The answers of one stream. One item sounds at a time. The call decides what of it is wanted."""
+    """The answers of one stream. One item sounds at a time. The call decides what is heard of it."""
 
     def __init__(self) -> None:
         self._line = dsp.Downlink()
         self._item = ""
         self._response_id = ResponseId("")
-        self._item_bytes = 0  # of PCM, as the model sent it
-        self._last: tuple[str, int] = ("", 0)  # the last item that was complete, and its bytes
-        self._kept: tuple[ResponseId, bytearray] | None = None  # the greeting, spoken live
+        self._item_bytes = 0  # Bytes of PCM, as the model sent them.
+        self._last: tuple[str, int] = ("", 0)  # The last item that was complete, and its bytes.
+        self._kept: tuple[ResponseId, bytearray] | None = None  # The greeting that is spoken live.
 
     def spoke(self, response_id: ResponseId, item: ItemId, delta: str) -> list[ModelFinished | ModelSpoke]:
         """A delta: base64 of PCM16 at 24 kHz, of any length. Raises ValueError if it is not base64.
 
-        Before it comes the end of the item that sounded until now, if it has not had its end: a long answer may come in
-        several messages, with all ends after the last one (gpt-realtime-2). An item that was complete may go on.
+        If the earlier item has had no end yet, its end is returned first. A long answer may come in several messages
+        with all ends after the last one (gpt-realtime-2). An item that was complete may go on.
         """
         pcm24k = pybase64.b64decode(delta, validate=True)
         events: list[ModelFinished | ModelSpoke] = []
@@ -44,7 +44,7 @@ class AnswerAudio:
         return [*events, ModelSpoke(response_id, item, mulaw, self._item_bytes / PCM24K_BYTES_PER_MS)]
 
     def finished(self, response_id: ResponseId, item: ItemId) -> ModelFinished:
-        """The item's audio is complete. The end of the filter follows."""
+        """All audio of the item has come. Returns the end of the filter."""
         tail = b""
         if item == self._item:
             tail = self._line.flush()
@@ -58,11 +58,11 @@ class AnswerAudio:
         self._kept = (response_id, bytearray())
 
     def kept(self, response_id: ResponseId) -> bytes | None:
-        """The sound of this response, if it was kept; once."""
+        """The sound of this response, if it was kept. It is returned only once."""
         kept, self._kept = self._kept, None
         return bytes(kept[1]) if kept is not None and kept[0] == response_id else None
 
     def sounds(self, response_id: ResponseId, mulaw: bytes) -> None:
-        """A response's sound, from the model or from a voice. It is kept if it is the greeting."""
+        """A response's sound, from the model or from a voice. If it is the greeting, it is kept."""
         if self._kept is not None and self._kept[0] == response_id:
             self._kept[1].extend(mulaw)

@@ -1,7 +1,7 @@
-"""The functions that a call's model asks for: run one, and write down what it leaves.
+"""Runs the functions that a call's model asks for, and writes down their results.
 
-It leaves its row, the message that it took, its line in the log, and what the call knows from then on: the deed, and
-the caller's name.
+A function leaves its row, the message that it took, and its line in the log. From then on the call also knows the deed
+and the caller's name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from relay.call.vocabulary import FunctionReturned
 from relay.functions import CallContext, Outcome, TakeMessage, TransferCall, run
 from relay.ledger import rows
 from relay.session.call_file import CallFile
-from relay.session.call_rows import Books
+from relay.session.call_rows import CallRows
 from relay.session.caller_words import CallerWords
 from relay.session.context import Desk
 
@@ -39,8 +39,8 @@ BLOCKED_S = 0.2
 class FunctionRunner:
     """Runs the functions of one stream of one call."""
 
-    def __init__(self, desk: Desk, file: CallFile, machine: Machine, books: Books) -> None:
-        self._desk, self._file, self._machine, self._books = desk, file, machine, books
+    def __init__(self, desk: Desk, file: CallFile, machine: Machine, rows: CallRows) -> None:
+        self._desk, self._file, self._machine, self._rows = desk, file, machine, rows
         self._metrics = desk.metrics_of(file)
         self._context = CallContext(
             file.call_sid,
@@ -57,11 +57,11 @@ class FunctionRunner:
         )
 
     async def run(self, action: RunFunction) -> FunctionReturned:
-        """Run it to its end and write it down. Never raises: our own error is an outcome too."""
+        """Run a function to its end and write it down. Never raises, because our own error is an outcome too."""
         context = replace(self._context, caller_words=CallerWords(self._machine.call, action.caller_turn))
         try:
             outcome = await run(self._desk.registry, context, action.name, action.arguments, action.function_call_id)
-        except Exception:  # our own error around a function: it is logged, and the call goes on
+        except Exception:  # Our own error around a function is logged, and the call goes on.
             log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
             outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
         if isinstance(outcome.effect, TransferCall) and not self._machine.call.human_is_there(trio.current_time()):
@@ -79,7 +79,7 @@ class FunctionRunner:
         )
 
     def write_down(self, action: RunFunction, outcome: Outcome) -> None:
-        """Write what it leaves."""
+        """Write its row and its message, and note the deed and the name."""
         self._tell(action.name, outcome)
         file, output = self._file, _table(outcome.output)
         now, effect = self._desk.utc_now(), outcome.effect
@@ -90,16 +90,16 @@ class FunctionRunner:
             # The name in it may be somebody else's
             if outcome.names_caller == "known" or (outcome.names_caller == "said" and not file.caller_name):
                 file.caller_name = str(output.get("name") or file.caller_name)
-        self._books.record_words(_function_row(file, action, outcome, output))
-        if message is not None:  # at once: it is no record of the talk
+        self._rows.record_words(_function_row(file, action, outcome, output))
+        if message is not None:  # Written at once: the message is no record of the conversation.
             self._desk.record(message, file)
 
     def _tell(self, name: str, outcome: Outcome) -> None:
-        """The function's line in the log, and in the figures."""
+        """Write the function's line in the log, and count it in the figures."""
         known = name if outcome.is_known else "unknown"
         self._metrics.functions.labels(known, str(outcome.ok).lower()).inc()
         fields: dict[str, object] = {"function": name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
-        if outcome.refused:  # its words are for the model, and may repeat the caller's
+        if outcome.refused:  # The refusal's words are for the model, and may repeat the caller's.
             log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
         elif outcome.error:
             log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)
@@ -119,7 +119,7 @@ class FunctionRunner:
 def _function_row(
     file: CallFile, action: RunFunction, outcome: Outcome, output: dict[str, Any]
 ) -> rows.FunctionCallRow:
-    """The row of a function call. A backend's own words are in it only if words may be kept."""
+    """The row of a function call. It has the backend's own words only if words may be kept."""
     keeps_output = outcome.ok or file.consent.words is not Words.NEVER
     return rows.FunctionCallRow(
         call_sid=file.call_sid,
@@ -129,18 +129,18 @@ def _function_row(
         output=output if keeps_output else None,
         ok=outcome.ok,
         took_ms=round(outcome.took_s * 1000, 1),
-        key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
+        key=outcome.key,  # Reserved already, unless Postgres was away. Then a repeat finds this row.
         state=_state(outcome),
     )
 
 
 def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetime) -> rows.MessageRow:
-    """A message for the business. It is kept whatever RECORD says, because the caller asked for it."""
+    """A message for the business. It is kept whatever RECORD is, because the caller asked for it."""
     return rows.MessageRow(
         call_sid=file.call_sid,
         seq=len(file.tally.functions_done) + ok,
         name=message.name,
-        phone=str(message.phone),  # a function's Phone is not JSON
+        phone=str(message.phone),  # A function's Phone type is not JSON.
         text=message.message,
         created_at=now,
         delivered=message.delivered,
@@ -148,7 +148,7 @@ def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetim
 
 
 def _table(text: str) -> dict[str, Any]:
-    """JSON as an object, whatever it was."""
+    """JSON as an object, whatever its type is."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

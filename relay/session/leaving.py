@@ -1,4 +1,4 @@
-"""The end of a stream: the phone call is ended by REST, and the caller's socket is closed behind the last words."""
+"""Ends a stream: the phone call is ended by REST, and the caller's socket is closed after the last words."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ async def hang_up(rest: TwilioRest, call_sid: CallSid) -> None:
 
 
 async def close_behind_last_words(caller: WebSocketEnd) -> None:
-    """Close the caller's socket after what waits for it was sent: the last words, or the `clear` before them."""
+    """Close the caller's socket after the messages that wait: the last words, or the `clear` before them."""
     try:
         with trio.move_on_after(NO_PROGRESS_S):
             await caller.drain()
     except Gone:
-        pass  # it is closed anyway
+        pass  # The socket is closed anyway.
     await caller.close()

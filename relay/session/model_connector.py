@@ -1,7 +1,7 @@
-"""Where a stream's model sessions come from: warm since the phone rang, newly opened, or kept beside the present one.
+"""Provides a stream's model sessions: warm since the phone rang, newly opened, or kept beside the present one.
 
-It carries out the machine's orders (call/sessions.py). Each is answered once: by what `next_session` returns or raises,
-or by what `keep_one_ready` reports.
+It carries out the machine's orders (call/sessions.py). Each order gets one answer: what `next_session` returns or
+raises, or what `keep_one_ready` reports.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from relay.transport.websocket import Gone
 
 log = structlog.get_logger()
 
-# After a lost model, the next one is opened after this time. If it cannot be opened, the time doubles each time, up to
-# the limit. If the server says when to come back (Retry-After), it is asked then, up to the other limit.
+# After a lost model, the next session is opened after this pause. If it cannot be opened, the pause doubles each time,
+# up to REDIAL_PAUSE_LIMIT_S. If the server says when to come back (Retry-After), that time is used, up to the other
+# limit.
 REDIAL_PAUSE_S = 0.3
 REDIAL_PAUSE_LIMIT_S = 2.0
 RETRY_AFTER_LIMIT_S = 5.0
 
 
 def warm_up(desk: Desk, file: CallFile, now: float) -> None:
-    """Open a session for a call that rings. If its greeting is not kept, ask the session for it at once."""
+    """Open a session for a call that rings. If its greeting is not kept, ask this session for it at once."""
     greeting = file.briefing.phrases.greeting(file.announces, file.closed)
     live = file.resumed_as is None and not greeting.is_kept
     ask = wording.say_exactly(greeting.text) if live else None
@@ -44,14 +45,14 @@ class ModelConnector:
         self._desk = desk
         self._file = file
         self._machine = machine
-        self._to_dial: str | None = machine.plan.model  # ordered, but not opened yet
+        self._to_dial: str | None = machine.plan.model  # The model that was ordered and is not opened yet.
         self._to_switch = False
         self._is_released = False
-        self._ordered = trio.Event()  # one of these three was ordered
-        self._pause_s = 0.0  # before the next dial
+        self._ordered = trio.Event()  # Set when one of the three was ordered.
+        self._pause_s = 0.0  # The pause before the next dial.
         self._kept: ModelSession | None = None
-        self._kept_waits = trio.CancelScope()  # ends the waiting of the kept session, not the session
-        self._kept_is_free = trio.Event()  # nobody reads it any more
+        self._kept_waits = trio.CancelScope()  # Ends the waiting of the kept session, not the session itself.
+        self._kept_is_free = trio.Event()  # Set when nobody reads the kept session.
 
     # Orders
 
@@ -61,7 +62,7 @@ class ModelConnector:
         self._ordered.set()
 
     def switch(self) -> None:
-        """The session that is kept must serve."""
+        """The kept session must serve."""
         self._to_switch = True
         self._ordered.set()
 
@@ -71,18 +72,18 @@ class ModelConnector:
         self._ordered.set()
 
     def forget(self) -> ModelSession | None:
-        """The session that is kept is not wanted any more. Returns it, to be closed."""
+        """The kept session is not wanted any more. Returns it, so that it can be closed."""
         session, self._kept = self._kept, None
         if session is not None:
             self._kept_waits.cancel()
         return session
 
-    # What becomes of the orders
+    # The results of the orders
 
     async def next_session(self) -> ModelSession | None:
-        """The session that serves from now on. Waits for the order. None: none is wanted any more.
+        """The session that serves from now on. Waits for the order. None if no session is wanted any more.
 
-        Raises ModelUnreachable: the one that was ordered could not be opened.
+        Raises ModelUnreachable if the session that was ordered could not be opened.
         """
         while not self._is_released:
             if self._to_switch:
@@ -123,7 +124,7 @@ class ModelConnector:
                 if not (session.greeting_asked and self._machine.plan.greeting.is_kept):
                     return session
                 count_unheard(self._machine.meter, session)
-                await session.end.close()  # it was kept since the phone rang: it would greet the caller a second time
+                await session.end.close()  # It was kept since the phone rang. It would greet the caller a second time.
             except ModelUnreachable as error:
                 log.warning("model.warm_session_lost", words=str(error), caller_hears="nothing yet: another is dialled")
         return await self._dial(model)
@@ -143,7 +144,7 @@ class ModelConnector:
         try:
             tell(NextModelReady())
             with self._kept_waits:
-                while self._kept is session:  # answer pings, and keep what comes
+                while self._kept is session:  # Answer pings, and keep the messages that come.
                     session.backlog += await session.end.receive()
         except Gone as gone:
             if self._kept is session:
@@ -153,6 +154,6 @@ class ModelConnector:
             is_free.set()
 
     async def close(self) -> None:
-        """The stream has ended: nobody takes the kept session any more."""
+        """The stream has ended, so nobody takes the kept session any more."""
         if self._kept is not None:
             await self._kept.end.close(1000)

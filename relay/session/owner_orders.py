@@ -1,4 +1,4 @@
-"""Orders of the owner for a running call: a task of the call carries each out, and says what became of it."""
+"""The owner's orders to a running call. A task of the call carries each order out, and reports the result."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class OwnerOrders:
 
     def __init__(self, call_sid: CallSid, feed: Callable[[Event], None]) -> None:
         self._call_sid, self._feed = call_sid, feed
-        self.answer: Callable[[OrderAnswer], None] = lambda _: None  # takes what became of the newest order
+        self.answer: Callable[[OrderAnswer], None] = lambda _: None  # Takes the result of the newest order.
 
     async def order(self, order: Order, start: Callable[..., None]) -> OrderAnswer:
-        """Have it carried out; what became of it. `start` starts a task of the call."""
+        """Have the order carried out, and return its result. `start` starts a task of the call."""
         answers: list[OrderAnswer] = []
         decided = trio.Event()
 
@@ -30,7 +30,7 @@ class OwnerOrders:
             with structlog.contextvars.bound_contextvars(call_sid=self._call_sid):
                 start(self._obey, order, answer, decided)
         except RuntimeError:
-            return OrderAnswer.TOO_LATE  # its nursery is closed: the stream has ended
+            return OrderAnswer.TOO_LATE  # Its nursery is closed, because the stream has ended.
         await decided.wait()
         return answers[0] if answers else OrderAnswer.TOO_LATE
 
@@ -39,4 +39,4 @@ class OwnerOrders:
         try:
             self._feed(order)
         finally:
-            decided.set()  # also if a bug has ended the call instead
+            decided.set()  # Set even if a bug has ended the call instead.

@@ -1,4 +1,4 @@
-"""The exactly-once keys of a call, claimed with no more words than may be kept."""
+"""The idempotency keys of a call. They are claimed without words that may not be kept."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from relay.call.consent import Consent, Words
 from relay.ledger.port import Ledger
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-# What a repeat on another machine needs, and holds no words: that it was done, and its id.
+# What a repeat on another machine needs. It holds no words: only that it was done, and its id.
 _BARE: Final = frozenset({"status", "done", "id"})
 
 
 class HasConsent(Protocol):
-    """A call's file."""
+    """The file of a call."""
 
     consent: Consent
 
 
 class ConsentedReservations:
-    """The ledger's reservations; the consent of the call's newest stream is checked each time."""
+    """The ledger's reservations. Each time, the consent of the call's newest stream is checked."""
 
     def __init__(self, ledger: Ledger, file: HasConsent) -> None:
         self._ledger = ledger

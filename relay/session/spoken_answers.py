@@ -1,8 +1,8 @@
-"""Answers that the model writes and a voice speaks: its text to the voice, the voice's sound to the call.
+"""Answers that the model writes and a voice speaks: the text goes to the voice, and the voice's sound to the call.
 
-For the call they look like answers that the model speaks. So it is told of a function when the words before it have
-begun to sound ("let me book that"), and of the end of a response when its last sound is here. Until then they wait
-here.
+For the call they look like answers that the model speaks. So the call is told of a function only when the words before
+it have begun to sound ("let me book that"). It is told of the end of a response only when its last sound has come.
+Until then these events wait here.
 """
 
 from __future__ import annotations
@@ -33,19 +33,24 @@ from relay.voices.voice import Spoken, SpokenWhole, Voice, VoiceEvent, VoiceFaul
 log = structlog.get_logger()
 
 MULAW_BYTES_PER_MS = 8
-# Text waits this long for a voice that is still being connected: as long as a voice may be silent.
+# Text waits this long for a voice that is still being connected. A voice may be silent for the same time.
 VOICE_LIMIT_S = 0.6
+# Of an early answer (relay/call/early_answer.py) the voice gets this much, some four seconds of speech, before the
+# caller's turn is over: a voice is paid by the character, heard or not. Its first sound comes as soon as without.
+EARLY_CHARACTERS = 60
 
 
 @dataclass(slots=True)
 class _Item:
-    """A message of the model's that is being spoken."""
+    """A message of the model that is being spoken."""
 
     response_id: ResponseId
     said_bytes: int = 0
-    is_written: bool = False  # all its text is here
-    text: list[str] = field(default_factory=list)  # from before the voice was there
-    early: list[Spoken | SpokenWhole] = field(default_factory=list)  # from before the message in front of it was spoken
+    sent_characters: int = 0
+    is_written: bool = False  # True when all its text has come.
+    text: list[str] = field(default_factory=list)  # waits for the voice, or for the end of the caller's turn
+    # Sound that came before the earlier message was spoken to its end.
+    early: list[Spoken | SpokenWhole] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +62,30 @@ class Cut:
 
 
 class SpokenAnswers:
-    """The answers of one stream, while a voice speaks them. `wants`: may this still be heard?"""
+    """The answers of one stream, while a voice speaks them.
+
+    `wants`: may this still be heard? `is_early`: does this answer a turn of the caller's that may go on?
+    """
 
     def __init__(
         self,
         feed: Callable[[Event], None],
         wants: Callable[[ResponseId, ItemId], bool],
         sounds: Callable[[ResponseId, bytes], None],
+        is_early: Callable[[ResponseId], bool] = lambda _: False,
     ) -> None:
-        self._feed, self._wants, self._sounds = feed, wants, sounds
+        self._feed, self._wants, self._sounds, self._is_early = feed, wants, sounds, is_early
         self._voice: Voice | None = None
-        self._items: dict[ItemId, _Item] = {}  # in the order in which they are to be heard
-        self._asked: dict[ResponseId, list[FunctionAsked]] = {}  # functions that wait for the words before them
-        self._ended: dict[ResponseId, ResponseEnded] = {}  # ends that wait for the last sound
+        self._items: dict[ItemId, _Item] = {}  # In the order in which they must be heard.
+        # Functions that wait for the words before them.
+        self._asked: dict[ResponseId, list[FunctionAsked]] = {}
+        self._ended: dict[ResponseId, ResponseEnded] = {}  # Ends that wait for the last sound.
         self._billed = 0
-        self._waits_since: float | None = None  # text waits for the voice
+        self._waits_since: float | None = None  # Since when text waits for the voice.
         self._is_lost = False
 
     async def run(self, voices: WarmVoices, call_sid: CallSid) -> None:
-        """Read the voice until it is lost or this is cancelled. A child of the OpenAI reader."""
+        """Read the voice until it is lost or this is cancelled. Runs as a child of the OpenAI reader."""
         try:
             voice = await voices.claim(call_sid)
         except VoiceUnavailable as error:
@@ -91,9 +101,9 @@ class SpokenAnswers:
     # From the model
 
     def takes(self, message: model_dialect.Message, event: Event | None) -> bool:
-        """True for what is about the model's text, and is handled here. Everything else goes to the call as it is.
+        """True for a message about the model's text. It is handled here. All other messages go to the call unchanged.
 
-        `event`: what the message means for the call.
+        `event` is the message as an event of the call.
         """
         match message.type:
             case model_dialect.TEXT_DELTA:
@@ -121,52 +131,56 @@ class SpokenAnswers:
         if self._is_lost or not event.text or not self._wants(event.response_id, event.item_id):
             return
         item = self._items.setdefault(event.item_id, _Item(event.response_id))
-        if self._voice is None:
-            item.text.append(event.text)
-            if self._waits_since is None:
-                self._waits_since = trio.current_time()
-            return
-        self._voice.say(event.item_id, event.text)
-        self._bill()
+        item.text.append(event.text)
+        if self._voice is not None:
+            self._say(self._voice, event.item_id, item)
+        elif self._waits_since is None:
+            self._waits_since = trio.current_time()
+
+    def _say(self, voice: Voice, item_id: ItemId, item: _Item) -> None:
+        """Give the voice the text that waits, as far as it may be spoken."""
+        if self._items.get(item_id) is not item:
+            return  # it was cut off by what the bill of another one led to
+        while item.text and not (item.sent_characters >= EARLY_CHARACTERS and self._is_early(item.response_id)):
+            text = item.text.pop(0)
+            item.sent_characters += len(text)
+            voice.say(item_id, text)
+        if item.is_written and not item.text:
+            voice.finish(item_id)
+        self._bill(item.response_id)
 
     def _finish(self, item_id: ItemId) -> None:
         item = self._items.get(item_id)
         if item is not None and not item.is_written:
             item.is_written = True
             if self._voice is not None:
-                self._voice.finish(item_id)
+                self._say(self._voice, item_id, item)
 
     def _response_ended(self, event: ResponseEnded) -> None:
         mine = [item_id for item_id, item in self._items.items() if item.response_id == event.response_id]
         for item_id in mine:
             self._finish(item_id)
-        self._bill()
         if any(item_id in self._items for item_id in mine):
             self._ended[event.response_id] = event
         else:
             self._feed(event)
 
-    def _bill(self) -> None:
-        """Count what was sent to be spoken: it must be paid for."""
+    def _bill(self, response_id: ResponseId | None) -> None:
+        """Count what was sent to be spoken, because it must be paid for."""
         characters = self._voice.characters - self._billed if self._voice is not None else 0
         if characters:
             self._billed += characters
-            self._feed(VoiceBilled(characters))
+            self._feed(VoiceBilled(characters, response_id))
 
     # From the voice
 
     def _begin(self, voice: Voice) -> None:
         self._voice, self._waits_since = voice, None
         for item_id, item in [*self._items.items()]:
-            for text in item.text:
-                voice.say(item_id, text)
-            item.text.clear()
-            if item.is_written:
-                voice.finish(item_id)
-        self._bill()
+            self._say(voice, item_id, item)
 
     async def _listen(self, event: VoiceEvent) -> None:
-        """The function that a voice calls. It may wait for us, but need not."""
+        """The function that a voice calls. It may wait for us, but it need not."""
         self._hear(event)
 
     def _hear(self, event: VoiceEvent) -> None:
@@ -175,7 +189,7 @@ class SpokenAnswers:
             return
         item = self._items.get(event.item_id)
         if item is None:
-            return  # it was cut off meanwhile
+            return  # It was cut off meanwhile.
         if event.item_id != next(iter(self._items)):
             item.early.append(event)
         elif isinstance(event, Spoken):
@@ -197,7 +211,7 @@ class SpokenAnswers:
 
     def _spoke_whole(self, item_id: ItemId, item: _Item) -> None:
         del self._items[item_id]
-        self._bill()  # a flush may have sent more
+        self._bill(item.response_id)  # A flush may have sent more text.
         self._feed(ModelFinished(item.response_id, item_id, b""))
         self._let_functions_go(item.response_id)
         if all(other.response_id != item.response_id for other in self._items.values()):
@@ -214,9 +228,9 @@ class SpokenAnswers:
         if self._is_lost:
             return
         self._is_lost = True
-        hears = "a pause or a request to wait, then the rest of the answer in the model's own voice"
+        hears = "a pause or a request to wait; then the rest of the answer in the model's own voice"
         log.error("voice.lost", fault=str(fault), words=words, caller_hears=hears, **({"do": do} if do else {}))
-        self._bill()
+        self._bill(None)
         self._items.clear()
         self._feed(VoiceFailed(str(fault)))
         for waited in self.forget():
@@ -227,7 +241,7 @@ class SpokenAnswers:
     def cut(self, response_id: ResponseId) -> Cut:
         """Nothing more of this response must be heard.
 
-        Returns what the model has told of it and the call was not told yet.
+        Returns the events of the model that the call was not told yet.
         """
         for item_id in [each for each, item in self._items.items() if item.response_id == response_id]:
             self._drop(item_id)
@@ -238,7 +252,7 @@ class SpokenAnswers:
         return Cut(waited, ended is not None)
 
     def forget(self) -> list[Event]:
-        """The session has ended: nothing more of its answers is spoken. Returns what the call was not told yet."""
+        """The session has ended, so no more of its answers is spoken. Returns what the call was not told yet."""
         for item_id in [*self._items]:
             self._drop(item_id)
         asked, self._asked = self._asked, {}
@@ -254,6 +268,9 @@ class SpokenAnswers:
     def tick(self, now: float) -> None:
         """Look at the clock."""
         if self._voice is not None:
+            for item_id, item in [*self._items.items()]:
+                if item.text:
+                    self._say(self._voice, item_id, item)
             self._voice.tick()
         elif self._waits_since is not None and now - self._waits_since > VOICE_LIMIT_S:
             self._lose(VoiceFault.UNREACHABLE, "it was not connected when the first answer was to be spoken", "")

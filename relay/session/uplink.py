@@ -1,4 +1,4 @@
-"""Caller audio on its way to the model: gaps filled, measured, made into appends, kept while no model is there."""
+"""Caller audio on its way to the model: gaps are filled, levels measured, appends made. Without a model it is kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from relay.call.gap_filling import Gaps
 from relay.realtime import protocol as model_dialect
 from relay.twilio.media_protocol import Frame
 
-# Audio that waits for a model that is being opened: 10 s, 80 kB. Then the oldest is dropped.
+# The caller audio that may wait for a model: 10 s, 80 kB. Beyond that, the oldest is dropped.
 WAITING_LIMIT_BYTES = 80_000
 FRAME_BYTES = 160
 MULAW_BYTES_PER_MS = 8
@@ -33,7 +33,7 @@ class CallerAudio:
         self._waiting = bytearray()
 
     def pieces(self, frames: Iterable[Frame], now: float, *, paired: bool) -> list[bytes]:
-        """Mu-law in pieces to be measured, with gaps filled. So a cough in a burst does not look like speech.
+        """Mu-law in pieces to be measured, with gaps filled. In pieces, a cough in a burst does not look like speech.
 
         `paired`: two frames are one piece. This halves the measurements while the loop is behind.
         """
@@ -49,13 +49,13 @@ class CallerAudio:
         return audio
 
     def hear(self, frames: Iterable[Frame], now: float, *, paired: bool, append: bool) -> tuple[Levels, bytes, bytes]:
-        """Measure what came together. Returns the levels of its pieces, all of it in one piece (mu-law), and a message.
+        """Measure what came together. Returns the levels of its pieces, the whole audio (mu-law), and a message.
 
-        The message appends it to the model's input. It is made only if `append`: then it is converted in the same step.
+        The message appends the audio to the model's input. It is made only if `append` is set, in the same step.
         """
         audio = self.pieces(frames, now, paired=paired)
         mulaw = audio[0] if len(audio) == 1 else b"".join(audio)
-        if append and len(audio) == 1:  # nearly always: the frame, by the short way
+        if append and len(audio) == 1:  # Nearly always. One frame needs fewer steps.
             pcm24k, level_dbfs = self._line.feed_measured(mulaw)
             return [(len(mulaw) // MULAW_BYTES_PER_MS, level_dbfs)], mulaw, model_dialect.append_audio(pcm24k)
         if not append:
@@ -70,7 +70,7 @@ class CallerAudio:
         return model_dialect.append_audio(self._line.feed(mulaw))
 
     def keep(self, mulaw: bytes) -> float:
-        """Keep audio for the next model. Returns the milliseconds that were dropped for it."""
+        """Keep audio for the next model. Returns how many milliseconds were dropped to make room."""
         self._waiting += mulaw
         excess = max(0, len(self._waiting) - WAITING_LIMIT_BYTES)
         del self._waiting[:excess]
@@ -78,15 +78,15 @@ class CallerAudio:
 
     @property
     def is_waiting(self) -> bool:
-        """True while audio waits for a model, or for its socket. New audio goes after it."""
+        """True while audio waits for a model or for its socket. New audio goes after it."""
         return bool(self._waiting)
 
     def take(self) -> bytes:
-        """What waited (mu-law). Nothing waits any more."""
+        """The audio that waited (mu-law). After this, none waits."""
         waiting, self._waiting = bytes(self._waiting), bytearray()
         return waiting
 
     def begin(self) -> bytes:
-        """A model is there. Its audio begins with what waited (mu-law)."""
+        """A model has come. Its audio begins with the audio that waited (mu-law)."""
         self._line.reset()
         return self.take()

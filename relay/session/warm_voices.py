@@ -1,4 +1,4 @@
-"""Voices that were opened when a phone rang: one for each call, each claimed once."""
+"""Voices that are opened when a phone rings: one for each call. Each is claimed once."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from relay.voices.voice import Voice, VoiceFault, Voices, VoiceUnavailable
 
 log = structlog.get_logger()
 
-# As long as a model session waits for its call (realtime/client.py): a stream that never starts must not keep a slot.
+# As long as a model session waits for its call (realtime/client.py). A stream that never starts must not keep a voice.
 WARM_LIFE_S = 30.0
 
 
 @dataclass(slots=True)
 class _Warm:
-    """A voice that is being opened for one call, or waits for it."""
+    """A voice that is being opened for one call, or that waits for it."""
 
-    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends an unclaimed voice
-    idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends the waiting, not the voice
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # Ends a voice that was not claimed.
+    idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # Ends the waiting, not the voice.
     done: trio.Event = field(default_factory=trio.Event)
     voice: Voice | None = None
     error: VoiceUnavailable | None = None
@@ -51,9 +51,9 @@ class WarmVoices:
             warm.life.cancel()
 
     async def claim(self, call_sid: CallSid) -> Voice:
-        """The call's voice. Waits while it is being opened. Opens another if none was kept. Raises VoiceUnavailable.
+        """The call's voice. Waits while it is being opened. Opens another if none waits. Raises VoiceUnavailable.
 
-        From now on the caller must close it.
+        The caller of this function must close the voice.
         """
         warm = self._warm.pop(call_sid, None)
         if warm is None:
@@ -62,7 +62,7 @@ class WarmVoices:
         warm.idle.cancel()
         try:
             await warm.done.wait()
-        except trio.Cancelled:  # the call ended while it waited: nobody else closes this voice
+        except trio.Cancelled:  # The call ended while it waited. Nobody else closes this voice.
             warm.claimed = False
             warm.life.cancel()
             if warm.voice is not None:
@@ -85,7 +85,7 @@ class WarmVoices:
                 voice = await self.source.open()
                 with warm.idle:
                     await voice.keep()
-                    await trio.sleep_forever()  # it was lost, which its `run` will report
+                    await trio.sleep_forever()  # If it is lost, its `run` reports that.
             if warm.claimed:
                 warm.voice, voice = voice, None
         except VoiceUnavailable as error:

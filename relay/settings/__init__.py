@@ -1,6 +1,6 @@
 """All settings, read from the environment and checked. Nothing else reads the environment.
 
-One message names every mistake, so that all of them can be corrected at once.
+One error message names every mistake, so that all of them can be corrected at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class SettingsInvalid(ValueError):
-    """What is missing or wrong in the environment, all of it, in words. The command ends with code 2."""
+    """Everything that is missing or wrong in the environment, in words. The command ends with code 2."""
 
 
 def _secret(default: str = "") -> str:
@@ -30,7 +30,7 @@ def _secret(default: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings. A name here is the environment variable in small letters. Seconds and dollars are floats."""
+    """All settings. A field's name is the environment variable in small letters. Seconds and dollars are floats."""
 
     openai_api_key: str = _secret()
     twilio_account_sid: str = ""
@@ -98,7 +98,7 @@ class Settings:
     fly_machine_id: str = ""
     fly_region: str = ""
     fly_image_ref: str = ""
-    # The names that the environment sets. The others may come from the business file.
+    # The names that the environment sets. Other settings may come from the business file.
     given: frozenset[str] = field(default=frozenset(), metadata={"derived": True})
 
     @property
@@ -108,7 +108,7 @@ class Settings:
 
     @property
     def speaks_itself(self) -> bool:
-        """True if the model speaks; else another voice speaks what it writes."""
+        """True if the model speaks. Otherwise a voice service speaks what the model writes."""
         return self.voice == "openai"
 
     @property
@@ -128,7 +128,7 @@ class Settings:
 
     @property
     def twilio_auth_tokens(self) -> tuple[str, ...]:
-        """All tokens that Twilio may sign with: two while the token is being changed."""
+        """The tokens that Twilio may sign with. While the token is being changed there are two."""
         return tuple(self.twilio_auth_token.split(",")) if self.twilio_auth_token else ()
 
     @property
@@ -143,7 +143,7 @@ class Settings:
 
     @property
     def reads_business_file(self) -> bool:
-        """Whether the business file is read. With a backend of your own it is read only if BUSINESS_FILE is set."""
+        """True if the business file is read. With a server of your own it is read only if BUSINESS_FILE is set."""
         return self.business_is_embedded or "business_file" in self.given
 
     @property
@@ -158,11 +158,11 @@ class Settings:
 
     @property
     def answers_early(self) -> bool:
-        """True if an answer is asked for before the caller's turn is certainly over."""
+        """True if an early answer may be asked for."""
         return self.answer_early == "on"
 
     def masked(self) -> dict[str, object]:
-        """Everything, for the log line at start. Secrets show as "set" or "".
+        """All settings for the log line at the start. Secrets are shown as "set" or "".
 
         Phone numbers show their last two digits.
         """
@@ -182,7 +182,7 @@ class Settings:
         return shown
 
 
-# Needed to take calls. A demo, a test and a stand-in need none of them.
+# The settings that are needed to take calls. A demo, a test or a stand-in needs none of them.
 REQUIRED = {
     "openai_api_key": "the key of your OpenAI project",
     "twilio_account_sid": "your Twilio account, AC…",
@@ -220,11 +220,12 @@ _CHOICES = {
     "answer_early": ("on", "off"),
 }
 _IN_HEADERS = ("openai_api_key", "twilio_api_key", "twilio_api_secret", "business_api_key", "elevenlabs_api_key")
+_COPIED_FROM_EXAMPLES = (*_IN_HEADERS, "twilio_auth_token", "public_url", "business_api_base", "database_url")
 _IN_PATHS = ("elevenlabs_voice_id", "elevenlabs_model")
 _PHONES = ("twilio_phone_number", "human_transfer_number")
 _PLACES = {
-    "business_state": "state, like CA: by them it is decided who hears the notice",
-    "business_country": "country, like US: by them a number without its country code is understood",
+    "business_state": "state, like CA: state and country decide who hears the notice",
+    "business_country": "country, like US: it completes a number that has no country code",
 }
 _URLS = {
     "openai_realtime_url": ("wss", "ws"),
@@ -240,7 +241,7 @@ _RECORDING_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False) -> Settings:
-    """Read the environment. `serving`: everything that callers need must be there. Raises SettingsInvalid.
+    """Read the environment. `serving`: all settings that callers need must be there. Raises SettingsInvalid.
 
     `keeps_rows` is for a command that reads or writes the relay's database. It must be the database that `serve` uses.
     """
@@ -256,7 +257,8 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
             values[one.name] = _read(one.name, _encrypted(one.name, text, environ))
         except _Wrong as error:
             wrong.append(f"{one.name.upper()} {error}")
-    settings = Settings(**values, given=frozenset(values))  # type: ignore[arg-type] # read and checked field by field above
+    # The values were read and checked field by field above.
+    settings = Settings(**values, given=frozenset(values))  # type: ignore[arg-type]
     if serving:
         named = {line.split()[0] for line in wrong}
         missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
@@ -272,7 +274,7 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
             "a caller who wants a human would be put through to the agent again"
         )
     if bool(settings.twilio_api_key) != bool(settings.twilio_api_secret):
-        wrong.append("TWILIO_API_KEY and TWILIO_API_SECRET go together: set both, or neither")
+        wrong.append("TWILIO_API_KEY and TWILIO_API_SECRET belong together: set both, or neither")
     if settings.voice == "elevenlabs":
         named = {line.split()[0] for line in wrong}
         lacks = [name for name in ("ELEVENLABS_API_KEY", "ELEVENLABS_VOICE_ID") if name.lower() not in values]
@@ -283,7 +285,7 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
     ):
         together = (first, *others)
         if 0 < sum(name.lower() in values for name in together) < len(together):
-            wrong.append(f"{' and '.join(together)} go together: set all of them, or none")
+            wrong.append(f"{' and '.join(together)} belong together: set all of them, or none")
     if wrong:
         raise SettingsInvalid("these settings are wrong:\n" + "\n".join(f"  - {line}" for line in wrong))
     return settings
@@ -293,7 +295,7 @@ _PRIVATE_NAMES = (".internal", ".flycast", ".local", ".lan", ".home.arpa", ".svc
 
 
 def _encrypted(name: str, text: str, environ: Mapping[str, str]) -> str:
-    """The text. Raises if callers' data would be sent without encryption over a network that others can read.
+    """The text itself. Raises if callers' data would be sent unencrypted over a network that others can read.
 
     BUSINESS_API_HTTP=private allows a backend without TLS in a private network (compose, Fly's .flycast, 10.x).
     """
@@ -303,7 +305,7 @@ def _encrypted(name: str, text: str, environ: Mapping[str, str]) -> str:
     try:
         host = urlsplit(text).hostname or ""
     except ValueError:
-        return text  # it is not a URL: another check says so
+        return text  # The text is not a URL. Another check says so.
     if host in _LOOPBACK or (allowed and _is_private(host)):
         return text
     hint = "BUSINESS_API_HTTP=private allows http:// in a private network"
@@ -327,9 +329,9 @@ _OF_THE_FILES = (
 
 
 def load_what_is_right(environ: Mapping[str, str]) -> Settings:
-    """The settings that the files depend on, without those that are wrong.
+    """The settings that the files depend on. Those that are wrong are left out.
 
-    For a command that names the mistakes in the files as well as those in the settings.
+    It is for a command that names the mistakes in the files together with those in the settings.
     """
     right: dict[str, str] = {}
     for name in _OF_THE_FILES:
@@ -356,7 +358,7 @@ def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
 
 
 def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """What a deployed relay can run with, but probably should not, in words. It is said once, at the start."""
+    """What a deployed relay can run with, but probably should not, in words. The log tells it once, at the start."""
     if settings.is_local:
         return []
     told = [
@@ -369,13 +371,13 @@ def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     ]
     if settings.database_url == "embedded":
         told.append(
-            f"DATABASE_URL=embedded keeps every call in {settings.data_dir}/postgres alone: make sure that this disk "
+            f"DATABASE_URL=embedded keeps every call only in {settings.data_dir}/postgres: make sure that this disk "
             "stays, and is backed up"
         )
     return told
 
 
-# Names of a fixed distance from Greenwich. UTC is allowed: it is hardly written by mistake.
+# Names for a fixed distance from Greenwich. UTC is allowed, because nobody writes it by mistake.
 _FIXED_OFFSET = re.compile(r"EST|MST|HST|GMT.*|Greenwich|Etc/(?!UTC|UCT|Universal|Zulu).*")
 
 
@@ -385,16 +387,16 @@ def lacks_summer_time(zone: str) -> bool:
 
 
 def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
-    """Why a deployed relay may not use the embedded database; empty if it may."""
+    """Why a deployed relay may not use the embedded database. Empty if it may."""
     if settings.fly_app_name:
         how = "is embedded" if is_asked_for else "is not set"
         return [
-            f"DATABASE_URL {how}: on Fly the disk goes away with the machine, and all rows with it; give it a Postgres"
+            f"DATABASE_URL {how}: on Fly the disk is lost with the machine, and all rows with it; give it a Postgres"
         ]
     if not is_asked_for:
         return [
-            "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that goes away; "
-            "give it a Postgres, or say DATABASE_URL=embedded where the disk stays (a server of your own)"
+            "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that may be lost; "
+            "give it a Postgres, or set DATABASE_URL=embedded if the disk stays (a server of your own)"
         ]
     return []
 
@@ -415,6 +417,8 @@ def _read(name: str, text: str) -> object:
             return _number(text, kind, low, high)
         except ValueError:
             raise _Wrong(f"must be a number from {low} to {high}") from None
+    if name in _COPIED_FROM_EXAMPLES and (text.endswith("...") or "//NAME." in text):
+        raise _Wrong("is still the example of the documents: put your own value in its place")
     if name in _CHOICES:
         if text not in _CHOICES[name]:
             raise _Wrong(f"must be one of {', '.join(c for c in _CHOICES[name] if c)}")
@@ -445,7 +449,7 @@ def _read(name: str, text: str) -> object:
     elif name == "business_tz":
         try:
             ZoneInfo(text)
-        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half a name is a folder of zones
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half of a name is a folder of zones.
             raise _Wrong("must be a time zone like America/New_York") from None
         if lacks_summer_time(text):
             raise _Wrong(f"{text} has no summer time, so appointments would be an hour late: name a place in its zone")
@@ -453,8 +457,8 @@ def _read(name: str, text: str) -> object:
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
     elif name in ("data_dir", "business_file"):
         try:
-            return Path(text).expanduser()  # a shell does this only without quotes around the value
-        except RuntimeError:  # "~somebody": this machine has no such user
+            return Path(text).expanduser()  # A shell expands "~" only if the value has no quotes.
+        except RuntimeError:  # "~somebody": this machine has no such user.
             what = "folder" if name == "data_dir" else "file"
             raise _Wrong(f"must be a {what}: this machine knows no such home") from None
     elif name == "host" and not re.fullmatch(r"[A-Za-z0-9.:_%-]+", text.strip("[]")):
@@ -473,7 +477,7 @@ def _read(name: str, text: str) -> object:
             raise _Wrong("must be one address like owner@example.com")
     elif name == "notify_digest":
         if not re.fullmatch(r"off|([01][0-9]|2[0-3]):[0-5][0-9]", text):
-            raise _Wrong("must be off, or the time of the day's letter in BUSINESS_TZ, like 18:00")
+            raise _Wrong("must be off, or the time of the digest in BUSINESS_TZ, like 18:00")
     elif name == "smtp_url":
         if not re.fullmatch(r"smtps?://([^@/\s]+@)?[A-Za-z0-9.\[\]:-]+/?", text):
             raise _Wrong("must be like smtps://user:password@mail.example.com, signs percent-encoded (@ is %40)")
@@ -487,11 +491,11 @@ def _read(name: str, text: str) -> object:
     return text
 
 
-_COPIED = "must be plain letters, digits and signs without a space: was something else copied with it?"
+_COPIED = "must be plain letters, digits and signs without a space: perhaps you copied something else with it"
 
 
 def _auth_tokens(text: str) -> str:
-    """One token, or two with a comma between them: the old and the new one, while the token is being changed."""
+    """One token, or two separated by a comma: the old and the new one, while the token is being changed."""
     tokens = [token.strip() for token in text.split(",") if token.strip()]
     if not tokens or not all(re.fullmatch(r"[\x21-\x7e]+", token) for token in tokens):
         raise _Wrong(_COPIED)
@@ -510,7 +514,7 @@ def _read_url(name: str, text: str) -> str:
     try:
         parts = urlsplit(text)
         is_url = parts.scheme in (secure, plain) and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # the port or the IPv6 address is wrong
+    except ValueError:  # The port or the IPv6 address is wrong.
         is_url = False
     if not is_url or not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong(f"must be a URL that begins with {secure}://")
@@ -519,18 +523,18 @@ def _read_url(name: str, text: str) -> str:
     if name == "public_url" and (parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc):
         raise _Wrong("must be an origin alone: no path, no query, no user")
     if name == "public_url" and "_" in (parts.hostname or ""):
-        raise _Wrong("must have no underscore in its host: Twilio calls no such host")
+        raise _Wrong("must have no underscore in its host, because Twilio does not call such a host")
     if name == "public_url" and not _is_host(parts.hostname or ""):
         raise _Wrong("must have a host of letters, digits and hyphens, with points between")
     if name == "twilio_api_base" and parts.path not in ("", "/"):
-        raise _Wrong("must be an origin alone, like https://api.twilio.com: paths are put behind it")
+        raise _Wrong("must be an origin alone, like https://api.twilio.com: the relay adds the paths")
     if name not in ("openai_realtime_url", "notify_webhook_url") and (parts.query or parts.fragment):
-        raise _Wrong("must have no query and no fragment: paths are put behind it")
+        raise _Wrong("must have no query and no fragment: the relay adds the paths")
     if name == "elevenlabs_url" and parts.path not in ("", "/"):
-        raise _Wrong("must be an origin alone, like wss://api.elevenlabs.io: the voice's path is put behind it")
+        raise _Wrong("must be an origin alone, like wss://api.elevenlabs.io: the relay adds the voice's path")
     if parts.fragment:
-        raise _Wrong("must have no fragment: the model is put behind it")
-    # Put together again. Other code does not expect a scheme in capitals, or a "?" or "#" with nothing after it.
+        raise _Wrong("must have no fragment: the relay adds the model")
+    # Build the URL again. Other code does not expect a scheme in capitals, or a "?" or "#" with nothing after it.
     return parts.geturl().rstrip("/")
 
 
@@ -546,9 +550,9 @@ _HOURS = re.compile(r"(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))? (?P<open>\d\d:
 
 
 def check_hours(text: str) -> list[tuple[int, str, str]] | None:
-    """HUMAN_HOURS as (weekday, opens, closes) rows; None for "always". Example: "mon-fri 09:00-17:00, sat 18:00-02:00".
+    """HUMAN_HOURS as (weekday, opens, closes) rows. None for "always". Example: "mon-fri 09:00-17:00, sat 18:00-02:00".
 
-    Hours that end after midnight go on in a row of the next day. Raises a ValueError in words.
+    Hours that end after midnight continue in a row of the next day. Raises ValueError with the mistake in words.
     """
     if text == "always":
         return None

@@ -1,4 +1,5 @@
-"""DATABASE_URL as people copy it (pure). Parameters of other programs are removed. What libpq would misread is refused.
+"""DATABASE_URL as people copy it (pure). Parameters for other programs are removed. A URL that libpq would misread is
+refused.
 
 No error quotes the URL: any part of it may be the password.
 """
@@ -16,14 +17,14 @@ ENCODE = (
     "has a user name or a password with a sign that must be percent-encoded: write @ as %40, / as %2F, : as %3A, "
     "? as %3F, # as %23, % as %25"
 )
-# Parameters for Prisma. They are in the URLs that Supabase, Neon and others show. The relay needs none of them: it
-# prepares no statement and sets nothing for a session.
+# Parameters for Prisma. They are in the URLs that Supabase, Neon and others show. The relay needs none of them, because
+# it prepares no statement and sets nothing for a session.
 _OF_PRISMA = frozenset({"pgbouncer", "connection_limit", "pool_timeout", "statement_cache_size", "socket_timeout"})
 _URL = re.compile(r"postgres(?:ql)?://(?P<authority>[^/?]*)(?P<rest>[^?]*)(?:\?(?P<query>.*))?", re.DOTALL)
 
 
 class DatabaseUrlUnclear(ValueError):
-    """What is wrong with DATABASE_URL. The message follows the name. Of the URL it holds only names of parameters."""
+    """What is wrong with DATABASE_URL. The message is put after the name. It quotes only names of parameters."""
 
 
 def understood(text: str) -> str:
@@ -33,10 +34,10 @@ def understood(text: str) -> str:
     text = _without_foreign_parameters(text) if text.startswith(("postgres://", "postgresql://")) else text
     try:
         parts = conninfo_to_dict(text)
-    except (psycopg.Error, ValueError):  # its message quotes the URL with the password
+    except (psycopg.Error, ValueError):  # Its message quotes the URL with the password.
         raise DatabaseUrlUnclear(_why_unreadable(text)) from None
-    # libpq ends a user name at the first @ or /, and a host at the first colon. If the password has such a sign, the
-    # rest of it is taken for a host, a port or a database. libpq's errors would then show it.
+    # libpq ends a user name at the first @ or /, and a host at the first colon. If the password has such a sign, libpq
+    # takes the rest of the password for a host, a port or a database. Its errors would then show that rest.
     host, port, dbname = (str(parts.get(name) or "") for name in ("host", "port", "dbname"))
     misread = any("@" in one[1:] for one in host.split(",") if not one.startswith("/"))
     if misread or "@" in dbname or "@" in port:
@@ -49,12 +50,12 @@ def understood(text: str) -> str:
 def _without_foreign_parameters(text: str) -> str:
     before, mark, query = text.partition("?")
     if not mark or ("@" in query and "@" not in before):
-        return text  # a question mark in the password: libpq reports it
+        return text  # The password has a question mark. libpq reports that.
     parameters, kept = parse_qsl(query, keep_blank_values=True), []
     for name, value in parameters:
         if name == "schema" and value != "public":
             raise DatabaseUrlUnclear(
-                "has the parameter schema: take it out, and say to Postgres: alter role … set search_path = …"
+                "has the parameter schema: remove it, and run in Postgres: alter role … set search_path = …"
             )
         if name not in _OF_PRISMA and name != "schema":
             kept.append((name, value))
@@ -68,11 +69,11 @@ def _why_unreadable(text: str) -> str:
     if match is None:
         return SHAPE
     if "@" in match["rest"] or ("@" not in match["authority"] and "@" in (match["query"] or "")):
-        return ENCODE  # a / or a ? of the password has ended the host too early
+        return ENCODE  # A / or a ? in the password has ended the host too early.
     if re.search(r"%(?![0-9A-Fa-f]{2})", match["authority"]):
         return ENCODE
     known = {info.keyword.decode() for info in psycopg.pq.Conninfo.get_defaults()}
     unknown = [name for name, _ in parse_qsl(match["query"] or "", keep_blank_values=True) if name not in known]
     if unknown:
-        return f"has the parameter {unknown[0]}, which Postgres does not know: take it out"
+        return f"has the parameter {unknown[0]}, which Postgres does not know: remove it"
     return SHAPE

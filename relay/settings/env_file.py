@@ -1,7 +1,7 @@
-"""`.env`: the file from which every command reads its settings, besides the environment.
+"""`.env`: the file from which every command reads its settings, in addition to the environment.
 
 The environment wins over the file. Nothing is interpolated: a `$` in a password stays a `$`. A line that cannot be read
-is a mistake, and is named by its number. Otherwise a default would be used instead, and nobody would notice.
+is a mistake, and its number is reported. Without a report a default would be used, and nobody would notice.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dotenv.parser import parse_stream
 
 from relay.settings import Settings, SettingsInvalid
 
-# Names another file; empty: no file is read. A demo and the tests read none, even if there is one in the folder.
+# The setting that names another file. If it is empty, no file is read: a demo and the tests do this.
 CHOICE = "RELAY_ENV_FILE"
 DEFAULT = ".env"
-# A name that is so similar to one of ours is probably a typing error. Two exchanged letters give 0.92. The environment
-# also holds names of other programs. The nearest of these is HOSTNAME (0.67 to HOST).
+# A name this similar to one of ours is probably a typing error. Two exchanged letters give 0.92. The environment also
+# holds names of other programs. The most similar of these is HOSTNAME (0.67 to HOST).
 ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.8, 0.85
 
-# Other programs use these names for the same things. The letters alone would not show what is meant.
+# Other programs use these names for the same settings. Their letters are too different to show what is meant.
 _MEANT = {
     "TIMEZONE": "BUSINESS_TZ",
     "TIME_ZONE": "BUSINESS_TZ",
@@ -46,7 +46,8 @@ _MEANT = {
     "PUBLIC_HOST": "PUBLIC_URL",
     "BUSINESS_API_URL": "BUSINESS_API_BASE",
 }
-# A word processor puts these around a value. In a file of settings they are not quotes, and become part of the value.
+# A word processor puts these around a value. A settings file does not read them as quotes, so they become part of the
+# value.
 _PROSE_QUOTES = (
     "\N{LEFT DOUBLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}"
 )
@@ -58,7 +59,7 @@ _KNOWN = frozenset(one.name.upper() for one in fields(Settings))
 class Environment:
     """The environment together with the file's values.
 
-    `hints`: settings that are probably meant otherwise, in words.
+    `hints` are texts about settings that are probably mistakes.
     """
 
     values: Mapping[str, str]
@@ -72,7 +73,7 @@ def read(environ: Mapping[str, str], folder: Path = Path()) -> Environment:
     if not name:
         return Environment(environ, tuple(_misspelt(environ, "", ALIKE_IN_ENVIRONMENT)))
     try:
-        text = path.read_text("utf-8-sig")  # Windows puts a byte order mark at the start
+        text = path.read_text("utf-8-sig")  # Windows puts a byte order mark at the start.
     except FileNotFoundError:
         if CHOICE in environ:
             raise SettingsInvalid(f"{CHOICE} names {name}, and there is no such file") from None
@@ -96,33 +97,34 @@ def _parse(name: str, text: str) -> tuple[dict[str, str], list[str]]:
         line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
         key, value = binding.key, binding.value
         if binding.error or (key is not None and value is None):
-            wrong.append(f"line {line} cannot be read")  # the parser's message may hold half a key, so it is not shown
+            # The parser's message may hold half of a key, so it is not shown.
+            wrong.append(f"line {line} cannot be read")
         elif key is not None and value is not None:
             if "\n" in value:
-                wrong.append(f"line {line}: the value of {key} has no end on its line")
+                wrong.append(f"line {line}: the value of {key} does not end on its line")
             if value[:1] in tuple(_PROSE_QUOTES):
                 hints.append(
                     f"{key} in {name} begins with a typographic quote, which becomes part of the value: "
                     "write ' or \" instead"
                 )
             if key in found:
-                hints.append(f"{key} stands twice in {name}, in lines {lines[key]} and {line}: the last one counts")
+                hints.append(f"{key} is set twice in {name}, in lines {lines[key]} and {line}: the last one counts")
             found[key], lines[key] = value, line
     if wrong:
         raise SettingsInvalid(
-            f"{name} has mistakes (write NAME=value; put a value with a quote in it into the other kind of quotes):\n"
+            f"{name} has mistakes (write NAME=value; if the value has a quote in it, use the other kind of quotes):\n"
             + "\n".join(f"  - {words}" for words in wrong)
         )
     return found, hints
 
 
 def _misspelt(names: Mapping[str, str], where: str, alike: float) -> list[str]:
-    """A sentence for each name that is nearly one of ours."""
+    """A sentence for each name that is almost one of ours."""
     told = []
     for name in names:
-        # In the environment these names may belong to other programs
+        # In the environment, these names may belong to other programs.
         meant = [_MEANT[name]] if where and name in _MEANT else []
         near = (meant or difflib.get_close_matches(name.upper(), _KNOWN, 1, alike)) if name not in _KNOWN else []
         if near and near[0] not in names:
-            told.append(f"{name}{where} is no setting: is {near[0]} meant?")
+            told.append(f"{name}{where} is not a setting: do you mean {near[0]}?")
     return told

@@ -1,6 +1,6 @@
 """The folders that ship beside the code: prompts/ and sql/.
 
-In a checkout and in the image they are at the top, beside relay/. In a wheel they are inside the package, in
+In a checkout and in the image they are at the top, beside relay/. In a wheel they are in the package's folder
 relay/shipped/ (pyproject.toml, force-include).
 """
 
@@ -10,6 +10,6 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def folder(name: str) -> Path:
-    """The folder `prompts` or `sql`, however this relay was installed."""
+    """The path of `prompts` or `sql`, however this relay was installed."""
     inside = _PACKAGE / "shipped" / name
     return inside if inside.is_dir() else _PACKAGE.parent / name

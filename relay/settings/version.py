@@ -1,3 +1,3 @@
-"""The version. `relay --version`, the wheel and the log show it. CONTRIBUTING.md says how to release."""
+"""The version, for `relay --version`, the wheel and the log. CONTRIBUTING.md says how to release."""
 
 VERSION = "0.1.0"

@@ -1,1 +1,1 @@
-"""Our own Twilio, model and business: for the demo, the tests and rehearsals."""
+"""Our own Twilio, model, voice and business: for the demo, the tests and rehearsals."""

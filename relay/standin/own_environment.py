@@ -1,6 +1,6 @@
-"""The environment of what a demo, a bench or a test starts: some variables of the one around it, and no `.env`.
+"""The environment of a process that a demo, a bench or a test starts: some variables of ours, and no `.env`.
 
-What is exported around it, or is in the folder's `.env`, belongs to a relay that takes real calls. A rehearsal must not
+Exported variables, and those in the folder's `.env`, belong to a relay that takes real calls. A rehearsal must not
 use its database, its keys or its limits.
 """
 
@@ -12,13 +12,13 @@ from contextlib import contextmanager
 
 from relay.settings.env_file import CHOICE
 
-# How a program is found, started and run. Nothing about what it has to do.
+# The variables by which a program is found, started and run. None of them says what it has to do.
 _NAMES = frozenset(
     "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM TMPDIR TMP TEMP VIRTUAL_ENV SSL_CERT_FILE SSL_CERT_DIR "
     "LD_PRELOAD LD_LIBRARY_PATH OPENBLAS_NUM_THREADS".split()
 )
 _BEGINNINGS = ("LC_", "PYTHON", "NODE_", "FAKETIME")
-# What a call to OpenAI itself needs (`relay demo --live`).
+# The variables for a call to OpenAI itself (`relay demo --live`).
 OF_THE_MODEL = (
     "OPENAI_API_KEY",
     "OPENAI_REALTIME_URL",
@@ -30,7 +30,7 @@ OF_THE_MODEL = (
 
 
 def own_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> dict[str, str]:
-    """The part of this environment that a rehearsal may see. `also`: more names."""
+    """The part of this environment that a rehearsal may see. `also` are more names."""
     kept = {
         name: value for name, value in environ.items() if name in _NAMES or name in also or name.startswith(_BEGINNINGS)
     }
@@ -39,7 +39,7 @@ def own_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> d
 
 @contextmanager
 def only_own_environment(also: tuple[str, ...] = ()) -> Iterator[None]:
-    """Let this process see no more than that. Its libraries read the environment too (libpq, the PG… names)."""
+    """Let this process see no more than that. Its libraries read the environment too (libpq reads the PG… names)."""
     before = dict(os.environ)
     try:
         _become(own_environment(before, also))

@@ -1,6 +1,6 @@
-"""What is wrong with a scenario's file, in words for its author: the place, and what is allowed there.
+"""The mistakes in a scenario's file, in words for its author: the place, and what is allowed there.
 
-Pure. msgspec says what is wrong and where. It does not say what would be right.
+Pure. msgspec says what is wrong and where, but not what is allowed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def in_words(error: msgspec.ValidationError, shape: Any) -> str:
 
 
 def _inside(kind: Type, name: str) -> list[Type]:
-    """What a part of this kind may be: of a field, or without a name of a member."""
+    """The kinds that a part may be: the part with this name, or, without a name, the members."""
     match kind:
         case UnionType(types=types):
             return [inner for each in types for inner in _inside(each, name)]

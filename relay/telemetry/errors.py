@@ -1,4 +1,4 @@
-"""The only place where exception groups are opened: the error that ended a nursery, as one error."""
+"""Finds the error that ended a nursery. This is the only place where exception groups are opened."""
 
 from __future__ import annotations
 

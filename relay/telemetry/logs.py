@@ -15,24 +15,24 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-# A phone number in a text from elsewhere (an error, a URL). Only its last two digits are shown.
+# A phone number in a text from elsewhere, such as an error or a URL. Only its last two digits are shown.
 _PHONE = re.compile(r"(?:\+|%2[Bb])[1-9](?:[ ().-]{0,2}\d){4,12}[ ().-]{0,2}(\d)[ ().-]?(\d)")
 _KEY = re.compile(r"\b(?:sk-|Bearer )[A-Za-z0-9_\-.]{6,}")
 _PASSWORD = re.compile(r"(?<=://)[^/\s]+@")
 _IN_QUERY = re.compile(r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s]+", re.IGNORECASE)
 
-# The messages of these errors are made by the system, or of names in the code. Any other message may quote what a
-# caller said (KeyError and ValueError do). Then the log shows only the type and the place.
+# The messages of these errors come from the system, or name parts of the code. Any other message may quote a caller, as
+# KeyError and ValueError do. For those, the log shows only the type and the place.
 _TELL_NO_TALES = (AssertionError, AttributeError, ImportError, NameError, NotImplementedError, OSError, TypeError)
-_WITHHELD = "(its words are left out: they may be a caller's)"
-# For a recursion without end, the last calls are enough.
+_WITHHELD = "(the message is left out, because it may quote a caller)"
+# After an endless recursion, the last calls are enough.
 _FRAMES = 30
 
 
 class _Stderr:
-    """The `sys.stderr` of the moment when a line is written: loggers are kept, but the stream may be replaced.
+    """`sys.stderr` as it is when a line is written. Loggers live long, and tests replace the stream.
 
-    If the disk is full, or nobody reads the pipe any more, the line is lost. Calls go on.
+    If the disk is full, or nobody reads the pipe, the line is lost and calls go on.
     """
 
     def write(self, text: str) -> int:
@@ -46,7 +46,7 @@ class _Stderr:
 
 
 class _FromLibraries(logging.Handler):
-    """What libraries log, in the form of our lines."""
+    """Writes what libraries log in the form of our lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tell = structlog.get_logger().error if record.levelno >= logging.ERROR else structlog.get_logger().warning
@@ -76,7 +76,7 @@ def _with_trace(_logger: object, _name: str, event: MutableMapping[str, Any]) ->
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """Where an error came from, and its type. No values. Its message only if it cannot hold a caller's words."""
+    """The place and the type of an error, without values. Its message only if it cannot hold a caller's words."""
     seen.add(id(error))
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before is not None and id(before) not in seen:
@@ -87,7 +87,7 @@ def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
     yield f"{type(error).__name__}: {error if isinstance(error, _TELL_NO_TALES) else _WITHHELD}"
     if isinstance(error, BaseExceptionGroup):
         for number, inner in enumerate(error.exceptions, 1):
-            yield f"of these, number {number}:"
+            yield f"error {number} of this group:"
             yield from (f"  {line}" for line in _told(inner, seen))
 
 
@@ -126,8 +126,8 @@ def configure(log_format: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
-        cache_logger_on_first_use=False,  # there are few lines, and a test may configure the log again
+        cache_logger_on_first_use=False,  # There are few lines, and a test may configure the log again.
     )
     for noisy in ("httpx", "httpcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)  # their INFO lines hold phone numbers in URLs
+        logging.getLogger(noisy).setLevel(logging.WARNING)  # Their INFO lines hold phone numbers in URLs.
     logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()])

@@ -1,4 +1,4 @@
-"""The metrics that Prometheus reads. Labels have few values, known beforehand: never a call, a number or a word."""
+"""The metrics that Prometheus reads. A label has few values, all known beforehand: never a call, a number or a word."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TURN_MS = (200, 400, 600, 800, 1000, 1250, 1500, 2000, 3000, 5000)
 
 
 class Metrics:
-    """The metrics of one process. Each has a registry of its own, because several relays may run in one test."""
+    """The metrics of one process. Each object has its own registry, because several relays may run in one test."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -98,7 +98,7 @@ class Metrics:
         )
         self.files_broken = Gauge(
             "relay_files_broken",
-            "1 while the files have a mistake: the state before stays in force",
+            "1 while the files have a mistake, so that the version before stays in use",
             registry=r,
         )
         self.watchers = Gauge("relay_console_watchers", "Pages that watch running calls at this moment", registry=r)
@@ -112,7 +112,7 @@ class Metrics:
         self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
 
     def watch_ledger(self, counts: Callable[[], object]) -> None:
-        """Show the ledger's `Counts`. They are read whenever somebody looks at the metrics, so they are never old."""
+        """Show the ledger's `Counts`. They are read at each request for the metrics, so they are never old."""
         rows = Gauge(
             "relay_ledger_rows",
             "Rows: queued (in memory), spilled (on disk, until Postgres takes them), refused (set aside), lost",
@@ -123,7 +123,7 @@ class Metrics:
             rows.labels(state).set_function(partial(lambda name: getattr(counts(), name), state))
 
     def watch_outbox(self, states: Callable[[], Mapping[str, int]]) -> None:
-        """Show the news for the owner: how many wait, were sent, are dead letters."""
+        """Show the news for the owner: how many wait, were sent, or are dead letters."""
         news = Gauge(
             "relay_outbox", "News for the owner, by state, as of the last look", ["state"], registry=self._registry
         )

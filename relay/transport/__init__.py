@@ -1,1 +1,1 @@
-"""Bytes and messages on sockets, and the pace of the loop. It knows neither Twilio nor OpenAI."""
+"""Bytes and messages on sockets, and the loop's load. The package knows neither Twilio nor OpenAI."""

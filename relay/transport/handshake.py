@@ -1,4 +1,4 @@
-"""From a connected wire to a WebSocket: the upgrade, by a client and by a server, on the protocol core of `websockets`.
+"""The upgrade from a connected wire to a WebSocket, by client and by server, on the protocol core of `websockets`.
 
 `dial` raises OSError, ssl.SSLError, trio.TooSlowError and `Refused`.
 """
@@ -26,9 +26,9 @@ MAX_HEAD_BYTES = 16_384
 
 
 class Refused(Exception):
-    """The server answered the upgrade with something else than a valid 101: its status and body (text).
+    """The server did not answer the upgrade with a valid 101. Holds its status and body (text).
 
-    `retry_after`: its header of that name, as it came.
+    `retry_after` is its header of that name, as it came.
     """
 
     def __init__(self, status: int, body: str, retry_after: str | None = None) -> None:
@@ -39,7 +39,7 @@ class Refused(Exception):
 async def dial(
     url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
 ) -> WebSocketEnd:
-    """Connect to a ws:// or wss:// URL and upgrade, all within `limit_s`. After a failure no socket is left open.
+    """Connect to a ws:// or wss:// URL and upgrade, all within `limit_s`. After a failure no socket stays open.
 
     Raises ValueError (not such a URL), OSError (name, connection), ssl.SSLError (certificate), trio.TooSlowError,
     Refused.
@@ -60,7 +60,7 @@ async def dial(
 
 
 async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocketEnd:
-    """Be the client on a connected wire. Raises ConnectionError, Refused; without a time limit of its own."""
+    """Be the client on a connected wire. It has no time limit of its own. Raises ConnectionError, Refused."""
     protocol = ClientProtocol(_parse(url), max_size=websocket.MAX_FROM_MODEL_BYTES, logger=QUIET)
     request = protocol.connect()
     for name, value in headers.items():
@@ -73,7 +73,7 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
         while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
             events = head.feed(await wire.read())
             if protocol.state is State.CONNECTING:
-                events += head.feed_rest()  # the body of a refusal
+                events += head.feed_rest()  # The body of a refusal.
             response = next((e for e in events if isinstance(e, Response)), response)
         end = WebSocketEnd(wire, protocol, head.rest)
         end.begin()
@@ -92,20 +92,20 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
 
 
 class _Head:
-    """Gives an HTTP head to the core, and keeps what comes behind it: those bytes are frames, which `_feed` reads.
+    """Gives an HTTP head to the core and keeps what comes after it. Those bytes are frames, which `_feed` reads.
 
-    The core would take them too. But if it held half a frame, we would not know, and would take the other half for the
-    beginning of another frame.
+    The core would take them too. But if it then held half of a frame, we would not know it. We would take the other
+    half for the beginning of another frame.
     """
 
     def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:
         self._protocol = protocol
-        self._tail = b""  # the end of the bytes before: the blank line may come in pieces
+        self._tail = b""  # The end of the bytes before. The blank line after a head may come in pieces.
         self.n_bytes = 0
         self.rest = b""
 
     def feed(self, data: bytes) -> list[Request | Response | Frame]:
-        """What the core makes of these bytes. b"" is the end of the stream."""
+        """The events that the core makes of these bytes. b"" is the end of the stream."""
         if not data:
             self._protocol.receive_eof()
             return self._protocol.events_received()
@@ -119,7 +119,7 @@ class _Head:
         return self._protocol.events_received()
 
     def feed_rest(self) -> list[Request | Response | Frame]:
-        """Give the core what is behind the head after all: it is a body."""
+        """Give the core what comes after the head, because it is a body."""
         rest, self.rest = self.rest, b""
         if rest:
             self._protocol.receive_data(rest)
@@ -134,7 +134,7 @@ def _parse(url: str) -> WebSocketURI:
 
 
 async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[Request, WebSocketEnd]:
-    """Be the server on a connected wire: read the upgrade request. It begins with `first`, which was read already.
+    """Be the server on a connected wire: read the upgrade request. `first` is the part that was read already.
 
     The caller looks at `request.path` and `request.headers` (names in any case; `.get_all` for a name that may come
     twice). Then it calls `end.accept(request)` or `end.reject(...)`. Raises Gone after answering 400 or 408 to
@@ -147,7 +147,8 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
             while True:
                 events = head.feed(data) if data else []
                 begin, stop = span(head.rest, 0)
-                spoke_first = 0 < begin <= stop <= len(head.rest)  # a whole frame: no WebSocket client does that
+                # A whole frame. No WebSocket client sends one before the answer.
+                spoke_first = 0 < begin <= stop <= len(head.rest)
                 is_request = len(events) == 1 and isinstance(events[0], Request) and protocol.handshake_exc is None
                 if is_request and not spoke_first:
                     return cast("Request", events[0]), WebSocketEnd(wire, protocol, head.rest)
@@ -166,10 +167,10 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
 
 
 async def _turn_away(wire: Wire, status: str) -> None:
-    """Answer something that `ServerProtocol` cannot answer any more."""
+    """Answer a request that `ServerProtocol` can no longer answer."""
     try:
         with trio.move_on_after(CLOSE_S):
             await wire.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # it has gone without the answer
+        pass  # The peer has gone without the answer.
     wire.abort()

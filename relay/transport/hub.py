@@ -1,19 +1,19 @@
-"""Each pass of the loop looks once at the sockets of all calls, and calls their functions. No task is woken.
+"""The hub: in each pass of the loop it looks at the sockets of all calls and calls their functions. No task is woken.
 
-Trio itself wakes a task for each read. This costs a waiter, a call to the kernel to arm the socket again, and a switch
-through the coroutines of the reader: a third of the CPU of a caller's frame. Here a socket is registered once. When it
-has bytes, the loop calls the function that the socket's reader left here, before any task runs.
+Trio itself wakes a task for each read. That costs a waiter, a call to the kernel to arm the socket again, and a switch
+through the coroutines of the reader: one third of the CPU time of a caller's frame. Here a socket is registered once.
+When the socket has bytes, the loop calls the function that its reader left here, before any task runs.
 
-One frame is still one stack, but the stack begins in Trio's loop and not in the reader's task: the loop, `Hub`,
-`SocketWire`, `WebSocketEnd`, the reader's function. The reader's task still owns it. The task waits in `Hub.serve`.
-What the function raises is raised there. The task's context variables (for a call's log lines) are in force, and
-cancelling the task ends it. The function itself cannot wait. Each pass reads a socket once and then runs all tasks that
-are ready. So a peer that floods us cannot keep the tasks from running.
+One frame still has one call stack: the loop, `Hub`, `SocketWire`, `WebSocketEnd`, the reader's function. But the stack
+begins in Trio's loop and not in the reader's task. The task waits in `Hub.serve`. An error of the function is raised
+there. The function runs with the task's context variables (for a call's log lines). If the task is cancelled, the
+function is not called any more. The function itself cannot wait. Each pass reads a socket once and then runs all tasks
+that are ready. So a peer that floods us cannot keep the tasks from running.
 
-Trio has no public hook for this. A system task that waits for an epoll of our own needs only public calls. But it is
-woken once a pass, and while frames come one by one nothing is saved. So `_Seam` is put in front of Trio's private I/O
-manager. Trio is pinned to 0.35, and tests/transport/test_hub.py checks the seam. If it does not fit (a system without
-epoll, another Trio), `current_hub` is None, and readers wait like any task.
+Trio has no public hook for this. A system task that waits for our own epoll would need only public calls. But it would
+be woken once in each pass, so nothing is saved while frames come one by one. Therefore `_Seam` is put in front of
+Trio's private I/O manager. Trio is pinned to 0.35, and tests/transport/test_hub.py checks the seam. If it does not fit
+(a system without epoll, another Trio), `current_hub` returns None, and readers wait like any other task.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import trio
 
 log = structlog.get_logger()
 
-# One look takes so many sockets. The others are taken in the next pass, which follows at once.
+# One look reads at most this many sockets. The others are read in the next pass, which follows at once.
 AT_ONCE = 256
 
 
 class _Waiting:
-    """A reader that waits, and the function that it left. The function returns False to wake the reader."""
+    """A reader that waits, and the function that it left. The function returns False to wake its reader."""
 
     __slots__ = ("_at_work", "_run", "_told", "_work", "task")
 
@@ -44,18 +44,18 @@ class _Waiting:
         self._told: outcome.Outcome[None] | None = None
 
     def hand_over(self) -> outcome.Outcome[None] | None:
-        """Call the function. Returns the result with which the reader must be woken, if it must."""
+        """Call the function. Returns the result with which the reader must be woken. None: do not wake it."""
         self._at_work = True
         try:
             if not self._run(self._work) and self._told is None:
                 self._told = outcome.Value(None)
-        except BaseException as error:  # it belongs to the reader; raised here it would end the process
+        except BaseException as error:  # The error belongs to the reader. Raised here, it would end the process.
             self._told = outcome.Error(error)
         self._at_work = False
         return self._told
 
     def tell(self, told: outcome.Outcome[None]) -> bool:
-        """Wake the reader with this. False if its own function is running: that finishes first."""
+        """Wake the reader with this result. False if its own function is running: that finishes first."""
         if self._at_work:
             self._told = self._told or told
             return False
@@ -63,7 +63,7 @@ class _Waiting:
 
 
 class Hub:
-    """The sockets of one Trio run whose bytes are handed over."""
+    """The sockets of one Trio run whose bytes are handed over to functions."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -88,7 +88,7 @@ class Hub:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def closing(self, fd: int) -> None:
-        """The socket will be closed: a reader that waits for it gets trio.ClosedResourceError."""
+        """The socket is about to be closed. A reader that waits for it gets trio.ClosedResourceError."""
         waiting = self._forget(fd)
         if waiting is not None:
             closed = outcome.Error(trio.ClosedResourceError("this wire was closed"))
@@ -96,19 +96,19 @@ class Hub:
                 trio.lowlevel.reschedule(waiting.task, closed)
 
     def look(self) -> None:
-        """Hand over everything that has come. Called by the loop."""
+        """Hand over everything that has come. Trio's loop calls this."""
         get = self._waiting.get
         for fd, _ in self._epoll.poll(0, AT_ONCE):
             waiting = get(fd)
             if waiting is None:
-                continue  # closed by one that came before it in this look
+                continue  # A function that ran earlier in this look has closed it.
             told = waiting.hand_over()
             if told is not None:
                 self._forget(fd)
                 trio.lowlevel.reschedule(waiting.task, told)
 
     def close(self) -> None:
-        """The run has ended."""
+        """The run has ended. Close the epoll."""
         self._epoll.close()
 
     def _forget(self, fd: int) -> _Waiting | None:
@@ -119,12 +119,12 @@ class Hub:
 
 
 class _Seam:
-    """In front of Trio's I/O manager: it gives the hub's events to the hub, and all others to Trio."""
+    """Stands in front of Trio's I/O manager. The hub's events go to the hub, and all others go to Trio."""
 
     def __init__(self, trios: Any, hub: Hub) -> None:
         self._trios, self.hub = trios, hub
         self._hub_fd = hub.fileno()
-        trios._epoll.register(self._hub_fd, select.EPOLLIN)  # permanent; Trio registers for one event
+        trios._epoll.register(self._hub_fd, select.EPOLLIN)  # Permanent. Trio itself registers for one event at a time.
 
     def process_events(self, events: list[tuple[int, int]]) -> None:
         """Called by Trio's loop with the events of its last poll."""
@@ -149,7 +149,7 @@ _hub: trio.lowlevel.RunVar[Hub | None] = trio.lowlevel.RunVar("hub")
 
 
 def current_hub() -> Hub | None:
-    """The hub of this run, made at the first call. None if it does not fit this Trio."""
+    """The hub of this run, made at the first call. None if it does not fit this version of Trio."""
     try:
         return _hub.get()
     except LookupError:
@@ -173,7 +173,7 @@ def _begin() -> Hub | None:
 
 
 def _runner() -> Any:
-    """Trio's runner of this run. It is private: see the top of this file."""
+    """Trio's runner of this run. It is private. The head of this file says why it is used."""
     from trio._core._io_epoll import EpollIOManager
     from trio._core._run import GLOBAL_RUN_CONTEXT
 

@@ -1,8 +1,9 @@
-"""Is the loop behind? Then two caller frames are sent to the model as one: less work for each, and 20 ms of delay.
+"""Detects that the loop is behind. Then two caller frames are sent to the model as one: less work, and 20 ms of delay.
 
-Two things are measured. How long a pass of the loop takes, from one look at the sockets to the next: a frame that has
-just come may wait this long. And the share of time in which the loop works: another program on this core can make
-passes long although the core is not full. A relay whose core is not full never does this (bench/capacity).
+Two things are measured. The first is the length of a pass, from one look at the sockets to the next: a frame that has
+just come may wait this long. The second is the share of time in which the loop works. Without it, another program on
+this core could make passes long although the loop has little to do. A loop that has little to do is never behind
+(bench/capacity).
 """
 
 from __future__ import annotations
@@ -13,35 +14,37 @@ import time
 
 import trio
 
-# At 80 % of a core a pass takes 1 to 2 ms, at its limit 20 and more (bench/capacity). Between the two values nothing
-# changes, so that the work that is saved does not switch the saving off.
+# The length of a pass from which the loop is behind. At 80 % of a core a pass takes 1 to 2 ms, at the core's limit
+# 20 ms and more (bench/capacity). Between this and the next value nothing changes. So the saving does not switch itself
+# off.
 BEHIND_S = 0.004
 LEVEL_S = 0.0005
-# A loop that is behind works for this share of its time. Below the second value it is not behind any more. A core works
-# 95 % of its time with 140 calls, 75 % when their frames are paired, and 25 % with 20 calls (bench/capacity).
+# The shares of time at work. From FULL on, the loop is behind. Below ROOM, it is not behind any more. A core is at work
+# 95 % of the time with 140 calls, 75 % if their frames are paired, and 25 % with 20 calls (bench/capacity).
 FULL, ROOM = 0.80, 0.60
-# Smoothed over so much time,
+# The share of work is smoothed over this time.
 SHARE_MEMORY_S = 1.0
-# and over so much work; one stall counts as one frame at most, and is no overload
+# The length of a pass is smoothed over this much work. A pass counts as one frame (20 ms) at most. So one stall alone
+# is no overload.
 MEMORY_S = 0.5
 LONGEST_S = 0.020
 
 
 class Pace(trio.abc.Instrument):
-    """A Trio instrument: it reads the clock twice a pass, and does nothing for each task."""
+    """A Trio instrument. It reads the clock twice in a pass, and does nothing for each task."""
 
     def __init__(self) -> None:
         self.is_behind = False
         self._woke_at = self._slept_at = 0.0
         self._pass_s = 0.0
-        self._at_work = 0.0  # share, 0-1
+        self._at_work = 0.0  # The share of time at work, from 0 to 1.
 
     def after_io_wait(self, timeout: float) -> None:
-        """A pass begins."""
+        """Called by Trio: a pass begins."""
         self._woke_at = time.perf_counter()
 
     def before_io_wait(self, timeout: float) -> None:
-        """A pass ends. It counts by its own length, because a frame is more likely to come in a long one."""
+        """Called by Trio: a pass ends. Long passes count more, because a frame is more likely to come in one."""
         now = time.perf_counter()
         if self._slept_at:
             self.passed(now - self._woke_at, self._woke_at - self._slept_at)
@@ -59,21 +62,22 @@ class Pace(trio.abc.Instrument):
             self.is_behind = self._pass_s > BEHIND_S and self._at_work > FULL
 
 
-# After so long a working thread (the ledger's) gives the interpreter back to the loop. Python's own value is 5 ms, a
-# quarter of a frame.
+# After this time a working thread (the ledger's) gives the interpreter back to the loop. Python's own value is 5 ms,
+# which is a quarter of a frame.
 SWITCH_S = 0.0005
 
 
-# A full collection stops every call for about 50 ms at 200 calls, and Python makes one every few seconds there. So many
-# young collections are five minutes of 200 calls, or 20 MB that ended calls leave. Python's own value is 10.
+# The number of young collections before a full one. A full collection stops every call for about 50 ms at 200 calls.
+# With Python's own value, 10, one comes every few seconds. With this value one comes every five minutes at 200 calls,
+# and ended calls leave 20 MB meanwhile.
 FULL_COLLECTION_AFTER = 300
 
 
 def keep_collector_off() -> None:
     """Make Python's garbage collector stop the loop rarely.
 
-    What exists now is needed until the process ends, so it is not looked at again. The rest is rarely garbage that
-    reference counting does not free.
+    All objects that exist now are needed until the process ends, so the collector does not look at them again. Later
+    objects are nearly always freed by reference counting alone.
     """
     gc.collect()
     gc.freeze()
@@ -82,10 +86,10 @@ def keep_collector_off() -> None:
 
 
 def install() -> None:
-    """Watch the loop of this process, and keep it from waiting long. Called once, inside the run."""
+    """Watch the loop of this process, and keep its stops short. Called once, inside the run."""
     sys.setswitchinterval(SWITCH_S)
     trio.lowlevel.add_instrument(pace)
 
 
-# A process has one loop, so there is one pace. In a run where it is not installed, nobody is ever behind.
+# A process has one loop, so there is one `pace`. In a run where it is not installed, the loop is never behind.
 pace = Pace()

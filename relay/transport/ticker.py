@@ -1,20 +1,21 @@
-"""A ticker that many tasks wait for: one timer for all watchdogs of a process, not one for each.
+"""A ticker for many tasks: one timer for all watchdogs of a process, instead of one for each.
 
-A sleep of its own costs each watchdog a cancel scope, a place in the heap of deadlines and an exception: 200 watchdogs
-used 9 % of a core for it (bench/profile). They are woken in groups, one after another. All at once would stop the
-audio.
+A sleep of its own costs each watchdog a cancel scope, a place in the heap of deadlines, and an exception. For 200
+watchdogs that was 9 % of a core (bench/profile). The watchdogs are woken in groups, one group after another, because
+all of them at once would delay the audio.
 """
 
 from __future__ import annotations
 
 import trio
 
-# A watchdog's step: half of what Twilio holds ahead (call/playout.py). So it fills up in time when no frame comes.
+# A watchdog's step. It is half of the time that Twilio holds ahead (call/playout.py), so that Twilio gets audio in time
+# when no frame comes.
 EVERY_S = 0.200
 LOTS = 4
 
 
-class Beat:
+class Ticker:
     """Wakes every task that waits, once in EVERY_S. Nothing runs while no task waits."""
 
     def __init__(self) -> None:

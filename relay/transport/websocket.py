@@ -1,9 +1,9 @@
 """Messages on a wire: both ends of the audio path, on the protocol core of `websockets`.
 
-It knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here, because the
-core handles every case and takes several microseconds more for each. Control frames, fragments and mistakes go through
-the core. `send` and `receive` raise one exception, `Gone`. handshake.py opens the connection. Nothing is compressed:
-mu-law and base64 become no smaller, and Twilio does not offer it.
+This file knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here,
+because the core handles every case and takes several microseconds more for each. The core handles control frames,
+fragments and protocol errors. `send` and `receive` raise one exception, `Gone`. handshake.py opens the connection.
+Nothing is compressed: mu-law and base64 become no smaller, and Twilio does not offer it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from struct import Struct
 
 import trio
 from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined] # its C function, or its Python
+
+# `apply_mask` is the C function, or the Python one if there is no C.
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, State
 from websockets.server import ServerProtocol
@@ -26,18 +28,18 @@ __all__ = ["Gone", "Request", "WebSocketEnd"]
 
 # Twilio's frames have 300 bytes. A start message with customParameters stays under 10 kB.
 MAX_FROM_CALLER_BYTES = 65_536
-# OpenAI's largest events are deltas and conversation items. The 1 MiB of trio-websocket was too little.
+# OpenAI's largest events are deltas and conversation items. The 1 MiB that trio-websocket allows was too little.
 MAX_FROM_MODEL_BYTES = 16 << 20
 # How long a close waits for the peer's close frame. A shorter wait would reset the connection before Twilio's last
 # frames.
 CLOSE_S = 2.0
-# RFC 6455 5.5.1: a control frame carries 125 bytes, two of them are the code.
+# RFC 6455 5.5.1: a control frame carries 125 bytes. Two of them are the close code.
 MAX_REASON_BYTES = 123
 
-# An incomplete text frame is kept here up to this size. Beyond it the core collects it, with less copying.
+# An incomplete text frame is kept here up to this size. Above this size the core collects it, with less copying.
 KEEP_BYTES = 1 << 17
 
-# The library logs every frame, with its audio, if its logger is at DEBUG. This logger never is.
+# If its logger is at DEBUG, the library logs every frame with its audio. This logger is never at DEBUG.
 QUIET = logging.getLogger("relay.transport.websocket")
 QUIET.setLevel(logging.WARNING)
 
@@ -46,7 +48,7 @@ WHOLE_TEXT, MASKED = 0x81, 0x80
 
 
 def _fresh_masks() -> Iterator[bytes]:
-    """Masks that nobody can predict (RFC 6455 5.3). A thousand are drawn from the system at a time."""
+    """Masks that nobody can predict (RFC 6455 5.3). The system's random numbers are read for 1,000 masks at a time."""
     while True:
         pool = os.urandom(4096)
         for at in range(0, 4096, 4):
@@ -60,14 +62,14 @@ _head_16_bits, _head_64_bits = Struct(">BBH").pack, Struct(">BBQ").pack
 
 
 def text_frames(messages: Sequence[bytes], *, masked: bool) -> bytes:
-    """Each message as a text frame, one behind the other; `masked`, as a client must."""
-    if len(messages) == 1:  # nearly always: a caller's frame
+    """Each message as a text frame, one after the other. `masked` is for a client, which must mask."""
+    if len(messages) == 1:  # Nearly always: a caller's frame.
         return text_frame(messages[0], next(masks) if masked else b"")
     return b"".join([text_frame(message, next(masks) if masked else b"") for message in messages])
 
 
 def text_frame(message: bytes, mask: bytes) -> bytes:
-    """One text frame. It is masked if a mask is given, as a client must do."""
+    """One text frame. It is masked if a mask is given, which a client must do."""
     size, bit = len(message), MASKED if mask else 0
     if size < 126:
         head = bytes((WHOLE_TEXT, bit | size))
@@ -79,7 +81,7 @@ def text_frame(message: bytes, mask: bytes) -> bytes:
 
 
 def span(data: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of the frame at `at` begins (after its mask) and ends. (0, 0): its head is not complete."""
+    """Where the payload of the frame at `at` begins (after its mask) and ends. (0, 0) if its head is not complete."""
     try:
         size = data[at + 1]
         begin = at + 6 if size & MASKED else at + 2
@@ -96,7 +98,7 @@ def span(data: bytes, at: int) -> tuple[int, int]:
 
 
 class Gone(Exception):
-    """The connection has ended: the peer's close code and reason, else ours, else 1006 and what broke."""
+    """The connection has ended. Holds the peer's close code and reason, or ours, or 1006 and the cause."""
 
     def __init__(self, code: int, reason: str = "") -> None:
         super().__init__(f"the connection is over: {code} {reason}".rstrip())
@@ -114,18 +116,18 @@ class WebSocketEnd:
         self._wire = wire
         self._protocol = protocol
         self._ready: list[bytes] = []
-        self._part: list[bytes] = []  # a fragmented message, so far
+        self._part: list[bytes] = []  # The parts of a fragmented message that have come so far.
         self._is_client = isinstance(protocol, ClientProtocol)
         self._their_mask = 0 if self._is_client else MASKED
         self._max_bytes = MAX_FROM_MODEL_BYTES if self._is_client else MAX_FROM_CALLER_BYTES
-        self._rest = b""  # the beginning of a frame whose end has not come; the core does not get it
-        self._owed = 0  # bytes of a frame whose beginning the core has
-        self._early = early  # what came behind the upgrade request before it was answered
+        self._rest = b""  # The beginning of a frame whose end has not come. The core does not get it.
+        self._owed = 0  # Missing bytes of a frame whose beginning the core has.
+        self._early = early  # The bytes that came after the upgrade request, before it was answered.
         self._receiving = False
-        self._handing_over = trio.CancelScope()  # cancels the task that is in `hand_over`
-        self._left_over: trio.Event | None = None  # while a task is there; set when it has left
+        self._handing_over = trio.CancelScope()  # Cancels the task that is in `hand_over`.
+        self._left_over: trio.Event | None = None  # Not None while a task is there. Set when it has left.
         self._closed = False
-        self.peer = ""  # the other side's IP address, if it is known
+        self.peer = ""  # The other side's IP address, if it is known.
 
     @property
     def is_open(self) -> bool:
@@ -135,7 +137,7 @@ class WebSocketEnd:
     async def receive(self) -> list[bytes]:
         """All complete messages that have arrived. Waits for at least one. Raises Gone at the end.
 
-        Answers pings and the peer's close meanwhile.
+        It answers pings and the peer's close while it waits.
         """
         protocol = self._protocol
         while True:
@@ -159,8 +161,8 @@ class WebSocketEnd:
     async def hand_over(self, take: Callable[[list[bytes]], bool]) -> None:
         """Call `take` with all complete messages that have arrived, again and again, until it returns False.
 
-        It is called where the bytes come in, without a wake-up of this task (relay/transport/hub.py). Raises Gone at
-        the end, and what `take` raises. Pings, and the peer's close, are answered as by `receive`.
+        `take` is called where the bytes come in, without waking this task (relay/transport/hub.py). Raises Gone at the
+        end, and what `take` raises. Pings and the peer's close are answered as in `receive`.
         """
         protocol, wanted = self._protocol, True
 
@@ -195,9 +197,9 @@ class WebSocketEnd:
         self._ready[:0] = messages
 
     def gather(self, n_bytes: int) -> None:
-        """Let `receive` wait for so many bytes, or the end.
+        """Let `receive` wait until this many bytes have come, or the end.
 
-        So it wakes less often, and messages come later. 1: do not wait.
+        So it wakes less often, and messages come later. 1 means: do not wait.
         """
         self._wire.gather(n_bytes)
 
@@ -207,7 +209,7 @@ class WebSocketEnd:
             await self.drain()
 
     def post(self, *messages: bytes) -> bool:
-        """Send text messages without waiting. True: some task must call `drain`. Raises Gone."""
+        """Send text messages without waiting. True means that some task must call `drain`. Raises Gone."""
         protocol = self._protocol
         if protocol.state is not OPEN or self._closed:
             raise self._gone()
@@ -220,7 +222,7 @@ class WebSocketEnd:
             raise self._gone(e) from e
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what was posted. Raises Gone, but only in the first task that drains."""
+        """Wait until the peer has taken what was posted. Raises Gone, but only in the task that drains first."""
         try:
             await self._wire.drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
@@ -228,15 +230,15 @@ class WebSocketEnd:
 
     @property
     def waiting_bytes(self) -> int:
-        """What was posted or is being sent, and the peer has not taken yet."""
+        """Bytes that were posted or are being sent, and that the peer has not taken yet."""
         return self._wire.waiting_bytes
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send a close frame, give the peer 2 s to answer, and close the socket. Never raises. May be called again.
+        """Send a close frame, give the peer CLOSE_S to answer, and close the socket. Never raises. May be called again.
 
         A server's end that was never accepted answers 503 instead.
-        It finishes even if its task is cancelled, so that the peer gets a real code. While another task receives, it
-        does not wait for the peer's answer. That task, or one in `hand_over`, gets Gone at once.
+        `close` finishes even if its task is cancelled, so that the peer gets a real code. While another task receives,
+        `close` does not wait for the peer's answer. That task, or a task in `hand_over`, gets Gone at once.
         """
         if self._closed:
             return
@@ -245,7 +247,7 @@ class WebSocketEnd:
             try:
                 await self._say_goodbye(code, reason)
             except (Gone, trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # nobody can be told any more
+                pass  # The peer has gone.
         self._wire.abort()
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
@@ -258,7 +260,7 @@ class WebSocketEnd:
             protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
         await self._flush()
         while protocol.close_rcvd is None and protocol.state is not State.CLOSED and not self._receiving:
-            if self._left_over is not None:  # that task gets Gone now, and the peer's close is read here
+            if self._left_over is not None:  # That task gets Gone now. The peer's close is read here.
                 self._handing_over.cancel()
                 await self._left_over.wait()
             self._feed(await self._wire.read())
@@ -297,13 +299,13 @@ class WebSocketEnd:
         self._wire.abort()
 
     def begin(self) -> None:
-        """The upgrade is done: read what came behind it in the same packet, complete frames or not."""
+        """The upgrade is done. Read what came after it in the same packet, complete frames or not."""
         early, self._early = self._early, b""
         if early:
             self._feed(early)
 
     def _feed(self, data: bytes) -> bool:
-        """Take in what has arrived. Whole text frames are cut out here. The core gets the rest, and all in a close.
+        """Take in what has arrived. Whole text frames are cut out here. The core gets everything else.
 
         True if there is more than messages: the end, a close, or something that the core wants to send.
         """

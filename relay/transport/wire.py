@@ -16,34 +16,35 @@ import trio
 
 from relay.transport.hub import current_hub
 
-# What may wait in user space for a peer that reads slowly: two minutes of mu-law in base64. More is a dead peer.
+# The bytes that may wait in user space for a peer that reads slowly: two minutes of mu-law in base64. With more, the
+# peer is dead.
 OUT_LIMIT_BYTES = 1 << 20
 # A peer that takes no byte for this long is cut. Twilio and OpenAI both read within milliseconds.
 NO_PROGRESS_S = 5.0
-# More than a TLS record (16 kB). Otherwise the rest of one would be inside OpenSSL, where no poll of the socket sees
-# it.
+# More than a TLS record (16 kB). With less, the rest of a record would stay inside OpenSSL, where no poll of the socket
+# sees it.
 RECV_BYTES = 65_536
 
-# A peer that vanished is noticed after 5 + 3 * 2 s when idle, and after 10 s while we send. The kernel's own values are
+# A peer that vanished is noticed after 5 + 3 * 2 s when idle, and after 10 s while we send. The kernel's own limits are
 # two hours and fifteen minutes. Not every system has all of these options.
 _TCP_OPTIONS = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
 
 
 class Wire(Protocol):
-    """What a WebSocket end needs from a transport. One task reads, any number write. Frames are never mixed."""
+    """What a WebSocket end needs from a transport. One task reads, and any number of tasks write. Frames never mix."""
 
     async def read(self) -> bytes:
-        """What has arrived, at least one byte; b"" at the end. Raises trio.Broken-/ClosedResourceError."""
+        """What has arrived: at least one byte, or b"" at the end. Raises trio.Broken-/ClosedResourceError."""
 
     async def hand_over(self, take: Callable[[bytes], bool]) -> None:
-        """Call `take` with what arrives, b"" at the end, until it returns False. Raises like `read` and `take`."""
+        """Call `take` with what arrives (b"" at the end) until it returns False. Raises like `read` and `take`."""
 
     async def write(self, data: bytes) -> None:
-        """Send `data` behind what was written before. Raises trio.Broken-/ClosedResourceError."""
+        """Send `data` after what was written before. Raises trio.Broken-/ClosedResourceError."""
 
     @property
     def waiting_bytes(self) -> int:
-        """What was written and has not reached the peer's side of the wire."""
+        """Bytes that were written and have not reached the peer's side of the wire."""
 
     def post(self, data: bytes) -> bool:
         """Like `write`, but without waiting. If it returns True, some task must call `drain`."""
@@ -52,14 +53,14 @@ class Wire(Protocol):
         """Wait until the peer has taken what waits. Raises trio.Broken-/ClosedResourceError."""
 
     def gather(self, n_bytes: int) -> None:
-        """Let `read` wait until so many bytes are there, or the end. 1, as at the beginning: do not wait."""
+        """Let `read` wait until this many bytes have come, or the end. 1, the value at the start: do not wait."""
 
     def abort(self) -> None:
         """Close at once, without a close frame. Tasks that wait here get an error. May be called twice."""
 
 
 def notice_dead_peers(sock: socket.socket) -> None:
-    """Let the kernel notice a peer that vanished. Sockets accepted from a listening one inherit this."""
+    """Let the kernel notice a peer that vanished. Sockets that a listening socket accepts inherit this."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _TCP_OPTIONS:
         if hasattr(socket, name):
@@ -70,30 +71,30 @@ def notice_dead_peers(sock: socket.socket) -> None:
 def default_tls() -> ssl.SSLContext:
     """The process's client context. Made once, because loading the CA file takes tens of milliseconds."""
     context = ssl.create_default_context()
-    context.options |= ssl.OP_NO_RENEGOTIATION  # then a write never needs a read
+    context.options |= ssl.OP_NO_RENEGOTIATION  # Then a write never needs a read.
     return context
 
 
 class _OneOutBuffer(ABC):
-    """How tasks share a wire: a task that finds bytes waiting adds its own after them, and returns.
+    """The rule by which tasks share a wire: a task that finds bytes waiting adds its own after them, and returns.
 
     The task whose bytes did not fit waits for all of them. So nothing is mixed, nothing is lost, and no task or lock is
-    needed. Half a frame cannot be taken back. So if the task that waits is cancelled, the wire is lost. A task that
-    must not wait posts, and leaves the draining to another task.
+    needed. Half of a frame cannot be taken back. So if the task that waits is cancelled, the wire is lost. A task that
+    must not wait calls `post`, and another task calls `drain`.
     """
 
     def __init__(self) -> None:
         self._waiting = bytearray()
-        self._draining: trio.Event | None = None  # set when the task that drains has finished
+        self._draining: trio.Event | None = None  # Set when the task that drains has finished.
 
     @property
     def waiting_bytes(self) -> int:
-        """What was written and has not reached the kernel."""
+        """Bytes that were written and have not reached the kernel."""
         return len(self._waiting)
 
     @abstractmethod
     def _push(self, data: bytes) -> int:
-        """Hand over what fits without waiting. Returns how many bytes that was."""
+        """Send what can be sent without waiting. Returns the number of bytes sent."""
 
     @abstractmethod
     async def _pass_on(self) -> None:
@@ -103,14 +104,14 @@ class _OneOutBuffer(ABC):
     def abort(self) -> None: ...
 
     def post(self, data: bytes) -> bool:
-        """Take `data` behind what was written before, without waiting. True: some task must call `drain`.
+        """Take `data` after what was written before, without waiting. True means that some task must call `drain`.
 
         Raises trio.BrokenResourceError if the peer has gone or does not read, trio.ClosedResourceError after `abort`.
         """
         return self._line_up(data)
 
     def _line_up(self, data: bytes) -> bool:
-        """See `post`. `data` is what the peer gets: it is encrypted, if the wire encrypts."""
+        """See `post`. `data` is the bytes that the peer gets. They are already encrypted if the wire encrypts."""
         waiting = self._waiting
         if waiting:
             if len(waiting) + len(data) > OUT_LIMIT_BYTES:
@@ -125,7 +126,7 @@ class _OneOutBuffer(ABC):
         return True
 
     async def write(self, data: bytes) -> None:
-        """Send `data` behind what was written before. Returns at once if the kernel takes all of it.
+        """Send `data` after what was written before. Returns at once if the kernel takes all of it.
 
         Raises like `post`.
         """
@@ -133,7 +134,7 @@ class _OneOutBuffer(ABC):
             await self.drain()
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what waits. Raises like `post`, but only in the first task that drains."""
+        """Wait until the peer has taken what waits. Raises like `post`, but only in the task that drains first."""
         if self._draining is not None:
             await self._draining.wait()
             return
@@ -153,12 +154,12 @@ class _OneOutBuffer(ABC):
 
 
 class SocketWire(_OneOutBuffer):
-    """A wire on a connected TCP socket of its own. With a context, TLS by `ssl.MemoryBIO` is on top.
+    """A wire on a connected TCP socket of its own. With a context, it does TLS with `ssl.MemoryBIO`.
 
-    It talks to the kernel directly and waits only when it must. Trio's stream methods pass the scheduler at every call
-    (23 µs a send against 10). Its SSLStream costs 49 µs a send, a MemoryBIO 1.4. A read waits first: after a read the
-    kernel has nothing left, so a try would be a wasted call. And a peer that floods us cannot keep other tasks from
-    running.
+    It talks to the kernel directly and waits only when it must. Trio's stream methods pass the scheduler at every call:
+    a send takes 23 µs instead of 10. Trio's SSLStream takes 49 µs for a send, a MemoryBIO 1.4. A read waits before it
+    tries, because after a read the kernel has nothing left. For the same reason a peer that floods us cannot keep other
+    tasks from running.
     """
 
     def __init__(
@@ -176,13 +177,13 @@ class SocketWire(_OneOutBuffer):
     def take(
         cls, stream: trio.SocketStream, tls: ssl.SSLContext | None = None, server_hostname: str | None = None
     ) -> SocketWire:
-        """Take the connection out of a Trio stream that nobody uses. The stream is closed afterwards."""
+        """Take the connection out of a Trio stream that nobody else uses. The stream object is closed afterwards."""
         sock = socket.socket(fileno=stream.socket.detach())
         try:
             notice_dead_peers(sock)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
-            pass  # not TCP, or already reset: the first read reports it
+            pass  # Not TCP, or already reset. The first read reports it.
         return cls(sock, tls, server_hostname)
 
     async def handshake(self) -> None:
@@ -204,11 +205,11 @@ class SocketWire(_OneOutBuffer):
             self._tls_in.write(data)
 
     def _tell_why(self) -> None:
-        """Send the TLS alert with the reason of our refusal, if the socket takes it now: for the other side's log."""
+        """Send the TLS alert with the reason of our refusal, for the other side's log, if the socket takes it now."""
         try:
             self._sock.send(self._tls_out.read())
         except OSError:
-            pass  # it helps the other side, and is not needed
+            pass  # The alert helps the other side, and is not needed.
 
     def read(self) -> Coroutine[Any, Any, bytes]:
         """What has arrived, at least one byte; b"" at the end. See Wire.read."""
@@ -226,40 +227,40 @@ class SocketWire(_OneOutBuffer):
             self._tls_in.write_eof()
 
     def _opened(self, tls: ssl.SSLObject) -> bytes | None:
-        """All complete records. b"" at the end; None if no record is complete.
+        """All complete records. b"" at the end. None if no record is complete.
 
-        It looks before it reads. An SSLWantReadError for each record would cost as much as the record.
+        It checks before it reads, because an SSLWantReadError for each record would cost as much as the record.
         """
         parts: list[bytes] = []
         bio = self._tls_in
         try:
             while bio.pending or bio.eof:
                 if not (part := tls.read(RECV_BYTES)):
-                    bio.write_eof()  # the peer has closed TLS: this is the end
+                    bio.write_eof()  # The peer has closed TLS. This is the end.
                     return b"".join(parts)
                 parts.append(part)
         except ssl.SSLWantReadError:
-            pass  # half a record
+            pass  # Half of a record.
         except ssl.SSLEOFError:
-            return b"".join(parts)  # TLS was not closed: the WebSocket's close frame counts
+            return b"".join(parts)  # TLS was not closed. The WebSocket's close frame counts.
         except ssl.SSLError as e:
             self.abort()
             raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
-        if self._tls_out.pending:  # the answer to a key update; if it must wait, the next sender drains it
+        if self._tls_out.pending:  # The answer to a key update. If it must wait, the next sender drains it.
             self._line_up(self._tls_out.read())
         if not parts:
             return None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def hand_over(self, take: Callable[[bytes], bool]) -> None:
-        """Call `take` with what arrives, without waking this task for it (hub.py). See Wire.hand_over."""
+        """Call `take` with what arrives, without waking this task each time (hub.py). See Wire.hand_over."""
         hub, tls = current_hub(), self._tls
         if hub is None:
             while take(await self.read()):
                 pass
             return
         if tls is not None and (data := self._opened(tls)) is not None and not take(data):
-            return  # what came directly after the handshake
+            return  # The bytes that came directly after the handshake.
 
         def arrived() -> bool:
             data = self._recv_now()
@@ -274,10 +275,10 @@ class SocketWire(_OneOutBuffer):
         await hub.serve(self._sock.fileno(), arrived)
 
     def post(self, data: bytes) -> bool:
-        """Encrypt and send. See _OneOutBuffer.post: the records enter its order in the same step."""
+        """Encrypt and send. See _OneOutBuffer.post. The records get their place in its order in the same step."""
         if (tls := self._tls) is not None:
             try:
-                tls.write(data)  # a MemoryBIO takes all of it
+                tls.write(data)  # A MemoryBIO takes all of it.
             except ssl.SSLError as e:
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
@@ -285,19 +286,19 @@ class SocketWire(_OneOutBuffer):
         return self._line_up(data)
 
     async def _write_records(self) -> None:
-        """Send what TLS itself has to send. It is encrypted already."""
+        """Send what TLS itself has to send. It is already encrypted."""
         if self._line_up(self._tls_out.read()):
             await self.drain()
 
     async def _recv(self) -> bytes:
         while True:
-            self._check_open()  # Trio would wait for descriptor -1, and remember it
+            self._check_open()  # Otherwise Trio would wait for descriptor -1, and remember it.
             await trio.lowlevel.wait_readable(self._sock)
             if (data := self._recv_now()) is not None:
                 return data
 
     def _recv_now(self) -> bytes | None:
-        """What the kernel has. b"" at the end; None if nothing has come yet."""
+        """What the kernel has. b"" at the end. None if nothing has come yet."""
         try:
             return self._sock.recv(RECV_BYTES)
         except BlockingIOError:
@@ -308,12 +309,12 @@ class SocketWire(_OneOutBuffer):
     def gather(self, n_bytes: int) -> None:
         """See Wire.gather.
 
-        The kernel does it: its poll knows SO_RCVLOWAT (Linux since 2.6.28), without a cost for each read.
+        The kernel does it: its poll respects SO_RCVLOWAT (Linux since 2.6.28), so a read costs nothing more.
         """
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
         except OSError:
-            pass  # it is closed, or the system does not have it: then every byte wakes the reader
+            pass  # The wire is closed, or the system has no such option. Then every byte wakes the reader.
 
     def _push(self, data: bytes) -> int:
         try:
@@ -349,7 +350,7 @@ class SocketWire(_OneOutBuffer):
 
 
 class StreamWire(_OneOutBuffer):
-    """A wire on any Trio stream, with the same rule. Plays run over `trio.testing.memory_stream_pair()`."""
+    """A wire on any Trio stream, with the same rule. Plays use `trio.testing.memory_stream_pair()`."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         super().__init__()
@@ -368,12 +369,12 @@ class StreamWire(_OneOutBuffer):
             pass
 
     def gather(self, n_bytes: int) -> None:
-        """Nothing: a stream wakes its reader for every byte. See Wire.gather."""
+        """Do nothing, because a stream wakes its reader for every byte. See Wire.gather."""
 
     def _push(self, data: bytes) -> int:
         if self._aborted:
             raise trio.ClosedResourceError("this wire was closed")
-        return 0  # a stream takes nothing without waiting
+        return 0  # A stream takes nothing without waiting.
 
     async def _pass_on(self) -> None:
         piece = bytes(self._waiting)
@@ -381,7 +382,7 @@ class StreamWire(_OneOutBuffer):
         del self._waiting[: len(piece)]
 
     def abort(self) -> None:
-        """Close the stream in a moment (its close is async). See Wire.abort."""
+        """Close the stream soon. The stream's own close is async. See Wire.abort."""
         self._waiting.clear()
         if not self._aborted:
             self._aborted = True

@@ -1,7 +1,7 @@
-"""Who calls, by the fields of a webhook, and how far that can be trusted. Pure.
+"""Reads from a webhook who calls, and how far the number can be trusted. Pure.
 
-A number is what the caller's network shows. It stands for one caller only if its country has such numbers, and if it is
-not shown by many callers: the line that forwards to us, or our own number.
+The caller's network shows a number. The number stands for one caller only under two conditions: its country has such
+numbers, and it is not a number that many callers show, such as our own number or a line that forwards to us.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from urllib.parse import unquote
 
 import phonenumbers
 
-# ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN, BLOCKED in the digits of a phone's keys. Twilio writes hidden numbers so
-# (its changelog of 2022-11-16), with or without the country code 1. Otherwise +17378742833 would be a number of Austin,
-# Texas.
+# ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN, BLOCKED in the digits of a phone's keys. Twilio writes hidden numbers in
+# this way (its changelog of 2022-11-16), with or without the country code 1. Without this rule +17378742833 would be
+# taken for a number of Austin, Texas.
 _WITHHELD = re.compile(r"\+?1?(?:266696687|7378742833|86282452253|8656696|2562533)")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _SCHEME = re.compile(r"(?:sips?|tel|client|whatsapp|rcs):", re.IGNORECASE)
-# Where networks sign numbers (STIR/SHAKEN). From there, a call without a signature is suspicious.
+# The countries whose networks sign numbers (STIR/SHAKEN). A call from there without a signature is suspicious.
 _SIGNING_COUNTRIES = frozenset({"US", "CA"})
 
 
 class Attestation(enum.StrEnum):
-    """What the caller's network says of the number (Twilio's StirVerstat)."""
+    """What the caller's network says about the number (Twilio's StirVerstat)."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -34,30 +34,30 @@ class Attestation(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallerId:
-    """Who calls. Numbers are E.164; "" if there is none."""
+    """Who calls. Numbers are E.164. "" if there is none."""
 
-    presented: str  # what the network showed, for the rows
-    number: str  # the same if it stands for one caller, else ""
+    presented: str  # The number that the network showed. It is kept in the rows.
+    number: str  # The same number if it stands for one caller, else "".
     attestation: Attestation
-    is_attested: bool  # False: this number alone is not enough to tell or change anything
-    is_own: bool = False  # a number of ours calls us: a human's phone forwards back to the agent
+    is_attested: bool  # False if this number alone is not enough to tell or change anything.
+    is_own: bool = False  # True if one of our own numbers calls: a human's phone forwards back to the agent.
     is_shared: bool = (
-        False  # a number that many callers present: the forwarding line, or our own in a call that we made
+        False  # A number that many callers show: a forwarding line, or our own number in a call that we made.
     )
 
     @property
     def is_hidden(self) -> bool:
-        """True if no number was shown, or one that cannot be anybody's."""
+        """True if no number was shown, or one that cannot belong to anybody."""
         return not self.number and not self.is_shared and not self.is_own
 
 
 def caller_id(
     fields: Mapping[str, str], *, country: str, own: Collection[str] = (), humans: Collection[str] = ()
 ) -> CallerId:
-    """Read a webhook's fields. A number without a country code is understood as one of `country`.
+    """Read the fields of a webhook. A number without a country code is taken for a number of `country`.
 
-    `own`: our numbers. `humans`: the people whom callers are connected with. If one of their numbers calls, it forwards
-    its callers to us, or the owner tries it out. It is never taken for a loop.
+    `own`: our numbers. `humans`: the numbers of the people whom callers are connected with. If one of these calls, it
+    forwards its callers to us, or the owner tries the agent. Such a call is never taken for a loop.
     """
     by_us = fields.get("Direction", "inbound").startswith("outbound")
     attestation = attested(fields.get("StirVerstat", ""))
@@ -72,7 +72,7 @@ def caller_id(
 
 
 def attested(verstat: str) -> Attestation:
-    """Twilio's value: TN-Validation-Passed-A, TN-Validation-Failed-C-Diverted, No-TN-Validation, or none."""
+    """Read Twilio's value: TN-Validation-Passed-A, TN-Validation-Failed-C-Diverted, No-TN-Validation, or ""."""
     told = verstat.strip().casefold()
     if told.startswith("tn-validation-passed"):
         return Attestation.PASSED
@@ -97,7 +97,7 @@ def as_presented(text: str, country: str) -> str:
 
 
 def is_a_number(e164: str) -> bool:
-    """True if its country has such numbers. +10000000000 is nobody's."""
+    """True if the country has such numbers. Nobody can have +10000000000."""
     found = _parsed(e164, None) if e164 else None
     return found is not None and phonenumbers.is_valid_number(found)
 

@@ -1,8 +1,9 @@
 """Twilio's Media Streams protocol: JSON messages to our events, and back. Pure.
 
-Only what is needed is decoded. Fields may be more, in any order, strings or numbers. Twilio's messages become a `Frame`
-(fifty a second: a light struct, not an event of the machine), an event, or None for something new of Twilio's. What we
-send has exactly the fields that Twilio knows. One more gives warning 31951 (docs/protocol/twilio.md 3.2).
+Only the needed fields are decoded. There may be other fields, in any order, and numbers may be written as strings. A
+message becomes a `Frame`, an event, or None if its kind is new to us. Frames come fifty times a second, so a `Frame` is
+a light struct and not an event of the machine. Our messages have exactly the fields that Twilio knows. One field more
+gives warning 31951 (docs/protocol/twilio.md 3.2).
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from relay.call.vocabulary import (
 )
 
 NAME: Final = "twilio"
-# When its stream is closed, the caller's phone stays connected. Twilio's REST API hangs it up.
+# When the stream is closed, the caller's phone stays connected. The call is ended by Twilio's REST API.
 IS_A_PHONE_CALL: Final = True
 
 
 class TwilioProtocolError(CallerProtocolError):
-    """A message that breaks the protocol. Says what is wrong, never what was said."""
+    """A message that breaks the protocol. The error says what is wrong, and never quotes the message."""
 
 
 class Frame(msgspec.Struct, gc=False):
     """A piece of caller audio: 160 bytes (20 ms) in practice. The size is not promised.
 
-    `media_ms` is Twilio's stream time at its beginning. The first is about 100. A jump means lost audio.
+    `media_ms` is Twilio's stream time at the beginning of the frame. The first frame has about 100 ms. A jump means
+    that audio was lost.
     """
 
     mulaw: bytes = msgspec.field(name="payload")
@@ -46,7 +48,7 @@ class Frame(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The first message. It names protocol and version, but no stream yet."""
+    """The first message. It names the protocol and its version, but not the stream."""
 
     protocol: str
     version: str
@@ -54,7 +56,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The stream has begun: its ids, its format, and the `<Parameter>`s of our TwiML."""
+    """The stream has begun. It has its ids, its format, and the `<Parameter>`s of our TwiML."""
 
     stream_sid: StreamSid
     call_sid: CallSid
@@ -92,7 +94,7 @@ class _Connected(msgspec.Struct):
 
 
 class _MediaFormat(msgspec.Struct, rename="camel"):
-    # For a missing field: the only format that Twilio documents.
+    # The defaults for missing fields are the only format that Twilio documents.
     encoding: str = "audio/x-mulaw"
     sample_rate: int = 8000
     channels: int = 1
@@ -136,7 +138,7 @@ class _StopMessage(msgspec.Struct):
     stop: _Stop = msgspec.field(default_factory=_Stop)
 
 
-# strict=False: "155" is the number 155. Twilio's documents promise neither form (docs/protocol/twilio.md 3.1).
+# strict=False reads "155" as the number 155. Twilio's documents promise neither form (docs/protocol/twilio.md 3.1).
 _decode = msgspec.json.Decoder(_Message, strict=False).decode
 _decode_any = msgspec.json.Decoder(_Any).decode
 _decode_connected = msgspec.json.Decoder(_Connected, strict=False).decode
@@ -149,7 +151,7 @@ _MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def parse(message: bytes) -> Frame | Event | None:
-    """What a message of Twilio's says: a Frame of the caller's, an event, or None if we do not need it.
+    """Read a message of Twilio's. It gives a Frame of the caller, an event, or None if we do not need the message.
 
     None: an event that we do not know, or a frame of a track that is not the caller's. Raises TwilioProtocolError if it
     is not a JSON object with an `event`, or if a known event lacks its parts.
@@ -170,7 +172,7 @@ def parse(message: bytes) -> Frame | Event | None:
 
 
 def _second_look(message: bytes, error: Exception) -> Event | None:
-    """Tell a broken message from one with a new event, or with unused parts of an unexpected shape."""
+    """Find out whether a message is broken, or only has a new event, or an unexpected form in parts without use."""
     try:
         event = _decode_any(message).event
     except _MALFORMED as e:
@@ -191,7 +193,7 @@ def _parse_rare(event: str, message: bytes) -> Event | None:
 
 
 def _words(error: Exception) -> str:
-    """What is wrong, by place and type. A UnicodeDecodeError would quote the message itself."""
+    """What is wrong, with its place and type. The text of a UnicodeDecodeError would quote the message itself."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return str(error) if isinstance(error, msgspec.MsgspecError) else "not UTF-8 text"
@@ -249,7 +251,7 @@ def media(stream_sid: str, mulaw: bytes) -> bytes:
 
 
 def mark(stream_sid: str, name: str) -> bytes:
-    """The message that asks for a receipt when what was sent before it has been played, or cleared."""
+    """The message that Twilio sends back when the audio before it has been played or cleared."""
     return b'{"event":"mark","streamSid":%b,"mark":{"name":%b}}' % (_quote(stream_sid), _quote(name))
 
 
@@ -260,5 +262,5 @@ def play(stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
 
 
 def clear(stream_sid: str) -> bytes:
-    """The message that makes Twilio drop what it has not played. Every pending mark then comes back at once."""
+    """The message that makes Twilio drop the audio that it has not played. All marks then come back at once."""
     return b'{"event":"clear","streamSid":%b}' % _quote(stream_sid)

@@ -1,6 +1,6 @@
 """Twilio's REST API, as far as the relay needs it: end and redirect live calls, set a number's webhooks.
 
-Every request ends within `limit_s`: with an answer, or with one of two errors that say what to do.
+Every request ends within `limit_s`, with an answer or with an error: TwilioRefused or TwilioUnreachable.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from relay.transport.wire import default_tls
 
 log = structlog.get_logger()
 
-LIMIT_S = 10.0  # for one request to this client, with all its tries
-TRY_LIMIT_S = 4.0  # for one try
+LIMIT_S = 10.0  # The time limit of one request with all its tries.
+TRY_LIMIT_S = 4.0  # The time limit of one try.
 MAX_TRIES = 4
-FIRST_PAUSE_S = 0.25  # doubles with each try
-# "Call is not in-progress" and "not found": the call has ended, or it was never ours.
+FIRST_PAUSE_S = 0.25  # The pause after the first try. It doubles with each try.
+# "Call is not in-progress" and "not found": the call has ended, or it is not of this account.
 UNKNOWN_CODE = 20404
 OVER_CODES = {21220, UNKNOWN_CODE}
 API_VERSION = "2010-04-01"
@@ -34,7 +34,7 @@ _LONG_NUMBER = re.compile(r"\+?\d{7,}")
 
 
 class TwilioRefused(Exception):
-    """Twilio said no, and would say it again. The message names the setting or the value that is wrong."""
+    """Twilio refused, and would refuse again. The message names the setting or the value that is wrong."""
 
 
 class TwilioUnreachable(Exception):
@@ -42,7 +42,10 @@ class TwilioUnreachable(Exception):
 
 
 class Number(msgspec.Struct, frozen=True):
-    """A phone number of the account, and where its calls go. With an application or a trunk, the URLs are ignored."""
+    """A phone number of the account, and where its calls go.
+
+    If it has an application or a trunk, its URLs are ignored.
+    """
 
     sid: str
     phone_number: str
@@ -65,7 +68,7 @@ class _ErrorBody(msgspec.Struct):
 
 
 class _Over(Exception):
-    """The call, or another thing that was asked for, is not there (any more). `is_unknown`: Twilio does not know it."""
+    """The call, or another thing that was asked for, does not exist any more. `is_unknown`: Twilio does not know it."""
 
     def __init__(self, *, is_unknown: bool = False) -> None:
         super().__init__()
@@ -73,7 +76,7 @@ class _Over(Exception):
 
 
 class _Busy(Exception):
-    """No answer, or one that may be better at the next try."""
+    """Twilio did not answer, or was busy. The next try may succeed."""
 
     def __init__(self, words: str, *, wait_s: float = 0.0) -> None:
         super().__init__(words)
@@ -83,8 +86,8 @@ class _Busy(Exception):
 class TwilioRest:
     """A client for one account. Use it as an async context manager.
 
-    `auth`: (account SID, auth token), or better (API key, its secret). While a token is being changed there are
-    several; the one that Twilio accepts is used from then on. `base`: the origin, without a path.
+    `auth`: pairs of account SID and auth token, or better of API key and secret. While a token is being changed there
+    are several. The client goes on with the one that Twilio accepts. `base`: the origin, without a path.
     """
 
     def __init__(
@@ -98,10 +101,10 @@ class TwilioRest:
         self._auths = [auth] if _is_one(auth) else [*auth]
         self._http = httpx.AsyncClient(
             base_url=f"{base.rstrip('/')}/{API_VERSION}/Accounts/{account_sid}/",
-            timeout=None,  # noqa: S113 -- _once bounds the whole request; httpx would bound each read
+            timeout=None,  # noqa: S113 -- _once limits the whole request; httpx would limit each read.
             transport=transport,
             verify=default_tls(),
-            trust_env=False,  # only the relay's own settings decide where it connects
+            trust_env=False,  # Only the relay's own settings decide where it connects.
         )
 
     async def __aenter__(self) -> Self:
@@ -136,7 +139,7 @@ class TwilioRest:
         return [number.phone_number for number in _read(body, _NumbersBody).incoming_phone_numbers]
 
     async def find_number(self, e164: str, limit_s: float = LIMIT_S) -> Number | None:
-        """This number of the account; None if the account does not have it. Raises TwilioRefused, TwilioUnreachable."""
+        """This number of the account. None if the account does not have it. Raises TwilioRefused, TwilioUnreachable."""
         with _within(limit_s):
             try:
                 body = await self._ask("GET", "IncomingPhoneNumbers.json", {"PhoneNumber": e164})
@@ -177,7 +180,7 @@ class TwilioRest:
                 if n_try == MAX_TRIES:
                     raise TwilioUnreachable(f"{e} ({MAX_TRIES} times)") from e
                 busy = e
-            # Random, so that a hundred calls after the same outage do not ask again at the same moment.
+            # The pause is random, so that a hundred calls after the same outage do not ask again at the same moment.
             await trio.sleep(max(busy.wait_s, FIRST_PAUSE_S * 2 ** (n_try - 1) * random.uniform(0.5, 1.5)))
         raise AssertionError("the last try returned or raised")
 
@@ -208,12 +211,12 @@ def _is_one(auth: tuple[str, str] | Sequence[tuple[str, str]]) -> TypeGuard[tupl
 
 
 def _judge(response: httpx.Response) -> Exception:
-    """What an error answer means for us."""
+    """The exception for an answer that is an error."""
     status = response.status_code
     try:
         error = msgspec.json.decode(response.content, type=_ErrorBody)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        error = _ErrorBody()  # a proxy's page
+        error = _ErrorBody()  # The body may be a page of a proxy.
     is_misled = not response.request.url.path.startswith(f"/{API_VERSION}/")
     if status == 404 and (is_misled or error.code not in OVER_CODES):
         return TwilioRefused(

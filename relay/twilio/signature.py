@@ -1,8 +1,9 @@
-"""X-Twilio-Signature: proves that a webhook or a media socket's handshake is Twilio's. Pure.
+"""X-Twilio-Signature: proves that a webhook, or the handshake of a media socket, comes from Twilio. Pure.
 
-What was signed is rebuilt from the configured PUBLIC_URL and the path of the request. The request's own headers are not
-used for it, because a proxy or an attacker can write them. A signature has no time, so a recorded request stays valid.
-CallSid and the one-use stream token (tokens.py) bind it to one call. Source: docs/protocol/twilio.md 2.1, 2.2, 2.3.
+The signed text is rebuilt from PUBLIC_URL and the path of the request. The headers of the request are not used for it,
+because a proxy or an attacker can write them. A signature contains no time, so a recorded request stays valid. The
+CallSid and the one-use stream token (tokens.py) tie a request to one call. Source: docs/protocol/twilio.md 2.1, 2.2,
+2.3.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 SIGNATURE_HEADER = "X-Twilio-Signature"
-# Sent if the account signs with a shared key: "key=<id>,algorithm=<name>" (docs/protocol/twilio.md 2.2).
+# This header comes if the account signs with a shared key: "key=<id>,algorithm=<name>" (docs/protocol/twilio.md 2.2).
 SETTINGS_HEADER = "X-Twilio-Webhooks-Signature-Settings"
 
 _ALGORITHMS = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
-_MAX_FIELDS = 1000  # a real webhook has about 35
+_MAX_FIELDS = 1000  # The most fields of a request. A real webhook has about 35.
 
 
 class SignatureRefused(Exception):
-    """The request is not proved to be Twilio's. Says why, never what the right signature is."""
+    """It is not proved that the request comes from Twilio. The error says why, and never shows the right signature."""
 
 
 def sign(token: str, url: str, fields: Iterable[tuple[str, str]] = (), algorithm: str = "HMAC_SHA1") -> str:
-    """What Twilio puts into SIGNATURE_HEADER for a request of `url` with the form `fields`.
+    """The value of SIGNATURE_HEADER for a request to `url` with the form `fields`.
 
-    Names are sorted. A name that comes twice gives its different values, sorted, as in the twilio package.
+    Names are sorted. If a name comes twice, its different values are sorted too, as in the twilio package.
     """
-    # Bytes of a target that are not ASCII come in as surrogates. They must go out as the same bytes.
+    # Bytes of the request target that are not ASCII were read as surrogates. They must be signed as the same bytes.
     text = url + "".join(name + value for name, value in sorted(set(fields)))
     digest = hmac.new(token.encode(), text.encode(errors="surrogateescape"), _ALGORITHMS[algorithm]).digest()
     return base64.b64encode(digest).decode()
@@ -47,13 +48,13 @@ def check_webhook(
     body: bytes = b"",
     host: str | None = None,
 ) -> dict[str, str]:
-    """The fields of a webhook that Twilio signed: the form's, or the query's of a GET. Empty values are kept.
+    """The fields of a webhook that Twilio signed: those of the form, or of the query of a GET. Empty values are kept.
 
-    `tokens`: every key that may have signed (two while the auth token is being changed; also the secret of a shared
-    key). `target`: path and query as they came, not decoded. `signature`, `settings`: the two headers, None if missing.
-    `host`: the request's Host header. If it differs from PUBLIC_URL's only in capitals, it may be what was signed.
-    `body`: as it came. JSON must have its hash in the query (bodySHA256); its fields are left to the caller. Raises
-    SignatureRefused.
+    `tokens`: every key that may have signed. There are two while the auth token is being changed, and perhaps the
+    secret of a shared key. `target`: the path and query as they came, not decoded. `signature`, `settings`: the two
+    headers, None if missing. `host`: the Host header. If it differs from the host of PUBLIC_URL only in capitals,
+    Twilio may have signed with it. `body`: the body as it came. For a JSON body the query must have its hash
+    (bodySHA256), and its fields are not returned. Raises SignatureRefused.
     """
     kind = (content_type or "").partition(";")[0].strip().lower()
     query = _fields(urlsplit(target).query)
@@ -78,9 +79,9 @@ def check_handshake(
     settings: str | None = None,
     host: str | None = None,
 ) -> None:
-    """Return if Twilio signed the media socket's handshake. Arguments as in check_webhook. Raises SignatureRefused.
+    """Raise SignatureRefused if Twilio did not sign the handshake of a media socket. Arguments as in check_webhook.
 
-    Twilio signs the wss:// URL of the TwiML, sometimes with a slash at the end, with the port or without it.
+    Twilio signs the wss:// URL of the TwiML. It may add a slash at the end, and it may leave out the port.
     """
     sockets = [origin.replace("http", "ws", 1) for origin in _origins(public_url, host)]
     urls = [origin + target + slash for origin in sockets for slash in ("", "/")]
@@ -90,7 +91,7 @@ def check_handshake(
 def _origins(public_url: str, asked: str | None) -> list[str]:
     """Scheme and host of PUBLIC_URL, without a port and with one. User and password are never signed.
 
-    Capitals make no difference in a host's name. Twilio signs it as it is written in its console or in our TwiML.
+    In a host name capitals make no difference. Twilio signs the name as it is written in its console or in our TwiML.
     """
     parts = urlsplit(public_url)
     plain = _host(public_url).casefold()
@@ -105,7 +106,7 @@ def _host(url: str) -> str:
     """The host of a URL as it is written, without user and port. An IPv6 address keeps its brackets."""
     try:
         host = urlsplit(url).netloc.rpartition("@")[2]
-    except ValueError:  # half an IPv6 address
+    except ValueError:  # An IPv6 address without its closing bracket.
         return ""
     return host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
 
@@ -118,7 +119,7 @@ def _fields(encoded: str) -> list[tuple[str, str]]:
 
 
 def _readable(text: str) -> str:
-    """Text that every encoder takes. Bytes that were not UTF-8 become the replacement character."""
+    """Text that can be written as UTF-8. Bytes that were not UTF-8 become the replacement character."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 

@@ -1,7 +1,7 @@
-"""One-use stream tokens. Only a peer that we have just told the path, for this call, can open the media socket. Pure.
+"""One-use stream tokens. Only Twilio gets the path with the token, and can open the media socket of the call. Pure.
 
-Twilio removes the query of a stream's URL, so the token is in the path. The handshake does not say which call it is
-for: `claim` does, and `start.callSid` must be the same.
+Twilio removes the query of a stream's URL, so the token is in the path. The handshake does not name its call. `claim`
+gives the call of a token, and `start.callSid` must be the same.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections import OrderedDict
 
 from relay.call.vocabulary import CallSid
 
-# From the TwiML to the socket Twilio takes half a second. A minute is enough for a slow one.
+# The seconds until a token expires. Twilio opens the socket about half a second after it got the TwiML.
 LIFE_S = 60.0
-# Calls that ring within a minute on one process. The limit is for a flood: a hundred times what a process carries.
+# The most calls that may ring within a minute on one process: a hundred times what a process can carry.
 MAX_TOKENS = 20_000
 TOKEN_BYTES = 16
 
@@ -22,7 +22,7 @@ class Tokens:
     """The tokens that are in use. `now` is any clock in seconds that never goes back."""
 
     def __init__(self) -> None:
-        self._calls: OrderedDict[str, tuple[CallSid, float]] = OrderedDict()  # token -> call, its end; oldest first
+        self._calls: OrderedDict[str, tuple[CallSid, float]] = OrderedDict()  # Token -> (call, expiry). Oldest first.
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -35,9 +35,9 @@ class Tokens:
         return token
 
     def claim(self, token: str, call_sid: CallSid | None, now: float) -> CallSid | None:
-        """The call of a valid token, else None. The token is used up.
+        """The call of a valid token, else None. The token then does not work any more.
 
-        With a `call_sid` the token must be that call's. A token shown for another call is used up too.
+        With a `call_sid` the token must belong to that call. If it does not, it is used up as well.
         """
         owner, end = self._calls.pop(token, (None, 0.0))
         if owner is None or now >= end or call_sid not in (None, owner):

@@ -1,7 +1,7 @@
 """The documents that tell Twilio what to do with a call. Pure: words and URLs in, XML out.
 
-Each ends in a verb that leaves nobody in silence. The twilio package would build the same XML (tests compare them). It
-is not used here, because it brings four HTTP libraries for thirty lines.
+The last verb of each document never leaves a caller in silence. The twilio package would build the same XML, and tests
+compare the two. It is not used here, because it needs four HTTP libraries.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-MAX_BYTES = 64 * 1024  # in an answer to a webhook: error 11750
-MAX_PARAMETER_CHARS = 499  # name and value together stay under 500
-ACCEPT_WAIT_S = 8  # the human has this long to press a key after the whisper
+MAX_BYTES = 64 * 1024  # The longest answer to a webhook. A longer one gives error 11750.
+MAX_PARAMETER_CHARS = 499  # The name and the value of a parameter together have fewer than 500 characters.
+ACCEPT_WAIT_S = 8  # The time in which the human must press a key after the whisper.
 ALL_LEG_EVENTS = "initiated ringing answered completed"
 
-# XML 1.0 cannot hold these, not even escaped. A summary of the model's may have one.
+# Characters that XML 1.0 cannot contain, not even escaped. A summary that the model wrote may have one.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class TwimlError(ValueError):
-    """A document that Twilio would refuse. It is found before it is sent."""
+    """A document that Twilio would refuse. It was not sent."""
 
 
 class UrlNotAbsolute(TwimlError):
-    """A URL without scheme and host. In an update of a live call Twilio answers 15004."""
+    """A URL without scheme and host. In an update of a running call Twilio answers it with error 15004."""
 
 
 class TooLong(TwimlError):
-    """More than Twilio takes here."""
+    """A text or document that is longer than Twilio allows here."""
 
 
 def connect_stream(stream_url: str, status_callback: str, after_url: str, parameters: Mapping[str, str]) -> str:
     """Stream the call to `stream_url` (wss, no query), and ask `after_url` when the stream has ended.
 
-    `parameters` arrive in Twilio's start message. A name and its value together have under 500 characters.
+    `parameters` come back in Twilio's start message. A name and its value together have fewer than 500 characters.
     """
     if "?" in stream_url or "#" in stream_url:
         raise TwimlError("Twilio takes no query in a stream's URL (error 31920): use the path or a parameter")
@@ -64,9 +64,11 @@ def dial_human(
     limit_s: int,
     say: str | None = None,
 ) -> str:
-    """Ring the human, who hears `whisper_url` before the two are connected. Then ask `action_url`.
+    """Ring the human. The human hears the document of `whisper_url` before the caller is connected. Then ask
+    `action_url`.
 
-    `timeout_s`: how long it rings (Twilio adds about 5 s). `limit_s`: how long they may talk. `say`: said first.
+    `timeout_s`: how long it rings (Twilio adds about 5 s). `limit_s`: how long they may talk. `say`: a text for the
+    caller before it rings.
     """
     response = ET.Element("Response")
     if say:
@@ -115,10 +117,10 @@ def record_message(text: str, action_url: str, status_url: str, limit_s: int) ->
 
 
 def fallback(number: str, text: str, caller_id: str = "") -> str:
-    """The document for another host (a TwiML Bin), for when no relay answers. It names no URL of ours.
+    """The document for the fallback URL, for times when no relay answers. So it names no URL of the relay.
 
-    `caller_id`: a number of ours. Without it Twilio shows the caller's, and refuses a caller who has none (SIP,
-    client).
+    `caller_id`: a number of ours. Without it Twilio shows the caller's number, and refuses a caller without a number
+    (SIP, client).
     """
     response = ET.Element("Response")
     _text(response, "Say", text)
@@ -141,14 +143,14 @@ def hang_up() -> str:
 
 
 def reject(reason: str = "") -> str:
-    """Refuse the call without answering it, so that nobody pays for it. "busy" is what the caller hears."""
+    """Refuse the call without answering it, so that it costs nothing. With "busy" the caller hears a busy line."""
     response = ET.Element("Response")
     ET.SubElement(response, "Reject", {"reason": reason} if reason else {})
     return _render(response)
 
 
 def empty() -> str:
-    """Nothing (more) to do. Answers a status callback, and connects a human who has heard the whisper."""
+    """A document without verbs. It answers a status callback, and connects a human who has heard the whisper."""
     return _render(ET.Element("Response"))
 
 

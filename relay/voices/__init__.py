@@ -1,10 +1,11 @@
-"""Voices that are not the model's own: the model writes, a voice service speaks.
+"""Voices that are not the model's own: the model writes, and a voice service speaks.
 
-voice.py                the interface: all that the call knows of it
-text_for_speech.py      what the model writes -> clauses, with their places in its text; spoken_words.py: as they
-                        are read aloud; number_words.py
-speaking.py             what becomes of a call's items at the service (pure); sound_check.py: is it mu-law?
+voice.py                the interface; the call knows nothing else of a voice
+text_for_speech.py      cuts the model's text into clauses, with their places in the text
+spoken_words.py         turns a text into words that are read aloud; number_words.py does this for numbers
+speaking.py             keeps the state of a call's items at the service (pure)
+sound_check.py          checks that the sound is mu-law
 elevenlabs_protocol.py  ElevenLabs' JSON
-elevenlabs_socket.py    its socket: dialled, read, kept alive, counted
-prices.py               what a character costs (dated)
+elevenlabs_socket.py    the socket to ElevenLabs: opens it, reads it, keeps it alive, counts it
+prices.py               the price of a character, with its date
 """

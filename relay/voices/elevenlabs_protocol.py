@@ -1,7 +1,7 @@
-"""ElevenLabs' multi-context protocol: our messages to their JSON, theirs to what is in it. Pure.
+"""ElevenLabs' multi-context protocol: makes our messages and reads theirs. Pure.
 
 Source: docs/protocol/elevenlabs.md 2. The service's reference, its examples and its own package write keys in two ways
-(contextId, context_id). Both are read. What is unknown is skipped and counted.
+(contextId, context_id). Both are read. Unknown messages are skipped and counted.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ import pybase64
 
 from relay.voices.voice import VoiceFault, VoiceUnavailable
 
-# The longest that is allowed (default 20 s).
+# The longest time that is allowed. The default is 20 s.
 INACTIVITY_TIMEOUT_S = 180
-# The defaults of the documentation. They are sent, so that a change of the voice in its library does not change a
-# call's sound.
+# The defaults of the documentation. They are sent because the owner of a voice may change its settings in the library.
 VOICE_SETTINGS = {"stability": 0.5, "similarity_boost": 0.75, "speed": 1.0}
 
 _encode = msgspec.json.Encoder().encode
 
 
 class VoiceProtocolError(Exception):
-    """The service sent something against its protocol. Says what, never the content."""
+    """The service sent a message that breaks the protocol. The error says what is wrong, and never quotes it."""
 
 
 def path(voice_id: str, model: str) -> str:
     """The path and query of a call's socket.
 
-    `auto_mode`: no schedule of 120 and more characters before the first sound; we send clauses, and flush.
-    `apply_text_normalization` stays off: ours is done (text_for_speech.py), and positions refer to what we send.
+    `auto_mode`: the service does not wait for 120 or more characters before it speaks. We send clauses and flush them.
+    `apply_text_normalization` is off, because spoken_words.py does it, and positions refer to the text that we send.
     """
     query = {
         "model_id": model,
@@ -50,28 +49,28 @@ def path(voice_id: str, model: str) -> str:
 
 
 def begin_context(context_id: str) -> bytes:
-    """The first message of a context: one space, and the only place where settings are taken."""
+    """The first message of a context: one space and the settings. Later messages cannot change the settings."""
     return _encode({"text": " ", "voice_settings": VOICE_SETTINGS, "context_id": context_id})
 
 
 def speak(context_id: str, text: str, *, flush: bool) -> bytes:
-    """A piece of text, which ends with a space; `flush`: speak it now, whatever its length."""
+    """A piece of text, which ends with a space. `flush`: speak it now, even if it is short."""
     message: dict[str, object] = {"text": text, "context_id": context_id}
     return _encode(message | {"flush": True} if flush else message)
 
 
 def close_context(context_id: str) -> bytes:
-    """No more text comes: what is there is spoken to its end, and then the last message comes."""
+    """No more text comes. The service speaks the rest of the text, and then sends the last message of the context."""
     return _encode({"context_id": context_id, "close_context": True})
 
 
 def keep_alive(context_id: str) -> bytes:
-    """Start a context's time limit again."""
+    """Start the time limit of a context again."""
     return _encode({"text": "", "context_id": context_id})
 
 
 def close_socket() -> bytes:
-    """Goodbye."""
+    """The request to close the socket."""
     return _encode({"close_socket": True})
 
 
@@ -80,7 +79,7 @@ def close_socket() -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """The characters of a piece of sound, with the milliseconds from its beginning to each one's end."""
+    """The characters of a piece of sound. For each, the time from the beginning of the piece to its end, in ms."""
 
     chars: tuple[str, ...]
     ends_ms: tuple[float, ...]
@@ -94,8 +93,8 @@ class Message:
     audio: bytes = field(default=b"", repr=False)
     aligned: Aligned | None = None
     is_final: bool = False
-    error: str = ""  # a code
-    words: str = ""  # with the error
+    error: str = ""  # The code of an error; "" if it is no error.
+    words: str = ""  # The text that comes with the error.
     unknown_keys: int = 0
 
 
@@ -118,7 +117,7 @@ _KEYS = {
 
 
 def read(raw: bytes) -> Message:
-    """One message. Raises VoiceProtocolError if nothing in it can be used."""
+    """Read one message. Raises VoiceProtocolError if nothing in it can be used."""
     try:
         table = _fields.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -148,7 +147,7 @@ def read(raw: bytes) -> Message:
 
 
 def _text(raw: msgspec.Raw | None) -> str:
-    """A JSON value as text; "" if it is not text."""
+    """A JSON value as text. "" if it is not text."""
     if raw is None:
         return ""
     value = _value(raw)
@@ -193,7 +192,7 @@ _SPELLINGS = (
 
 
 def _aligned(raw: msgspec.Raw | None) -> Aligned | None:
-    """An alignment; None if it has nothing that can be used."""
+    """An alignment. None if it cannot be used."""
     table = _value(raw) if raw is not None else None
     if not isinstance(table, dict):
         return None
@@ -208,9 +207,9 @@ def _aligned(raw: msgspec.Raw | None) -> Aligned | None:
     return Aligned(tuple(map(str, chars)), tuple(s + d for s, d in zip(starts, durations, strict=True)))
 
 
-# Whose fault it is
+# Whose fault an error is
 
-_KEY = re.compile(r"\bsk_\w+")  # a refusal may quote the key
+_KEY = re.compile(r"\bsk_\w+")  # The form of a key. A refusal may quote the key.
 _BY_CODE = {
     "invalid_api_key": VoiceFault.WRONG_KEY,
     "missing_api_key": VoiceFault.WRONG_KEY,
@@ -239,22 +238,22 @@ _DO = {
 
 
 def fault_of(code: str, status: int = 0) -> VoiceFault:
-    """Whose fault an error is: by its code, or else by the HTTP status."""
+    """The fault that an error stands for, by its code, or else by the HTTP status."""
     return _BY_CODE.get(code) or _BY_STATUS.get(status) or VoiceFault.REFUSED
 
 
 def remedy(fault: VoiceFault) -> str:
-    """What to do about it; "" if it passes by itself."""
+    """What the operator must do. "" if nothing."""
     return _DO.get(fault, "")
 
 
 def refused(code: str, words: str, status: int = 0) -> VoiceUnavailable:
-    """An error as ours: its code, and the beginning of what the service says."""
+    """Our exception for an error of the service. It has the code and the beginning of the service's words."""
     fault = fault_of(code, status)
     told = f"ElevenLabs refused: {code or f'HTTP {status}'}"
     return VoiceUnavailable(fault, f"{told}: {without_key(words)}".rstrip(": "), remedy(fault))
 
 
 def without_key(words: str) -> str:
-    """The beginning of what the service says, in one line."""
+    """The beginning of the service's words in one line, without a key."""
     return _KEY.sub("sk_...", " ".join(words.split()))[:160]

@@ -1,8 +1,8 @@
-"""ElevenLabs' end: dialled with the model when the phone rings, read by a child of the OpenAI reader, kept alive.
+"""The socket to ElevenLabs. It is opened when the phone rings. A child task of the OpenAI reader reads it.
 
-A socket holds one of the account's concurrent requests for the whole call, silence included: they are counted. It is on
-the audio path, and uses our own transport. v4 models speak over another endpoint (Text-to-Dialogue), with a dialect of
-its own: that would be another implementation of the same interface (voice.py).
+A socket holds one of the account's concurrent requests for the whole call, even while nobody speaks. So sockets are
+counted. They are on the audio path, so they use our own transport. v4 models need another endpoint with another
+protocol (Text-to-Dialogue). That would be another implementation of voice.py.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ log = structlog.get_logger()
 
 DEFAULT_URL = "wss://api.elevenlabs.io"
 DEFAULT_MODEL = "eleven_flash_v2_5"
-# TCP, TLS and the upgrade. A voice that comes later than the model's own session would delay the greeting.
+# The limit for TCP, TLS and the upgrade together. A slower voice would delay the greeting.
 CONNECT_LIMIT_S = 3.0
-# A phrase of ours has under 200 characters, 12 s of speech. Speech is generated several times faster than it plays.
+# The limit for a phrase. It has fewer than 200 characters: 12 s of speech, which are generated faster than they play.
 RENDER_LIMIT_S = 20.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TICK_S = 0.1
@@ -48,7 +48,7 @@ class VoiceAccess:
 
 
 class Dial(Protocol):
-    """How a socket is opened: relay.transport.handshake.dial, or a pair of memory streams in a play."""
+    """Opens a socket. In the process it is relay.transport.handshake.dial. A play gives memory streams instead."""
 
     async def __call__(
         self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
@@ -56,12 +56,12 @@ class Dial(Protocol):
 
 
 class ElevenLabs:
-    """Where ElevenLabs' voices come from (voice.Voices). `slots`: sockets at a time, for all calls; 0: no limit."""
+    """Opens ElevenLabs' voices (voice.Voices). `slots`: the most sockets of all calls at the same time; 0: no limit."""
 
     def __init__(self, access: VoiceAccess, dial_end: Dial = dial, slots: int = 0) -> None:
         self.access = access
         self.open_sockets = 0
-        self.trouble = ""  # what the last one met
+        self.trouble = ""  # Why the last try failed; "" if it succeeded.
         self._dial = dial_end
         self._slots = slots
 
@@ -72,7 +72,7 @@ class ElevenLabs:
 
     @property
     def service(self) -> str:
-        """Who speaks there: the URL's host. On this machine without the port, which changes."""
+        """The name of the service: the host of its URL. For this machine the port is left out, because it changes."""
         parts = urlsplit(self.access.url)
         return parts.hostname or "" if parts.hostname in LOOPBACK else _host(self.access.url).lower()
 
@@ -82,7 +82,7 @@ class ElevenLabs:
         return usd_per_character(self.access.model)
 
     async def open(self) -> ElevenLabsVoice:
-        """Open the socket. Raises VoiceUnavailable, and then leaves no socket open."""
+        """Open the socket. If it fails, it leaves no socket open and raises VoiceUnavailable."""
         if self._slots and self.open_sockets >= self._slots:
             words = f"all {self._slots} sockets of ELEVENLABS_SLOTS are taken"
             raise self._in_trouble(VoiceUnavailable(VoiceFault.NO_SLOT, words, protocol.remedy(VoiceFault.NO_SLOT)))
@@ -118,7 +118,7 @@ class ElevenLabs:
         self.open_sockets -= 1
 
     async def render(self, text: str) -> bytes:
-        """A phrase's whole sound. Raises VoiceUnavailable."""
+        """The whole sound of a phrase. Raises VoiceUnavailable."""
         voice = await self.open()
         item, sound = ItemId("phrase"), bytearray()
         lost: VoiceLost | None = None
@@ -158,7 +158,7 @@ class ElevenLabsVoice:
         self._is_closed = False
         self._speaking = Speaking()
         self._speaking.begin(trio.current_time())
-        self._news = trio.Event()  # something to send that the socket did not take, or something to report
+        self._news = trio.Event()  # Set if something is left to send or to report.
         self._has_to_drain = False
         self._is_telling = False
         self._post()
@@ -175,7 +175,7 @@ class ElevenLabsVoice:
 
     @property
     def late_audio(self) -> int:
-        """Pieces of sound that were dropped, because their item was cut."""
+        """How many pieces of sound were dropped because their item was cut."""
         return self._speaking.late_audio
 
     def say(self, item_id: ItemId, text: str) -> None:
@@ -204,12 +204,12 @@ class ElevenLabsVoice:
             try:
                 self._has_to_drain |= self._end.post(*messages)
             except Gone:
-                pass  # the reader learns the same, after an error that may have come before it
+                pass  # The reader sees this too. Before it, the reader may find an error that the service sent.
         if self._has_to_drain or self._speaking.has_events:
             self._news.set()
 
     def _gone(self, gone: Gone) -> None:
-        """The connection has ended. A close frame may say whose fault it is, after an error or instead of it."""
+        """The connection has ended. Its close frame may name the fault, if no error message has come."""
         code = next((code for code in protocol.KNOWN_ERRORS if code in gone.reason), "")
         if code:
             refused = protocol.refused(code, "")
@@ -244,7 +244,7 @@ class ElevenLabsVoice:
         self._count()
 
     async def _read(self) -> None:
-        """Take in what has arrived. Waits for at least one message, or for the end."""
+        """Read the messages that have come. It waits for at least one message, or for the end of the connection."""
         try:
             messages = await self._end.receive()
         except Gone as gone:
@@ -257,7 +257,7 @@ class ElevenLabsVoice:
         self._post()
 
     async def _heed_news(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
-        """Send what the socket did not take at once, and report what did not come from it."""
+        """Send what the socket did not take at once, and report events that did not come from the socket."""
         while True:
             await self._news.wait()
             self._news = trio.Event()
@@ -270,10 +270,10 @@ class ElevenLabsVoice:
             try:
                 await self._end.drain()
             except Gone:
-                pass  # as above
+                pass  # The reader sees this too.
 
     async def _tell(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
-        """Everything that has happened, in order, by one task at a time."""
+        """Report all events in order. Only one task at a time does so."""
         if self._is_telling:
             return
         self._is_telling = True
@@ -297,12 +297,12 @@ class ElevenLabsVoice:
         try:
             self._end.post(protocol.close_socket())
         except Gone:
-            pass  # it has closed already
+            pass  # It is closed already.
         await self._end.close(1000)
 
 
 def _refused(error: Refused) -> VoiceUnavailable:
-    """A refused upgrade: its status, and what the service says of it."""
+    """Our exception for a refused upgrade, with its status and the service's words."""
     code, words = protocol.error_in_body(error.body)
     return protocol.refused(code, words, error.status)
 

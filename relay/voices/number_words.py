@@ -1,7 +1,7 @@
 """Numbers in English words, as people say them. Pure.
 
-These tables are our own: a library (num2words, inflect) would bring a dependency without wheels, or four packages.
-tests/voices compares them with inflect.
+No library is used: num2words needs a dependency without wheels, and inflect needs four packages. tests/voices compares
+the results with inflect.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ def _below_thousand(number: int) -> str:
 
 
 def ordinal(number: int) -> str:
-    """As in "first", "twenty-ninth", "one hundredth"."""
+    """An ordinal number: "first", "twenty-ninth", "one hundredth"."""
     head, dash, last = (words := cardinal(number)).rpartition("-" if "-" in words.split()[-1] else " ")
     regular = f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th"
     return head + dash + _ORDINALS.get(last, regular)
 
 
 def digits(text: str) -> str:
-    """Digit by digit: "four zero two"."""
+    """The digits one by one: "four zero two"."""
     return " ".join(_ONES[int(each)] for each in text if each.isdecimal())
 
 
 def year(number: int) -> str:
-    """1100 to 2099 in pairs: "nineteen eighty-four", "twenty oh five", "two thousand five"."""
+    """A year from 1100 to 2099: "nineteen eighty-four", "twenty oh five", "two thousand five"."""
     hundreds, rest = divmod(number, 100)
     if 2000 <= number < 2010 or number % 1000 == 0:
         return cardinal(number)

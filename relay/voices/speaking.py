@@ -1,8 +1,8 @@
-"""What becomes of a call's items at the voice service: text in, messages to send and events out. Pure.
+"""The state of a call's items at the voice service: text goes in, messages to send and events come out. Pure.
 
-There is one context for each item. Nothing stops a synthesis: a context that is closed is flushed and speaks to its
-end. So the sound of an item that was cut is dropped here, by the id of its context. Times are seconds of the caller's
-clock.
+Each item has a context at the service. A synthesis cannot be stopped: a context that is closed is flushed and speaks to
+its end. So the sound of an item that was cut is dropped here, by the id of its context. Times are seconds of the clock
+that the user of this class gives.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from relay.voices.text_for_speech import Clause, TextForSpeech
 from relay.voices.voice import Spoken, SpokenWhole, VoiceEvent, VoiceFault, VoiceLost
 
 BYTES_PER_MS = 8
-# The service allows five contexts on a socket. One stays open: a message to a context is the only documented way to
-# keep the socket alive between answers. It also shows a wrong key or voice when the phone rings.
+# The service allows five contexts on a socket. This one stays open: a message to a context is the only documented way
+# to keep the socket alive between answers. With it, a wrong key or voice is also noticed while the phone rings.
 IDLE = "idle"
 CONTEXTS = 4
 # A third of the limit of 180 s.
 KEEP_ALIVE_S = 60.0
-# A text that was flushed is spoken within 0.15 to 0.44 s (docs/protocol/elevenlabs.md 3). Up to this long after the end
-# of what is being played, the caller does not notice a wait.
+# A flushed text is spoken within 0.15 to 0.44 s (docs/protocol/elevenlabs.md 3). If all sound has been played and no
+# more has come for this long, the voice counts as lost.
 SILENT_S = 0.6
-# A service that has not gone on after this time will not go on, however much is still to be played.
+# If no sound has come for this long, the voice counts as lost, even if earlier sound is still being played.
 SILENT_LIMIT_S = 5.0
-# After its last sound, the last message of a context is awaited this long. Longer if it is not known whether that sound
-# was the last.
+# The last message of a context is awaited for this long after its last sound. The second time counts if it is not known
+# whether that sound was the last one.
 FINAL_S, FINAL_UNALIGNED_S = 0.5, 2.0
-# All pauses inside an item that come from the service. With more than this it is not speech any more.
+# The most that all pauses inside an item may last together, if they come from the service.
 HOLES_S = 0.8
-# A text that comes late may take this long until it sounds. A longer pause comes from the service.
+# The sound of a text that comes late may take this long. A longer pause comes from the service.
 FIRST_SOUND_S = 0.3
-# A context that was cut speaks to its end, several times faster than it plays. It counts as open for this long.
+# A context that was cut speaks to its end, several times faster than real time. It counts as open for this long.
 GHOST_S = 10.0
-# The characters of an alignment may differ from those that were sent by this share.
+# The characters of an alignment may differ from those that were sent by this share, or by this number.
 ALIGNED_SHARE, ALIGNED_LEAST = 0.05, 2
-# A model that writes slowly: its half sentence is spoken when this little is left to be played.
+# If the model writes slowly, its half sentence is spoken when only this much sound is left to be played.
 PRESS_S = 0.3
 
 
@@ -51,30 +51,30 @@ class _Context:
     id: str
     item_id: ItemId
     text: TextForSpeech = field(default_factory=TextForSpeech)
-    clauses: deque[Clause] = field(default_factory=deque)  # not sent: no context is free
-    is_open: bool = False  # its first message was sent
-    is_complete: bool = False  # no more text comes
-    is_closing: bool = False  # close_context was sent
-    places: deque[tuple[int, int]] = field(default_factory=deque)  # of what was sent: see Clause
-    sent_sounds: int = 0  # characters that are not blanks
-    heard_sounds: int = 0  # those whose sound has come back
-    is_aligned: bool = False  # the service says which
+    clauses: deque[Clause] = field(default_factory=deque)  # Clauses that wait, because no context is free.
+    is_open: bool = False  # True after its first message was sent.
+    is_complete: bool = False  # True if no more text comes.
+    is_closing: bool = False  # True after close_context was sent.
+    places: deque[tuple[int, int]] = field(default_factory=deque)  # The places of the sent clauses: see Clause.
+    sent_sounds: int = 0  # The number of characters that were sent, without blanks.
+    heard_sounds: int = 0  # The number of these characters whose sound has come.
+    is_aligned: bool = False  # True if the service says when each character sounds.
     bytes: int = 0
-    began_at: float | None = None  # its first sound
-    sent_at: float = 0.0  # its last text that was sent
-    changed_at: float = 0.0  # its last text or sound
-    said_at: float = 0.0  # its last text
-    holes_s: float = 0.0  # the pauses in it that the caller has heard
-    input_at: float = 0.0  # our last message to it
+    began_at: float | None = None  # The time of its first sound.
+    sent_at: float = 0.0  # The time when its last text was sent.
+    changed_at: float = 0.0  # The time of its last text or sound.
+    said_at: float = 0.0  # The time when its last text came from the model.
+    holes_s: float = 0.0  # The sum of the pauses in it that the caller has heard.
+    input_at: float = 0.0  # The time of our last message to the context.
 
     @property
     def played_until(self) -> float:
-        """When the sound that has come will have been played, at the earliest."""
+        """The earliest time at which all sound that has come will have been played."""
         return self.changed_at if self.began_at is None else self.began_at + self.bytes / BYTES_PER_MS / 1000
 
     @property
     def is_awaited(self) -> bool:
-        """True while text was sent whose sound has not come."""
+        """True if text was sent and its sound has not come."""
         if self.is_aligned:
             missing = self.sent_sounds - self.heard_sounds
             return missing > max(ALIGNED_LEAST, ALIGNED_SHARE * self.sent_sounds)
@@ -87,13 +87,13 @@ class Speaking:
     def __init__(self) -> None:
         self.characters = 0
         self.is_lost = False
-        self.late_audio = 0  # pieces of sound that were dropped, because nobody wants them any more
+        self.late_audio = 0  # The number of pieces of sound that were dropped because their item was cut.
         self.bad_messages = 0
         self.unknown_keys = 0
         self._by_item: dict[ItemId, _Context] = {}
         self._by_id: dict[str, _Context] = {}
-        self._over: set[ItemId] = set()  # cut, or complete: no text is taken for them
-        self._ghosts: dict[str, float] = {}  # contexts that still speak although nobody wants it, and since when
+        self._over: set[ItemId] = set()  # Items that were cut or are complete. No text is taken for them.
+        self._ghosts: dict[str, float] = {}  # Contexts that still speak after they were cut -> when they were cut.
         self._number = 0
         self._idle_at = 0.0
         self._out: list[bytes] = []
@@ -102,17 +102,17 @@ class Speaking:
     # What goes out
 
     def take(self) -> list[bytes]:
-        """What is to be sent, in order."""
+        """The messages to send, in order."""
         out, self._out = self._out, []
         return out
 
     def next_event(self) -> VoiceEvent | None:
-        """What has happened, in order, one by one. What is cut meanwhile is not reported any more."""
+        """The next event, in order. None if there is none. Events of an item that was cut are left out."""
         return self._events.pop(0) if self._events else None
 
     @property
     def has_events(self) -> bool:
-        """True if something has happened that was not taken."""
+        """True if there are events that were not taken."""
         return bool(self._events)
 
     # What the call wants
@@ -140,7 +140,7 @@ class Speaking:
         context.is_complete = True
         self._add(context, context.text.end(), now)
         if not context.is_open and not context.clauses:
-            self._whole(context)  # it has nothing that can be said
+            self._whole(context)  # Its text has nothing that can be spoken.
         self._close_if_sent(context, now)
 
     def cut(self, item_id: ItemId, now: float) -> None:
@@ -158,7 +158,7 @@ class Speaking:
         self._open_waiting(now)
 
     def tick(self, now: float) -> None:
-        """What time alone decides."""
+        """Do what is due at this time."""
         if self.is_lost:
             return
         if now - self._idle_at >= KEEP_ALIVE_S:
@@ -182,13 +182,13 @@ class Speaking:
         elif context.is_closing:
             over_at = context.changed_at + FINAL_S if context.is_aligned else since + FINAL_UNALIGNED_S
             if now > over_at:
-                self._ghosts[context.id] = now  # its last message may still come
+                self._ghosts[context.id] = now  # Its last message may still come.
                 self._whole(context)
         elif context.text.is_waiting and context.played_until - now < PRESS_S and now - context.said_at > PRESS_S:
             self._add(context, context.text.press(), now)
 
     def lose(self, fault: VoiceFault, words: str, do: str = "") -> None:
-        """This voice cannot speak any more. The first reason counts."""
+        """This voice cannot speak any more. Only the first reason is kept."""
         if self.is_lost:
             return
         self.is_lost = True
@@ -232,7 +232,7 @@ class Speaking:
             self._out.append(protocol.close_context(context.id))
 
     def _open_waiting(self, now: float) -> None:
-        """A context is free: open the items that waited for one."""
+        """While a context is free, open one for the next item that waits."""
         for context in list(self._by_item.values()):
             if context.clauses:
                 context.changed_at = now
@@ -273,7 +273,7 @@ class Speaking:
                 words = f"ElevenLabs speaks more slowly than it sounds: {context.holes_s:.1f} s of pauses in an answer"
                 self.lose(VoiceFault.SLOW, words)
                 return
-        # What came too late to be played without a pause is played from now on.
+        # If this sound came too late to be played without a pause, its playing begins now.
         if context.began_at is None or now > context.played_until:
             context.began_at = now - context.bytes / BYTES_PER_MS / 1000
         positions = self._positions(context, message.aligned) if message.aligned is not None else ()
@@ -282,9 +282,9 @@ class Speaking:
         self._events.append(Spoken(context.item_id, message.audio, positions))
 
     def _positions(self, context: _Context, aligned: Aligned) -> tuple[Position, ...]:
-        """Where the text is in this piece.
+        """The positions of the text in this piece of sound.
 
-        The times of a piece begin at its own beginning, those of the item at the item's.
+        The service counts times from the beginning of the piece. Positions count them from the beginning of the item.
         """
         context.is_aligned = True
         before_ms = context.bytes / BYTES_PER_MS
@@ -305,7 +305,7 @@ class Speaking:
         if context is not None:
             if context.is_closing:
                 self._whole(context)
-            else:  # we did not close it: the rest of its text gets another
+            else:  # The service closed the context, not we. The rest of the text gets a new one.
                 del self._by_id[context_id]
                 self._number += 1
                 context.id, context.is_open = f"answer-{self._number}", False

@@ -1,7 +1,7 @@
-"""A text as it is read aloud: no markdown, no emoji; numbers, dates, times, prices and addresses in words. Pure.
+"""Turns a text into words that are read aloud: numbers, dates, times, prices and addresses in words, no markdown. Pure.
 
-English only. The service does not do it: its own normalisation is for large accounts on the fast models (ElevenLabs'
-API reference, apply_text_normalization). And what it made of a digit would have no place in the model's text.
+It works in English only. The service could do it, but only for large accounts on the fast models (ElevenLabs' API
+reference, apply_text_normalization). And then the relay would not know the place of such words in the model's text.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from dataclasses import dataclass
 from relay.voices.number_words import LARGEST, cardinal, digits, ordinal, year
 
 MONTHS = ("January February March April May June July August September October November December").split()
-# Only in capitals: "a table for 5 may be free".
+# Only with a capital: in "a table for 5 may be free", "may" is not a month.
 _MONTH = "(?-i:" + "|".join(f"{name}|{name[:3]}\\.?" for name in MONTHS) + r"|Sept\.?)"
 _CURRENCIES = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny")}
 _FRACTIONS = {"1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4": "one quarter", "3/4": "three quarters"}
 _STOPS = ".,;:!?…"
-_APART = ("blank", "line", "sign", "range", "hyphen")  # a blank is said around these
+_APART = ("blank", "line", "sign", "range", "hyphen")  # The spoken text has a blank around these.
 _SIGNS = {"&": "and", "+": "plus", "=": "equals", "@": "at", "%": "percent", "°": "degrees"}
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the text, and what is said for it. `end`: where it ends in the text."""
+    """A piece of the text, and the words that are spoken for it. `end`: the place in the text where it ends."""
 
     spoken: str
     end: int
-    is_apart: bool  # there was a blank before it
+    is_apart: bool  # True if there was a blank before it.
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """The pieces of the text, from its beginning to its end. What is not said has an empty `spoken`."""
+    """The pieces of the text, from its beginning to its end. If nothing is spoken for a piece, `spoken` is ""."""
     apart, before = True, ""
     for match in _TOKENS.finditer(text):
         kind = match.lastgroup or ""
         says = _SAYS[kind](match.group())
         if kind == "line" and before and before[-1] not in _STOPS:
-            says = "."  # a heading or a line of a list: without a pause it would run into the next
+            says = "."  # A heading or a line of a list needs a pause before the next line.
         elif kind == "stop" and before.endswith("."):
-            says = says.lstrip(".")  # after "p.m."
+            says = says.lstrip(".")  # After "p.m." there is a point already.
         if kind != "blank":
             yield Token(says, match.end(), apart or kind in _APART)
         apart = kind in _APART or (apart and not says) or (not says and kind not in ("mark", "stop"))
@@ -49,7 +49,7 @@ def tokens(text: str) -> Iterator[Token]:
 
 
 def spoken(text: str) -> str:
-    """The whole text as it is read aloud."""
+    """The whole text in words that are read aloud."""
     out = ""
     for token in tokens(text):
         out += joint(out, token) + token.spoken
@@ -57,14 +57,14 @@ def spoken(text: str) -> str:
 
 
 def joint(before: str, token: Token) -> str:
-    """The blank between what was said so far and the next piece, if there must be one."""
+    """The blank between the spoken text so far and the next piece. "" if there must be none."""
     if not before or not token.spoken or before.endswith(" "):
         return ""
     return " " if token.is_apart and token.spoken[0] not in _STOPS else ""
 
 
 def _number(text: str) -> str:
-    """Digits with or without commas and decimals."""
+    """A number with or without commas and decimals."""
     whole, point, decimals = text.replace(",", "").partition(".")
     if point:
         return f"{_integer(whole, grouped=True)} point {digits(decimals)}"
@@ -79,7 +79,7 @@ def _integer(text: str, *, grouped: bool) -> str:
         return cardinal(number)
     if len(text) == 4:
         return year(number) if 1100 <= number < 2100 else cardinal(number)
-    return digits(text)  # a postcode or an order number: nobody says it as a quantity
+    return digits(text)  # A postcode or an order number. Nobody says it as a quantity.
 
 
 def _price(text: str) -> str:
@@ -116,7 +116,10 @@ def _clock(text: str) -> str:
 
 
 def _phone(text: str) -> str:
-    """In the groups in which it is written. A number without groups: groups of three, and the last four together."""
+    """A phone number in the groups in which it is written.
+
+    Without groups: groups of three, and the last four together.
+    """
     groups = re.findall(r"\d+", text)
     if len(groups) == 1:
         run = groups[0]
@@ -182,7 +185,7 @@ def _spell_out(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """A code of letters and digits: each by itself, except a short number after a letter (A12)."""
+    """A code of letters and digits. Each is read by itself, except a short number after a letter (A12)."""
     match = re.fullmatch(r"([A-Za-z]{1,2})-?(\d{1,2})", text)
     if match:
         return f"{' '.join(match[1])} {cardinal(int(match[2]))}"
@@ -193,7 +196,7 @@ def _other(text: str) -> str:
     return text if unicodedata.category(text)[0] in "LMN" else ""
 
 
-# The rule for a price, a clock or a date looks at these again.
+# The functions for prices, times and dates use these patterns again.
 _PRICE = re.compile(r"([$€£])\s?(\d[\d,]*(?:\.\d+)?)(?: (thousand|million|billion))?", re.IGNORECASE)
 _HALF = r"[ap]\.?m\b\.?"
 _CLOCK = re.compile(rf"(\d{{1,2}})(?::(\d{{2}}))?(\s?{_HALF})?", re.IGNORECASE)

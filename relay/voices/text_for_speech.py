@@ -1,9 +1,9 @@
-"""The model's text on its way to a voice service: deltas in, clauses out, each with its places in the text. Pure.
+"""Cuts the model's text into clauses for a voice service: deltas in, clauses out, with their places in the text. Pure.
 
-The first clause of an item goes early, because the caller hears nothing before it: at the first comma, or before a word
-that begins a phrase. Later clauses are whole sentences, unless these are long: what was sent plays meanwhile, and a
-voice that knows more of a sentence speaks it better. Each clause is flushed. Below about 40 characters the service
-would wait for more.
+The first clause of an item is sent early, because the caller hears nothing before it. It ends at the first comma, or
+before a word that begins a phrase. Later clauses are whole sentences, unless a sentence is long: earlier sound is still
+being played, and a voice speaks a whole sentence better. Each clause is flushed, because below about 40 characters the
+service would wait for more.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from relay.voices.spoken_words import joint, tokens
 
-# From so many characters on, a clause may end. The first: at a comma ("I'm sorry,"), or before a phrase ("Your table
-# for two is booked | for tomorrow"). Later ones: 40 characters last 2.4 s, so the next ones come in time.
+# The least characters of a clause. The first clause ends at a comma ("I'm sorry,"), or before a phrase ("Your table for
+# two is booked | for tomorrow"). 40 characters of a later clause last 2.4 s, so the next one comes in time.
 FIRST_COMMA, FIRST_PHRASE = 8, 20
 LATER_SENTENCE, LATER_COMMA = 40, 90
 LONGEST = 240
@@ -33,9 +33,9 @@ _OPEN_LINK = re.compile(r"\[[^\]]*$|\]\([^)]*$")
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A piece to be spoken, as it is sent: it ends with a space.
+    """A piece of text as it is sent to the service. It ends with a space.
 
-    `places`: after so many of its characters that are not blanks, the text was spoken up to there.
+    `places`: pairs (a number of its characters without blanks, the place in the model's text up to which they go).
     """
 
     text: str
@@ -43,7 +43,7 @@ class Clause:
 
     @property
     def sounds(self) -> int:
-        """Its characters that are not blanks."""
+        """The number of its characters without blanks."""
         return self.places[-1][0]
 
 
@@ -51,26 +51,26 @@ class TextForSpeech:
     """One item's text."""
 
     def __init__(self) -> None:
-        self._waiting = ""  # not given out yet
-        self._given = 0  # characters before it
+        self._waiting = ""  # The text that is not in a clause yet.
+        self._given = 0  # The number of characters before that text.
         self._is_first = True
 
     @property
     def is_waiting(self) -> bool:
-        """True while there is text that was not given out."""
+        """True if there is text that is not in a clause yet."""
         return bool(self._waiting.strip())
 
     def feed(self, delta: str) -> list[Clause]:
-        """The clauses that are complete with this piece of the text."""
+        """The clauses that are complete with this delta."""
         self._waiting += delta
         return self._give(is_end=False)
 
     def end(self) -> list[Clause]:
-        """The rest: no more text comes."""
+        """The clauses of the rest. No more text comes."""
         return self._give(is_end=True)
 
     def press(self) -> list[Clause]:
-        """What is there, up to the last whole phrase: the caller hears nothing meanwhile."""
+        """The text so far up to the last whole phrase, because otherwise the caller would hear a pause."""
         self._is_first = True
         return self._give(is_end=False)
 
@@ -87,7 +87,7 @@ class TextForSpeech:
 
 
 def _size(text: str, *, is_first: bool, is_end: bool) -> int | None:
-    """How many characters the next clause has; None while that is not known."""
+    """How many characters the next clause has. None if this is not known yet."""
     whole = len(text) if is_end and text else None
     sentence, comma = (1, FIRST_COMMA) if is_first else (LATER_SENTENCE, LATER_COMMA)
     ends = [_first(_SENTENCE, text, sentence), _first(_COMMA, text, comma)]
@@ -96,14 +96,14 @@ def _size(text: str, *, is_first: bool, is_end: bool) -> int | None:
     if len(text) > LONGEST:
         ends.append(_first(_BLANK, text, LONGEST))
     size = min((end for end in ends if end is not None), default=None)
-    # If the last word of a sentence is not long, it goes together with the rest of the item.
+    # If the last sentence is short, it goes together with the rest of the item.
     if whole is not None and (size is None or (not is_first and whole <= LATER_COMMA)):
         return whole
     return size
 
 
 def _first(pattern: re.Pattern[str], text: str, at_least: int) -> int | None:
-    """The first end of a clause by this pattern after so many characters, if the next clause has begun."""
+    """The first match of the pattern after `at_least` characters, if text of the next clause follows it."""
     for match in pattern.finditer(text):
         before, after = text[: match.end()], text[match.end() :].lstrip()
         if not after or len(before.strip()) < at_least:
@@ -111,14 +111,17 @@ def _first(pattern: re.Pattern[str], text: str, at_least: int) -> int | None:
         if pattern is _SENTENCE and match.group() != "\n" and (_NOT_THE_END.search(before) or after[0].islower()):
             continue
         if pattern is _COMMA and before[:-1][-1:].isdigit() and after[0].isdigit():
-            continue  # November 29, 2026
+            continue  # A comma in a date: November 29, 2026.
         if not _OPEN_LINK.search(before):
             return match.end()
     return None
 
 
 def _clause(text: str, given: int) -> Clause | None:
-    """The piece as it is spoken; None if nothing of it is. `given`: characters of the item before it."""
+    """The clause for a text. None if nothing of it is spoken.
+
+    `given`: the number of the item's characters before it.
+    """
     spoken, places, sounds = "", [], 0
     for token in tokens(text):
         spoken += joint(spoken, token) + token.spoken

@@ -1,7 +1,7 @@
-"""The interface of a voice: text deltas and cuts in, mu-law with text positions out.
+"""The interface of a voice: text deltas and cuts go in, mu-law with text positions comes out.
 
-An item is a message of the model's conversation. This file knows no service, no clock and no socket. The methods that
-put something in return at once and never fail. If something goes wrong, `VoiceLost` comes out, once, and nothing after
+An item is a message of the model's conversation. This file knows no service, no clock and no socket. `say`, `finish`,
+`cut` and `tick` return at once and never fail. If something goes wrong, `VoiceLost` comes out once, and nothing after
 it.
 """
 
@@ -16,18 +16,18 @@ from relay.call.vocabulary import ItemId, Position
 
 
 class VoiceFault(enum.StrEnum):
-    """Why a voice cannot speak, and whose fault it is."""
+    """Why a voice cannot speak. The comments say whose fault it is."""
 
-    WRONG_KEY = "wrong_key"  # ours: the key is wrong, or has not the right to do this
-    UNKNOWN_VOICE = "unknown_voice"  # ours: there is no voice of this id for this key
-    QUOTA = "quota"  # ours: the account's characters are used up
-    NO_SLOT = "no_slot"  # ours: as many sockets are open as the account, or ELEVENLABS_SLOTS, allows
-    UNREACHABLE = "unreachable"  # the service or the way there: no connection
-    DROPPED = "dropped"  # the service or the way there: the connection ended
-    SILENT = "silent"  # the service: text that was flushed is not spoken
-    SLOW = "slow"  # the service: it speaks more slowly than it sounds
-    BAD_AUDIO = "bad_audio"  # the service: what came is not mu-law, or not audio
-    REFUSED = "refused"  # the service refused for another reason; its code is in the words
+    WRONG_KEY = "wrong_key"  # Operator: the key is wrong, or it does not allow text to speech.
+    UNKNOWN_VOICE = "unknown_voice"  # Operator: with this key there is no voice of this id.
+    QUOTA = "quota"  # Operator: the account's characters are used up.
+    NO_SLOT = "no_slot"  # Operator: the account, or ELEVENLABS_SLOTS, allows no further socket.
+    UNREACHABLE = "unreachable"  # Service or network: no connection.
+    DROPPED = "dropped"  # Service or network: the connection ended.
+    SILENT = "silent"  # Service: it does not speak a text that was flushed.
+    SLOW = "slow"  # Service: it generates speech more slowly than it is played.
+    BAD_AUDIO = "bad_audio"  # Service: it sent something that is not mu-law.
+    REFUSED = "refused"  # Service: it refused for another reason. Its code is in `words`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class SpokenWhole:
-    """All sound of an item whose text was complete has come out."""
+    """All sound of an item has come out, and its text was complete."""
 
     item_id: ItemId
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceLost:
-    """This voice cannot speak any more. `words`: for the operator, never with a key or with words of the call.
+    """This voice cannot speak any more. `words` are for the operator, without the key and without words of the call.
 
-    `do`: what to do, if it does not pass by itself. `unspoken`: the items whose sound is not complete.
+    `do`: what the operator must do; "" if nothing. `unspoken`: the items whose sound is not complete.
     """
 
     fault: VoiceFault
@@ -63,7 +63,7 @@ VoiceEvent: TypeAlias = Spoken | SpokenWhole | VoiceLost
 
 
 class VoiceUnavailable(Exception):
-    """There is no voice. Its `fault`, words and `do` are as in VoiceLost."""
+    """There is no voice. `fault`, the words and `do` are as in VoiceLost."""
 
     def __init__(self, fault: VoiceFault, words: str, do: str = "") -> None:
         super().__init__(words)
@@ -71,11 +71,11 @@ class VoiceUnavailable(Exception):
 
 
 class Voice(Protocol):
-    """One call's voice: text deltas and cuts in, mu-law with text positions out."""
+    """The voice of one call."""
 
     @property
     def characters(self) -> int:
-        """How many characters were sent to be spoken. They are paid for, heard or not."""
+        """How many characters were sent to be spoken. All of them are charged, even if the caller did not hear them."""
 
     @property
     def is_lost(self) -> bool:
@@ -88,34 +88,37 @@ class Voice(Protocol):
         """The item's text is complete. SpokenWhole follows after its last sound."""
 
     def cut(self, item_id: ItemId) -> None:
-        """Nothing more of this item is wanted: no sound of it and no SpokenWhole comes out from now on."""
+        """The item is not wanted any more. From now on no sound of it and no SpokenWhole comes out."""
 
     def tick(self) -> None:
-        """Look at the clock (a few times a second): keeps the connection alive, notices silence."""
+        """Must be called a few times a second. It keeps the connection alive and notices silence."""
 
     async def keep(self) -> None:
-        """Answer the service until cancelled, before the call begins. `run` reports what happens."""
+        """Answer the service before the call begins, until cancelled. `run` later reports what happened."""
 
     async def run(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
-        """Report what comes out until the voice is closed or lost, or until cancelled. One task of the call."""
+        """Report events until the voice is closed or lost, or until cancelled. One task of the call runs this."""
 
     async def close(self) -> None:
-        """Close the connection. Never raises, may be called again."""
+        """Close the connection. It never raises, and may be called again."""
 
 
 class Voices(Protocol):
-    """Where voices come from. One for each process."""
+    """Opens voices. There is one for each process."""
 
     @property
     def name(self) -> str:
-        """Whose voice it is, by which model: for bills, and for the keys of what is kept."""
+        """The service, the voice and the model: for bills, and for the keys of kept phrases."""
 
     @property
     def usd_per_character(self) -> float:
-        """What `Voice.characters` costs (dated table: prices.py)."""
+        """The price of one character, by the dated table in prices.py."""
 
     async def open(self) -> Voice:
-        """A voice for a call, opened when the phone rings. Raises VoiceUnavailable, and then leaves no socket open."""
+        """A voice for a call, opened when the phone rings.
+
+        If it fails, no socket is left open. Raises VoiceUnavailable.
+        """
 
     async def render(self, text: str) -> bytes:
-        """A phrase's whole sound, mu-law at 8 kHz, to be kept. Raises VoiceUnavailable."""
+        """The whole sound of a phrase, mu-law at 8 kHz. Raises VoiceUnavailable."""

@@ -40,10 +40,10 @@ def test_a_message_of_an_unknown_kind_is_ignored() -> None:
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        (b"", "no message"),
-        (b"\x00\x01\x02", "no message"),
-        (b'{"kind":"\xff"}', "no message: not UTF-8 text"),
-        (b"[1]", "no message"),
+        (b"", "not a message"),
+        (b"\x00\x01\x02", "not a message"),
+        (b'{"kind":"\xff"}', "not a message: not UTF-8 text"),
+        (b"[1]", "not a message"),
         (b'{"event":"media"}', "missing required field `kind`"),
         (b'{"kind":"audio","x":' + b"[" * 100_000, "nested too deeply"),
         (b'{"kind":"audio","ms":20,"mulaw":"hello, is anybody there?"}', "the page's audio message is malformed"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from relay.call.actions import AskForResponse, CancelResponse, DeleteItem, Play, RecordTurn, RunFunction
 from relay.call.early_answer import VAD_SILENCE_MS
-from relay.call.turn_end import WAIT_MS
+from relay.call.turn_end import LATE_WAIT_MS
 from relay.call.turn_taking import GIVE_UP_MS
 from relay.call.vocabulary import (
     CallerCommitted,
@@ -39,6 +39,7 @@ from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
 ONSET_MS = 60  # the model's VAD reports speech after it has lasted this long
 DELTA_MS = 250
+VAD_TOLD_MS = -(-VAD_SILENCE_MS // 20) * 20  # with the frame in which its silence is complete
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Line:
 
     def is_after_a_turn(self, notices_ms: int) -> bool:
         """True if the last turn was over, and no side can know yet that the next one has begun."""
-        return self.quiet_ms >= WAIT_MS - 20 and self.loud_ms <= notices_ms
+        return self.quiet_ms >= LATE_WAIT_MS - 20 and self.loud_ms <= notices_ms
 
 
 @dataclass
@@ -171,7 +172,7 @@ class World:
             self._piece = item = ItemId(f"caller_{len(self.committed)}")
             self.committed[item] = -1
             self.after(self.rtt_ms, lambda: self.tell(CallerSpoke(item, 0)))
-        elif self._piece is not None and not self.now.loud_ms and self.now.quiet_ms == VAD_SILENCE_MS:
+        elif self._piece is not None and not self.now.loud_ms and self.now.quiet_ms == VAD_TOLD_MS:
             item, self._piece = self._piece, None
             self.after(self.rtt_ms, lambda: self._commit(item))
 

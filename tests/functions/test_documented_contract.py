@@ -14,7 +14,7 @@ from relay.functions import Backend
 from relay.functions.backend.contract import Taken
 
 PAGE = (Path(__file__).parents[2] / "docs" / "functions.md").read_text()
-BLOCK = PAGE[PAGE.index("GET /hours?date=") : PAGE.index("`POST`, `PATCH` and `DELETE` carry")]
+BLOCK = PAGE[PAGE.index("GET /hours?date=") : PAGE.index("`POST`, `PATCH` and `DELETE` have an")]
 SEVEN = dt.datetime.fromisoformat("2026-11-24T19:00:00-05:00")
 PHONE = "+12125550101"
 

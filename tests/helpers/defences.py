@@ -200,13 +200,13 @@ def american(patch: Patch) -> None:
 
 
 def deeds_of_the_stream(patch: Patch) -> None:
-    begin = call_rows.Books.__init__
+    begin = call_rows.CallRows.__init__
 
-    def begin_anew(book: call_rows.Books, at: context.Desk, file: call_file.CallFile, *rest: Any) -> None:
+    def begin_anew(rows: call_rows.CallRows, at: context.Desk, file: call_file.CallFile, *rest: Any) -> None:
         file.deeds = Deeds()
-        begin(book, at, file, *rest)
+        begin(rows, at, file, *rest)
 
-    patch.setattr(call_rows.Books, "__init__", begin_anew)
+    patch.setattr(call_rows.CallRows, "__init__", begin_anew)
 
 
 async def reserve_or_fail(reserving: idempotency.Once, key: str, wish: idempotency.Wish) -> Any:
@@ -341,7 +341,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ),
     ("postgres_away", "a booking does not wait for Postgres", put(idempotency.Once, "_reserve", reserve_or_fail)),
     # Claims and deeds
-    ("claim_without_deed", "a claim is compared with the deeds", put(call_rows.Books, "_judge", nothing)),
+    ("claim_without_deed", "a claim is compared with the deeds", put(call_rows.CallRows, "_judge", nothing)),
     ("claim_denied", "a deed that the agent denies is noticed", put(claims, "tells", lambda *_: True)),
     ("claim_unverified", "a claim that stays wrong is written down", put(Deeds, "are_told_right", True)),
     ("transfer_declined_after_booking", "deeds belong to the call, and not to the stream", deeds_of_the_stream),

@@ -333,7 +333,7 @@ async def stage(
                     await nursery.start(desk.warm.run)
                     if desk.voices is not None:
                         await nursery.start(desk.voices.run)
-                    nursery.start_soon(desk.beat.run)
+                    nursery.start_soon(desk.ticker.run)
                     return Daemon(desk)
 
                 await nursery.start(ledger.run)

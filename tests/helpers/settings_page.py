@@ -19,7 +19,7 @@ This page is generated from `relay/settings/__init__.py`. Do not edit it. After 
 `.venv/bin/python -m tests.helpers.settings_page`. A test compares the page with the code.
 
 Settings are environment variables. Every `relay` command also reads the file `.env` in the folder where it is started.
-What the environment has wins over the file. `RELAY_ENV_FILE` names another file. `.env.example` is a file to copy.
+The environment wins over the file. `RELAY_ENV_FILE` names another file. `.env.example` is a file to copy.
 
 `relay check` reads all settings and names every mistake. `relay serve` does not start while one is wrong.
 """
@@ -97,8 +97,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "openai_voice": "The voice.",
         "openai_transcribe_model": "The model that writes down what callers say.",
         "openai_realtime_url": "Where the model is reached.",
-        "answer_early": "`on`: the answer is asked for 0.2 s after the caller's last word, and heard when the silence "
-        "is long enough. `off`: it is asked for then.",
+        "answer_early": "`on`: the answer is asked for 0.17 s after the caller's last word, and heard when the silence "
+        "is [long enough](early-answers.md). `off`: it is asked for after 0.5 s.",
     },
     "Another voice": {
         "voice": "Who speaks. `openai`: the model itself. `elevenlabs`: the model writes and ElevenLabs speaks; the "

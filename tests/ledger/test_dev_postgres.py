@@ -355,7 +355,7 @@ def test_as_root_a_cluster_that_is_a_link_is_refused(open_folder: Path, tmp_path
     server.mkdir(parents=True)
     (server / "data").symlink_to(tmp_path)
     os.chown(server, NOBODY.pw_uid, NOBODY.pw_gid)
-    with pytest.raises(EmbeddedPostgresFailed, match="is no folder but a link"), embedded(open_folder):
+    with pytest.raises(EmbeddedPostgresFailed, match="is not a folder but a link"), embedded(open_folder):
         pass
 
 

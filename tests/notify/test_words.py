@@ -105,7 +105,7 @@ def test_the_digest_begins_with_what_to_do_and_has_a_link_for_each_piece_of_news
     )
     read = mail(Item("digest.2026-11-24", "email", "digest", {"news": []}, NOW, members=members))
     assert read["Subject"] == "The day: 1 call ended by a fault, 3 bookings"
-    assert text_of(read).startswith("Call back whom a fault cut off, if it matters.\n")
+    assert text_of(read).startswith("Call back the callers whom a fault cut off, if it matters.\n")
     for kind in ("plain", "html"):
         assert "Call Amir back if it matters: +12125550112." in text_of(read, kind)
         assert text_of(read, kind).count("https://relay.example.com/console/calls/CA1") >= 4

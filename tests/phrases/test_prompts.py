@@ -83,8 +83,8 @@ def test_every_mistake_of_all_files_is_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("greeting.md", "---\nHow can I help?", "nothing stands above ---"),
-        ("greeting.md", "Hello.\n---\nHow can I help?\n---\nWell?", "--- stands there more than once"),
+        ("greeting.md", "---\nHow can I help?", "it has no text above ---"),
+        ("greeting.md", "Hello.\n---\nHow can I help?\n---\nWell?", "more than one line ---"),
         ("greeting.md", "Hello, this is { AGENT_NAME }.", "a brace that is no placeholder would be read out"),
         ("phrases.toml", "goodbye = ", "phrases.toml: Invalid value"),
         ("phrases.toml", b"\xff", "phrases.toml cannot be read: it is not UTF-8"),

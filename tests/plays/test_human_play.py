@@ -17,7 +17,7 @@ from relay.call.machine import Ending, Machine, Next
 from relay.call.vocabulary import EndReason
 from relay.functions import CallContext, Outcome
 from relay.ledger import rows
-from relay.session.call_rows import Books, _matter
+from relay.session.call_rows import CallRows, _matter
 from relay.session.function_runner import FunctionRunner
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
@@ -247,7 +247,7 @@ async def test_the_human_is_told_the_callers_name_and_not_the_name_of_a_booking(
     async with stage() as play:
         file = call_file(play)
         desk, machine = play.daemon.desk, Machine(play.daemon.desk.plan(file))
-        runner = FunctionRunner(desk, file, machine, Books(desk, file, machine, 0.0))
+        runner = FunctionRunner(desk, file, machine, CallRows(desk, file, machine, 0.0))
 
         def done(name: str, output: object) -> None:
             function = desk.registry.get(name)

@@ -159,7 +159,7 @@ async def test_an_unknown_call_an_empty_sentence_and_an_unreachable_audit_are_an
         got = await run_scenario(parse(TEXT % BOOKS, "away"), play.exchange)
         assert got.ended_by == "relay"  # the order does not wait for Postgres
         assert told[0]["answer"] == "done"
-        assert "could not be written into the audit" in told[0]["words"]
+        assert "has no audit row" in told[0]["words"]
 
 
 async def test_an_owner_who_puts_a_caller_through_outside_the_hours_reaches_the_human(

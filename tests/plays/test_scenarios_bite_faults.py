@@ -192,7 +192,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     (
         "key_zero_without_words",
         "the next step is known before the socket is closed",
-        put(call_rows.Books, "decide", nothing),
+        put(call_rows.CallRows, "decide", nothing),
     ),
     ("anonymous", "only a number is read out as one", put(caller_id, "as_presented", lambda text, _: text)),
     ("one_party_state", "the notice is only for those who need it", put(context, "must_announce", lambda *_: True)),

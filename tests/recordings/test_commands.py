@@ -163,7 +163,7 @@ def test_a_recording_that_cannot_be_heard_is_reported_in_one_sentence(
     assert "damaged" in says(sid, *out)
     assert list(tmp_path.glob("*x.wav*")) == []  # a file is written whole or not at all
     path.unlink()
-    assert "not there" in says(sid, *out)
+    assert "cannot be reached here" in says(sid, *out)
 
 
 @pytest.mark.real

@@ -159,12 +159,12 @@ async def test_a_listener_that_does_not_read_is_dropped_without_effect_on_the_ca
 
 
 async def test_at_most_four_seconds_of_audio_wait_for_a_listener(autojump_clock: MockClock) -> None:
-    ear = listening_in.Ear()
+    queue = listening_in.ListenerQueue()
     for number in range(100):
-        ear.hear(bytes([number]), b"")
-    assert ear.is_full
-    assert [caller for caller, _ in await ear.pieces()] == [bytes([number]) for number in range(16)]
-    assert await ear.pieces() == []
+        queue.hear(bytes([number]), b"")
+    assert queue.is_full
+    assert [caller for caller, _ in await queue.pieces()] == [bytes([number]) for number in range(16)]
+    assert await queue.pieces() == []
 
 
 async def test_after_a_refusal_of_the_recording_listeners_hear_nothing_more(

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.session.day_bill import EVERY_S, DayBill
+from tests.helpers.greeting_play import ring
 from tests.helpers.play import Play, stage
 from tests.helpers.webhook import SID, OpenStream, ask, call_file
 
@@ -82,6 +83,19 @@ async def test_a_relay_without_calls_does_not_read_the_bill_until_one_comes(auto
         await ask(play, "/twilio/incoming")
         await trio.sleep(1)
         assert asked[1:] == [rang_at]
+
+
+@pytest.mark.parametrize(("usd", "is_short"), [(3.9, False), (4.1, True)])
+async def test_when_most_of_the_days_money_is_spent_no_call_asks_for_answers_early(
+    usd: float, is_short: bool, autojump_clock: MockClock
+) -> None:
+    async with stage(settings={"MAX_DAY_USD": "5", "ANSWER_EARLY": "on"}) as play:
+        play.daemon.desk.utc_now = lambda: NOW
+        play.ledger.record(rows.OutcomeRow(call_sid="CA9", ended_at=NOW, cost_usd=Decimal(str(usd))))
+        play.nursery.start_soon(play.daemon._keep_day_bill)
+        told = await ring(play, '{ listen = true }, { say = "can_you_hear" }, { listen = true }, { hang_up = true }')
+        outcome = play.ledger.of(rows.OutcomeRow, told.report.call_sid)[-1]
+        assert ("early_answers" not in (outcome.cost or {})) is is_short
 
 
 async def hang_up_at_once(play: Play, after_s: float) -> None:

@@ -81,7 +81,7 @@ async def test_both_sockets_are_written_before_any_row_is_recorded(
     async with talking(monkeypatch) as (session, _):
         served: list[str] = []
         assert session._model is not None
-        to_caller, to_model, turn = session._caller.post, session._model.end.post, session.books.turn
+        to_caller, to_model, turn = session._caller.post, session._model.end.post, session.rows.turn
 
         def post(*messages: bytes) -> bool:
             served.append("caller")
@@ -97,8 +97,8 @@ async def test_both_sockets_are_written_before_any_row_is_recorded(
 
         monkeypatch.setattr(session._caller, "post", post)
         monkeypatch.setattr(session._model.end, "post", post_to_model)
-        monkeypatch.setattr(session.books, "turn", record)
-        monkeypatch.setattr(session.books, "consent", lambda _: served.append("consent"))
+        monkeypatch.setattr(session.rows, "turn", record)
+        monkeypatch.setattr(session.rows, "consent", lambda _: served.append("consent"))
         session._perform(ACTIONS)
         assert served[:4] == ["caller", "model", "row", "consent"]
 

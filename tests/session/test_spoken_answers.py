@@ -22,7 +22,7 @@ from relay.call.vocabulary import (
     VoiceFailed,
 )
 from relay.realtime import protocol
-from relay.session.spoken_answers import Cut, SpokenAnswers
+from relay.session.spoken_answers import EARLY_CHARACTERS, Cut, SpokenAnswers
 from relay.session.warm_voices import WarmVoices
 from relay.voices.voice import Spoken, SpokenWhole, Voice, VoiceEvent, VoiceFault, VoiceLost, VoiceUnavailable
 
@@ -98,7 +98,10 @@ class Play:
         self.heard: list[Event] = []
         self.kept: list[bytes] = []
         self.unwanted: set[ItemId] = set()
-        self.spoken = SpokenAnswers(self._feed, self._wants, lambda _, mulaw: self.kept.append(mulaw))
+        self.early: set[ResponseId] = set()
+        self.spoken = SpokenAnswers(
+            self._feed, self._wants, lambda _, mulaw: self.kept.append(mulaw), lambda response: response in self.early
+        )
         self.voices = WarmVoices(source)
 
     def _feed(self, event: Event) -> None:
@@ -252,7 +255,41 @@ async def test_text_that_comes_before_the_voice_is_spoken_when_the_voice_is_read
         assert voice.orders == []
         await trio.sleep(0.5)
         assert voice.orders == [("say", FIRST, "We are "), ("say", FIRST, "open."), ("finish", FIRST)]
-        assert VoiceBilled(12) in play.heard
+        assert VoiceBilled(12, R1) in play.heard
+        nursery.cancel_scope.cancel()
+
+
+async def test_of_an_early_answer_the_voice_gets_the_beginning_and_the_rest_when_the_callers_turn_is_over() -> None:
+    voice = ByHand()
+    beginning = "b" * EARLY_CHARACTERS
+    async with trio.open_nursery() as nursery:
+        play = await begun(nursery, Source(voice))
+        play.early.add(R1)
+        await play.writes(beginning)
+        await play.writes(" and the")
+        await play.writes(" rest.")
+        await play.ends()
+        play.spoken.tick(trio.current_time())
+        assert voice.orders == [("say", FIRST, beginning), ("tick",)]
+        play.early.clear()
+        play.spoken.tick(trio.current_time())
+        assert voice.orders[2:] == [("say", FIRST, " and the"), ("say", FIRST, " rest."), ("finish", FIRST), ("tick",)]
+        assert sum(e.characters for e in play.heard if isinstance(e, VoiceBilled)) == EARLY_CHARACTERS + 14
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_rest_of_an_early_answer_that_is_taken_back_costs_nothing() -> None:
+    voice = ByHand()
+    async with trio.open_nursery() as nursery:
+        play = await begun(nursery, Source(voice))
+        play.early.add(R1)
+        await play.writes("b" * EARLY_CHARACTERS)
+        await play.writes(" and the rest.")
+        play.spoken.cut(R1)
+        play.early.clear()
+        play.spoken.tick(trio.current_time())
+        assert voice.characters == EARLY_CHARACTERS
+        assert VoiceBilled(EARLY_CHARACTERS, R1) in play.heard
         nursery.cancel_scope.cancel()
 
 

@@ -1,11 +1,11 @@
-"""A circuit breaker: while a backend is down, not every caller asks it (pure; the time is passed in)."""
+"""A circuit breaker: while a backend is down, only a few requests are sent to it. Pure: the time is an argument."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-FAULTS_TO_OPEN: Final = 5  # in a row
+FAULTS_TO_OPEN: Final = 5  # Faults in a row.
 REST_S: Final = 10.0
 
 
@@ -17,12 +17,15 @@ class Breaker:
     next_try: float = 0.0
 
     def wait_s(self, now: float) -> float:
-        """0.0: ask. If the breaker is open, this claims the one test. Otherwise the seconds until the next test."""
+        """0.0 if this request may ask the backend, else the seconds until the next test.
+
+        If the breaker is open and a test is due, this request is the test.
+        """
         if self.faults < FAULTS_TO_OPEN:
             return 0.0
         if now < self.next_try:
             return self.next_try - now
-        # If the result of the test is never reported (the caller hung up), the next one comes after this time
+        # If the result of the test is never reported (the caller hung up), the next test comes after this time.
         self.next_try = now + REST_S
         return 0.0
 

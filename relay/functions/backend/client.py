@@ -1,11 +1,11 @@
 """The client of the business backend, one for all calls, by the contract in docs/functions.md.
 
-Rule 1: it gives an answer within 2.5 s, or a `BackendFault`, whatever the backend does.
-Rule 2: nothing from a caller goes into a URL without escaping. Redirects are not followed: the key goes to one host
+Rule 1: each request ends within 2.5 s, with an answer or a `BackendFault`.
+Rule 2: a caller's words are escaped before they go into a URL. Redirects are not followed, so the key goes to one host
 only.
 Rule 3: look-ups are tried again. A write is tried again once, with the same Idempotency-Key.
-Rule 4: after a lost answer, a no is not taken as a no: the first attempt may be its cause.
-Rule 5: the backend's own words are never logged: they may quote anybody.
+Rule 4: after a lost answer, a refusal does not count as a refusal: the first attempt may be its cause.
+Rule 5: the backend's own words are never logged, because they may quote a caller.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from relay.functions.outcome import at_a_word
 
 __all__ = ["Appointment", "Backend", "BackendFault", "Caller", "Hours", "Refused", "Taken"]
 
-LIMIT_S: Final = 2.5  # a caller waits; docs/functions.md states it
-# Before the function's own deadline, so that the fault is reported in our words, and the breaker counts it
+LIMIT_S: Final = 2.5  # The time limit of a request. docs/functions.md states it.
+# The request ends this long before the function's deadline. So the relay reports the fault, and the breaker counts it.
 MARGIN_S: Final = 0.05
 BODY_LIMIT_BYTES: Final = 64 * 1024
 READ_ATTEMPTS: Final = 3
 WRITE_ATTEMPTS: Final = 2
-UNSURE_KEYS: Final = 1_000  # the newest keys that are remembered; a call has one or two
-_MARK: Final = b"\xef\xbb\xbf"  # some editors and frameworks put it before UTF-8
-CONNECTIONS: Final = 40  # kept open; a call asks one thing at a time
+UNSURE_KEYS: Final = 1_000  # The number of keys that are remembered. A call has one or two.
+_MARK: Final = b"\xef\xbb\xbf"  # The byte order mark. Some editors and frameworks write it before UTF-8.
+CONNECTIONS: Final = 40  # The connections that are kept open. A call sends one request at a time.
 # When one of these is raised, nothing was sent to the backend yet.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
@@ -63,15 +63,15 @@ class Backend:
             verify=_trusted() if transport is None else True,
             timeout=None,  # noqa: S113  # Trio's deadline in `_ask` covers the whole exchange, retries included
             follow_redirects=False,
-            trust_env=False,  # no proxy, no .netrc: only relay/settings reads the environment
+            trust_env=False,  # No proxy and no .netrc, because only relay/settings reads the environment.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         )
         self.breaker = Breaker()
-        self._unsure: dict[str, None] = {}  # keys of writes that may have been done although the answer was lost
+        self._unsure: dict[str, None] = {}  # The keys of writes whose answer was lost. They may have been done.
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the backend, for the owner. Empty while it answers."""
+        """What is wrong with the backend, for the owner. "" while it answers."""
         if self.breaker.faults < FAULTS_TO_OPEN:
             return ""
         return f"It failed {self.breaker.faults} times in a row. Look at the server behind BUSINESS_API_BASE."
@@ -109,7 +109,7 @@ class Backend:
         return appointments
 
     async def caller(self, phone: str) -> Caller | None:
-        """What is known of a number; None if nothing is."""
+        """What the business knows of a number. None if nothing."""
         path = f"/callers/{segment(phone)}"
         return await self._get("GET /callers/{phone}", path, {}, Answer.caller)
 
@@ -122,7 +122,7 @@ class Backend:
         return await self._write("POST /appointments", "/appointments", key, body, lambda a: a.typed(Appointment))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move it. Raises Taken; Refused with status 404 if there is no such appointment."""
+        """Move it. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
         path, body = f"/appointments/{segment(appointment)}", {"start": start.isoformat()}
         await self._write("PATCH /appointments/{id}", path, key, body, Answer.accept)
 
@@ -147,7 +147,7 @@ class Backend:
         headers = {"Idempotency-Key": key} | ({"Content-Type": "application/json"} if content else {})
         request = self._client.build_request(route.split()[0], path, content=content, headers=headers)
         was_lost = key in self._unsure
-        self._unsure[key] = None  # also if the caller hangs up meanwhile
+        self._unsure[key] = None  # Now, because the caller may hang up before the answer comes.
         while len(self._unsure) > UNSURE_KEYS:
             del self._unsure[next(iter(self._unsure))]
         try:
@@ -164,7 +164,7 @@ class Backend:
     async def _ask(
         self, route: str, request: httpx.Request, attempts: int, read: Callable[[Answer], T], *, was_lost: bool
     ) -> T:
-        """Ask, and give the answer to `read`. Every fault counts for the breaker. A refusal is a good answer."""
+        """Ask, and give the answer to `read`. The breaker counts every fault. A refusal is not a fault."""
         now = trio.current_time()
         if self.breaker.faults and (wait_s := self.breaker.wait_s(now)):
             raise BackendFault(f"{route} was not asked: the backend keeps failing, next try in {wait_s:.0f} s")
@@ -189,7 +189,7 @@ class Backend:
 
     async def _answer(self, route: str, request: httpx.Request, attempts: int, was_lost: bool) -> Answer:
         """The first answer, or the fault of the last attempt. Only passing faults are tried again."""
-        lost = was_lost  # once an attempt may have been done, this stays true for the later ones
+        lost = was_lost  # True if an earlier attempt may have been done.
         try:
             async for attempt in stamina.retry_context(
                 on=_try_again,
@@ -243,7 +243,7 @@ class Backend:
 def _try_again(error: Exception) -> bool | float:
     """Whether to ask once more, and after how many seconds if the backend names a time.
 
-    Not if that is longer than a caller waits.
+    False if that time is longer than a caller waits.
     """
     if not isinstance(error, BackendFault) or not error.passing:
         return False
@@ -254,7 +254,7 @@ def _try_again(error: Exception) -> bool | float:
 
 
 def _retry_after_s(headers: httpx.Headers) -> float | None:
-    """Retry-After in seconds, also if it is a date. None if it is missing or cannot be read."""
+    """Retry-After in seconds. A date is converted. None if it is missing or cannot be read."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,6}", text):
         return float(text)
@@ -267,16 +267,17 @@ def _retry_after_s(headers: httpx.Headers) -> float | None:
 def _trusted() -> ssl.SSLContext:
     """The authorities by which certificates are checked.
 
-    Those of the system, of SSL_CERT_FILE and SSL_CERT_DIR (OpenSSL reads both), and those that Mozilla trusts.
+    They are those of the system, those of SSL_CERT_FILE and SSL_CERT_DIR (OpenSSL reads both), and those that Mozilla
+    trusts.
     """
-    # Mozilla's; with trust_env it would be one of the two, not both
+    # This adds Mozilla's to the others. With trust_env=True httpx would take only one of the two sets.
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     return context
 
 
 def why(error: BaseException) -> str:
-    """Why a connection failed, by the innermost error. Bytes of the other side are not quoted."""
+    """Why a connection failed, by the innermost error. The other side's text is not quoted."""
     said = type(error).__name__
     for each in _chain(error):
         if isinstance(each, ssl.SSLCertVerificationError):
@@ -298,10 +299,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def unpacked(body: bytes, packed: str) -> bytes:
-    """A body that was sent compressed, cut off at the limit. Raises a ValueError that says what is wrong."""
+    """The content of a compressed body, cut off at the size limit. Raises a ValueError that says what is wrong."""
     if packed not in ("gzip", "x-gzip", "deflate"):
         raise ValueError("in a way that is not known here")
-    for window_bits in (47, -15):  # gzip or zlib, with a header; "deflate" without one
+    for window_bits in (47, -15):  # Gzip or zlib with a header, then "deflate" without one.
         try:
             return zlib.decompressobj(window_bits).decompress(body, BODY_LIMIT_BYTES + 1)
         except zlib.error:
@@ -317,10 +318,10 @@ def _tell_odd(route: str, odd: int) -> None:
 
 
 async def _bounded(response: httpx.Response) -> bytes:
-    """The body as sent, cut off at the limit.
+    """The body as it was sent, cut off at the size limit.
 
-    Leaving the loop early would leave httpx's nested generators unfinished, and Trio warns of that. Cancelling ends the
-    next read in the innermost one, and so all of them.
+    `break` would leave httpx's nested generators unfinished, and Trio warns of that. A cancellation ends the next read
+    in the innermost generator, and so all of them.
     """
     body = bytearray()
     with trio.CancelScope() as reading:

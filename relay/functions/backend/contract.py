@@ -1,6 +1,6 @@
-"""What the business backend may answer, as types, and what a different answer means (pure).
+"""The answers of the business backend, as types, and what a different answer means (pure).
 
-More keys are allowed. Wrong types, missing keys and times without offset are a `BackendFault` in words.
+Additional keys are allowed. Wrong types, missing keys and times without offset are a `BackendFault` that says so.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from relay.functions.outcome import at_a_word
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int
 T = TypeVar("T")
-WORDS_LIMIT: Final = 300  # characters of a backend's own sentence
+WORDS_LIMIT: Final = 300  # Characters of a sentence of the backend.
 _LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-# A code of one word. A person's name has no underscore, no capital inside, and no digit.
+# A code is one word. It cannot be a person's name: it has an underscore, a point, a digit, or a capital inside.
 _CODE = re.compile(r"\d{1,6}|[a-z]+(?:[_.-][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+")
 _WHY = ("message", "error", "errors", "detail", "details", "msg", "title", "description", "error_description", "reason")
 _DEPTH = 4
@@ -32,10 +32,10 @@ _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 class BackendFault(Exception):
     """The backend gave no usable answer.
 
-    `words` are for the operator and hold no phone number. `told` is for the model. `may_have_happened`: a write whose
-    answer was lost; only a repeat with the same Idempotency-Key can tell. `passing`: another attempt may succeed, after
-    `retry_after_s` if the backend names a time. `reason`: the backend's own words. They may quote anybody, so they are
-    for the model and for rows that may hold words, never for the log.
+    `words` are for the operator and hold no phone number. `told` is for the model. `may_have_happened`: the answer to a
+    write was lost, and only a repeat with the same Idempotency-Key can tell whether it was done. `passing`: another
+    attempt may succeed, after `retry_after_s` if the backend names a time. `reason` has the backend's own words. They
+    may quote a caller. So they go to the model and into rows that may hold words, never into the log.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class BackendFault(Exception):
 
 
 class Refused(BackendFault):
-    """The backend understood, and said no (4xx). Nothing was done, and asking again changes nothing.
+    """The backend understood, and refused (4xx). Nothing was done, and the same request would be refused again.
 
-    `told` is the reason in words for the caller, if the backend gives one. Then nothing is broken.
+    `told` is the reason in words for the caller, if the backend gives one. A refusal with a reason is not a fault.
     """
 
     def __init__(self, words: str, status: int, told: str = "", reason: str = "") -> None:
@@ -70,7 +70,7 @@ class Refused(BackendFault):
 
 
 class Taken(Exception):
-    """409: the time is not free. `alternatives` are free. `why` is a sentence for the caller, or ""."""
+    """409: the time is not free. `alternatives` are times that are free. `why` is a sentence for the caller, or ""."""
 
     def __init__(self, alternatives: list[dt.datetime], why: str = "") -> None:
         super().__init__("the time is taken")
@@ -106,7 +106,7 @@ _CLOCK = re.compile(
 def clock(text: str, tz: dt.tzinfo | None = None, day: dt.date | None = None) -> dt.time:
     """The time of day in `11:00`, `9 AM`, `16:00Z` or `2026-11-24T16:00:00Z`. With an offset it is converted to `tz`.
 
-    `day` is the day of an offset without a date. Raises a ValueError, which does not quote the text.
+    `day` is used to convert a time with an offset but without a date. Raises a ValueError that does not quote the text.
     """
     date, separator, time = text.strip().rpartition("T") if "T" in text else ("", "", text.strip())
     match = _CLOCK.fullmatch(time)
@@ -126,13 +126,13 @@ def _moment(match: re.Match[str], day: dt.date) -> dt.datetime:
             raise ValueError
         hour = hour % 12 + (12 if match["half"] in "pP" else 0)
     if (hour, minute) == (24, 0):
-        hour = 0  # 24:00 is ISO 8601's end of a day; Python does not read it
+        hour = 0  # 24:00 is the end of a day in ISO 8601. Python does not read it.
     offset = (match["offset"] or "").upper().replace("Z", "+00:00")
     return dt.datetime.fromisoformat(f"{day.isoformat()}T{hour:02}:{minute:02}{offset}")
 
 
 class Appointment(msgspec.Struct):
-    """A booked appointment. `with`: the person, if it is a person."""
+    """A booked appointment. `with` is the person who does it, if the backend gives one."""
 
     id: Id
     start: Aware
@@ -142,7 +142,7 @@ class Appointment(msgspec.Struct):
 
 
 class Caller(msgspec.Struct):
-    """What the business knows of a number. `verified`: it vouches for who calls from there. `id`: the person."""
+    """What the business knows of a number. `verified`: it is sure who calls from there. `id` names the person."""
 
     id: Id | None = None
     name: str | None = None
@@ -151,7 +151,7 @@ class Caller(msgspec.Struct):
 
 
 class Alternatives(msgspec.Struct):
-    """Times that are free instead, and why the one asked for is not."""
+    """Times that are free, and why the time that was asked for is not."""
 
     alternatives: list[Any] | None = None
     why: str = ""
@@ -163,10 +163,10 @@ class _Error(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Answer:
-    """A status and its body (limited in size). `writes`: the answer is to a write.
+    """A status and its body (limited in size). `writes`: the request was a write.
 
-    `was_lost`: an earlier attempt of this write got no answer and may have been done. Then a 4xx is not a no: it may
-    say that there is nothing left to do.
+    `was_lost`: an earlier attempt of this write got no answer and may have been done. Then a 4xx does not count as a
+    refusal: it may say that there is nothing left to do.
     """
 
     route: str
@@ -205,7 +205,7 @@ class Answer:
     def gone(self) -> None:
         """Accept the answer to a request that ends something.
 
-        It may be gone already, by an attempt whose answer was lost.
+        The thing may have ended already, by an attempt whose answer was lost.
         """
         if not (self.was_lost and self.status in (404, 410)):
             self.accept()
@@ -219,13 +219,16 @@ class Answer:
             raise self._not_agreed(str(error)) from None
 
     def caller(self) -> Caller | None:
-        """Who is known under a number. "Nobody" is written in many ways: 404, 204, null, [] or {}."""
+        """The person that the business knows by this number. "Nobody" may be 404, 204, null, [] or {}."""
         if self.status == 404 or self._is_nothing():
             return None
         return self.typed(Caller)
 
     def appointments(self) -> tuple[list[Appointment], int]:
-        """The appointments of a number, and how many of them could not be read. "None" is written in as many ways."""
+        """The appointments of a number, and how many of them could not be read.
+
+        "None" may be written as in `caller`.
+        """
         if self.status == 404 or self._is_nothing():
             return [], 0
         raw = self.typed(object)
@@ -239,9 +242,9 @@ class Answer:
         return read, odd
 
     def _each(self, listed: object, kind: Any, name: str) -> tuple[list[Any], int]:
-        """What can be read of a list. One wrong element does not spoil the others.
+        """The elements of a list that can be read. Wrong elements are left out.
 
-        A list with only wrong ones is a fault.
+        A list with only wrong elements is a fault.
         """
         if not isinstance(listed, list):
             raise self._not_agreed(f"no list of `{name}`")
@@ -258,9 +261,9 @@ class Answer:
         return BackendFault(words, may_have_happened=self.writes)
 
     def _taken(self) -> Taken:
-        """Raise for a 409, with the free times that it names.
+        """The exception for a 409, with the free times that it names.
 
-        It is a no whatever its body is, and nothing is broken.
+        A 409 is a refusal, even if its body cannot be read. It is not a fault.
         """
         try:
             instead = msgspec.json.decode(self.body, type=Alternatives)
@@ -269,22 +272,22 @@ class Answer:
             return Taken([])
 
     def _told(self) -> str:
-        """The backend's words for the caller, if it gave any."""
+        """The backend's words for the caller. "" if there are none."""
         try:
             return at_a_word(msgspec.json.decode(self.body, type=_Error).told, WORDS_LIMIT)
         except _UNREADABLE:
             return ""
 
     def _words(self) -> str:
-        """What happened, for the log. Without the backend's words, which may quote anybody.
+        """What happened, for the log. It has none of the backend's words, because they may quote a caller.
 
-        A code of one word is allowed.
+        Only a code of one word is allowed.
         """
         code = error_code(self.body)
         return f"{self.route} answered {self.status}" + (f" ({code})" if code else "")
 
     def reason(self) -> str:
-        """The backend's own words, if it gave any, without numbers and addresses of people."""
+        """The backend's own words without numbers and addresses of people. "" if there are none."""
         words = _ADDRESS.sub("<address>", _LONG_NUMBER.sub("<number>", " ".join(error_words(self.body).split())))
         return at_a_word(words, 200)
 
@@ -302,7 +305,7 @@ def _read(listed: list[Any], kind: Any) -> tuple[list[Any], str]:
 
 
 def error_words(body: bytes) -> str:
-    """The reason in an error body, in the forms of several frameworks; "" if there is none.
+    """The reason in an error body, in the forms of several frameworks. "" if there is none.
 
     {"error": "…"} (ours)   {"detail": "…"} and {"detail": [{"loc", "msg"}]} (FastAPI)   {"message", "errors": {field:
     ["…"]}} (Laravel)   {"error": {"code", "message"}} (Cal.com)   {"title", "detail"} (RFC 9457)   {"errors": [{…}]}.
@@ -331,7 +334,7 @@ def _words_of(said: Any, depth: int = 0) -> Iterator[str]:
 
 
 def error_code(body: bytes) -> str:
-    """The code of an error, such as `validation_error`; "" if there is none."""
+    """The code of an error, such as `validation_error`. "" if there is none."""
     try:
         said = msgspec.json.decode(body)
     except _UNREADABLE:

@@ -9,7 +9,10 @@ from relay.functions.backend.contract import Appointment, Caller, Hours
 
 
 class BackendPort(Protocol):
-    """What functions ask. Raises BackendFault without a usable answer, Refused and Taken for a clear no."""
+    """The requests of the functions.
+
+    They raise BackendFault if there is no usable answer, and Refused or Taken if the business refuses.
+    """
 
     def for_call(self, call_sid: str) -> BackendPort:
         """The port for one call, from its first question to its last."""
@@ -26,7 +29,7 @@ class BackendPort(Protocol):
         """The coming appointments of a number."""
 
     async def caller(self, phone: str) -> Caller | None:
-        """What is known of a number; None if nothing is."""
+        """What the business knows of a number. None if nothing."""
 
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
@@ -34,7 +37,7 @@ class BackendPort(Protocol):
         """A new appointment. Raises Taken."""
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move it. Raises Taken; Refused with status 404 if there is no such appointment."""
+        """Move it. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
 
     async def cancel(self, key: str, appointment: str) -> None:
         """Cancel it. Raises Refused with status 404 if there is no such appointment."""

@@ -16,7 +16,7 @@ from relay.functions.registry import CallContext, NotPossible, function
 @function(
     writes=True,
     holding="One moment, I'm booking that for you.",
-    # The caller, the kind and the time: another note, or another spelling of the name, is no second booking
+    # Another note, or another spelling of the name, is not a second booking.
     same=("start",),
     about="appointment",
     names_caller="said",
@@ -65,7 +65,7 @@ async def book_appointment(
 
 
 async def _on_the_books(call: CallContext, phone: Phone, start: dt.datetime) -> Appointment | None:
-    """The appointment at this time under this number. None if there is none, or if nobody can tell."""
+    """The appointment at this time under this number. None if there is none, or if the backend does not answer."""
     try:
         standing = await call.business.appointments(phone)
     except BackendFault:

@@ -60,7 +60,7 @@ async def _move(call: CallContext, appointment_id: str, start: dt.datetime, phon
     except BackendFault as fault:
         if not (fault.may_have_happened and phone):
             raise
-        try:  # its answer was lost: the list of appointments shows what happened
+        try:  # The answer was lost. The list of appointments shows what happened.
             standing = await call.business.appointments(phone)
         except BackendFault:
             raise fault from None
@@ -71,7 +71,7 @@ async def _move(call: CallContext, appointment_id: str, start: dt.datetime, phon
 async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None) -> None:
     """Raises NotPossible unless the backend has the appointment under this caller's number."""
     if appointment_id in call.own_ids:
-        return  # shown or given to this caller before; on a retry it may already be gone from the list
+        return  # This caller was shown it before. On a retry it may already be gone from the list.
     if not call.caller_number or phone is None:
         raise NotPossible("The caller's number is hidden, so nothing can be changed. Offer a message or a human.")
     if not call.attested:
@@ -84,7 +84,7 @@ async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None
 
 
 async def _same_person(call: CallContext, phone: Phone) -> bool:
-    """True if the backend vouches for both numbers and knows them as one person's. Only its id counts, never a name."""
+    """True if the backend is sure of both numbers and gives both the same person's id. A name never counts."""
     calling = await call.business.caller(call.caller_number)
     booked = await call.business.caller(phone)
     if calling is None or booked is None or not (calling.verified and booked.verified):

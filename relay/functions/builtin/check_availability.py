@@ -1,4 +1,4 @@
-"""Which times are free: on a day, in a part of it, with somebody, or the next ones."""
+"""Free times: on a day, in a part of a day, with a person, or the next ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from relay.functions.registry import CallContext, function
 
 PartOfDay = Literal["morning", "afternoon", "evening"]
 NOON_H, EVENING_H = 12, 17
-FEW: Final = 6  # times of one day: the agent offers two or three of them
-NEXT: Final = 4  # times on the next days
-A_DAY: Final = 2  # of these on one day
-# A search for the next free times asks for so many days at once, and so often: eight weeks.
+FEW: Final = 6  # The most times that are given for one day. The agent offers two or three of them.
+NEXT: Final = 4  # The most times that are given for the next days.
+A_DAY: Final = 2  # The most of these that are on one day.
+# A search for the next free times asks for 14 days at once, and at most four times: eight weeks.
 WINDOW_DAYS, WINDOWS = 14, 4
 
 
@@ -86,7 +86,7 @@ def _is_in(slot: dt.datetime, part_of_day: PartOfDay | None) -> bool:
 
 
 def few(slots: Sequence[dt.datetime], number: int) -> list[dt.datetime]:
-    """At most so many times, spread over all of them. Of neighbours, the one that is easiest to say."""
+    """At most `number` of the times, spread over all of them. Of neighbours it takes the one that is easiest to say."""
     if len(slots) <= number:
         return list(slots)
     ends = [len(slots) * part // number for part in range(number + 1)]
@@ -94,5 +94,5 @@ def few(slots: Sequence[dt.datetime], number: int) -> list[dt.datetime]:
 
 
 def _trouble(slot: dt.datetime) -> int:
-    """Full hours are the easiest to say, then half hours, then quarters."""
+    """How hard a time is to say: full hours are the easiest, then half hours, then quarters."""
     return next(rank for rank, minutes in enumerate((60, 30, 15, 1)) if slot.minute % minutes == 0)

@@ -1,4 +1,4 @@
-"""The end of the call, as the agent's own decision."""
+"""The agent decides to end the call."""
 
 from __future__ import annotations
 

@@ -27,6 +27,6 @@ async def lookup_answer(
 
 
 def _words(text: str) -> frozenset[str]:
-    """Its words, without the s of the plural."""
+    """The words of the text, without the s of the plural."""
     plain = "".join(letter if letter.isalnum() else " " for letter in text.casefold())
     return frozenset(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in plain.split())

@@ -1,4 +1,4 @@
-"""Who calls, as far as the business knows, and what they have booked."""
+"""The caller's name, if the business knows it, and the caller's bookings."""
 
 from __future__ import annotations
 

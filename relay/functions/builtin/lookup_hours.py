@@ -31,5 +31,5 @@ async def lookup_hours(
             "close": clock_words(clock(hours.close, call.tz, day)),
         }
     if day == now.date():
-        known["now"] = clock_words(now)  # whether it is still open: the model has no clock
+        known["now"] = clock_words(now)  # The model has no clock, and callers ask whether the business is still open.
     return known | ({"notes": hours.notes} if hours.notes else {})

@@ -1,4 +1,4 @@
-"""Who may be told of a booking when the caller's number proves nothing: a caller who knows its name and its day."""
+"""If the caller's number proves nothing: only a caller who knows the name and the day of a booking is told of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_FOUND = "No booking under this number has this name and this day. Offer a me
 async def prove(call: CallContext, name: str, day: dt.date | None) -> dict[str, Any]:
     """The bookings of that day, if name and day are right.
 
-    Otherwise what to do, and nothing of what the business knows.
+    Otherwise it says what to do next, and tells nothing that the business knows.
     """
     if not name.strip() or day is None:
         return {"known": False, "why": ASK}
@@ -38,7 +38,7 @@ async def prove(call: CallContext, name: str, day: dt.date | None) -> dict[str, 
 
 
 def same_name(said: str, known: str) -> bool:
-    """True if the name that was said has all parts of the known one, or two of them: "Ms Dana Reed" is "Dana Reed"."""
+    """True if the name that was said has all parts of the known name, or two of them: "Ms Dana Reed", "Dana Reed"."""
     theirs, ours = _parts(said), _parts(known)
     return bool(ours) and (ours <= theirs or len(ours & theirs) >= 2)
 

@@ -14,7 +14,7 @@ from relay.functions.registry import CallContext, TakeMessage, function
 @function(
     writes=True,
     holding="One moment, I'm writing that down.",
-    same=(),  # a call leaves one message; about other words, or another message, the caller is asked
+    same=(),  # A call leaves one message. Before a second one, the agent asks the caller.
 )
 async def take_message(
     call: CallContext,
@@ -30,7 +30,7 @@ async def take_message(
         await call.business.message(call.idempotency_key, name=name, phone=number, message=message)
         delivered = True
     except (BackendFault, Taken):
-        delivered = False  # the row in `messages` is the message; it has the same words
+        delivered = False  # The message is kept in the table `messages`, with the same words.
     return {"done": "message_taken", "callback_number_known": bool(number)}, TakeMessage(
         name, number, message, delivered
     )

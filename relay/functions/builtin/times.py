@@ -1,4 +1,4 @@
-"""Days and hours as callers say them: local, easy to say, not in the past (pure)."""
+"""Days and hours in words, and checks of the times that the model gives (pure)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from relay.functions.outcome import NotPossible
 
-AHEAD: Final = dt.timedelta(days=366)  # a year with its leap day; a later date is a slip of the tongue
+AHEAD: Final = dt.timedelta(days=366)  # A year with its leap day. A later date is a mistake.
 
 
 def day_words(day: dt.date) -> str:
@@ -25,16 +25,16 @@ def clock_words(time: dt.time | dt.datetime) -> str:
 
 
 def time_words(start: dt.datetime, tz: ZoneInfo) -> str:
-    """An aware time as the business says it: `Tuesday, November 24 at 7 PM`."""
+    """An aware time in words, as local time of the business: `Tuesday, November 24 at 7 PM`."""
     local = start.astimezone(tz)
     return f"{day_words(local.date())} at {clock_words(local)}"
 
 
 def in_business_time(start: dt.datetime, tz: ZoneInfo) -> dt.datetime:
-    """A time from the model, aware. Without an offset it is local time of the business.
+    """A time from the model as an aware time. Without an offset it is local time of the business.
 
-    Raises NotPossible for another offset than the business's: models often add a "Z", which would book another hour.
-    Also for an hour that is left out when the clocks go forward.
+    Raises NotPossible for an offset that is not the business's: models often add a "Z", which would book another hour.
+    It also raises NotPossible for an hour that does not exist because the clocks go forward.
     """
     local = start.replace(tzinfo=tz)
     if start.tzinfo is not None and start.utcoffset() != local.utcoffset():
@@ -56,7 +56,7 @@ def check_day(day: dt.date, now: dt.datetime, tz: ZoneInfo) -> None:
 
 def check_start(start: dt.datetime, now: dt.datetime, tz: ZoneInfo) -> dt.datetime:
     """The aware start of an appointment. Raises NotPossible if it is past, or more than a year ahead."""
-    check_day(start.date(), now, tz)  # first: the ends of the calendar cannot be converted
+    check_day(start.date(), now, tz)  # This comes first, because times in the years 1 and 9999 cannot be converted.
     local = in_business_time(start, tz)
     if local <= now:
         raise NotPossible(f"{time_words(local, tz)} has passed; it is now {clock_words(now.astimezone(tz))}.")

@@ -1,4 +1,4 @@
-"""Say nothing, on purpose."""
+"""The agent decides to say nothing."""
 
 from __future__ import annotations
 

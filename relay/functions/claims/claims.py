@@ -1,13 +1,13 @@
 """What the agent says was done, compared with what was done (pure, English).
 
-Rule 1: a claim is a finished deed in the agent's own words: "I've booked", "your table is booked". These are no claims:
-offers, questions, plans, conditions, denials, and what is summed up before "shall I?". In doubt it is no claim, because
-a false alarm makes the agent contradict itself.
-Rule 2: a deed is a success of a function that writes (`done` in its output). What a look-up showed supports the claim
-that something *is* booked, but not the claim of having booked it.
-Rule 3: less is needed to tell a deed than to claim it ("see you at seven", "all set"). Words in another language than
-English count as telling everything, because they cannot be read here.
-Rule 4: only words are checked here, not whether the day and the hour are those that were booked.
+Rule 1: a claim says that a deed is finished: "I've booked", "your table is booked". Offers, questions, plans,
+conditions, denials, and a summary before "shall I?" are no claims. If it is not clear, it is no claim, because a false
+alarm makes the agent contradict itself.
+Rule 2: a deed is a success of a function that writes (`done` in its output). If a look-up showed a booking, the agent
+may say that something *is* booked, but not that it has booked it.
+Rule 3: more words count as telling a deed than as claiming it: "see you at seven", "all set". Words in another language
+than English count as telling everything, because they are not understood here.
+Rule 4: only the kind of the deed is checked, not whether the day and the hour are those that were booked.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _DENIALS: Final = tuple(
         (r"(?:send|sent|text|texted|e-?mail|e-?mailed)\b", SENT),
     )
 )
-# If this stands before the claim in its clause, it is an offer, a plan, a wish or a denial.
+# Words before the claim, in the same clause. With one of these it is an offer, a plan, a wish or a denial.
 _NOT_A_CLAIM: Final = re.compile(
     r"\b(?:would|shall|should|could|might|may|must|can(?! (?:see|confirm|tell))|cannot|not|never|no|nothing|without|"
     r"want|need|like|let|let's|going to|gonna|about to|try|trying|make sure|making sure|to (?:have|get|see|be)|"
@@ -65,21 +65,21 @@ _NOT_A_CLAIM: Final = re.compile(
     r"right now|somebody|someone|appears|apparently|should|just need|it seems|whether|who|was told|were told)\b|"
     r"n't\b|'ll\b|\bwill\b|'d\b|\b(?:after|while|hopefully)\s*$"
 )
-# Anywhere before the claim in its sentence. After the claim only in its clause.
+# Conditions. This pattern counts anywhere before the claim in its sentence, the next one only after it in its clause.
 _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whether|when|whenever|in case|before)\b")
 _CONDITION_AFTER: Final = re.compile(
     r"\b(?:if|unless|once|as soon as|when|by (?:someone|somebody|another)|yesterday|earlier|already|within|it seems|"
     r"(?<!as )last (?:week|night|month|year)|(?:day|week|month|year|hour)s? ago|as far as i|in my notes|"
     r"in the meantime|i think|i believe|i hope|apparently)\b|^ by (?!phone|text|e-?mail|now)|\bfirst$"
 )
-# A table that is kept for some kind of guest is not a booking of this caller's.
+# A table that is kept for other guests is not a booking of this caller.
 _FOR_OTHERS: Final = re.compile(rf"^ (?:for|to) (?!you\b|your\b|the two\b|the \w+ of you|{WHEN}|under\b)")
 # "That's confirmed, seven is free": the fact is confirmed, not a booking.
 _FACT: Final = re.compile(r"^(?:yes |yep |and |okay |so )*(?:that|it)(?:'s| is) (?:\w+ )?confirmed$")
 _STATES_FACT: Final = re.compile(r"\b(?:is|are|'s|'re|do|does|have|has|free|open|available|works)\b")
-# A question that does not ask for a detail: what was said before it is finished.
+# A question that does not ask for a detail. The sentence before it may tell a finished deed.
 _CLOSING: Final = re.compile(r"\belse\b|\b(?:okay|all right|alright|sound good|sounds good|fair enough)\s*\?$")
-# The sentence before such a question sums up what is to be done.
+# An offer. The sentence before it sums up what the agent would do.
 _OFFER: Final = r"\b(?:(?:shall|should|can|may|could) i|(?:would you like|do you want|want) me to)(?: \w+){0,3}? "
 _OFFERED: Final = {
     BOOKED: re.compile(rf"{_OFFER}(?:book|reserve|schedule|confirm|put|go ahead\W*$)"),
@@ -111,9 +111,11 @@ _CLAUSES: Final = re.compile(r"[,:;()\u2013\u2014]|\s-\s|\b(?:but|and|so|because
 
 @dataclass(frozen=True)
 class Verdict:
-    """`unproved`: deeds claimed that no function did; `told`: news that these words may tell; `untold`: news that they
-    do not tell either; `withdrawn`: deeds these words deny. `correction`: instructions for the turn to be forced, None
-    when all is well.
+    """The result of a check.
+
+    `unproved`: claimed deeds that no function did. `told`: news that these words may tell. `untold`: news that these
+    words do not tell. `withdrawn`: deeds that these words deny. `correction`: instructions for a turn that the relay
+    forces; None if nothing has to be corrected.
     """
 
     unproved: frozenset[str] = frozenset()
@@ -123,13 +125,13 @@ class Verdict:
     told: frozenset[str] = frozenset()
 
 
-@functools.lru_cache(maxsize=64)  # a turn is asked about once for each deed that waits to be told
+@functools.lru_cache(maxsize=64)  # A turn is checked once for each deed that waits to be told.
 def claims(said: str) -> tuple[frozenset[str], ...]:
-    """Each claim in the agent's words, as the deeds of which any one would make it true."""
+    """The claims in the agent's words. A claim is a set of deeds, and any one of them makes it true."""
     found: list[frozenset[str]] = []
     sentences = _SENTENCES.split(_plain(said))
     for sentence, following in zip(sentences, [*sentences[1:], ""], strict=True):
-        # Once for each sentence: a model that counts may have a thousand clauses
+        # This is done once for each sentence, because a sentence may have a thousand clauses.
         condition = _CONDITION_BEFORE.search(sentence)
         offset = 0
         for clause in _clauses(sentence):
@@ -145,7 +147,7 @@ def claims(said: str) -> tuple[frozenset[str], ...]:
 
 
 def _is_taken_back(pattern: Pattern, rest: str, following: str) -> bool:
-    """True if the question after a claim asks whether to do it, whether it is right, or for the next detail."""
+    """True if a question follows the claim and asks whether to do it, whether it is right, or for the next detail."""
     question = rest if rest.rstrip().endswith("?") else following
     if not question.endswith("?"):
         return False
@@ -163,17 +165,17 @@ def check(said: str, deeds: Collection[str], news: Collection[str] = (), *, more
     no turn has told since. `more_comes`: the agent may still be about to tell them.
     """
     claimed = claims(said)
-    proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # one way to move
-    proved |= {DONE} if proved - {LISTED} else set()  # also a deed that only a function of yours knows
+    proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # Both together are a move.
+    proved |= {DONE} if proved - {LISTED} else set()  # This includes deeds of functions of the owner's own.
     unproved = frozenset(_first(claim) for claim in claimed if not claim & proved)
-    unproved = unproved - {DONE} or unproved  # "Done. Booked for seven.": this is one claim
+    unproved = unproved - {DONE} or unproved  # "Done. Booked for seven." is one claim.
     told = frozenset(deed for deed in news if tells(said, deed))
     silent = frozenset() if more_comes else (frozenset(news) - told) & TOLD_AS.keys()
     return Verdict(unproved, silent, withdrawn(said), _correction(unproved, silent), told)
 
 
 def tells(said: str, deed: str) -> bool:
-    """True if these words may tell the caller that a deed was done. In doubt it is True."""
+    """True if these words may tell the caller that a deed was done. If it is not clear, it is True."""
     plain = _plain(said)
     if deed not in _TELLS or (plain and not _ENGLISH.search(plain)):
         return True
@@ -192,12 +194,12 @@ def withdrawn(said: str) -> frozenset[str]:
 
 def _plain(said: str) -> str:
     text = " ".join(said.replace("\u2019", "'").casefold().split())
-    text = re.sub(r"\b(dr|mr|mrs|ms)\. ", r"\1 ", text)  # the point does not end a sentence
+    text = re.sub(r"\b(dr|mr|mrs|ms)\. ", r"\1 ", text)  # This point does not end a sentence.
     text = re.sub(
         r"\b(?:booked|confirmed|set|scheduled) and (?:ready|confirmed|good to go|set|booked)\b", "confirmed", text
     )
     text = re.sub(r"\b([ap])\.m\.", r"\1m", text)
-    return re.sub(r"\b(?:gone|went) ahead and ", "", text)  # this "and" does not separate clauses
+    return re.sub(r"\b(?:gone|went) ahead and ", "", text)  # This "and" does not separate clauses.
 
 
 def _clauses(sentence: str) -> list[str]:
@@ -205,12 +207,12 @@ def _clauses(sentence: str) -> list[str]:
 
 
 def _asks(sentence: str, end: int) -> bool:
-    """True if the clause that ends at `end` asks: after it comes only the question mark, or "is that right"."""
+    """True if the clause that ends at `end` is a question: only a question mark or "is that right" follows it."""
     return sentence.endswith("?") and sentence[end:].strip(" ,?") in _TAGS
 
 
 def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
-    """The pattern by which this clause claims a deed. `rest` is the rest of the sentence."""
+    """The pattern with which this clause claims a deed. `rest` is the rest of the sentence."""
     clause = clause.strip(" .!?\"'")
     is_own = OWN.search(clause) is not None
     for pattern in CLAIMS:
@@ -221,7 +223,7 @@ def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
         if _NOT_A_CLAIM.search(head) or _CONDITION_BEFORE.search(head + match.group()) or _CONDITION_AFTER.search(tail):
             continue
         if pattern.is_state and ("already" in match.group() or _TAKEN.search(sentence)):
-            continue  # "that one is already booked": by somebody else
+            continue  # "That one is already booked" means: by somebody else.
         if pattern.is_state and "your" not in match.group() and "you" not in match.group() and _FOR_OTHERS.search(tail):
             continue
         if _FACT.search(clause) and _STATES_FACT.search(rest):
@@ -231,7 +233,7 @@ def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
 
 
 def _first(claim: frozenset[str]) -> str:
-    """The deed that names a claim: the one that is hardest to make true."""
+    """The deed by which a claim is named: the first of these that it has."""
     return next(deed for deed in (DONE, BOOKED, CANCELLED, MOVED, SENT, MESSAGE) if deed in claim)
 
 

@@ -1,4 +1,4 @@
-"""One call's deeds, and what the caller was told of them, over all its streams (pure)."""
+"""The deeds of one call, and what the caller was told of them, over all streams of the call (pure)."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from typing import Any, Final
 from relay.functions.claims import claims
 from relay.functions.claims.patterns import DONE, LISTED
 
-# A turn is forced about one deed this often. A model that does not follow is then left alone.
+# The relay forces a turn about one deed at most this often. A model that does not follow is not asked a third time.
 CORRECTIONS: Final = 2
 
 
 @dataclass(slots=True)
 class Deeds:
-    """What was done, claimed and told. Times are the Trio clock's, in seconds."""
+    """The deeds that were done, claimed and told. Times are those of Trio's clock, in seconds."""
 
     done: set[str] = field(default_factory=set)
-    unproved: set[str] = field(default_factory=set)  # claimed, but no function did it
-    untold: set[str] = field(default_factory=set)  # done, but not told by a turn that should have told it
-    _news: dict[str, float] = field(default_factory=dict)  # done at this time, and not told so far
+    unproved: set[str] = field(default_factory=set)  # Claimed deeds that no function did.
+    # Deeds that were done, but not told by a turn that should have told them.
+    untold: set[str] = field(default_factory=set)
+    _news: dict[str, float] = field(default_factory=dict)  # Deed -> when it was done. These were not told so far.
     _outputs: set[str] = field(default_factory=set)
     _corrected: Counter[str] = field(default_factory=Counter)
 
     @property
     def are_told_right(self) -> bool:
-        """True while what the caller was told is what was done."""
+        """True if the caller was told exactly the deeds that were done."""
         return not self.unproved and not self.untold
 
     def in_words(self) -> str:
-        """What was done, for a human: "the booking was made"; empty if nothing was."""
+        """What was done, for a human: "the booking was made". "" if nothing was done."""
         return " and ".join(claims.TOLD_AS[deed] for deed in sorted(self.done) if deed in claims.TOLD_AS)
 
     def returned(self, function: str, ok: bool, output: Mapping[str, Any], now: float) -> None:
@@ -40,16 +41,16 @@ class Deeds:
         self.done |= deeds
         self.unproved -= self.done
         if deeds - {LISTED}:
-            self.unproved.discard(DONE)  # now it is true that something was done
+            self.unproved.discard(DONE)  # Now it is true that something was done.
         known = repr(sorted(output.items(), key=str))
         if known not in self._outputs:
             self._outputs.add(known)
             self._news |= dict.fromkeys(deeds - {LISTED}, now)
 
     def heard(self, said: str, began_s: float, *, more_comes: bool) -> str | None:
-        """The caller heard a turn of the model's that began at this time. Returns instructions for a turn to be forced.
+        """The caller heard a turn of the model, which began at this time. Returns instructions for a turn to be forced.
 
-        `more_comes`: another answer is wanted or on its way. It may still tell what this one does not.
+        `more_comes`: another answer was asked for or is coming. It may still tell what this one does not tell.
         """
         known = {deed for deed, at_s in self._news.items() if at_s <= began_s}
         verdict = claims.check(said, self.done, known, more_comes=more_comes)
@@ -67,7 +68,7 @@ class Deeds:
 
 
 def deeds_of(function: str, ok: bool, output: Mapping[str, Any]) -> frozenset[str]:
-    """What an outcome proves: its `done`, and "listed" if a look-up showed appointments."""
+    """The deeds that an outcome proves: its `done`, and "listed" if a look-up showed appointments."""
     if not ok:
         return frozenset()
     done = output.get("done")

@@ -1,4 +1,4 @@
-"""The patterns by which finished deeds are told. The words are in english.toml (pure)."""
+"""The patterns with which an agent tells that a deed is finished. The words are in english.toml (pure)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-# Deeds by the names that functions use in `done`. "listed" is a look-up that showed an appointment. DONE is a claim
-# that something was done, without saying what: any deed makes it true.
+# The deeds, with the names that functions use in `done`. "listed" is a look-up that showed an appointment. DONE is a
+# claim that something was done, without saying what: any deed makes it true.
 BOOKED, CANCELLED, MOVED, MESSAGE, SENT, LISTED = "booked", "cancelled", "moved", "message_taken", "sent", "listed"
 DONE: Final = "done"
 
@@ -18,7 +18,7 @@ DONE: Final = "done"
 class Pattern:
     """A way to claim a deed. Any of `deeds` makes it true. The file explains the two flags.
 
-    `is_own`: it needs an "I" or a "we". So most clauses can be passed over at once.
+    `is_own`: the clause must have an "I" or a "we". So most clauses need no further check.
     """
 
     regex: re.Pattern[str]

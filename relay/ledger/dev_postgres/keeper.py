@@ -1,9 +1,9 @@
-"""The keeper of the embedded Postgres: starts it, restarts it if it dies, stops it when nobody uses it any more.
+"""The keeper of the embedded Postgres: starts it, restarts it if it dies, and stops it when nobody uses it any more.
 
 It is a process of its own, so that the server belongs to none of the commands that share it. A command may end first,
-even by SIGKILL; the others keep the server. Every user holds a shared lock on `users.lock`. The kernel releases the
-lock when the process ends. The keeper waits for the exclusive lock. If the keeper itself is killed, the kernel tells
-Postgres to stop. (PR_SET_PDEATHSIG is sent when the *thread* that started Postgres ends. Here this is the main thread.)
+even by SIGKILL. Then the others still have the server. Every user holds a shared lock on `users.lock`. The kernel
+releases the lock when the process ends. The keeper waits for the exclusive lock. If the keeper itself is killed, the
+kernel tells Postgres to stop. (PR_SET_PDEATHSIG is sent when the *thread* that started Postgres ends: the main thread.)
 
 embedded.py runs it as a script, with the standard library alone: `python -I -S keeper.py '<Keep as JSON>'`. It prints
 one line: `ready`, or what failed.
@@ -25,15 +25,16 @@ import time
 from pathlib import Path
 from typing import IO, TypedDict
 
-START_S = 60.0  # a crashed cluster first replays its log; initdb took 1 to 2 s, a start 0.1 s
-STOP_S = 60.0  # a fast shutdown writes a checkpoint; after this time the server is killed and will replay its log
-TRIES = 5  # starts in a row that may fail before the keeper gives up
+START_S = 60.0  # A crashed cluster first replays its log. Measured: initdb 1 to 2 s, a start 0.1 s.
+# A fast shutdown writes a checkpoint. After this time the server is killed, and replays its log at the next start.
+STOP_S = 60.0
+TRIES = 5  # Failed starts in a row after which the keeper gives up.
 PAUSE_S = 0.5
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class Keep(TypedDict):
-    """What embedded.py tells the keeper. `user` and `group` are set only when it is root.
+    """What embedded.py tells the keeper. `user` and `group` are set only if embedded.py runs as root.
 
     `folder` is the keeper's own: locks, log. `folder/server` belongs to the user of Postgres: `data` and the socket.
     """
@@ -61,8 +62,8 @@ def main() -> int:
         with open_lock(folder / "keeper.lock") as lock, (folder / "postgres.log").open("wb", buffering=0) as log:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.truncate()
-            lock.write(str(os.getpid()))  # who holds the lock; the number says nothing when the lock is free
-            lock.flush()  # the first byte on a disk that may be full
+            lock.write(str(os.getpid()))  # The pid of the holder. It means nothing while the lock is free.
+            lock.flush()  # This writes the first byte to a disk that may be full.
             threading.Thread(target=_wait_for_the_last_user, args=(folder, stop), daemon=True).start()
             _initdb(keep, log)
             _serve(keep, log, stop)
@@ -73,25 +74,26 @@ def main() -> int:
 
 
 def open_lock(path: Path) -> IO[str]:
-    """A file for a lock. No other user can open it: a user who can read it could hold the lock."""
+    """Open a file for a lock. No other user can open the file, because a user who can read it could hold the lock."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
 
 
 def _say(words: str) -> None:
-    """One line to the process that started the keeper. It listens only for this one."""
+    """Write one line to the process that started the keeper. That process reads no more than this line."""
     try:
         print(words.replace("\n", " "), flush=True)
         os.close(1)
-        os.open(os.devnull, os.O_WRONLY)  # takes number 1
+        os.open(os.devnull, os.O_WRONLY)  # Gets the file descriptor 1.
     except OSError:
-        pass  # the process that started us has ended: the lock on users.lock tells what to do
+        pass  # The process that started us has ended. The lock on users.lock decides what to do.
 
 
 def _wait_for_the_last_user(folder: Path, stop: threading.Event) -> None:
     with open_lock(folder / "users.lock") as users:
         fcntl.flock(users, fcntl.LOCK_EX)
         stop.set()
-        threading.Event().wait()  # keeps the lock until the process ends: who comes now waits for the next keeper
+        # Keeps the lock until the process ends. A command that comes now waits for the next keeper.
+        threading.Event().wait()
 
 
 def _as_user(keep: Keep) -> dict[str, object]:
@@ -104,7 +106,7 @@ def _environment() -> dict[str, str]:
 
 
 def _initdb(keep: Keep, log: IO[bytes]) -> None:
-    """Make the cluster beside its place and move it there. So an interrupted one leaves nothing half made."""
+    """Make the cluster beside its final place, then move it there. So an interrupted initdb leaves no half cluster."""
     data = Path(keep["folder"], "server", "data")
     if os.path.lexists(data):
         return
@@ -121,7 +123,7 @@ def _initdb(keep: Keep, log: IO[bytes]) -> None:
 
 
 def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
-    """Keep Postgres running until `stop`. Raises Failed when it does not start, or keeps dying."""
+    """Keep Postgres running until `stop`. Raises Failed if it does not start, or dies again and again."""
     failures, said = 0, False
     while not stop.is_set():
         started_s = time.monotonic()
@@ -137,7 +139,7 @@ def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
             return
         _stop(postgres)
         failures = 1 if time.monotonic() - started_s > START_S else failures + 1
-        # If the first start fails, there is one reason to try again: the server of a killed keeper is still shutting
+        # If the first start fails, one reason is worth another try: the server of a killed keeper is still shutting
         # down.
         if failures >= TRIES or not (said or "postmaster.pid" in _tail(keep)):
             raise Failed(f"postgres ended with {postgres.returncode}: {_tail(keep)}")
@@ -146,7 +148,7 @@ def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
 
 def _start(keep: Keep, log: IO[bytes]) -> subprocess.Popen[bytes]:
     settings = ["listen_addresses=", "logging_collector=off", "port=5432", f"unix_socket_directories={keep['sockets']}"]
-    # The rows hold what callers say, and their numbers. Errors must not carry them into the log.
+    # Rows hold callers' words and phone numbers. Errors must not carry them into the log.
     settings += ["log_min_error_statement=panic", "log_error_verbosity=terse", "log_parameter_max_length_on_error=0"]
     if not keep["durable"]:
         settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
@@ -171,10 +173,10 @@ def _die_with_the_keeper() -> None:
 
 
 def read_of_server(folder: Path, name: str) -> str | None:
-    """A small file of the cluster's; None if it is not there.
+    """A small file of the cluster. None if it is not there.
 
-    As root we read in a folder of another user's, who may put links and pipes there. So only a plain file is read,
-    whose owner is that of the folder, and no folder on the way may be a link.
+    As root we read in a folder that another user owns. That user may put links and pipes there. So only a plain file
+    is read that belongs to the folder's owner, and no folder on the way may be a link.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     opened: list[int] = []
@@ -194,16 +196,16 @@ def read_of_server(folder: Path, name: str) -> str | None:
 
 
 def is_ready(folder: Path, pid: int | None = None) -> bool:
-    """Does the server (this one, if given) take connections?
+    """True if the server (or the one with this pid) takes connections.
 
-    `postmaster.pid` says so: line 1 is its pid, line 8 its state.
+    `postmaster.pid` tells it: line 1 is its pid, line 8 its state.
     """
     try:
         lines = (read_of_server(folder, "postmaster.pid") or "").splitlines()
         found = int(lines[0])
         os.kill(found, 0)
     except PermissionError:
-        pass  # it lives and belongs to another user
+        pass  # The process lives and belongs to another user.
     except (OSError, ValueError, IndexError):
         return False
     return len(lines) > 7 and lines[7].strip() == "ready" and (pid is None or pid == found)

@@ -1,1 +1,1 @@
-"""The stand-in business: a backend with faults on order."""
+"""The stand-in business: a backend whose faults can be ordered."""

@@ -1,8 +1,8 @@
 """The stand-in business backend: the embedded backend's engine behind the HTTP contract.
 
-Rule 1: one Idempotency-Key, one answer. A repeat gets the first answer, also a refusal, however its body is written.
-        The same key on another route, or with another content, is refused (422).
-Rule 2: a fault on order does not change the diary. With `after` the diary changes and the answer is lost.
+Rule 1: one Idempotency-Key has one answer. A repeat gets the first answer, even if that was a refusal, however its body
+        is written. The same key on another route, or with another content, is refused (422).
+Rule 2: a fault that was ordered does not change the diary. With `after`, the diary changes and the answer is lost.
 
 Beyond the contract: `POST /standin/faults` (a table for `Faults.from_table`), `GET /standin/bookings` (all bookings and
 messages so far, and how often each route was asked).
@@ -81,7 +81,7 @@ class BusinessApp(QuartTrio):
 def business_app(
     diary: Diary | None = None, faults: Faults | None = None, *, api_key: str | None = None
 ) -> BusinessApp:
-    """The stand-in as an ASGI app. `api_key`: then `Authorization: Bearer` is required."""
+    """The stand-in as an ASGI app. If `api_key` is given, `Authorization: Bearer` is required."""
     app = BusinessApp(__name__)
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
     app.diary = diary or Diary(callers=dict(KNOWN))
@@ -101,9 +101,9 @@ def stage_diary(
     capacity: int = 1,
     business: Business | None = None,
 ) -> Diary:
-    """The diary for a rehearsal, on its clock: of this business, or of a restaurant that is open every day.
+    """The diary for a rehearsal, on its clock. It is of this business, or of a restaurant that is open every day.
 
-    `capacity`: how many tables, rooms or chairs there are, for a rehearsal with many callers at once.
+    `capacity` is the number of tables, rooms or chairs, for a rehearsal with many callers at once.
     """
     diary = Diary(zone, capacity, closed_days=frozenset(), callers=dict(KNOWN), file=business)
     if utc_now is not None:
@@ -119,7 +119,7 @@ async def serve_business(
     shutdown: Callable[[], Awaitable[None]] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve it until `shutdown` returns or cancelled. Starts with its URLs. Port 0 takes a free one."""
+    """Serve it until `shutdown` returns, or until cancelled. Starts with its URLs. Port 0 takes a free port."""
     config = Config()
     config.bind = [f"{host}:{port}"]
     config.graceful_timeout = 0.5
@@ -136,7 +136,7 @@ def _refused(status: int, words: str) -> Response:
 
 
 def _add_doors(app: BusinessApp, api_key: str | None) -> None:
-    """Around every route of the contract: counting, the key, faults, and errors in the form of the contract."""
+    """Add what every route of the contract has: counting, the key, faults, and errors in the contract's form."""
 
     @app.errorhandler(HTTPException)
     async def in_words(error: HTTPException) -> Response:
@@ -188,7 +188,7 @@ def _add_lookups(app: BusinessApp, diary: Diary) -> None:
     @app.get("/appointments")
     async def appointments() -> Response:
         phone = request.args.get("phone", "")
-        if not E164.fullmatch(phone):  # a plus sign that was not percent-encoded arrives as a blank
+        if not E164.fullmatch(phone):  # A plus sign that was not percent-encoded arrives as a blank.
             return _refused(422, "phone is required: E.164, percent-encoded, such as %2B12125550147")
         return _json(200, {"appointments": [_shown(booking) for booking in diary.of(phone)]})
 
@@ -245,19 +245,19 @@ async def _exactly_once(keys: dict[str, _Kept], act: Callable[[bytes], tuple[int
     route = f"{request.method} {request.path}"
     kept = keys.get(key)
     if kept is None:
-        # No await between look and book: of two requests at the same moment, the second sees what the first did.
+        # There is no await between look and book. So the second of two simultaneous requests sees what the first did.
         kept = keys[key] = _Kept(route, _meant(body), *_carried_out(act, body))
     elif kept.route != route:
         return _refused(422, "this Idempotency-Key belongs to another route")
     elif kept.asked != _meant(body):
-        return _refused(422, "this Idempotency-Key came with another wish before")
+        return _refused(422, "this Idempotency-Key came before with another content")
     return _json(kept.status, kept.answer)
 
 
 def _meant(body: bytes) -> Any:
-    """What a body says, without the order of its keys, and without case and blanks of its texts.
+    """What a body says, without the order of its keys, and without case and blanks in its texts.
 
-    If it is not JSON, the body itself.
+    If it is not JSON, it is the body itself.
     """
     try:
         said = msgspec.json.decode(body)

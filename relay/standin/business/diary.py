@@ -1,4 +1,4 @@
-"""The diary of the stand-in: the embedded backend's own engine over a diary in memory, and messages.
+"""The diary of the stand-in: the embedded backend's engine with a diary in memory, and messages.
 
 Without a business file it is a small restaurant, open from 11 to 22. With a file it is that business.
 """
@@ -19,10 +19,10 @@ from relay.business.opening import minute_of, moment_of
 from relay.business.rules import Business, Days, Service, SpecialDay
 from relay.functions.backend.contract import Hours
 
-LENGTH: Final = dt.timedelta(hours=1)  # how long a table of the small restaurant is taken
+LENGTH: Final = dt.timedelta(hours=1)  # How long a table of the small restaurant is taken.
 NAME: Final = "Harbor Table"
 OPENS_MIN, CLOSES_MIN = 11 * 60, 22 * 60
-LEAP_YEAR: Final = 2000  # a leap year has all the days that a special day of every year can name
+LEAP_YEAR: Final = 2000  # A leap year has every day that can be a special day of each year.
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Message:
 
 
 class NotFree(Exception):
-    """The time cannot be booked. `why` says why, `alternatives` are free."""
+    """The time cannot be booked. `why` is the reason, `alternatives` are free times."""
 
     def __init__(self, why: str, alternatives: list[dt.datetime]) -> None:
         super().__init__(why)
@@ -68,7 +68,7 @@ class NotFree(Exception):
 
 
 def restaurant(tz: ZoneInfo, tables: int, closed_days: frozenset[tuple[int, int]]) -> Business:
-    """The small restaurant, on every day of the week."""
+    """The small restaurant, which is open on every day of the week."""
     days = [dt.date(LEAP_YEAR, month, day) for month, day in closed_days]
     return Business(
         name=NAME,
@@ -82,11 +82,11 @@ def restaurant(tz: ZoneInfo, tables: int, closed_days: frozenset[tuple[int, int]
 
 @dataclass
 class Diary:
-    """The diary. `capacity`: how many tables, rooms or chairs there are of each kind; None: as the file says."""
+    """The diary. `capacity` is the number of tables, rooms or chairs of each kind. None: the number in the file."""
 
     tz: ZoneInfo = field(default_factory=lambda: ZoneInfo("America/New_York"))
     capacity: int | None = 1
-    closed_days: frozenset[tuple[int, int]] = frozenset({(12, 25)})  # (month, day), of the small restaurant
+    closed_days: frozenset[tuple[int, int]] = frozenset({(12, 25)})  # (month, day), for the small restaurant.
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     callers: dict[str, Known] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Diary:
 
     @property
     def bookings(self) -> dict[str, Booking]:
-        """In the order in which they were made, with cancelled ones."""
+        """All bookings in the order in which they were made, cancelled ones included."""
         return {each.id: self._shown(each) for each in self.store.appointments.values()}
 
     def hours(self, day: dt.date) -> Hours:
@@ -123,17 +123,17 @@ class Diary:
         return [self._moment(each) for each in free]
 
     def book(self, name: str, phone: str, service: str, start: dt.datetime, notes: str = "", who: str = "") -> Booking:
-        """Raises NotFree, engine.NotOffered."""
+        """Book a time. Raises NotFree, engine.NotOffered."""
         wish = engine.Wish(self._service(service), minute_of(start), name, phone, notes, who)
         return self._change(lambda: self._reception.book(self.store, self._minute, wish, engine.Deed("")))
 
     def move(self, booking: str, start: dt.datetime) -> Booking:
-        """Raises KeyError if there is no such booking, NotFree."""
+        """Move a booking. Raises KeyError if there is no such booking, NotFree."""
         to = minute_of(start)
         return self._change(lambda: self._reception.move(self.store, self._minute, booking, to, engine.Deed("")))
 
     def cancel(self, booking: str) -> Booking:
-        """Raises KeyError if there is no such booking."""
+        """Cancel a booking. Raises KeyError if there is no such booking."""
         return self._change(lambda: self._reception.cancel(self.store, booking, engine.Deed("")))
 
     def of(self, phone: str) -> list[Booking]:
@@ -149,7 +149,7 @@ class Diary:
             raise KeyError(str(none)) from None
 
     def _service(self, words: str) -> str:
-        """The small restaurant has only tables, whatever they are called."""
+        """The service for these words. The small restaurant has only tables, whatever they are called."""
         return words if self.file else "table"
 
     @property

@@ -1,4 +1,4 @@
-"""What goes wrong in the stand-in backend, on order: which fault, at which request, how often."""
+"""The faults of the stand-in backend that can be ordered: which fault, at which request, how often."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay.standin.table_errors import in_words
 
 Kind = Literal["slow", "500", "409", "garbage", "wrong_types", "redirect", "huge", "hang"]
 HUGE_BYTES: Final = 1_000_000
-ELSEWHERE: Final = "http://127.0.0.1:9"  # another host, where nobody answers
+ELSEWHERE: Final = "http://127.0.0.1:9"  # Another host, where nobody answers.
 _WRONG_TYPES: Final = {
     "open": 11, "close": ["22"], "closed": "maybe", "timezone": 5, "slots": "plenty", "appointments": {"id": 7},
     "id": [], "start": "soon", "alternatives": "later", "name": 7, "verified": "perhaps",
@@ -28,8 +28,8 @@ _RIGHT_TYPES: Final = {
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One fault.
 
-    `ms`: how long "slow" takes. `times`: at how many requests (None: at all). `after`: the request is carried out
-    first, and only its answer is spoilt. A retry must survive that.
+    `ms` is how long "slow" takes. `times` is the number of requests (None: all). `after`: the request is carried out
+    first, and only its answer is spoiled. A retry must cope with that.
     """
 
     kind: Kind
@@ -38,7 +38,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: bool = False
 
     async def strike(self) -> Response | None:
-        """The spoilt answer, or None: go on."""
+        """The spoiled answer. None: go on with the request."""
         if self.kind == "slow":
             await trio.sleep(self.ms / 1000)
             return None
@@ -62,7 +62,7 @@ _ANSWERS: Final = {
 
 
 class Faults:
-    """Faults by "METHOD /room", "/room" or "*". The closest one counts. Several at one place come one after another."""
+    """Faults by "METHOD /path", "/path" or "*". The most exact one counts. A list of faults is used in order."""
 
     def __init__(self, places: Mapping[str, list[Fault]] | None = None) -> None:
         self._places = {place: list(faults) for place, faults in (places or {}).items()}
@@ -71,7 +71,7 @@ class Faults:
     def from_table(cls, table: Mapping[str, Any]) -> Faults:
         """`{"POST /appointments": {"kind": "slow", "ms": 2000}, "*": "hang"}`. A list is a sequence of faults.
 
-        Raises a ValueError in words if it is not a fault.
+        Raises ValueError with the mistake in words.
         """
         places: dict[str, list[Fault]] = {}
         for place, given in table.items():
@@ -86,11 +86,11 @@ class Faults:
         return cls(places)
 
     def replace(self, other: Faults) -> None:
-        """Drop these, take the other's."""
+        """Replace these faults by the other ones."""
         self._places = other._places
 
     def next(self, method: str, path: str) -> Fault | None:
-        """The fault for this request. It is used up by one."""
+        """The fault for this request. It is used up by one request."""
         room = "/" + path.lstrip("/").split("/")[0]
         for place in (f"{method} {room}", room, "*"):
             faults = self._places.get(place)

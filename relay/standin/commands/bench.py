@@ -1,8 +1,8 @@
 """`relay bench`: how many calls this machine carries, and what to write into the environment and fly.toml.
 
 It runs the real `relay serve` with its ledger on one core, and the load on another, with TLS to the model. It rings
-more and more calls until one is late. With a single core both share it, and then the limit is computed from the CPU of
-a few calls. Nothing leaves the machine. It takes a minute or two.
+more and more calls until one is late. If there is only one core, both share it, and the limit is computed from the CPU
+time of a few calls. Nothing leaves the machine. It takes one to two minutes.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import migrate
 from relay.standin.load.generator import SETTLE_S, LoadFailed, Relay, Step, running
 
-# More than any core has carried so far (bench/capacity).
+# The numbers of calls to try. The last one is more than any core has carried so far (bench/capacity).
 STEPS = (10, 20, 40, 80, 120, 160, 200, 240, 280, 320)
 ALONE_STEPS = (10, 20, 40)
 WINDOW_S = 12.0
-# What is left free: for webhooks, consoles, a burst of rings, and other programs.
+# The share of the limit that may be used. The rest is for webhooks, consoles, bursts of rings, and other programs.
 HEADROOM = 0.8
-# If something else uses more of the relay's core than this, the limit is too low, and the report says so.
+# If other programs use more of the relay's core than this, the limit is too low, and the report says so.
 OTHERS_LIMIT = 0.05
-# The share of a core for calls, if the limit was computed and not tried.
+# The share of a core for calls, if the limit was computed and not measured.
 RECKONED_BUSY = 0.6
 
 
 def serve_command(database_url: str, data_dir: Path) -> Relay:
-    """How `relay serve` is started for the load: with everything that a real call has, and without limits."""
+    """The command that starts `relay serve` for the load: with everything that a real call has, and without limits."""
     environ = {
         "OPENAI_API_KEY": "sk-load",
         "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
@@ -53,8 +53,8 @@ def serve_command(database_url: str, data_dir: Path) -> Relay:
         "MAX_CALL_USD": "1000",
         "MAX_DAY_USD": "1000000",
         "LOG_FORMAT": "json",
-        # The load's model answers at once, without a silence before it. An early answer would be withheld, and this is
-        # not a delay of the machine. bench/turns measures it.
+        # The load's model answers without a pause. An early answer would be withheld for a time, and the machine does
+        # not cause this delay. bench/turns measures it.
         "ANSWER_EARLY": "off",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parents[3]),
@@ -63,7 +63,7 @@ def serve_command(database_url: str, data_dir: Path) -> Relay:
 
 
 def limit_of(steps: list[Step]) -> int:
-    """The most calls that were carried in time, by figures that can be trusted. 0 if there are none."""
+    """The most calls that were carried in time, by figures that can be trusted. 0 if there are no such figures."""
     carried = 0
     for step in steps:
         if not step.keeps_up() or not step.is_valid:
@@ -73,16 +73,16 @@ def limit_of(steps: list[Step]) -> int:
 
 
 def reckoned(steps: list[Step]) -> int:
-    """The calls that a core can carry, by the CPU of the largest step that kept up.
+    """The calls that a core can carry, computed from the CPU time of the largest step that kept up.
 
-    With more calls, each costs less.
+    With more calls, each call costs less.
     """
     good = [step for step in steps if step.keeps_up()]
     return int(RECKONED_BUSY * 1000 / good[-1].cpu_ms_per_call_s) if good else 0
 
 
 def advice(limit: int) -> str:
-    """What to set, by the limit."""
+    """What to set for this limit."""
     hard = max(1, int(limit * HEADROOM))
     soft = max(1, int(hard * HEADROOM))
     return (
@@ -92,7 +92,7 @@ def advice(limit: int) -> str:
 
 
 def disturbed(steps: list[Step]) -> str:
-    """A sentence if the last step was late and something else used its core. Otherwise empty."""
+    """A sentence if the last step was late and another program used its core. Otherwise empty."""
     last = steps[-1]
     if last.keeps_up() or last.others_busy <= OTHERS_LIMIT:
         return ""
@@ -115,7 +115,7 @@ def _climb(relay: Relay, cores: list[int], log: Path) -> list[Step]:
         for calls in ALONE_STEPS if alone else STEPS:
             load.ring_up_to(calls)
             load.loop.run(lambda: False, SETTLE_S)
-            for _ in range(2):  # late twice is late: once may come from another program
+            for _ in range(2):  # Two late steps prove it. One may come from another program.
                 step = load.measure("relay", calls, WINDOW_S, pid, cores[0])
                 _say(step)
                 if step.keeps_up():
@@ -133,7 +133,7 @@ def main_bench() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
             if len(cores) > 1:
-                os.sched_setaffinity(0, {cores[-1]})  # the load and Postgres; the relay has the first for itself
+                os.sched_setaffinity(0, {cores[-1]})  # The load and Postgres. The relay has the first core for itself.
             log = Path(tempfile.gettempdir()) / "relay-bench.log"
             with database("embedded", Path(folder)) as url:
                 migrate(url)
@@ -146,12 +146,12 @@ def main_bench() -> int:
         gc.enable()
     limit = reckoned(steps) if len(cores) < 2 else limit_of(steps)
     if limit == 0:
-        print("relay bench: not even the first calls were in time: is the machine busy with other work?")
+        print("relay bench: even the first calls were late: is the machine busy with other work?")
         return 1
     if len(cores) < 2:
-        print(f"\none core, shared with the load: reckoned from its CPU, it carries {limit} calls")
+        print(f"\none core, shared with the load: computed from its CPU time, it carries {limit} calls")
     elif steps[-1].keeps_up() and not steps[-1].is_valid:
-        print(f"\nat least {limit} calls: the load itself is at its end")
+        print(f"\nat least {limit} calls: the load cannot make more")
     else:
         print(f"\n{limit} calls were carried in time, on one core; one relay process a core, one process a Fly Machine")
     if words := disturbed(steps):

@@ -29,7 +29,7 @@ from relay.standin.twilio.rest import Receive, RestApi, RestFaults, Scope, Send,
 from relay.telemetry.errors import first_error
 
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
-"""Exit codes: as expected; an expectation failed; wrong use; the relay cannot be reached."""
+"""Exit codes: as expected, an expectation failed, wrong use, the relay cannot be reached."""
 
 NO_CONNECTION = (11205, 11220)
 WEBHOOK = "/twilio/incoming"
@@ -49,17 +49,17 @@ class Target:
 
     @property
     def unusable(self) -> str:
-        """Why it cannot be rung, in a sentence. Empty if it can."""
+        """Why it cannot be rung, in a sentence. Empty if it can be rung."""
         if not _is_origin(self.url):
-            return f"This is no http or https URL of a relay: {self.url!r}. Write it like http://127.0.0.1:8080"
+            return f"This is not an http or https URL of a relay: {self.url!r}. Write it like http://127.0.0.1:8080"
         if not self.account.auth_token:
-            return "TWILIO_AUTH_TOKEN is needed to sign the requests: give the one that the relay has."
+            return "TWILIO_AUTH_TOKEN is needed to sign the requests: set the token that the relay has."
         return ""
 
     def exchange(self, on_event: OnEvent) -> Exchange:
         """An exchange whose number points to this relay, as an operator would set it up.
 
-        Each has CallSids of its own: a relay takes a CallSid that it has seen for the same call.
+        Each exchange has its own CallSids, because a relay takes a known CallSid for the same call.
         """
         parts = urlsplit(self.url)
         origin = f"{parts.scheme}://{parts.netloc}"
@@ -79,7 +79,7 @@ async def main_call(
     as_json: bool = False,
     tell: Line = print,
 ) -> int:
-    """Ring a relay `count` times at once, print what happens and a report; returns the exit code.
+    """Ring a relay `count` times at once, and print what happens and a report. Returns the exit code.
 
     rest_port: serve Twilio's REST API there, for a relay whose TWILIO_API_BASE points to it.
     """
@@ -128,7 +128,7 @@ async def main_call(
 
 
 def _check_troubles(play: Scenario, *, with_rest: bool) -> None:
-    """Raises ScenarioError if a scenario does something to the relay that the exchange cannot do."""
+    """Raises ScenarioError if a scenario needs troubles that the exchange cannot make."""
     ours = {each.does for each in play.trouble if each.does == "socket_cut" or (with_rest and each.of_rest)}
     if beyond := sorted({each.does for each in play.trouble} - ours):
         way = " (or serve the REST API, with --rest-port)" if all(each.of_rest for each in play.trouble) else ""
@@ -239,7 +239,7 @@ def _is_origin(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port or an address is wrong
+    except ValueError:  # The port or the address is wrong.
         return False
 
 

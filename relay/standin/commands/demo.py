@@ -67,9 +67,9 @@ from relay.telemetry.errors import first_error
 
 __all__ = ["DemoFailed", "bugs", "evidence", "lacking", "run", "settings_of"]
 
-# Rows are written together every 50 ms. The last rows of a call are there soon after it, or when Postgres is back.
+# Rows are written together every 50 ms. So the last rows come soon after the call, or when Postgres is back.
 ROWS_LIMIT_S = 10.0
-# Log lines that nothing from outside can cause.
+# Log lines that only a bug of ours can cause.
 OUR_BUGS = frozenset(
     {
         "call.broke",
@@ -89,7 +89,7 @@ def utc_now() -> dt.datetime:
 
 
 def settings_of(out: Path, *, live: bool) -> Settings:
-    """The demo's own settings. Its data folder is beside the WAV, and its database in that folder."""
+    """The demo's own settings. Its data folder is beside the WAV, and its database is in that folder."""
     also = OF_THE_MODEL if live else ()
     environ = {name: value for name, value in os.environ.items() if name in also}
     folder = out.with_suffix("") if out.suffix else out.with_name(f"{out.name}.data")
@@ -99,9 +99,9 @@ def settings_of(out: Path, *, live: bool) -> Settings:
 def run(
     settings: Settings, scenario_name: str, out: Path, *, live: bool, console: bool = False, voice: str = "openai"
 ) -> int:
-    """The whole demo; returns the exit code. Raises DemoFailed.
+    """The whole demo. Returns the exit code. Raises DemoFailed.
 
-    It sees only the allowed part of the environment: what is exported belongs to a relay that takes real calls.
+    It sees only the allowed part of the environment, because exported settings belong to a relay that takes real calls.
     """
     with only_own_environment(OF_THE_MODEL if live else ()):
         return _run(settings, scenario_name, out, live=live, console=console, voice=voice)
@@ -137,12 +137,12 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, conso
     with database(settings.database_url, settings.data_dir) as url:
         applied = migrate(url)
         say("applied " + ", ".join(applied) if applied else "its tables are up to date")
-        if settings.database_url == "embedded":  # the demo's own, in its own folder
+        if settings.database_url == "embedded":  # The demo's own database, in its own folder.
             _empty_diary(url)
         try:
             stage = _Stage(settings, played, scenario, script, own.spoken)
             return trio.run(partial(_play, stage, url, out, live=live, console=console))
-        except BaseExceptionGroup as group:  # the nursery wraps it
+        except BaseExceptionGroup as group:  # The nursery wraps it.
             failed, others = group.split(DemoFailed)
             if failed is None or others is not None:
                 raise
@@ -161,7 +161,7 @@ class _Stage:
 
     @property
     def is_embedded(self) -> bool:
-        """True if the relay answers for the business itself. False if the scenario has something about a backend."""
+        """True if the relay itself answers for the business. False if the scenario mentions a backend."""
         asks = self.scenario.backend or self.scenario.expect.asked
         return not asks and not any(trouble.does.startswith("postgres") for trouble in self.scenario.trouble)
 
@@ -248,7 +248,7 @@ async def _spend_the_day(exchange: Exchange) -> None:
 
 
 async def evidence(url: str, business: BusinessApp | None, call_sid: str) -> Evidence:
-    """What the ledger and the business know, when the outcome's row is there. No business: the relay's own diary."""
+    """What the ledger and the business know, as soon as the outcome's row is there. No business: the relay's diary."""
     tables: dict[str, list[dict[str, object]]] = {}
     deadline = trio.current_time() + ROWS_LIMIT_S
     while not tables.get("call_outcomes") and trio.current_time() < deadline:
@@ -273,20 +273,20 @@ async def evidence(url: str, business: BusinessApp | None, call_sid: str) -> Evi
 
 
 def _booked(url: str) -> int:
-    """How many appointments the demo's diary has; it was empty when the demo began."""
+    """The number of appointments in the demo's diary, which was empty when the demo began."""
     with psycopg.connect(url) as connection:
         (count,) = connection.execute("select count(*) from appointments").fetchone() or (0,)
     return int(count)
 
 
 def _empty_diary(url: str) -> None:
-    """From an earlier demo: on the tenth run of a day the table would be taken."""
+    """Remove the bookings of earlier demos. Otherwise the table would be taken on the tenth run of a day."""
     with psycopg.connect(url) as connection:
         connection.execute("truncate appointments, appointment_history, blocks restart identity")
 
 
 def key_of(settings: Settings) -> str:
-    """The key of the demo's own recordings, kept beside them. They hold nothing of anybody's."""
+    """The key of the demo's own recordings. It is beside them, because they hold nobody's secrets."""
     path = settings.data_dir / "recording.key"
     try:
         return path.read_text("ascii")
@@ -340,7 +340,7 @@ def _conclude(
 
 
 def bugs(log_path: Path) -> list[str]:
-    """The relay's own errors in its log, one line each. No scenario and no fault may cause one."""
+    """The relay's own errors in its log, one on each line. No scenario and no fault may cause one."""
     try:
         lines = log_path.read_text("utf-8", errors="replace").splitlines()
     except OSError:
@@ -351,7 +351,7 @@ def bugs(log_path: Path) -> list[str]:
 
 
 def lacking(model: StandInModel) -> list[str]:
-    """What the stand-in model could not do as the scenario wants: words without a clip, unknown functions."""
+    """What the scenario wants and the stand-in model cannot do: words without a clip, unknown functions."""
     babbled = [f"babbled   {text} (no recorded clip)" for text in model.babbled]
     return babbled + [f"script    {note}" for session in model.sessions for note in session.report.notes]
 

@@ -1,7 +1,6 @@
-"""The stage of `relay demo`: relay processes that can be killed, and connections that can be cut, for a scenario's
-troubles.
+"""The stage of `relay demo`: relay processes that can be killed, and connections that can be cut.
 
-A connection that can be cut is used only if the scenario cuts it. Otherwise the relay talks to its peers directly.
+A connection gets a part that can be cut only if the scenario cuts it. Otherwise the relay talks to its peers directly.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from relay.standin.twilio.rest import RestApi
 
 START_LIMIT_S = 45.0
 STOP_LIMIT_S = 15.0
-# A relay is ready two seconds after its start. The edge proxy in front of one waits for it, as Fly's does.
+# A relay is ready two seconds after its start. The stand-in of Fly's edge proxy waits this long for it, as Fly's does.
 EDGE_PATIENCE_S = 12.0
 ACCOUNT = Account("AC" + "0" * 31 + "1", "the-token-of-the-demo")
 NUMBER = "+12125550190"
-# The relay's settings that callers notice. A scenario's [relay] may change them.
+# The relay's settings that callers can notice. A scenario's [relay] may change them.
 STAGE = {
     "BUSINESS_NAME": "Harbor Table",
     "AGENT_NAME": "Robin",
@@ -40,7 +39,7 @@ STAGE = {
     "HUMAN_TRANSFER_NUMBER": "+12125550102",
 }
 
-# A drain gives running calls 260 s. A caller who says nothing is not kept this long.
+# The troubles that this stage cannot make. A drain gives running calls 260 s, and the demo does not wait so long.
 NOT_HERE = frozenset({"relay_drains"})
 
 
@@ -54,7 +53,7 @@ def say(text: str) -> None:
 
 
 class Hands:
-    """Makes a scenario's troubles with real processes and sockets. `needs`: the troubles that will come."""
+    """Makes a scenario's troubles with real processes and sockets. `needs` are the troubles that will come."""
 
     def __init__(self, needs: set[str], daemons: ExitStack, nursery: trio.Nursery, log_path: Path) -> None:
         self._needs, self._daemons, self._nursery, self._log_path = needs, daemons, nursery, log_path
@@ -92,7 +91,7 @@ class Hands:
         return int(await self._nursery.start(edge.serve))
 
     async def _open_relay(self, port: int) -> trio.abc.Stream:
-        if self._killed:  # a dying process accepts connections until it ends, and answers none
+        if self._killed:  # A dying process accepts connections until it ends, and answers none of them.
             raise ConnectionRefusedError("the relay is being killed")
         return await trio.open_tcp_stream("127.0.0.1", port)
 
@@ -112,13 +111,13 @@ class Hands:
 
     @property
     def relay_fell(self) -> bool:
-        """True if the relay has ended although nobody killed it."""
+        """True if the relay has ended although this stage did not kill it."""
         return self._daemon is not None and self._daemon.poll() is not None and not self._killed
 
     # Troubles
 
     async def make(self, trouble: str) -> None:
-        """One trouble, by its name in a scenario."""
+        """Make one trouble. `trouble` is its name in a scenario."""
         match trouble:
             case "relay_dies":
                 await self._kill()
@@ -153,7 +152,7 @@ class Hands:
         await trio.to_thread.run_sync(self._daemon.wait)
 
     async def _start_another(self) -> None:
-        """Troubles of one moment come in any order. A new relay takes the place of one that is dead."""
+        """Start a relay in place of the dead one. Troubles of the same moment come in any order."""
         assert self._daemon is not None
         while self._daemon.poll() is None:  # noqa: ASYNC110 -- a process tells nobody that it has ended
             await trio.sleep(0.02)
@@ -172,7 +171,7 @@ async def _open_postgres(url: str) -> trio.abc.Stream:
 def environment_of(
     public_url: str, port: int, database_url: str, data_dir: Path, model_port: int, rest_port: int, business_url: str
 ) -> dict[str, str]:
-    """The environment of a relay that has only stand-ins around it."""
+    """The environment of a relay whose peers are all stand-ins."""
     return {
         **own_environment(os.environ),
         "OPENAI_API_KEY": "sk-demo",
@@ -181,7 +180,7 @@ def environment_of(
         "TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
         "TWILIO_PHONE_NUMBER": NUMBER,
         "TWILIO_API_BASE": f"http://127.0.0.1:{rest_port}",
-        "BUSINESS_API_BASE": business_url,  # or "embedded"
+        "BUSINESS_API_BASE": business_url,  # Or "embedded".
         "PUBLIC_URL": public_url,
         "PORT": str(port),
         "DATABASE_URL": database_url,
@@ -190,7 +189,7 @@ def environment_of(
 
 
 def another_voice(port: int) -> dict[str, str]:
-    """The settings of a relay whose model writes, and the stand-in of ElevenLabs at this port speaks."""
+    """The settings of a relay whose model writes, and whose voice is the stand-in of ElevenLabs at this port."""
     return {
         "VOICE": "elevenlabs",
         "ELEVENLABS_API_KEY": "sk_demo",
@@ -223,14 +222,14 @@ def serving(environment: dict[str, str], log_path: Path) -> Iterator[subprocess.
 
 
 async def stop_when_told() -> None:
-    """End on SIGTERM as on Ctrl-C: the relay and the database that were started for the demo end with it."""
+    """End on SIGTERM as on Ctrl-C. The relay and the database that the demo started end with it."""
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async for _ in signals:
             raise KeyboardInterrupt
 
 
 async def wait_until_ready(url: str, daemon: subprocess.Popen[bytes], log_path: Path) -> None:
-    """Return once the relay takes calls. Raises DemoFailed with what it said."""
+    """Return when the relay takes calls. Raises DemoFailed with the relay's last log line."""
     words = "it does not listen yet"
     async with httpx.AsyncClient(trust_env=False) as client:
         with trio.move_on_after(START_LIMIT_S):
@@ -241,7 +240,7 @@ async def wait_until_ready(url: str, daemon: subprocess.Popen[bytes], log_path: 
                         return
                     words = answer.text.strip()
                 except httpx.TransportError:
-                    pass  # not yet
+                    pass  # Not yet.
                 await trio.sleep(0.1)
     lines = (await trio.Path(log_path).read_text(errors="replace")).strip().splitlines()
     last = lines[-1:] or ["(nothing was logged)"]

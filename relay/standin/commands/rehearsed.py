@@ -1,7 +1,7 @@
-"""The relay that `relay call` rings: what is known of it here, and so what can be judged from outside.
+"""The relay that `relay call` rings, as far as it is known here. This decides what can be judged from outside.
 
-Its settings are taken from the folder in which the command is started (`.env`, the environment). A relay elsewhere may
-have others. What is not known is not checked, and the report says so.
+Its settings are read in the folder in which the command is started (`.env`, the environment). A relay elsewhere may
+have other settings. What is unknown is not checked, and the report says so.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from relay.standin.scenario.scenario_file import Expect, Scenario, ScenarioError
 from relay.standin.speech.voice import words
 from relay.standin.twilio.numbers import fictional_number
 
-# Callers who ring at the same time have numbers from here on. A scenario's other callers have the first ones.
+# Callers who ring at the same time have numbers with this index or higher. A scenario's other callers have lower ones.
 OTHERS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """A relay as far as it is known here. `given` are the names of the settings that are set."""
+    """A relay, as far as it is known here. `given` are the names of the settings that are set."""
 
     settings: Settings
     given: frozenset[str] = frozenset()
@@ -60,7 +60,7 @@ class Rehearsed:
 
 
 def judged(got: CallReport, expect: Expect) -> tuple[list[str], str]:
-    """What is not as expected, and what could not be checked: words in a voice that is not known here."""
+    """What is not as expected, and what could not be checked: words in a voice that is unknown here."""
     agents = [turn.text for turn in got.turns if turn.who == "agent" and not turn.cut]
     shipped = {words(text) for text in shipped_texts().values()}
     known = [text for text in agents if text and words(text) not in shipped]

@@ -1,1 +1,1 @@
-"""A stand-in of ElevenLabs' multi-context speech socket: its protocol, its timing as assumed, and its faults."""
+"""A stand-in of ElevenLabs' multi-context speech socket: its protocol, its assumed timing, and its faults."""

@@ -1,7 +1,7 @@
 """The stand-in voice service's side of the protocol: it checks what clients send, and writes what it sends.
 
 Source: docs/protocol/elevenlabs.md 2. The service's examples and its own package write keys in two ways, so a client
-must accept both. Errors: {message, error, code}, then a close with that code (docs/protocol/elevenlabs.md 1.2).
+must accept both. An error is {message, error, code}, then a close with that code (docs/protocol/elevenlabs.md 1.2).
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ POLICY = 1008
 
 @dataclass(frozen=True)
 class RefusedError(Exception):
-    """What the service answers, before it closes."""
+    """The error that the service sends before it closes."""
 
     error: str
     message: str
-    status: int = 400  # if it comes in the upgrade
+    status: int = 400  # The HTTP status, if the error comes in the upgrade.
 
     def wire(self) -> str:
-        """As a message."""
+        """The error as a message."""
         return json.dumps({"message": self.message, "error": self.error, "code": POLICY})
 
     def body(self) -> str:
-        """As the body of an HTTP answer."""
+        """The error as the body of an HTTP answer."""
         return json.dumps({"detail": {"status": self.error, "message": self.message}})
 
 
-# The texts of these two, and of the time-out, are from issues of clients (livekit/agents-js#1985,
-# elevenlabs/elevenlabs-python#167, elevenlabs/elevenlabs-docs#426); of the others only the codes are known.
+# The texts of these two errors, and of the time-out, are from issues of clients (livekit/agents-js#1985,
+# elevenlabs/elevenlabs-python#167, elevenlabs/elevenlabs-docs#426). Of the others only the codes are known.
 TOO_MANY_CONTEXTS = RefusedError(
     "max_active_conversations",
     "Maximum simultaneous contexts per WebSocket connection exceeded (5). "
@@ -56,7 +56,7 @@ LATE_SETTINGS = RefusedError(
 
 
 def timed_out(timeout_s: float) -> RefusedError:
-    """No text for that long (the service's own wording, elevenlabs-docs#426)."""
+    """No text came for this long. The text is the service's own (elevenlabs-docs#426)."""
     words = (
         f"Have not received a new text input within the timeout of {timeout_s:.1f} seconds. Streaming input "
         "terminated. Please make sure to either feed the input in the timely manner, or to send the end of input text "
@@ -106,13 +106,13 @@ def order_of(message: bytes) -> Order:
 
 
 class Spelling:
-    """Writes keys in one way, or in the two ways by turns."""
+    """Writes keys in one way, or alternately in two ways."""
 
     def __init__(self, spelling: str, unknown_keys: bool) -> None:
         self._spelling, self._unknown, self._turn = spelling, unknown_keys, 0
 
     def audio(self, context_id: str, data: bytes, chars: list[tuple[str, int, int]] | None) -> str:
-        """A piece of sound; `chars`: (character, start_ms, duration_ms), counted from this message's own beginning."""
+        """A piece of sound. `chars` are (character, start_ms, duration_ms), counted from this message's beginning."""
         camel = self._is_camel()
         aligned = _alignment(chars, camel, self._turn) if chars is not None else None
         table: dict[str, Any] = {

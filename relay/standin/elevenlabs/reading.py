@@ -1,7 +1,7 @@
-"""How the stand-in voice reads a text that comes in pieces: all pieces together sound like the whole text read at once.
+"""How the stand-in voice reads a text that comes in pieces: together they sound like the whole text read at once.
 
-It is told beforehand which texts may come (a stand-in model in the same process knows). A piece is then its part of the
-whole text's sound. So a sentence that a client cuts at its commas is still a clip that an ear knows.
+It is told in advance which texts may come (a stand-in model in the same process knows them). A piece is then a part of
+the whole text's sound. So a sentence that a client cuts at its commas is still a clip that `speech/ear.py` recognises.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ GAP = b"\xff" * (GAP_MS * RATE_HZ // 1000)
 
 
 def shipped_texts() -> list[str]:
-    """What the agent of the clips says."""
+    """The agent's texts that have clips."""
     return [clip.text for clip in clips().values() if clip.speaker == "agent"]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a text as it is read: its characters are spread evenly over its sound."""
+    """A piece of a text as it is read. Its characters are spread evenly over its sound."""
 
     text: str
     mulaw: bytes
@@ -32,8 +32,8 @@ class Reading:
 
     def __init__(self, voice: Voice, foretold: Callable[[], Sequence[str]]) -> None:
         self._voice, self._foretold = voice, foretold
-        self._whole, self._mulaw = "", b""  # the words of the text that is being read, and its sound
-        self._read = ""  # how much of its words
+        self._whole, self._mulaw = "", b""  # The words of the text that is being read, and its sound.
+        self._read = ""  # The part of its words that was read.
         self._has_spoken = False
 
     def read(self, text: str) -> Piece:
@@ -53,7 +53,7 @@ class Reading:
         return Piece(text, gap + self._mulaw[begin:end])
 
     def _choose(self, so_far: str) -> None:
-        """The text that begins like this: the newest one that was announced."""
+        """Choose the text that begins like this: the newest announced one."""
         self._whole = self._read = ""
         if so_far:
             for text in reversed(self._foretold()):

@@ -33,7 +33,7 @@ from relay.transport.wire import StreamWire
 BYTES_PER_MS = 8
 PATH = "/v1/text-to-speech/{voice_id}/multi-stream-input"
 TIMEOUT_S, LONGEST_TIMEOUT_S = 20.0, 180.0
-# 44 bytes of a WAV header: mu-law, one channel, 8 kHz, of unknown length, as streaming servers write it.
+# A WAV header of 44 bytes, as streaming servers write it: mu-law, one channel, 8 kHz, unknown length.
 RIFF = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x07\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\xff\xff\xff\xff"
 
 
@@ -44,9 +44,9 @@ class Report:
     query: dict[str, str] = field(default_factory=dict)
     received: list[bytes] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
-    texts: dict[str, str] = field(default_factory=dict)  # by context, as it came
-    spoken: list[str] = field(default_factory=list)  # generation by generation
-    first_audio_ms: list[float] = field(default_factory=list)  # of each context: its own delay
+    texts: dict[str, str] = field(default_factory=dict)  # Context -> its text, as it came.
+    spoken: list[str] = field(default_factory=list)  # The texts of the generations, in order.
+    first_audio_ms: list[float] = field(default_factory=list)  # The delay of each context's first audio.
     story: list[str] = field(default_factory=list)
     ended: str = ""
 
@@ -55,8 +55,8 @@ class Report:
 class _Context:
     id: str
     reading: Reading
-    texts: deque[str] = field(default_factory=deque)  # to be generated, one after the other
-    held: str = ""  # text that waits for more, or for a flush
+    texts: deque[str] = field(default_factory=deque)  # Texts that must still be generated, in order.
+    held: str = ""  # Text that waits for more text, or for a flush.
     has_text: bool = False
     is_closing: bool = False
     is_speaking: bool = False
@@ -69,7 +69,7 @@ class StandInVoice:
     def __init__(
         self, script: VoiceScript | None = None, foretold: Callable[[], Sequence[str]] = shipped_texts
     ) -> None:
-        """`foretold`: the texts that may come, the newest last (see reading.py)."""
+        """`foretold` gives the texts that may come, the newest last (see reading.py)."""
         self.script = script or VoiceScript()
         self.voice = Voice(self.script.piper)
         self.foretold = foretold
@@ -133,13 +133,13 @@ class _Connection:
         self._timeout_s = TIMEOUT_S
         self._last_input_s = 0.0
         self._hold_characters = (
-            120  # the first of the default schedule, without auto_mode (docs/protocol/elevenlabs.md 1.1)
+            120  # The first of the default schedule, without auto_mode (docs/protocol/elevenlabs.md 1.1).
         )
         self._audio_ms = 0.0
         self._is_dumb = False
 
     async def run(self) -> None:
-        """Until one side has ended."""
+        """Serve the connection until one side has ended it."""
         if self._faults.connect_refused:
             _reset(self._stream)
             return
@@ -166,7 +166,7 @@ class _Connection:
             self._house.open_sockets -= 1
 
     def _refusal(self, request: Request) -> tuple[RefusedError | None, str]:
-        """Why this client is not served, and the place to tell it. None if it is served."""
+        """Why this client is not served, and how to tell it. None if it is served."""
         faults, script = self._faults, self._script
         parts = urlsplit(request.path)
         segments = parts.path.strip("/").split("/")
@@ -209,7 +209,7 @@ class _Connection:
                     return
 
     def _take(self, order: Order) -> bool:
-        """Do what a client wants; True: it wants the end."""
+        """Carry out a client's message. True: the client wants the end."""
         now = self._last_input_s = trio.current_time()
         if order.close_socket:
             self._report.story.append("closes")
@@ -221,7 +221,7 @@ class _Connection:
                 context.is_closing = True
                 self._generate(context)
             return False
-        # A closed id may be used again, and has nothing to do with the old one
+        # An id that was closed may be used again. Its new context has nothing to do with the old one.
         if context is None or context.is_closing:
             if len(self._contexts) >= self._script.contexts:
                 raise messages.TOO_MANY_CONTEXTS
@@ -253,7 +253,7 @@ class _Connection:
             self._nursery.start_soon(self._speak, context)
 
     async def _mind_the_time(self) -> None:
-        """Without input for too long the socket ends: for any open context, or for all of it."""
+        """After too long without input, end the context that is open, or the whole socket."""
         while True:
             inputs = [each.last_input_s for each in self._contexts.values() if not each.is_closing]
             over_at = min(inputs, default=self._last_input_s) + self._timeout_s
@@ -272,7 +272,7 @@ class _Connection:
     # Speaking
 
     async def _speak(self, context: _Context) -> None:
-        """All that one context has to say, and its last message when it is closed."""
+        """Speak the texts of one context, and send its last message when it is closed."""
         while context.texts:
             text = context.texts.popleft()
             self._report.spoken.append(text)
@@ -286,7 +286,7 @@ class _Connection:
         if not self._faults.never_final and not self._is_dumb:
             await self._send(self._spelling.final(context.id))
         for _ in range(self._faults.late_chunks):
-            late = b"\x2a\xaa" * 800  # loud: if it is played, it is heard
+            late = b"\x2a\xaa" * 800  # Loud, so that it is noticed if it is played.
             await self._send(self._spelling.audio(context.id, late, [("x", 0, 200)]))
 
     async def _say(self, context: _Context, piece: Piece) -> None:
@@ -322,7 +322,7 @@ class _Connection:
             await self._send(self._spelling.audio(context.id, messages.BUSY.body().encode(), None))
 
     async def _cut_inside(self, message: str) -> None:
-        """The connection breaks in the middle of a frame."""
+        """Break the connection in the middle of a frame."""
         self._report.ended = "cut"
         frame = text_frame(message.encode(), b"")
         await self._stream.send_all(frame[: len(frame) // 2])
@@ -352,7 +352,8 @@ def _misformed(mulaw: bytes, faults: VoiceFaults, *, is_first: bool) -> bytes:
         return dsp.decode(mulaw).astype("<i2").tobytes()
     if faults.wrong_format == "pcm_16000":
         return dsp.decode(mulaw).repeat(2).astype("<i2").tobytes()
-    if faults.wrong_format == "mp3":  # noise with the heads of frames, as far as a sniffer looks
+    # Noise with the heads of MP3 frames, enough for a program that looks at the first bytes.
+    if faults.wrong_format == "mp3":
         noise = random.Random(len(mulaw)).randbytes(max(16, len(mulaw) // 2))
         return (b"ID3\x04" if is_first else b"\xff\xfb\x90\xc4") + noise
     if faults.wrong_format == "empty":

@@ -24,23 +24,23 @@ class VoiceScriptError(Exception):
     """A wrong script or fault: its place, and what is allowed there."""
 
 
-# What each does, for `relay standin --help`.
+# What each fault does, for `relay standin --help`.
 SAYS = {
     "connect_refused": "the connection is reset before the upgrade",
     "connect_hangs": "the upgrade is never answered",
     "wrong_key": "the key is refused: http or socket",
     "unknown_voice": "there is no such voice: http or socket",
     "no_slot": "too many concurrent requests: http or socket",
-    "quota_after": "the account has so many characters left",
+    "quota_after": "the account has this many characters left",
     "drops_after_ms": "the connection is cut inside a frame",
     "silent_after_ms": "it stays open, and says nothing more",
     "error_after_ms": "an error in the protocol's own shape, and the end",
     "json_after_ms": "the audio is a JSON error (twilio-labs/call-gpt#18)",
-    "slow_ms": "each generation begins so much later",
+    "slow_ms": "each generation begins this much later",
     "pace": "times real time: 0.5 starves the caller",
     "riff": "the audio begins with a WAV header",
     "wrong_format": "other audio than was asked for: pcm_8000, pcm_16000, mp3 or empty",
-    "late_chunks": "so many pieces of a context behind its last message",
+    "late_chunks": "this many pieces of a context come after its last message",
     "no_alignment": "no message says where the text is",
     "never_final": "no context's last message comes",
     "unknown_keys": "keys that nobody has documented",
@@ -51,8 +51,8 @@ class VoiceFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What goes wrong, on the connections from `from_connection` on, `connections` of them (0: all).
 
     At opening, a fault comes by "http" (the upgrade is refused) or by "socket" (101, then an error and the end). It is
-    not documented which of the two the real service does, so a client must handle both. `after_ms` counts a
-    connection's own sound.
+    not documented which of the two the real service does, so a client must handle both. `after_ms` counts the sound of
+    one connection.
     """
 
     from_connection: Count = 1
@@ -79,37 +79,38 @@ class VoiceFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unknown_keys: bool = False
 
     def strikes(self, connection: int) -> bool:
-        """Whether they hit the n-th connection, counted from 1."""
+        """True if the faults hit the n-th connection, counted from 1."""
         past = connection - self.from_connection
         return past >= 0 and (self.connections == 0 or past < self.connections)
 
     @classmethod
     def described(cls) -> list[tuple[str, str]]:
-        """Each fault as it is ordered, and what it does."""
+        """Each fault in the form in which it is ordered, and what it does."""
         kinds = {bool: "", str: "=..."}
         fields = {field.name: type(field.default) for field in msgspec.structs.fields(cls)}
         return [(name + kinds.get(fields[name], "=N"), says) for name, says in SAYS.items()]
 
 
 class VoiceScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the service behaves. `VoiceScript()` speaks at once, in whole clauses, to everybody."""
+    """How the service behaves. `VoiceScript()` speaks at once, in whole clauses, and to every client."""
 
     faults: VoiceFaults = VoiceFaults()
     seed: int = 1
-    connect_ms: Duration = 0.0  # a real connection needs TCP, TLS and the upgrade
-    # From a flush to its first audio: 75 ms of inference, and the way there and back from the US.
+    connect_ms: Duration = 0.0  # A real connection needs TCP, TLS and the upgrade.
+    # The time from a flush to its first audio: 75 ms of inference, and the way there and back from the US.
     first_audio_ms: tuple[Duration, Duration] = (130.0, 180.0)
-    chunk_ms: Count = 300  # assumption: captures in issues show some 0.2-0.6 s of sound in a message
-    pace: Positive = 8.0  # assumption: times real time, once it speaks
-    holds_characters: Count = 40  # with auto_mode: what is shorter waits for more text, or a flush (assumption)
+    chunk_ms: Count = 300  # Assumption: captures in issues show 0.2 to 0.6 s of sound in a message.
+    pace: Positive = 8.0  # Assumption: this many times real time, as soon as it speaks.
+    holds_characters: Count = 40  # With auto_mode, a shorter text waits for more text or a flush (assumption).
     contexts: Count = 5  # docs/protocol/elevenlabs.md 2.3
-    slots: Ordinal = 0  # sockets at once; 0: without a limit
+    slots: Ordinal = 0  # Sockets at once. 0: no limit.
     slot_refusal: Literal["http", "socket"] = "http"
-    characters: Ordinal | None = None  # of the account; None: without a limit
-    spelling: Literal["mixed", "camel", "snake"] = "mixed"  # of keys: the two ways that its own sources have
-    api_key: str = ""  # the only key that is accepted; empty: any
-    voices: tuple[str, ...] = ()  # the only voices there are; empty: any
-    piper: bool = False  # texts without a clip by piper, if it is installed
+    characters: Ordinal | None = None  # Characters that the account has. None: no limit.
+    # How keys are spelled. ElevenLabs' own sources have both ways.
+    spelling: Literal["mixed", "camel", "snake"] = "mixed"
+    api_key: str = ""  # The only key that is accepted. Empty: every key.
+    voices: tuple[str, ...] = ()  # The only voices that exist. Empty: every voice.
+    piper: bool = False  # Texts without a clip are spoken by piper, if it is installed.
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> VoiceScript:

@@ -1,7 +1,7 @@
-"""What the load says: frames and deltas made beforehand, and a marker in them for measuring latency.
+"""The audio of the load: frames and deltas that are made in advance, and a marker in them to measure latency.
 
 The marker is 20 ms of a constant loud level (a step, -1.4 dBFS) between quiet or ordinary audio. It passes every
-resampler, and is found again in mu-law and in PCM, however the relay cuts, joins or converts the audio.
+resampler. It is found again in mu-law and in PCM, however the relay cuts, joins or converts the audio.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import dsp
 
 LOUD = 28_000
 THRESHOLD = 16_000
-SPEECH_LEVEL = 3_000  # a square wave of 500 Hz at about -21 dBFS: a voice for the relay, not a marker for us
-QUIET_LEVEL = 12  # line noise, -69 dBFS
+SPEECH_LEVEL = 3_000  # A square wave of 500 Hz at about -21 dBFS. The relay takes it for a voice. It is no marker.
+QUIET_LEVEL = 12  # Line noise, -69 dBFS.
 FRAME_MS = 20
 DELTA_MS = 250
 ANSWER_MS = 2_000
@@ -37,18 +37,18 @@ def _constant(ms: int, rate_hz: int) -> bytes:
     return array.array("h", [LOUD]).tobytes() * (ms * rate_hz // 1000)
 
 
-# Caller frames, base64 of mu-law.
+# Caller frames: base64 of mu-law.
 QUIET = pybase64.b64encode(_mulaw(_square(QUIET_LEVEL, FRAME_MS, 8000)))
 SPEECH = pybase64.b64encode(_mulaw(_square(SPEECH_LEVEL, FRAME_MS, 8000)))
 MARKER = pybase64.b64encode(_mulaw(_constant(FRAME_MS, 8000)))
 
-# Mu-law codes that no marker has. What remains without them is the marker.
+# Mu-law codes that no marker has. If they are removed, the marker is left.
 _LOUD_CODES = {code for code in range(256) if abs(int(dsp.decode(bytes([code]))[0])) >= THRESHOLD}
 _OTHER_CODES = bytes(code for code in range(256) if code not in _LOUD_CODES)
 
 
 class Deltas:
-    """An answer of 2 s in eight deltas, base64, in one of the two formats. The first begins with the marker."""
+    """An answer of 2 s in eight deltas, base64, in one of the two formats. The first delta begins with the marker."""
 
     def __init__(self, kind: str) -> None:
         rate_hz = 8000 if kind == "audio/pcmu" else 24_000

@@ -1,8 +1,8 @@
-"""A caller of the load: rings and streams as Twilio does, signed; sends fifty frames a second; plays what comes.
+"""A caller of the load. It rings and streams as Twilio does, with signatures. It sends 50 frames a second and plays.
 
-It measures: the way up (with load/model.py, from the marker's frame to the model), the way down (from the delta to the
-frame with its marker), whether the caller ran out of audio inside an answer, and how soon after the model's
-speech_started the answer was stopped.
+It measures four things: the way up (with load/model.py, from the marker's frame to the model), the way down (from the
+delta to the frame with its marker), whether the caller ran out of audio inside an answer, and the time from the model's
+speech_started to the stop of the answer.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from relay.standin.load.stage import ModelEnd, Stage
 from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.signing import signature
 
-MARKER_EVERY = 50  # frames: once a second
-# A shorter break in an answer comes from the clock's resolution, and is not a gap.
+MARKER_EVERY = 50  # Frames: one marker a second.
+# A shorter break in an answer comes from the clock's resolution. It is no gap.
 GRAIN_S = 0.001
 _HEAD = b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"'
 
@@ -55,7 +55,7 @@ class Caller:
         self.speaks = False
         self.began = 0.0
         self.failure = ""
-        self.up_pending: deque[float] = deque()  # when markers were sent that the model has not heard yet
+        self.up_pending: deque[float] = deque()  # When markers were sent that the model has not heard yet.
         self._sent = 0
         self._head = b""
         self._marks: deque[tuple[float, bytes]] = deque()
@@ -172,7 +172,7 @@ class Caller:
         self._link.write(frame(message, masked=True))
 
     def _frame(self) -> None:
-        """Send the frame that is due, and the receipts of what was played. Then plan the next one."""
+        """Send the frame that is due, and the marks of audio that was played. Then plan the next frame."""
         if not self.is_streaming:
             return
         now, number = clock(), self._sent
@@ -233,7 +233,7 @@ class Caller:
     # The end
 
     def hang_up(self) -> None:
-        """Say stop, and close."""
+        """Send stop, and close."""
         if self.is_streaming:
             self._send(
                 b'{"event":"stop","sequenceNumber":"%d","streamSid":"%b","stop":{"callSid":"%b"}}'
@@ -246,7 +246,7 @@ class Caller:
         self._link.write(frame(b"\x03\xe8", masked=True, opcode=8))
 
     def fail(self, words: str) -> None:
-        """Give the call up: it counts as failed."""
+        """Give the call up. It counts as failed."""
         if not self.failure:
             self.failure = words
             self._load.failures.append(f"call {self.number}: {words}")

@@ -1,7 +1,8 @@
-"""The load: many callers and their model in one small process, beside a real relay process; figures of each step.
+"""The load: many callers and their model in one small process, beside a real relay process. It gives figures by step.
 
-The relay runs on a core of its own, the load on another, so that only the relay is measured. The load also measures
-itself: above `LOAD_LIMIT` of its core its figures cannot be trusted, and it says so. Used by bench/ and `relay bench`.
+The relay runs on one core and the load on another, so that only the relay is measured. The load also measures itself.
+If it uses more than `LOAD_LIMIT` of its core, its figures cannot be trusted, and it says so. bench/ and `relay bench`
+use it.
 """
 
 from __future__ import annotations
@@ -28,26 +29,27 @@ from relay.standin.own_environment import own_environment
 LOAD_LIMIT = 0.70
 READY_LIMIT_S = 40.0
 CALL_LIMIT_S = 15.0
-# Greeting and first turns: the figures of a step begin this long after its last call.
+# The figures of a step begin this long after its last call, when the greeting and the first turns are over.
 SETTLE_S = 10.0
-# Calls are rung one by one, so that each model session is known to belong to one; at most so many a second.
+# Calls are rung one by one, so that each model session is known to belong to one call. This is the most in a second.
 RINGS_PER_S = 20.0
 STOP_LIMIT_S = 8.0
 
 
 class LoadFailed(Exception):
-    """There are no figures. Says what failed and, if it is known, what to do."""
+    """There are no figures. The text says what failed and, if that is known, what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """A relay to be measured: how it is started. `{port}`, `{model_url}` and `{certificate}` are filled in."""
+    """How the relay to be measured is started. `{port}`, `{model_url}` and `{certificate}` are filled in."""
 
     name: str
     command: tuple[str, ...]
     environ: Mapping[str, str]
     webhook_path: str = "/twilio/incoming"
-    ready_path: str | None = None  # answers 200 when calls are taken; None: when the port is open
+    # This path answers 200 when calls are taken. None: they are taken when the port is open.
+    ready_path: str | None = None
     folder: Path | None = None
 
 
@@ -62,7 +64,7 @@ class Spread:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Spread:
-        """Of values in seconds; nan if there are none."""
+        """The distribution of values in seconds. nan if there are none."""
         ordered = sorted(seconds)
         if not ordered:
             return cls(float("nan"), float("nan"), float("nan"), 0)
@@ -82,32 +84,32 @@ class Step:
     seconds: float
     up: Spread
     down: Spread
-    dry_ms: float  # silence inside answers, of all calls together
-    lost_markers: int  # sent more than a second ago, not heard by the model
+    dry_ms: float  # Silence inside answers, summed over all calls.
+    lost_markers: int  # Markers that were sent over a second ago and that the model has not heard.
     appends_a_frame: float
     cpu_ms_per_call_s: float
-    relay_busy: float  # share of its core
+    relay_busy: float  # The share of its core.
     rss_mb: float
     load_busy: float
     load_late: Spread
-    others_busy: float  # what other programs used of the relay's core
+    others_busy: float  # The share of the relay's core that other programs used.
     failures: tuple[str, ...]
 
     @property
     def is_valid(self) -> bool:
-        """False if the load itself was too busy, so that its figures cannot be trusted."""
+        """False if the load itself was too busy. Then its figures cannot be trusted."""
         return self.load_busy <= LOAD_LIMIT
 
     def keeps_up(self, limit_ms: float = 40.0) -> bool:
-        """True if nothing was late: p99 within the limit both ways, nothing lost, no gap in an answer."""
+        """True if nothing was late: p99 within the limit both ways, no lost marker, no gap in an answer."""
         in_time = self.up.p99 <= limit_ms and self.down.p99 <= limit_ms
         return in_time and not self.failures and not self.lost_markers and self.dry_ms < self.calls
 
 
 class Load:
-    """Callers and model, beside one relay; a caller takes a turn every `turn_s` seconds."""
+    """Callers and model, beside one relay. A caller takes a turn every `turn_s` seconds."""
 
-    # Other callers, and another model, for another measurement (bench/turns).
+    # Another measurement may use other callers and another model (bench/turns).
     caller_class: type[Caller] = Caller
     session_class: type[Session] = Session
 
@@ -127,7 +129,7 @@ class Load:
             session.caller, caller.session = caller, session
 
     def ring_up_to(self, calls: int) -> None:
-        """Set up calls one by one, until there are so many. Raises LoadFailed."""
+        """Set up calls one by one until there are `calls` of them. Raises LoadFailed."""
         while len(self.callers) < calls:
             self._ring()
         self._ringing = None
@@ -148,11 +150,11 @@ class Load:
         return bool(caller.failure) or (caller.is_streaming and caller.session is not None)
 
     def measure(self, name: str, calls: int, seconds: float, pid: int, core: int | None) -> Step:
-        """Figures of so many running calls over so many seconds."""
+        """The figures of `calls` running calls over `seconds` seconds."""
         window = self.window = Window()
         self.failures.clear()
         for caller in self.callers:
-            caller.up_pending.clear()  # a relay may drop what came before its model was there
+            caller.up_pending.clear()  # A relay may drop audio that came before its model was there.
         before = ProcessFigures.of(pid, core)
         self.loop.run(lambda: False, seconds)
         spent = ProcessFigures.of(pid, core).since(before)
@@ -191,10 +193,10 @@ def free_port() -> int:
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of this machine for itself, and its key, by the openssl command. Raises LoadFailed."""
+    """A certificate for this machine, which signs it itself, and its key, by the openssl command. Raises LoadFailed."""
     cert, key = folder / "certificate.pem", folder / "key.pem"
     if shutil.which("openssl") is None:
-        raise LoadFailed("the openssl command is missing, without which there is no wss: install it")
+        raise LoadFailed("the openssl command is missing: install it, because wss needs a certificate")
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     command += ["-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"]
     command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
@@ -264,7 +266,7 @@ def _wait_until_ready(load: Load, relay: Relay, process: subprocess.Popen[bytes]
         raise LoadFailed(f"{relay.name} ended with code {process.returncode}: see {log}")
     quiet_since, known = clock(), load.sessions
 
-    def is_quiet() -> bool:  # it renders phrases: those sessions belong to no call
+    def is_quiet() -> bool:  # At first it renders phrases. Those sessions belong to no call.
         nonlocal quiet_since, known
         if load.sessions != known:
             quiet_since, known = clock(), load.sessions

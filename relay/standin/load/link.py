@@ -1,7 +1,7 @@
 """A connection of the load: a WebSocket on a non-blocking socket, with TLS or not, as cheap as Python allows.
 
-Only for `relay/standin/load/generator.py`, which must cost far less than the relay: no fragments, no close handshake,
-no checks. The mask of what is sent is zero. That is allowed, and the relay has the same work with it.
+It is only for `relay/standin/load/generator.py`, which must cost far less than the relay. So it has no fragments, no
+close handshake and no checks. The mask of what it sends is zero. That is allowed, and does not change the relay's work.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
 class Closed(Exception):
-    """The peer ended the connection: says how."""
+    """The peer has ended the connection. The text says how."""
 
 
 def frame(payload: bytes, *, masked: bool, opcode: int = TEXT) -> bytes:
-    """One WebSocket frame; `masked` for what a client sends."""
+    """One WebSocket frame. `masked` is for what a client sends."""
     n_bytes, bit = len(payload), 0x80 if masked else 0
     if n_bytes < 126:
         head = bytes((0x80 | opcode, bit | n_bytes))
@@ -40,7 +40,7 @@ def accept_key(key: bytes) -> bytes:
 
 
 class Link:
-    """Bytes and WebSocket frames on one socket. Nothing here waits. What the kernel does not take is kept."""
+    """Bytes and WebSocket frames on one socket. Nothing here waits. Bytes that the kernel does not take are kept."""
 
     def __init__(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         sock.setblocking(False)
@@ -59,7 +59,7 @@ class Link:
         return self.sock.fileno()
 
     def read(self) -> bytes:
-        """Plain bytes that have arrived; b"" if it was only TLS. Raises Closed."""
+        """Plain bytes that have arrived. b"" if only TLS itself came. Raises Closed."""
         try:
             data = self.sock.recv(RECV_BYTES)
         except BlockingIOError:
@@ -81,7 +81,7 @@ class Link:
             while bio.pending:
                 parts.append(tls.read(RECV_BYTES))
         except ssl.SSLWantReadError:
-            pass  # half a record: the rest will come
+            pass  # Half of a record. The rest will come.
         except ssl.SSLError as error:
             raise Closed(f"TLS: {error.reason}") from None
         if self._tls_out.pending:
@@ -105,7 +105,7 @@ class Link:
         except BlockingIOError:
             taken = 0
         except OSError:
-            return  # the reader reports it
+            return  # The reader reports it.
         if taken < len(data):
             self._unsent += data[taken:]
 
@@ -115,7 +115,7 @@ class Link:
         return self.split(data) if data else []
 
     def split(self, data: bytes) -> list[bytes]:
-        """Cut plain bytes into messages. What is incomplete waits. Raises Closed on a close frame."""
+        """Cut plain bytes into messages. An incomplete message waits. Raises Closed on a close frame."""
         buffer = self._rest + data if self._rest else data
         at, end, found = 0, len(buffer), []
         while end - at >= 2:

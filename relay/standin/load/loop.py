@@ -12,7 +12,7 @@ clock = time.perf_counter
 
 
 class Readable(Protocol):
-    """What can be watched for input."""
+    """An object whose input can be watched."""
 
     def fileno(self) -> int:
         """The socket's number."""
@@ -31,7 +31,7 @@ class Loop:
         self._number = 0
 
     def watch(self, one: Readable) -> None:
-        """Call `one.on_input()` whenever it is readable."""
+        """Call `one.on_input()` whenever its socket is readable."""
         self._watched[one.fileno()] = one
         self._epoll.register(one.fileno(), select.EPOLLIN)
 
@@ -42,7 +42,7 @@ class Loop:
             self._epoll.unregister(number)
 
     def at(self, due: float, callback: Callable[[], None]) -> None:
-        """Call it once, at `due` on this module's clock."""
+        """Call `callback` once, at `due` on this module's clock."""
         self._number += 1
         heapq.heappush(self._timers, (due, self._number, callback))
 

@@ -1,8 +1,8 @@
 """The model of the load: Realtime sessions that hear markers and answer every turn with two seconds of audio.
 
-A turn comes every four seconds: speech_started a moment after the caller's voice, a second later speech_stopped and
-committed, then the answer (when the relay asks for it, or by itself if the session wants that): eight deltas of 250 ms
-at five times real time. So it talks half of the time. If turns come faster, each interrupts the answer before it.
+A turn comes every four seconds: speech_started soon after the caller's voice begins, and a second later speech_stopped
+and committed. Then comes the answer, when the relay asks for it, or by itself if the session is set so: eight deltas of
+250 ms at five times real time. So it speaks half of the time. If turns come faster, each interrupts the answer before.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from relay.standin.load.stage import CallerEnd, Stage
 
 TURN_S = 4.0
 SPEECH_S = 1.0
-ONSET_S = 0.1  # a VAD needs so much of a voice before it reports it
-FIRST_TURN_S = 7.0  # after the greeting
+ONSET_S = 0.1  # A VAD needs this much of a voice before it reports it.
+FIRST_TURN_S = 7.0  # After the greeting.
 DELTA_EVERY_S = audio.DELTA_MS / 1000 / 5
 DELTAS_AN_ANSWER = audio.ANSWER_MS // audio.DELTA_MS
 TRANSCRIBED_AFTER_S = 0.3
@@ -45,7 +45,7 @@ _encode = msgspec.json.encode
 
 
 def _kind(told: object, before: str) -> str:
-    """The audio format that a session asks for, by its present name or its old one."""
+    """The audio format that a session asks for, by the present name of the field or its old name."""
     name = told.get("type") if isinstance(told, dict) else told
     if not name:
         return before
@@ -53,7 +53,7 @@ def _kind(told: object, before: str) -> str:
 
 
 class Listener:
-    """Where the relay finds its model: ws or wss on a free port of this machine."""
+    """The address where the relay finds its model: ws or wss on a free port of this machine."""
 
     def __init__(self, load: Stage, tls: ssl.SSLContext | None) -> None:
         self._load, self._tls = load, tls
@@ -80,13 +80,14 @@ class Listener:
 
 
 class Session:
-    """One session of the relay's. `caller` is its caller; None for the rendering of a phrase."""
+    """One session with the relay. `caller` is its caller. None if the session renders a phrase."""
 
     def __init__(self, load: Stage, link: Link) -> None:
         self._load, self._link = load, link
         self.caller: CallerEnd | None = None
-        self.down_sent = 0.0  # when the delta with the marker was sent that the caller has not heard yet
-        self.stop_asked = 0.0  # when speech_started was sent over an answer that the caller still hears
+        self.down_sent = 0.0  # When the delta with the marker was sent. 0: none is awaited.
+        # When speech_started was sent over an answer that the caller still hears. 0: none is awaited.
+        self.stop_asked = 0.0
         self._head = b""
         self._is_open = False
         self._number = 0
@@ -198,7 +199,7 @@ class Session:
         self._link.write(frame(_encode(event), masked=False))
 
     def begin_turns(self, caller: CallerEnd) -> None:
-        """The call runs: the caller speaks every four seconds. Each call begins at another moment."""
+        """The call runs. Its caller now speaks every four seconds. Each call begins at another moment."""
         if not self._turns_run:
             self._turns_run = True
             self._load.loop.at(caller.began + FIRST_TURN_S + caller.number * 0.37 % self._load.turn_s, self._turn)

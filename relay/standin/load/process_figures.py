@@ -1,4 +1,4 @@
-"""What a process has used, by the kernel (/proc): CPU seconds, memory, and what else ran on its core."""
+"""What a process has used, as the kernel reports it (/proc): CPU seconds, memory, and what else ran on its core."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def cpu_s(pid: int) -> float:
-    """User and system seconds of a process, all its threads."""
+    """User and system seconds of a process, with all its threads."""
     parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(parts[11]) + int(parts[12])) * _TICK_S
 
@@ -23,7 +23,7 @@ def rss_mb(pid: int) -> float:
 
 
 def core_busy_s(core: int) -> float:
-    """Seconds in which a core was not idle, for whatever program, with the time that the host took."""
+    """Seconds in which a core was not idle, for any program, with the time that the host took."""
     for line in Path("/proc/stat").read_text().splitlines():
         if line.startswith(f"cpu{core} "):
             user, nice, system, _idle, _wait, irq, softirq, steal = (int(part) for part in line.split()[1:9])
@@ -33,7 +33,7 @@ def core_busy_s(core: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ProcessFigures:
-    """Seconds at one moment, or between two."""
+    """CPU seconds until one moment, or between two moments."""
 
     seconds: float
     relay_s: float
@@ -42,7 +42,7 @@ class ProcessFigures:
 
     @classmethod
     def of(cls, pid: int, core: int | None) -> ProcessFigures:
-        """Now: of process `pid`, of ourselves, and of the core that the process is bound to."""
+        """The figures now: of process `pid`, of our own, and of the core to which the process is bound."""
         core_s = core_busy_s(core) if core is not None else 0.0
         return cls(time.perf_counter(), cpu_s(pid), time.process_time(), core_s)
 

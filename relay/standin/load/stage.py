@@ -1,4 +1,4 @@
-"""What the two ends of the load share: the relay that is called, the figures, and what each end sees of the other.
+"""What the two ends of the load share: the relay that is called, the figures, and each end's view of the other.
 
 The generator makes the callers and the model's listener. Each end knows the other and the load only by these types.
 """
@@ -14,7 +14,7 @@ from relay.standin.load.loop import Loop
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the callers ring, and the account with which they sign."""
+    """The URL that the callers ring, and the account with which they sign."""
 
     origin: str
     webhook_path: str = "/twilio/incoming"
@@ -28,7 +28,7 @@ class Window:
 
     up: list[float] = field(default_factory=list)
     down: list[float] = field(default_factory=list)
-    clear: list[float] = field(default_factory=list)  # from speech_started over an answer to its `clear`
+    clear: list[float] = field(default_factory=list)  # From speech_started over an answer to its `clear`.
     interruptions: int = 0
     dry_s: list[float] = field(default_factory=list)
     late_s: list[float] = field(default_factory=list)
@@ -36,12 +36,12 @@ class Window:
     up_messages: int = 0
 
     def lateness(self, late_s: float) -> None:
-        """How late the load itself sent a frame."""
+        """Note how late the load itself sent a frame."""
         self.late_s.append(late_s)
 
 
 class CallerEnd(Protocol):
-    """What the model's end sees of a caller."""
+    """A caller, as the model's end sees it."""
 
     number: int
     began: float
@@ -55,18 +55,18 @@ class CallerEnd(Protocol):
 
 
 class ModelEnd(Protocol):
-    """What the caller's end sees of its model session. Times are in seconds; 0.0: nothing is awaited."""
+    """A model session, as the caller's end sees it. Times are in seconds. 0.0 means that nothing is awaited."""
 
     caller: CallerEnd | None
-    down_sent: float  # when the delta with the marker was sent that the caller has not heard yet
-    stop_asked: float  # when speech_started was sent over an answer that the caller still hears
+    down_sent: float  # When the delta with the marker was sent that the caller has not heard yet.
+    stop_asked: float  # When speech_started was sent over an answer that the caller still hears.
 
     def begin_turns(self, caller: CallerEnd) -> None:
         """From now on this caller takes turns."""
 
 
 class Stage(Protocol):
-    """What both ends see of the load."""
+    """The load, as both ends see it."""
 
     target: Target
     loop: Loop
@@ -77,7 +77,7 @@ class Stage(Protocol):
 
     @property
     def session_class(self) -> type[Any]:
-        """What listens and answers in a session of the relay's."""
+        """The class that listens and answers in a session with the relay."""
 
     def new_session(self, session: ModelEnd) -> None:
         """The relay opened a model session."""

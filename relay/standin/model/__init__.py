@@ -1,1 +1,1 @@
-"""The stand-in model: a Realtime server with faults on order."""
+"""The stand-in model: a Realtime server whose faults can be ordered."""

@@ -1,4 +1,4 @@
-"""What a session will do later: actions with their times, on a clock that is passed in."""
+"""The actions that a session will do later, with their times, on a clock that is passed in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Agenda:
-    """Actions in the order of their times. With equal times, in the order in which they were planned."""
+    """Actions in the order of their times. Actions of the same time keep the order in which they were planned."""
 
     def __init__(self) -> None:
         self.now = 0.0

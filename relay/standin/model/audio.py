@@ -1,6 +1,6 @@
-"""The audio formats of the Realtime API: bytes of PCM16 24 kHz, mu-law or A-law, to samples and back.
+"""The audio formats of the Realtime API: bytes of PCM16 24 kHz, mu-law or A-law become samples, and samples bytes.
 
-Inside, the stand-in model speaks mu-law at 8 kHz, because its clips have this format.
+Internally, the stand-in model speaks mu-law at 8 kHz, because its clips have this format.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from relay.standin.model.items import History, Item
 
 Kind = type | tuple[type, ...]
 
-# The keys of each event, with the JSON types they take. `!` marks the keys that are needed (docs/protocol/openai.md
+# The keys of each event, with the JSON types that they take. `!` marks required keys (docs/protocol/openai.md
 # 2.1).
 EVENTS: Mapping[str, Mapping[str, Kind]] = {
     "session.update": {"session!": dict},
@@ -55,7 +55,7 @@ CONTENT: Mapping[str, Mapping[str, Mapping[str, Kind]]] = {
         "input_audio": {"audio!": str, "transcript": (str, type(None))},
         "input_image": {"image_url!": str, "detail": str},
     },
-    "assistant": {"output_text": {"text!": str}},  # no audio of the assistant's (docs/protocol/openai.md 1.4)
+    "assistant": {"output_text": {"text!": str}},  # The assistant's audio is not allowed (docs/protocol/openai.md 1.4).
 }
 NAMES = {str: "a string", int: "an integer", dict: "an object", list: "an array"}
 
@@ -85,7 +85,7 @@ def check_client_event(event: dict[str, Any]) -> None:
 
 
 def item_from_wire(wire: Any, fresh_id: str, hear: Callable[[bytes], tuple[str, int]], history: History | None) -> Item:
-    """An item that a client creates. `history`, if given, must have the call that a function's output answers."""
+    """An item that a client creates. If `history` is given, it must have the call that a function's output answers."""
     if not isinstance(wire, dict):
         raise RefusedError(invalid_type("item", "an object", wire))
     kind = wire.get("type", "message" if "role" in wire else None)

@@ -1,4 +1,4 @@
-"""Whether a connection is let in. The upgrade always succeeds. A refusal follows it.
+"""Decides whether a connection is accepted. The upgrade always succeeds. A refusal follows it.
 
 Source: docs/protocol/openai.md 1.2.
 """
@@ -14,12 +14,12 @@ from relay.standin.model.settings import MODELS
 
 
 def asked_model(path: str) -> str:
-    """The `model` of the request's query, or nothing."""
+    """The `model` in the request's query. Empty if there is none."""
     return (parse_qs(urlsplit(path).query).get("model") or [""])[0]
 
 
 def refusal(path: str, headers: Mapping[str, str], only_key: str) -> tuple[int, Refusal] | None:
-    """Close code and error for a connection that is refused; None if it is accepted.
+    """The close code and error for a connection that is refused. None if it is accepted.
 
     `headers` are in lower case. With `only_key` "" any key is accepted.
     """

@@ -1,6 +1,6 @@
-"""What the real model says when it refuses something.
+"""The real model's words when it refuses something.
 
-Word for word where it was captured (docs/protocol/openai.md 1.2, 2.2). Where a docstring says "our words", it was not.
+They are word for word where they were captured (docs/protocol/openai.md 1.2, 2.2). "Our words" marks all others.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Refusal:
-    """The content of one `error` event. Nothing of what was asked is done. Not fatal by itself."""
+    """The content of one `error` event. Nothing that was asked is done. The session goes on."""
 
     message: str
     code: str | None = None
@@ -126,7 +126,7 @@ def server_error(session_id: str) -> Refusal:
 
 
 def failure(code: str, session_id: str) -> Refusal:
-    """How a response fails in a scenario that orders it by code. Our words, where none were captured."""
+    """How a response fails when a scenario orders it by code. The words are ours where none were captured."""
     known = {
         "server_error": server_error(session_id),
         "rate_limit_exceeded": RATE_LIMIT,
@@ -145,7 +145,7 @@ def already_active(response_id: str) -> Refusal:
 
 
 def already_shorter(audio_ms: int, asked_ms: int) -> Refusal:
-    """A cut beyond what was generated."""
+    """A truncation beyond the audio that was generated."""
     return Refusal(f"Audio content of {audio_ms}ms is already shorter than {asked_ms}ms", "invalid_value")
 
 
@@ -159,7 +159,7 @@ def commit_empty(buffered_ms: float) -> Refusal:
 
 
 def no_such_item(verb: str, item_id: str) -> Refusal:
-    """Delete, truncate or retrieve of something that is not in the conversation. Code and text are our words."""
+    """Delete, truncate or retrieve for an item that is not in the conversation. Code and text are our words."""
     doing = {"delete": "deleting", "truncate": "truncating", "retrieve": "retrieving"}[verb]
     return Refusal(
         f"Error {doing} item: the item with id '{item_id}' does not exist.", f"item_{verb}_invalid_item_id", "item_id"
@@ -201,7 +201,7 @@ def unknown_model(model: str) -> tuple[int, Refusal]:
 
 
 def connect_error(code: str, model: str) -> tuple[int, Refusal]:
-    """The refusal that a scenario orders by code. Our words, where none were captured."""
+    """The refusal that a scenario orders by code. The words are ours where none were captured."""
     known = {
         "invalid_api_key": bad_key("sk-standin-refused"),
         "invalid_model": unknown_model(model),

@@ -1,6 +1,6 @@
-"""The conversation as the model keeps it: items in order, their size in tokens, and what a response costs.
+"""The conversation as the model keeps it: items in order, their size in tokens, and the cost of a response.
 
-One token is 100 ms of a caller's audio, 50 ms of the model's (docs/protocol/openai.md 5), or four characters of text.
+One token is 100 ms of the caller's audio, 50 ms of the model's (docs/protocol/openai.md 5), or four characters of text.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ from typing import Any
 
 from relay.standin.model.errors import NO_MODEL_AUDIO, Refusal, RefusedError, already_shorter, no_such_item
 
-CACHE_STEP = 64  # cached tokens come in such steps (docs/protocol/openai.md 2.2)
+CACHE_STEP = 64  # Cached tokens come in steps of this size (docs/protocol/openai.md 2.2).
 CHARACTERS_A_TOKEN = 4
 
 
 def tokens_of(text: str) -> int:
-    """The tokens of an English text, about."""
+    """The approximate number of tokens of an English text."""
     return -(-len(text) // CHARACTERS_A_TOKEN)
 
 
 @dataclass
 class Item:
-    """One item. `text` is what was said or heard in it, even if the transcript on the wire shows something else."""
+    """One item. `text` is what was said or heard in it, even if the transcript in the events shows something else."""
 
     id: str
-    type: str  # message | function_call | function_call_output
-    role: str = ""  # user | assistant | system, for messages
+    type: str  # message | function_call | function_call_output.
+    role: str = ""  # user | assistant | system, for messages.
     status: str = "completed"
     text: str = ""
-    audio_ms: int = 0  # of the caller's or the model's audio in it
-    audio: bytes = b""  # the same, for `retrieve`, in the session's format
-    truncated: bool = False  # then it has no transcript any more
-    content: list[dict[str, Any]] = field(default_factory=list)  # in the form of the wire
+    audio_ms: int = 0  # The length of the audio in it.
+    audio: bytes = b""  # This audio in the session's format, for `retrieve`.
+    truncated: bool = False  # If True, it has no transcript any more.
+    content: list[dict[str, Any]] = field(default_factory=list)  # In the form of the events.
     call_id: str = ""
     name: str = ""
     arguments: str = ""
@@ -61,21 +61,21 @@ class History:
 
     def __init__(self) -> None:
         self.items: list[Item] = []
-        self._known: set[int] = set()  # the beginnings of all inputs so far, each as a hash
+        self._known: set[int] = set()  # The hash of each beginning of the inputs so far.
 
     def find(self, item_id: str) -> Item | None:
         """The item with this id."""
         return next((item for item in self.items if item.id == item_id), None)
 
     def require(self, item_id: str, verb: str) -> Item:
-        """The item with this id. RefusedError in the words for `verb` if there is none."""
+        """The item with this id. Raises RefusedError in the words for `verb` if there is none."""
         item = self.find(item_id)
         if item is None:
             raise RefusedError(no_such_item(verb, item_id))
         return item
 
     def add(self, item: Item, previous: str | None = None) -> str | None:
-        """Put an item behind `previous` ("root": first, None: last). Returns the id that is now in front of it."""
+        """Put an item after `previous` ("root": first, None: last). Returns the id of the item before it."""
         if self.find(item.id):
             message = f"Error adding item: an item with id '{item.id}' already exists."
             raise RefusedError(Refusal(message, "item_create_duplicate_item_id", "item.id"))
@@ -90,12 +90,12 @@ class History:
         return self.items[at - 1].id if at else None
 
     def before(self, item: Item) -> str | None:
-        """The id of the item in front."""
+        """The id of the item before this one."""
         at = self.items.index(item)
         return self.items[at - 1].id if at else None
 
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None:
-        """Forget what was not heard. RefusedError as the real one (docs/protocol/openai.md 2.1)."""
+        """Forget audio that was not heard. Raises RefusedError as the real model does (docs/protocol/openai.md 2.1)."""
         item = self.require(item_id, "truncate")
         if item.role != "assistant" or item.type != "message" or not item.audio_ms or content_index != 0:
             raise RefusedError(NO_MODEL_AUDIO)
@@ -108,14 +108,14 @@ class History:
 
     @property
     def has_voice(self) -> bool:
-        """True if the conversation has audio of the assistant's: then its voice cannot change."""
+        """True if the conversation has audio of the assistant. Then its voice cannot change."""
         return any(each.role == "assistant" and each.audio_ms for each in self.items)
 
     def input_tokens(self, instructions_and_tools: str, items: list[Item]) -> dict[str, Any]:
         """The input of a response to these items, in the form of `usage`.
 
-        What an earlier response began with is cached. So nothing is cached with other instructions or tools, nor behind
-        an item that was cut or deleted.
+        The beginning that an earlier input shares is cached. So nothing is cached after other instructions or tools, or
+        after an item that was cut or deleted.
         """
         text = audio = cached_text = cached_audio = beginning = 0
         parts = [(instructions_and_tools, tokens_of(instructions_and_tools), 0)]
@@ -148,7 +148,7 @@ def usage(input_details: dict[str, Any], text_tokens: int, audio_tokens: int) ->
 
 
 def transcription_usage(item: Item, model: str) -> dict[str, Any]:
-    """What a transcription costs: tokens with the gpt-4o ones, seconds with others (docs/protocol/openai.md 2.2)."""
+    """The cost of a transcription: tokens for the gpt-4o models, seconds for others (docs/protocol/openai.md 2.2)."""
     if not model.startswith("gpt-4o"):
         return {"type": "duration", "seconds": round(item.audio_ms / 1000, 2)}
     heard, written = item.audio_ms // 100, tokens_of(item.text)

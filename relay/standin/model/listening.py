@@ -1,4 +1,4 @@
-"""The input audio buffer of a session: what was appended, where the speech is in it, and what a commit takes out.
+"""The input audio buffer of a session: the audio that was appended, the speech in it, and what a commit takes out.
 
 In VAD mode only the speech and its prefix are kept, so that an hour of silence needs no memory. Positions are
 milliseconds of audio since the session began.
@@ -13,26 +13,26 @@ import numpy as np
 from relay.standin.model.audio import Samples, from_wire, rate_hz
 from relay.standin.model.vad import Started, Stopped, Vad
 
-KEEP_MS = 1000  # more than the prefix, while nobody speaks
+KEEP_MS = 1000  # Kept while nobody speaks. More than the prefix.
 # Semantic VAD ends a turn after such a pause. The real one waits up to 8, 4 or 2 s when a sentence sounds unfinished
-# (docs/protocol/openai.md 2.1). This one cannot tell, so it takes the shorter times.
+# (docs/protocol/openai.md 2.1). The stand-in cannot know that, so it uses the shorter times.
 SEMANTIC_SILENCE_MS = {"low": 1500, "medium": 900, "auto": 900, "high": 500}
 
 
 class InputBuffer:
-    """One for each session. Call `configure` again after each session.update."""
+    """The buffer of one session. Call `configure` again after each session.update."""
 
     def __init__(self) -> None:
         self._vad: Vad | None = None
         self._prefix_ms = 0
         self._samples: list[Samples] = []
-        self._held = 0  # samples in the list
-        self._dropped_ms = 0.0  # audio that is not held any more, or was held at another rate
+        self._held = 0  # Samples in the list.
+        self._dropped_ms = 0.0  # Audio that is no longer held, or that was held at another rate.
         self._settings: tuple[Any, Any] | None = None
         self._format: dict[str, Any] = {"type": "audio/pcm"}
 
     def configure(self, session_input: dict[str, Any]) -> None:
-        """Use the session's `audio.input`. Another format or turn detection starts a new detector."""
+        """Use the session's `audio.input`. A changed format or turn detection starts a new detector."""
         detection, form = session_input["turn_detection"], session_input["format"]
         if self._settings == (detection, form):
             return
@@ -48,12 +48,12 @@ class InputBuffer:
 
     @property
     def clock_ms(self) -> float:
-        """Audio received in this session."""
+        """The ms of audio received in this session."""
         return self._dropped_ms + self._held * 1000 / rate_hz(self._format)
 
     @property
     def held_ms(self) -> float:
-        """Audio that a commit would take."""
+        """The ms of audio that a commit would take."""
         return self._held * 1000 / rate_hz(self._format)
 
     @property
@@ -62,7 +62,7 @@ class InputBuffer:
         return self._vad is not None and self._vad.speaking
 
     def append(self, data: bytes) -> list[Started | Stopped]:
-        """Take whole samples in the session's input format. Returns what the detector noticed."""
+        """Take whole samples in the session's input format. Returns what the detector found."""
         samples = from_wire(data, self._format)
         self._samples.append(samples)
         self._held += len(samples)

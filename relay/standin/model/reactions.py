@@ -1,6 +1,6 @@
-"""Which line of the script applies, by what was heard, told and answered. Pure.
+"""Chooses the line of the script that applies, by what was heard, told and answered. Pure.
 
-A response looks at the items behind the assistant's last message. What the relay says for the agent (a greeting, a
+A response looks at the items after the assistant's last message. What the relay says for the agent (a greeting, a
 holding phrase) is such a message too.
 """
 
@@ -25,16 +25,16 @@ QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»"}
 
 @dataclass(frozen=True)
 class Plan:
-    """What a response will have: a message, a function call, both, or nothing."""
+    """What a response will contain: a message, a function call, both, or nothing."""
 
     say: str = ""
     call: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    then: str = ""  # what to say when this call was answered
+    then: str = ""  # The text to say when this call was answered.
 
 
 def literal(text: str) -> str:
-    """The words that an instruction like `Say exactly: "Hello."` asks for, or nothing."""
+    """The words that an instruction like `Say exactly: "Hello."` asks for. Empty if it asks for none."""
     match = SAY_EXACTLY.search(text)
     wanted = match[1].strip() if match else ""
     if not wanted:
@@ -50,8 +50,8 @@ class Director:
     def __init__(self, script: Script, now: datetime.datetime) -> None:
         self._script, self._now = script, now
         self._used: Counter[int] = Counter()
-        self._then: dict[str, str] = {}  # call_id -> what to say when it is answered
-        self.notes: list[str] = []  # what the script asked for and could not get
+        self._then: dict[str, str] = {}  # Call id -> the text to say when it is answered.
+        self.notes: list[str] = []  # What the script asked for and the session does not have.
 
     def calls(self, call_id: str, plan: Plan) -> None:
         """Remember the call that a plan makes."""
@@ -83,11 +83,12 @@ class Director:
             return Plan(text)
         recent = _behind_last(items, lambda each: each.role == "assistant")
         if text := next((literal(each.text) for each in recent if each.role == "system" and literal(each.text)), ""):
-            return Plan(text)  # what it was told while the caller spoke
+            return Plan(text)  # What it was told while the caller spoke.
         output = next((each for each in reversed(recent) if _counts(each)), None)
         if output is not None and output.type == "function_call_output":
             return self._answered(output, items, turn)
-        new = _behind_last(recent, lambda each: each.type != "message")  # what came before a call was its cause
+        # What came before a call was the reason for it.
+        new = _behind_last(recent, lambda each: each.type != "message")
         heard = " ".join(each.text for each in new if each.role == "user")
         told = " ".join([instructions, *(each.text for each in recent if each.role == "system")])
         reaction = self._first(lambda each: not each.after and _fits(each, heard, told, turn))
@@ -111,7 +112,7 @@ class Director:
         return Plan(fill(self._then.get(output.call_id, "") or self._script.default, output.output))
 
     def _allowed(self, plan: Plan, declared: list[dict[str, Any]]) -> Plan:
-        """True if the model may make this call: it knows the function, and the function has these arguments."""
+        """The plan without a call that the model may not make: an unknown function, or without required arguments."""
         tool = next((each for each in declared if each.get("name") == plan.call), None)
         if not plan.call:
             return plan
@@ -133,7 +134,7 @@ class Director:
         return None
 
     def _filled(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments with {today}, {tomorrow} and {offset} filled in. The offset is that of the time in front of it."""
+        """Arguments with {today}, {tomorrow} and {offset} filled in. The offset belongs to the time before it."""
         here = self._now.astimezone(self._script.zone)
         known = {
             "{today}": here.date().isoformat(),
@@ -155,7 +156,7 @@ class Director:
 
 
 def fill(text: str, output: str) -> str:
-    """Fill `{field}` and `{a.b}` from a function's JSON answer, also from inside `result`. Unknown ones stay."""
+    """Fill `{field}` and `{a.b}` from a function's JSON answer, also from inside `result`. Unknown fields stay."""
     try:
         answer = json.loads(output)
     except ValueError:
@@ -174,7 +175,7 @@ def fill(text: str, output: str) -> str:
 
 
 def _least(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The fewest arguments that a function's schema allows: a model that must call has to invent them."""
+    """The fewest arguments that a function's schema allows. A model that must call has to invent them."""
     return {name: _any_of(parameters.get("properties", {}).get(name)) for name in parameters.get("required", ())}
 
 
@@ -199,9 +200,9 @@ def _behind_last(items: list[Item], ends: Callable[[Item], bool]) -> list[Item]:
 
 
 def _counts(item: Item) -> bool:
-    """True if a response can be about this item: words, or a function's answer.
+    """True if a response can be about this item, because it has words or a function's answer.
 
-    False for a cough behind such an item.
+    False for a cough after such an item.
     """
     return item.type == "function_call_output" or (item.role == "user" and bool(item.text))
 

@@ -1,8 +1,8 @@
 """One session of the stand-in model: client events and audio in, server events out, on a clock that is passed in.
 
-No I/O here. The shell (server.py) passes in what arrives, and wakes it at `next_deadline`. What is to be sent is in
-`take()`. Sources: docs/protocol/openai.md 1 (the connection), 2.3 (the order of events), 6 (what it does as the
-real one).
+There is no I/O here. The shell (server.py) passes in what arrives, and calls again at `next_deadline`. `take()` returns
+what must be sent. Sources: docs/protocol/openai.md 1 (the connection), 2.3 (the order of events), 6 (its likeness to
+the real one).
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ Out = Send | Ping | Close
 
 @dataclass
 class Report:
-    """What happened in a session, for tests and for the operator. `story` has all of it in order, as lines to print."""
+    """What happened in a session, for tests and for the operator. `story` has everything in order, as lines."""
 
-    heard: list[str] = field(default_factory=list)  # the caller's turns; "" for a turn without words
-    said: list[str] = field(default_factory=list)  # what the model began to say
-    called: list[str] = field(default_factory=list)  # names of functions
-    errors: list[str] = field(default_factory=list)  # messages of the error events that were sent
-    received: list[str] = field(default_factory=list)  # types of the client's events, without audio
-    notes: list[str] = field(default_factory=list)  # what the script asked for and could not get
+    heard: list[str] = field(default_factory=list)  # The caller's turns. "" for a turn without words.
+    said: list[str] = field(default_factory=list)  # The texts that the model began to say.
+    called: list[str] = field(default_factory=list)  # The names of functions.
+    errors: list[str] = field(default_factory=list)  # The messages of the error events that were sent.
+    received: list[str] = field(default_factory=list)  # The types of the client's events, without audio.
+    notes: list[str] = field(default_factory=list)  # What the script asked for and the session does not have.
     story: list[str] = field(default_factory=list)
 
 
@@ -99,17 +99,17 @@ class RealtimePeer:
         )
         self._input = InputBuffer()
         self._input.configure(self.session["audio"]["input"])
-        self._speech_item = ""  # the id that speech_started announced
+        self._speech_item = ""  # The id that speech_started announced.
         self._speech_start_ms = 0
         self._turns = 0
-        self._idle_round = 0  # a planned idle timeout counts only if this number has not changed
+        self._idle_round = 0  # A planned idle timeout counts only if this number is still the same.
         self._outs: list[Out] = []
         self.closed = False
 
     # For the shell
 
     def opened(self, now: float) -> None:
-        """The upgrade is done: send session.created, or the refusal instead (docs/protocol/openai.md 1.2)."""
+        """The upgrade is done. Send session.created, or the refusal instead (docs/protocol/openai.md 1.2)."""
         self._agenda.now = now
         if self.faults.silent_after_connect:
             return
@@ -126,7 +126,7 @@ class RealtimePeer:
         self._agenda.after(self.script.lifetime_s, self._expire)
 
     def receive(self, message: str | bytes, now: float) -> None:
-        """A message of the client; `bytes` is a binary frame, which the real one refuses."""
+        """A message of the client. `bytes` is a binary frame, which the real model refuses."""
         self.due(now)
         if self.closed or self.faults.silent_after_connect:
             return
@@ -152,7 +152,7 @@ class RealtimePeer:
         return -float("inf") if self._outs else self._agenda.next_deadline
 
     def take(self) -> list[Out]:
-        """What is to be sent, in order."""
+        """What must be sent, in order."""
         outs, self._outs = self._outs, []
         return outs
 
@@ -169,7 +169,7 @@ class RealtimePeer:
             self._outs.append(Send(msgspec.json.encode(strange).decode()))
 
     def new_id(self, prefix: str) -> str:
-        """prefix_ and 21 base62 characters, as the server makes ids."""
+        """prefix_ and 21 base62 characters, like the server's ids."""
         return f"{prefix}_" + "".join(self.chance.choices(BASE62, k=21))
 
     def padding(self) -> str:
@@ -257,13 +257,13 @@ class RealtimePeer:
         self.emit("conversation.item.retrieved", item=item.wire(base64.b64encode(item.audio).decode()))
 
     def _create_response(self, event: dict[str, Any]) -> None:
-        # null means: as the session has it. LiveKit's plugin sends `instructions: null` in production.
+        # null means the session's own value. LiveKit's plugin sends `instructions: null` in production.
         asked = {key: value for key, value in (event.get("response") or {}).items() if value is not None}
         settings.check_response(self.session["model"], asked)
         self._respond(asked, self._context(asked))
 
     def _context(self, asked: dict[str, Any]) -> list[Item]:
-        """The items that a response sees: those of `input` if it is given, otherwise those of the conversation."""
+        """The items that a response sees: those of `input` if it is given, otherwise the conversation's."""
         if "input" not in asked:
             return self.history.items
         items = []
@@ -335,7 +335,7 @@ class RealtimePeer:
         self.emit("conversation.item.done", previous_item_id=previous, item=item.wire())
 
     def _hear(self, data: bytes) -> tuple[str, int]:
-        """Words and length of an input_audio part in an item of the client's."""
+        """The words and the length of an input_audio part in a client's item."""
         buffer = InputBuffer()
         buffer.configure({**self.session["audio"]["input"], "turn_detection": None})
         if len(data) % bytes_a_sample(self.session["audio"]["input"]["format"]):

@@ -1,7 +1,7 @@
 """One response of the stand-in model: its events in the real order, at the real pace (docs/protocol/openai.md 2.3, 3).
 
 `Response.run` is a generator. It yields the seconds that pass before it goes on. `stop` in the middle sends the same
-closing events, with what had been generated until then.
+closing events, with the content that had been generated until then.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Stage(Protocol):
         """Send an event."""
 
     def new_id(self, prefix: str) -> str:
-        """An id in the form of the server's."""
+        """An id in the form of the server's ids."""
 
     def padding(self) -> str:
         """The content of `obfuscation`.
@@ -46,7 +46,7 @@ class Stage(Protocol):
         """
 
     def close(self, code: int, reason: str) -> None:
-        """End the session. 1006 cuts the connection inside the event that was sent last."""
+        """End the session. 1006 cuts the connection inside the last event."""
 
     def called(self, call_id: str, plan: Plan) -> None:
         """A function is being called."""
@@ -54,22 +54,22 @@ class Stage(Protocol):
 
 @dataclass
 class Order:
-    """What one response.create asked for, after the session's settings were filled in."""
+    """What one response.create asked for, with the session's settings filled in."""
 
     plan: Plan
-    speech: list[tuple[str, bytes]]  # plan.say as it is spoken: the words of each message, and their mu-law
-    modality: str  # audio | text
+    speech: list[tuple[str, bytes]]  # The messages of plan.say: words and mu-law.
+    modality: str  # audio | text.
     format: dict[str, Any]
     voice: Any
     max_output_tokens: int | str
     metadata: dict[str, str] | None
     input_tokens: dict[str, Any]
-    conversation_id: str | None  # None: out of band
+    conversation_id: str | None  # None: out of band.
 
 
 @dataclass
 class _Open:
-    """An item whose closing events have not been sent."""
+    """An item whose closing events were not sent yet."""
 
     item: Item
     index: int
@@ -78,7 +78,7 @@ class _Open:
 
 
 class Response:
-    """One response; see the module."""
+    """One response. See the head of this file."""
 
     def __init__(self, stage: Stage, order: Order, faults: Faults) -> None:
         self.id = stage.new_id("resp")
@@ -92,7 +92,7 @@ class Response:
         self._arguments = ""
         self._deltas = 0
         self._per_ms = bytes_per_ms(order.format)
-        self._unsent = b""  # of the message that is being spoken
+        self._unsent = b""  # The rest of the message that is being spoken.
         self._limit = order.max_output_tokens if isinstance(order.max_output_tokens, int) else sys.maxsize
         self._limited = False
 
@@ -129,7 +129,7 @@ class Response:
         """All messages. Several are closed together, at the end of the last one."""
         step = self._stage.script.delta_ms * self._per_ms
         pace = self._faults.pace or self._stage.script.pace
-        # A token of audio is 50 ms. For three of them there is one of text (docs/protocol/openai.md 5).
+        # A token of audio is 50 ms. For three tokens of audio there is one of text (docs/protocol/openai.md 5).
         left = self._limit * 3 // 4 * 50 * self._per_ms
         for words, mulaw in self.order.speech:
             if self._limited:
@@ -148,7 +148,7 @@ class Response:
         self._close_open("incomplete" if self._limited else "completed")
 
     def _words_until(self, message: _Open, said: str) -> None:
-        """The words come a little before their audio, the first one certainly (docs/protocol/openai.md 2.3)."""
+        """Send the words up to `said`. They come a little before their audio (docs/protocol/openai.md 2.3)."""
         part, message.said = said[len(message.said) :], said
         if part:
             self._said += part
@@ -165,7 +165,7 @@ class Response:
         self._deltas += 1
         self.audio_ms += len(data) // self._per_ms
         message.audio_ms += len(data) // self._per_ms
-        if not message.item.truncated:  # otherwise the client has cut it while it was being spoken
+        if not message.item.truncated:  # If it is truncated, the client has cut it while it was being spoken.
             message.item.audio += data
             message.item.audio_ms = message.audio_ms
 
@@ -236,7 +236,7 @@ class Response:
     # The end
 
     def _close_open(self, status: str) -> None:
-        """The closing events of what is under way, also when it was cut off (docs/protocol/openai.md 2.2).
+        """Send the closing events of the open items, even if the response was cut off (docs/protocol/openai.md 2.2).
 
         Only the last item can be cut off.
         """
@@ -267,7 +267,7 @@ class Response:
 
     def _close_part(self, closing: _Open) -> None:
         at, item, said = self._at(closing), closing.item, closing.said
-        if not item.truncated:  # otherwise it was cut already, and its words are gone
+        if not item.truncated:  # If it is truncated, its words are already gone.
             item.text = said
         if self.order.modality == "audio":
             item.content = [{"type": "output_audio", "transcript": None if item.truncated else said}]
@@ -291,7 +291,7 @@ class Response:
         self._emit_closing("response.done", response=self._wire(status, details, spent))
 
     def _output_tokens(self) -> tuple[int, int]:
-        """The (text, audio) tokens so far, with function calls."""
+        """The (text, audio) tokens so far, function calls included."""
         audio = self.audio_ms // 50
         words = audio // 3 if audio else tokens_of(self._said)
         return words + tokens_of(self._arguments), audio
@@ -324,7 +324,7 @@ class Response:
             yield faults.stall_s or float("inf")
 
     def _hang_up(self) -> Iterator[float]:
-        """Close behind the delta that the script names (1006: inside it)."""
+        """Close after the delta that the script names (1006: inside it)."""
         if self._faults.close_after_deltas == self._deltas:
             self._stage.close(self._faults.close_code, "")
             yield float("inf")

@@ -1,4 +1,4 @@
-"""What the stand-in model does in a scenario: what it answers, how fast, and which faults it has.
+"""The stand-in model's script in a scenario: its answers, its speed, and its faults.
 
 A scenario's `[model]` table becomes a `Script`. The same fault names work as a request header,
 `X-Standin-Faults: stall_after_deltas=2, response=3`.
@@ -37,7 +37,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from relay.standin.speech.voice import clips
 
 T = TypeVar("T")
-# RFC 6455, 7.4: the codes that a close may have, and 1006 for no close at all. 1004, 1005 and 1015 are never sent.
+# RFC 6455, 7.4: the codes that a close may have. 1006 stands for no close at all. 1004, 1005 and 1015 are never sent.
 CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1006, *range(1007, 1015), *range(3000, 5000)})
 
 
@@ -47,23 +47,23 @@ class ScriptError(ValueError):
 
 @dataclass(frozen=True)
 class Reaction:
-    """One line of the script: when it applies (all conditions that are set must hold), and what the model does then.
+    """One line of the script: when it applies, and what the model does then. All conditions that are set must hold.
 
-    Without any condition it is the default. Words are compared without case and punctuation.
+    A line without a condition is the default. Words are compared without case and punctuation.
     """
 
-    heard: str = ""  # part of what the caller said since the model last spoke
-    clip: str = ""  # id of a caller's clip: the same by name
-    told: str = ""  # part of the response's instructions or of a system item since the model last spoke
-    after: str = ""  # the name of the function whose answer has just come
-    output: str = ""  # part of that answer, as JSON text
-    turn: int = 0  # the caller's turn, counted from 1; turns without words count too
-    times: int = 0  # how often it may apply in a session; 0 means always
+    heard: str = ""  # A part of what the caller said since the model last spoke.
+    clip: str = ""  # The id of a caller's clip, in place of `heard`.
+    told: str = ""  # A part of the response's instructions, or of a system item since the model last spoke.
+    after: str = ""  # The name of the function whose answer has just come.
+    output: str = ""  # A part of that answer, as JSON text.
+    turn: int = 0  # The caller's turn, counted from 1. Turns without words count too.
+    times: int = 0  # How often it may apply in a session. 0 means always.
 
     say: str = ""
-    call: str = ""  # a function to call, after the words
+    call: str = ""  # A function to call after the words.
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    then: str = ""  # what to say when the function has answered and no `after` reaction fits
+    then: str = ""  # The text to say when the function has answered and no `after` line fits.
 
     def __post_init__(self) -> None:
         if self.then and not self.call:
@@ -73,7 +73,7 @@ class Reaction:
 
 
 def _within(table: object, low: float, high: float, *names: str) -> None:
-    """Raises ScriptError for a number out of its range. A pair must rise. None is accepted."""
+    """Raises ScriptError for a number that is out of range. A pair must rise. None is accepted."""
     for name in names:
         value = getattr(table, name)
         numbers = value if isinstance(value, tuple) else (value,)
@@ -105,24 +105,24 @@ class Faults:
     wrong_format: bool = _fault(False, "the other audio format is in session.updated, and in the audio")
 
     # Listening
-    deaf_after_turns: int | None = _fault(None, "no speech is detected after so many turns (0: never any)")
+    deaf_after_turns: int | None = _fault(None, "no speech is detected after this many turns (0: never any)")
     transcription_failed: bool = _fault(False, "no turn is transcribed")
     noise_words: str = _fault("", "a turn without words is transcribed as these, as live transcribers do")
     slow_read_s: float = _fault(0.0, "pause after each read of at most 1 KiB: the client's sends back up")
 
     # Speaking
     pace: float = _fault(0.0, "times real time: 1 is as slow as speech, 0.5 starves the caller")
-    stall_after_deltas: int | None = _fault(None, "no delta of a response after so many")
-    stall_s: float = _fault(0.0, "the stall ends after so long (0: never)")
+    stall_after_deltas: int | None = _fault(None, "a response has no more deltas after this many")
+    stall_s: float = _fault(0.0, "the stall ends after this time (0: never)")
     odd_deltas: bool = _fault(False, "deltas of an odd number of bytes")
-    late_deltas: int = _fault(0, "so many deltas more of a response that was cancelled, the first one twice")
+    late_deltas: int = _fault(0, "this many more deltas of a response that was cancelled, the first one twice")
     cancel_first: bool = _fault(False, "response.done(cancelled) comes before speech_started")
     huge_event: bool = _fault(False, "one event of 15 MiB in the middle of a response")
     empty_response: bool = _fault(False, "a response completes without any output")
 
     # Ending
     response_failed: str = _fault("", "response.done fails by code: server_error, rate_limit_exceeded ...")
-    close_after_deltas: int | None = _fault(None, "the connection ends behind that delta, counted from 1")
+    close_after_deltas: int | None = _fault(None, "the connection ends after this delta, counted from 1")
     close_code: int = _fault(1006, "with this code; 1006 cuts TCP in the middle of that delta's frame")
 
     # Protocol
@@ -144,7 +144,7 @@ class Faults:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Faults:
-        """Faults from a TOML table; raises ScriptError for an unknown name or a value of the wrong kind."""
+        """Faults from a TOML table. Raises ScriptError for an unknown name or a value of the wrong kind."""
         return _fill(cls, table, "model.faults")
 
     @classmethod
@@ -177,25 +177,26 @@ class Script:
     """What the stand-in model is told about one scenario. `Script()` has the demo's reactions."""
 
     reactions: tuple[Reaction, ...] = field(default_factory=lambda: DEMO_REACTIONS)
-    opening: str = "Hello, how can I help you?"  # said at a response.create before anybody has spoken
-    default: str = "Sorry, could you repeat that?"  # said when no reaction fits
+    opening: str = "Hello, how can I help you?"  # Said at a response.create before anybody has spoken.
+    default: str = "Sorry, could you repeat that?"  # Said when no line fits.
     faults: Faults = Faults()
 
     seed: int = 1
-    connect_ms: float = 0.0  # until it looks at a new connection: a real connection needs TCP, TLS and the upgrade
-    # A random value between the two for each response (docs/protocol/openai.md 3)
+    # The time until it looks at a new connection. A real connection needs TCP, TLS and the upgrade.
+    connect_ms: float = 0.0
+    # A random value between the two, for each response (docs/protocol/openai.md 3).
     first_delta_ms: tuple[int, int] = (300, 700)
-    delta_ms: int = 250  # a delta of the real one is 12,000 bytes of PCM16 (docs/protocol/openai.md 3)
-    pace: float = 5.0  # times real time (docs/protocol/openai.md 3)
-    transcription_s: tuple[float, float] = (1.0, 1.5)  # after the commit (docs/protocol/openai.md 6)
+    delta_ms: int = 250  # A real delta has 12,000 bytes of PCM16 (docs/protocol/openai.md 3).
+    pace: float = 5.0  # Times real time (docs/protocol/openai.md 3).
+    transcription_s: tuple[float, float] = (1.0, 1.5)  # After the commit (docs/protocol/openai.md 6).
     lifetime_s: float = 3600.0  # docs/protocol/openai.md 1.4
     ping_s: float = 20.0  # docs/protocol/openai.md 1.3
-    api_key: str = ""  # the only key that is accepted; empty: any key
-    time_zone: str = "America/New_York"  # the business's, for {today}, {tomorrow} and {offset} in arguments
-    utc_offset: str = ""  # the same as a fixed offset, if no zone is meant
-    # Speak text without a clip by piper, if it is installed, instead of babbling. A second of its speech stops
-    # everything in this process for half a second. That is fine in `relay standin model`, where it is the default, but
-    # not beside calls.
+    api_key: str = ""  # The only key that is accepted. Empty: every key.
+    time_zone: str = "America/New_York"  # The business's, for {today}, {tomorrow} and {offset} in arguments.
+    utc_offset: str = ""  # A fixed offset in place of a zone.
+    # True: text without a clip is spoken by piper, if it is installed, and not babbled. One second of piper's speech
+    # stops everything in this process for half a second. That is fine in `relay standin model`, where it is the
+    # default, but not beside calls.
     piper: bool = False
 
     def __post_init__(self) -> None:
@@ -207,12 +208,12 @@ class Script:
             _ = self.zone
         except ValueError:
             raise ScriptError(f"utc_offset must be like -05:00, not {self.utc_offset!r}") from None
-        except (ZoneInfoNotFoundError, OSError):  # OSError: half a name is a folder of zones
+        except (ZoneInfoNotFoundError, OSError):  # OSError: half of a name is a folder of zones.
             raise ScriptError(f"time_zone must be like America/New_York, not {self.time_zone!r}") from None
 
     @property
     def zone(self) -> datetime.tzinfo:
-        """The business's zone, by its name or its offset."""
+        """The business's time zone, by its name or its offset."""
         if not self.utc_offset:
             return ZoneInfo(self.time_zone)
         zone = datetime.datetime.strptime(self.utc_offset, "%z").tzinfo
@@ -305,7 +306,7 @@ def _unknown(name: str, known: Iterable[str], what: str) -> str:
 
 
 # The conversation of `relay demo`, and of `relay standin model` without a script. Texts that have a clip are spoken.
-# Times are local and without an offset, as the relay asks for them. So they are right in every zone.
+# Times are local and without an offset, as the relay asks for them. So they are right in every time zone.
 DEMO_REACTIONS: tuple[Reaction, ...] = (
     Reaction(after="book_appointment", output="alternatives", say="I'm sorry, that time is already taken. "
              "Would half past seven work for you?"),

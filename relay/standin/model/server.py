@@ -33,10 +33,10 @@ from relay.standin.speech.voice import Voice
 PATH = "/v1/realtime"
 FAULTS_HEADER = "x-standin-faults"
 READ_BYTES = 65536
-SLOW_READ_BYTES = 1024  # with the fault slow_read_s
-# An append may hold 15 MiB (docs/protocol/openai.md 1.3). Base64 makes a third more of it.
+SLOW_READ_BYTES = 1024  # With the fault slow_read_s.
+# An append may hold 15 MiB (docs/protocol/openai.md 1.3). Base64 makes it one third larger.
 MAX_MESSAGE_BYTES = 24 * 2**20
-CLOSE_LIMIT_S = 2.0  # how long a client may take to answer a close
+CLOSE_LIMIT_S = 2.0  # How long a client may take to answer a close.
 
 
 class StandInModel:
@@ -48,15 +48,16 @@ class StandInModel:
         utc_now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
         hears: Iterable[str] = (),
     ) -> None:
-        """Without a script it has the demo's conversation. `utc_now`: the clock of the stage, for "tomorrow".
+        """Without a script it has the demo's conversation. `utc_now` is the clock of the stage, for "tomorrow".
 
-        `hears`: texts of callers that have no clip, and are babbled.
+        `hears` are callers' texts that have no clip and are babbled.
         """
         self.script = script if script is not None else Script()
         self.utc_now = utc_now
         self.voice = Voice(self.script.piper)
         self.ear = Ear(also=hears)
-        self.sessions: list[RealtimePeer] = []  # the newest last; their `report` says what they heard and said
+        # The newest is the last. Each `report` says what the session heard and said.
+        self.sessions: list[RealtimePeer] = []
         self._connections = 0
 
     @property
@@ -81,7 +82,7 @@ class StandInModel:
         port = listeners[0].socket.getsockname()[1]
         if self.script.faults.connect_refused and not self.script.faults.connections:
             for listener in listeners:
-                await listener.aclose()  # the port is known now, and nobody answers there
+                await listener.aclose()  # The port is known now, and nobody answers there.
             task_status.started(port)
             await trio.sleep_forever()
 
@@ -100,7 +101,7 @@ class StandInModel:
             await trio.sleep(self.script.connect_ms / 1000)
             await _Connection(self, stream, self._connections).run()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-            pass  # the client has gone
+            pass  # The client has gone.
         finally:
             await trio.aclose_forcefully(stream)
 
@@ -116,15 +117,15 @@ class _Connection:
             max_size=MAX_MESSAGE_BYTES,
         )
         self._peer: RealtimePeer | None = None
-        self._parts: list[bytes] = []  # of a message that comes in several frames
+        self._parts: list[bytes] = []  # The parts of a message that comes in several frames.
         self._text = True
-        self._unsent: list[bytes] = []  # b"" means the end of the stream
+        self._unsent: list[bytes] = []  # b"" means the end of the stream.
         self._cut = False
-        self._news = trio.Event()  # the writer must look again
-        self._looks_at_s = math.inf  # when it looks by itself
+        self._news = trio.Event()  # Set when the writer must look again.
+        self._looks_at_s = math.inf  # When the writer looks by itself.
 
     async def run(self) -> None:
-        """Until one side has ended."""
+        """Serve the connection until one side has ended it."""
         if _applying(self._house.script.faults, self._number).connect_refused:
             _reset(self._stream)
             return
@@ -155,7 +156,7 @@ class _Connection:
                 await trio.sleep(slow_s)
 
     async def _write(self) -> None:
-        """Send what the session and the protocol have to send, until the stream ends."""
+        """Send the session's and the protocol's messages until the stream ends."""
         while True:
             self._news = trio.Event()
             self._speak()
@@ -178,7 +179,7 @@ class _Connection:
                 await self._news.wait()
 
     def _has_news(self) -> bool:
-        """True if the writer has something to do sooner than planned. Most of a caller's frames change nothing."""
+        """True if the writer must act sooner than planned. Most of a caller's frames change nothing."""
         if self._peer is None or self._unsent or self._protocol.state is not State.OPEN:
             return True
         return self._peer.next_deadline < self._looks_at_s
@@ -239,7 +240,7 @@ class _Connection:
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
             self._text = frame.opcode is Opcode.TEXT
         elif frame.opcode is not Opcode.CONT:
-            return  # the protocol answers pings and closes
+            return  # The protocol core answers pings and closes.
         self._parts.append(bytes(frame.data))
         if frame.fin and self._peer is not None:
             data, self._parts = b"".join(self._parts), []
@@ -282,8 +283,8 @@ def load_script(path: str | None, faults: str = "", time_zone: str = "") -> Scri
     """The script of `relay standin model --script path --faults "name=value, name"`.
 
     The file is a scenario, or any TOML file with a `[model]` table. Without a file it is the demo's conversation. Text
-    without a clip is spoken by piper, if it is installed and the file does not say `piper = false`. `time_zone` is the
-    business's, if the file names none.
+    without a clip is spoken by piper, if it is installed and the file does not have `piper = false`. `time_zone` is the
+    business's time zone. It is used if the file names none.
     Raises ScriptError that names what is wrong, and OSError or tomllib.TOMLDecodeError if the file cannot be read.
     """
     table = tomllib.loads(Path(path).read_text("utf-8")).get("model", {}) if path else {}

@@ -1,7 +1,7 @@
 """The session object of the Realtime API: its defaults, and what a session.update does to it.
 
-An update is checked as a whole before any of it is applied, as by the real one (docs/protocol/openai.md 2.1). Fields
-that are not named stay. Pure.
+An update is checked as a whole before any part of it is applied, as the real model does (docs/protocol/openai.md 2.1).
+Fields that are not named keep their values. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from relay.standin.model.errors import (
 
 Check = Callable[[str, Any], None]
 
-# The models of docs/protocol/openai.md 1.5. Those that were switched off before November 2026 are not here.
+# The models of docs/protocol/openai.md 1.5, without those that were switched off before November 2026.
 MODELS = (
     "gpt-realtime",
     "gpt-realtime-2025-08-28",
@@ -36,7 +36,7 @@ MODELS = (
     "gpt-realtime-mini-2025-12-15",
 )
 VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
-TRANSCRIBERS = (  # the official package's list
+TRANSCRIBERS = (  # The official package's list.
     "whisper-1",
     "gpt-transcribe",
     "gpt-live-transcribe",
@@ -50,7 +50,7 @@ SERVER_VAD = {
     "type": "server_vad",
     "threshold": 0.5,
     "prefix_padding_ms": 300,
-    "silence_duration_ms": 200,  # the documentation says 500, the wire 200 (docs/protocol/openai.md 2.1)
+    "silence_duration_ms": 200,  # The documentation says 500, the captures show 200 (docs/protocol/openai.md 2.1).
     "idle_timeout_ms": None,
     "create_response": True,
     "interrupt_response": True,
@@ -90,7 +90,7 @@ def fresh(session_id: str, model: str, expires_at: int) -> dict[str, Any]:
 
 
 def updated(session: Mapping[str, Any], change: Any, has_model_audio: bool) -> dict[str, Any]:
-    """The session after an update; raises RefusedError, and then nothing was changed."""
+    """The session after an update. Raises RefusedError, and then nothing was changed."""
     SESSION("session", change)
     if change.get("model", session["model"]) != session["model"]:
         raise RefusedError(Refusal("Cannot update the model of an existing session.", "invalid_value", "session.model"))
@@ -106,7 +106,7 @@ def updated(session: Mapping[str, Any], change: Any, has_model_audio: bool) -> d
 
 
 def check_response(model: str, response: Any) -> None:
-    """The `response` of response.create; raises RefusedError."""
+    """Check the `response` of response.create. Raises RefusedError."""
     RESPONSE("response", response)
     if "reasoning" in response or "parallel_tool_calls" in response:
         _only_reasoning_models(model, "reasoning" if "reasoning" in response else "parallel_tool_calls")
@@ -119,7 +119,7 @@ def _only_reasoning_models(model: str, key: str) -> None:
         )
 
 
-WHOLE = {"format", "tool_choice", "truncation", "tracing", "prompt", "reasoning"}  # replaced as a whole, never merged
+WHOLE = {"format", "tool_choice", "truncation", "tracing", "prompt", "reasoning"}  # Replaced as a whole, never merged.
 
 
 def _merged(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

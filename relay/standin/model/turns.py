@@ -1,4 +1,4 @@
-"""The responses of a session: at most one in the conversation, and any number beside it (out of band)."""
+"""The responses of a session: at most one in the conversation, and any number out of band."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from relay.standin.model.script import Faults
 from relay.standin.speech.voice import Voice
 
 RATE_LIMIT_TOKENS = 15_000_000
-RATE_LIMITS_S = 0.043  # after response.done (docs/protocol/openai.md 2.3)
-# From speech_started to the end of the response. A delta may still come in between (docs/protocol/openai.md 2.3).
+RATE_LIMITS_S = 0.043  # After response.done (docs/protocol/openai.md 2.3).
+# The time from speech_started to the end of the response. A delta may still come in it (docs/protocol/openai.md 2.3).
 CANCEL_S = 0.02
 
 
@@ -27,7 +27,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 class Responses:
     """The responses of one session.
 
-    `on_over` is called when one in the conversation has ended, with the ms of its audio.
+    `on_over` is called when a response in the conversation has ended, with the ms of its audio.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Responses:
         """Begin a response to `items`, by the session's settings and what response.create asked. Returns what will be
         said.
 
-        `asked` was checked. RefusedError if another response runs, or if another voice has spoken.
+        `asked` was checked before. Raises RefusedError if another response runs, or if another voice has spoken.
         """
         in_conversation = asked.get("conversation", "auto") == "auto"
         if in_conversation and self._active is not None:
@@ -64,7 +64,7 @@ class Responses:
         return response.order.plan.say
 
     def cancel(self, response_id: str | None) -> None:
-        """response.cancel: the response with this id, or the conversation's. RefusedError if it does not run."""
+        """response.cancel for this id, or for the conversation's response. Raises RefusedError if it does not run."""
         running = (self._active, *self._beside) if response_id else (self._active,)
         meant = next((each for each in running if each and response_id in (None, each.id)), None)
         if meant is None:
@@ -72,7 +72,7 @@ class Responses:
         self._stop(meant, "client_cancelled")
 
     def interrupt(self, announce: Callable[[], None]) -> None:
-        """The caller begins to speak: announce it, and stop what is being generated in the conversation."""
+        """The caller begins to speak. Announce it, and stop the response that is generated in the conversation."""
         active = self._active
         if active is not None and self._faults.cancel_first:
             self._stop(active, "turn_detected")
@@ -82,7 +82,7 @@ class Responses:
             self._agenda.after(CANCEL_S, self.settle)
 
     def settle(self) -> None:
-        """End the interrupted response now: the turn that interrupted it is over already."""
+        """End the interrupted response now, because the turn that interrupted it is already over."""
         interrupted, self._interrupted = self._interrupted, None
         if interrupted is not None:
             self._stop(interrupted, "turn_detected")

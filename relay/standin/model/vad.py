@@ -1,7 +1,6 @@
-"""When somebody speaks: an energy detector with the settings of the real one.
+"""Detects when somebody speaks: an energy detector with the settings of the real one.
 
-Its clock is the audio that was received (docs/protocol/openai.md 2.2). While no audio comes, nothing starts and nothing
-ends.
+Its clock is the audio that was received (docs/protocol/openai.md 2.2). While no audio comes, nothing starts or ends.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 WINDOW_MS = 10
-# Three loud windows of the last five are speech. It is noticed after 30 to 50 ms; a click is not.
+# Speech is three loud windows of the last five. It is noticed after 30 to 50 ms. A click is too short.
 # Source: docs/protocol/openai.md 3.
 ONSET_WINDOWS = 3
 ONSET_OF = 5
@@ -34,12 +33,12 @@ class Stopped:
 
 
 class Vad:
-    """One detector of a session. A new one is made when turn detection or the input format changes."""
+    """One detector of a session. A new one is made when the turn detection or the input format changes."""
 
     def __init__(
         self, rate_hz: int, threshold: float = 0.5, prefix_ms: int = 300, silence_ms: int = 500, clock_ms: int = 0
     ) -> None:
-        """`threshold` from 0 to 1 means -55 to -30 dBFS. `clock_ms`: the audio that the session had before."""
+        """`threshold` from 0 to 1 means -55 to -30 dBFS. `clock_ms` is the audio that the session had before."""
         self._rms = 32768 * 10 ** ((-55 + 25 * threshold) / 20)
         self._window = rate_hz * WINDOW_MS // 1000
         self._prefix_ms, self._silence_ms = prefix_ms, silence_ms
@@ -50,7 +49,7 @@ class Vad:
         self.speaking = False
 
     def feed(self, samples: npt.NDArray[np.int16]) -> list[Started | Stopped]:
-        """What these samples (int16, any number) show, in order. Less than 10 ms is kept for the next call."""
+        """What these samples (int16, any number) show, in order. Less than 10 ms of them is kept for the next call."""
         samples = np.concatenate([self._rest, samples])
         whole = len(samples) // self._window * self._window
         self._rest = samples[whole:]

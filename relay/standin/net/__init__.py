@@ -1,1 +1,1 @@
-"""Networks that break: connections between processes that can be cut and restored."""
+"""Networks that can break: connections between processes that can be cut and restored."""

@@ -1,7 +1,7 @@
-"""A connection between two processes that can be cut and restored. It passes on what comes in at a port of its own.
+"""A connection between two processes that can be cut and restored. It has its own port and passes on what comes in.
 
-For rehearsals: a Postgres that cannot be reached for a while, a model that goes away, an edge proxy that waits for a
-relay which is just starting.
+It is for rehearsals: a Postgres that cannot be reached for a while, a model that goes away, an edge proxy that waits
+for a relay that is just starting.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Dial = Callable[[], Awaitable[trio.abc.Stream]]
 
 
 class Line:
-    """A port on loopback that leads to `dial`. `patience_s`: how long it waits for a far end that does not answer."""
+    """A port on loopback that leads to `dial`. `patience_s` is how long it waits for a far end that does not answer."""
 
     def __init__(self, dial: Dial, patience_s: float = 0.0) -> None:
         self._dial, self._patience_s = dial, patience_s
@@ -53,7 +53,7 @@ class Line:
         try:
             far = await self._reach()
         except OSError:
-            return  # the near end is closed after this, which looks like a refusal
+            return  # After this the near end is closed, which looks like a refusal.
         async with far, trio.open_nursery() as nursery:
             nursery.start_soon(_pump, near, far, nursery.cancel_scope)
             nursery.start_soon(_pump, far, near, nursery.cancel_scope)
@@ -74,5 +74,5 @@ async def _pump(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream, over:
         while data := await source.receive_some(CHUNK_BYTES):
             await sink.send_all(data)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # one end broke, so the other one is closed
+        pass  # One end broke, so the other one is closed.
     over.cancel()

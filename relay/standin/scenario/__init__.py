@@ -1,1 +1,1 @@
-"""Scenarios: their files, the caller who acts them, and the report."""
+"""Scenarios: their files, the caller who plays them, and the report."""

@@ -1,4 +1,4 @@
-"""The caller of a scenario, acting: listens, speaks, interrupts, presses keys, hangs up."""
+"""The caller of a scenario, who listens, speaks, interrupts, presses keys, and hangs up."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from relay.standin.speech.voice import Clip, Voice, find
 from relay.standin.twilio.exchange import LiveCall
 
 LOOK_S = 0.02
-"""How often the caller checks what is heard: once a frame."""
+"""The caller checks this often what is heard: once in each frame."""
 
 HINDSIGHT_S = 2 * LOOK_S
-"""Sound that is noticed only now may have begun this long ago."""
+"""Sound that is noticed only now may have begun this much earlier."""
 
 
 class Actor:
@@ -24,9 +24,9 @@ class Actor:
 
     def __init__(self, scenario: Scenario) -> None:
         self.failures: list[str] = []
-        self.babbled: list[str] = []  # texts that have no clip
+        self.babbled: list[str] = []  # Texts that have no clip.
         self._scenario = scenario
-        self._listened_until = 0.0  # an answer that began before this does not answer what the caller did last
+        self._listened_until = 0.0  # Answers that began before this time do not answer the caller's last action.
         self._events_seen = 0
 
     async def act(self, call: LiveCall) -> None:
@@ -40,7 +40,7 @@ class Actor:
                 await self._wait(call, step)
             if limit.cancelled_caught:
                 kind = "interrupt" if step.interrupt_after_ms is not None else step.kinds[0]
-                self.failures.append(f"step {number} ({kind}): waited {step.limit_s:g} s for it in vain")
+                self.failures.append(f"step {number} ({kind}): it did not come within {step.limit_s:g} s")
                 call.hang_up()
                 return
             await self._do(call, step)
@@ -58,7 +58,7 @@ class Actor:
             await self._answer_over(call, quiet_ms / 1000)
         if step.until is not None:
             await self._event(call, step.until)
-            self._listened_until = trio.current_time()  # what will be listened to comes after it
+            self._listened_until = trio.current_time()  # What the caller listens to next begins after this.
 
     async def _do(self, call: LiveCall, step: Step) -> None:
         mouth, now = call.state.mouth, trio.current_time()
@@ -66,7 +66,7 @@ class Actor:
             clip = find(step.say or "cough") or self._babbled(step.say or "")
             text = "" if clip.speaker == "noise" else clip.text
             if text:
-                self._listened_until = now  # an answer to this begins later
+                self._listened_until = now  # An answer to this begins later.
             call.state.log(now, "caller_said", text=text or clip.text, clip=clip.id)
             await trio.sleep_until(mouth.say(clip.mulaw, now, text, "speech" if text else "cough"))
         elif step.play is not None:
@@ -88,7 +88,7 @@ class Actor:
             call.hang_up()
 
     def _babbled(self, text: str) -> Clip:
-        """A text without a clip, or with one for only a part of it. What was babbled is kept for the report."""
+        """The clip for a text without a clip, or with clips for only a part. The text is kept for the report."""
         voice = Voice()
         clip = Clip("", "caller", text, voice.say(text))
         self.babbled += voice.babbled
@@ -120,11 +120,11 @@ class Actor:
         await _until(missing_s)
 
     def _is_new(self, begun: float | None) -> bool:
-        """True if an answer that began then answers what the caller did last."""
+        """True if an answer that began at `begun` answers the caller's last action."""
         return begun is not None and begun > self._listened_until
 
     async def _event(self, call: LiveCall, kind: str) -> None:
-        """Wait until the exchange logs an event of this kind, after the last one that was waited for."""
+        """Wait for the next event of this kind in the exchange's log, after the last one that was waited for."""
 
         events = call.state.events
         while True:
@@ -136,6 +136,6 @@ class Actor:
 
 
 async def _until(missing_s: Callable[[], float]) -> None:
-    """Check until nothing is missing, every LOOK_S, but not when it would be too early."""
+    """Wait until nothing is missing. Checks every LOOK_S, and not when it would be too early."""
     while (missing := missing_s()) > 0:  # noqa: ASYNC110 -- what is heard changes with the clock, without an event
         await trio.sleep(max(1, int(missing / LOOK_S)) * LOOK_S)

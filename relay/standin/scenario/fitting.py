@@ -1,7 +1,7 @@
-"""A scenario fitted to the relay that is rehearsed: its names, its own words, its people's numbers and hours.
+"""Fits a scenario to the relay that is rehearsed: its names, its own words, its humans' numbers and hours.
 
-A scenario has `{AGENT_NAME}` or `{greeting}` where every relay has something of its own, and `{another_day}` where it
-needs a weekday that is not today's. What a relay has is taken from its settings and `prompts/`.
+A scenario has `{AGENT_NAME}` or `{greeting}` where relays differ, and `{another_day}` where it needs a weekday that is
+not today's. The relay's values are taken from its settings and from `prompts/`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 @dataclass(frozen=True, slots=True)
 class OwnWords:
-    """What a relay has of its own. `words` by placeholder. None: it is not known here."""
+    """The values that are a relay's own. `words` are by placeholder. None: the value is not known here."""
 
     words: Mapping[str, str | None]
     numbers_also: tuple[str, ...]
@@ -43,7 +43,7 @@ class OwnWords:
 
     @property
     def spoken(self) -> tuple[str, ...]:
-        """Everything that the relay says in its own words, for the ear."""
+        """Everything that the relay says in its own words, for `speech/ear.py`."""
         return tuple(text for key in _SPOKEN if (text := self.words.get(key)))
 
 
@@ -55,10 +55,10 @@ def own_words(
     *,
     is_closed: bool = False,
 ) -> OwnWords:
-    """What a relay with these settings and prompts has of its own, at this time. Raises PromptsInvalid.
+    """The values of a relay with these settings and prompts, at this time. Raises PromptsInvalid.
 
     `is_closed`: the business is closed at this time, and another greeting is said. `given`: the names of the known
-    settings; None for all. Of a relay elsewhere only what is set here is known.
+    settings. None means all of them. Of a relay elsewhere, only the settings that are set here are known.
     """
     notice = prompts.notice or load_prompts(dataclasses.replace(settings, record="transcripts")).notice
     names: dict[str, str | None] = {
@@ -80,7 +80,7 @@ def _is_there(settings: Settings, utc_now: dt.datetime) -> bool:
 
 
 def settings_of(scenario: Scenario, utc_now: dt.datetime) -> dict[str, str]:
-    """A scenario's [relay] table for this day."""
+    """A scenario's [relay] table, filled in for this day."""
     day = _DAYS[(utc_now.weekday() + 3) % 7]
     return {name: value.replace(f"{{{ANOTHER_DAY}}}", day) for name, value in scenario.relay.items()}
 
@@ -90,7 +90,7 @@ def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
     words = {**own.words, "CALLER": " ".join(scenario.caller.number.removeprefix("+"))}
 
     def fill(text: str) -> str | None:
-        """The text with the relay's words in it. None if some of them are not known here."""
+        """The text with the relay's words. None if some of them are not known here."""
         for name in _PLACEHOLDER.findall(text):
             if name not in KNOWN:
                 raise ScenarioError(f"scenario {scenario.name}: {{{name}}} is unknown; there are: {_listed()}")
@@ -107,7 +107,7 @@ def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
             own.numbers_also if each == f"{{{NUMBERS_ALSO}}}" else (fill(each) or ANY_NUMBER,) for each in dialled
         ]
         dialled = tuple(number for some in numbers for number in some)
-        if expect.human_legs and len(dialled) > len(expect.human_legs):  # each further one goes like the last
+        if expect.human_legs and len(dialled) > len(expect.human_legs):  # Each further leg goes like the last one.
             legs = (*expect.human_legs, *(len(dialled) - len(expect.human_legs)) * expect.human_legs[-1:])
             expect = msgspec.structs.replace(expect, human_legs=legs)
     told = None if expect.whisper_contains is None else fill(expect.whisper_contains)
@@ -130,9 +130,9 @@ def _listed() -> str:
 
 
 def _without_a_human(scenario: Scenario) -> Scenario:
-    """The same outside HUMAN_HOURS: nobody is rung, and the caller hangs up when a human would have come."""
+    """The scenario outside HUMAN_HOURS: no human is rung, and the caller hangs up when a human would have come."""
     if scenario.expect.end_reason == "emergency":
-        return scenario  # an emergency is put through at any hour
+        return scenario  # An emergency is put through at any hour.
     steps: list[Step] = []
     for step in scenario.caller.steps:
         if step.until in _MEETING_A_HUMAN:
@@ -148,7 +148,7 @@ def _without_a_human(scenario: Scenario) -> Scenario:
 
 
 def other_settings(scenario: Scenario, settings: Settings, utc_now: dt.datetime) -> list[str]:
-    """The settings that a scenario needs and this relay does not have, as NAME=value. Raises SettingsInvalid."""
+    """The settings that a scenario needs and that this relay does not have, as NAME=value. Raises SettingsInvalid."""
     table = settings_of(scenario, utc_now)
     wanted = load_settings(table, serving=False)
     own = ["BUSINESS_FILE=the scenario's own"] if scenario.business.file else []

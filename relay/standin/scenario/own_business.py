@@ -1,6 +1,6 @@
 """A scenario's own business: the file that the relay on the stage reads, and what happens to it during the call.
 
-In its texts `{today}` and `{tomorrow}` are days of the stage's clock, and `{another_time}` is an hour that is not now.
+In its texts `{today}` and `{tomorrow}` are days of the stage's clock, and `{another_time}` is an hour other than now.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def settings_of(business: BusinessTable, folder: Path, zone: dt.tzinfo, utc_now:
 
 
 def change(business: BusinessTable, path: Path, zone: dt.tzinfo, utc_now: dt.datetime) -> None:
-    """What the owner saves during the call."""
+    """Write the file that the owner saves during the call."""
     _write(path, _filled(business.changed, zone, utc_now))
 
 
 def break_(path: Path) -> None:
-    """What the owner saves by mistake."""
+    """Write the file with a mistake that the owner saves."""
     _write(path, BROKEN)
 
 
@@ -59,7 +59,7 @@ def _write(path: Path, text: str) -> None:
 
 def _filled(text: str, zone: dt.tzinfo, utc_now: dt.datetime) -> str:
     here = utc_now.astimezone(zone)
-    away = (here.hour + 11) % 23  # so that an hour later is the same day
+    away = (here.hour + 11) % 23  # So that one hour later is the same day.
     return (
         text.replace("{today}", here.date().isoformat())
         .replace("{tomorrow}", (here.date() + dt.timedelta(days=1)).isoformat())

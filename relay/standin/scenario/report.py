@@ -1,4 +1,4 @@
-"""The result of a call at the stand-in Twilio: figures, who was heard saying what, and whether it was as expected."""
+"""The result of a call at the stand-in Twilio: figures, the words that were heard, and whether all was as expected."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from relay.standin.twilio.playback import samples_at
 from relay.standin.twilio.ringing import with_ringing
 
 GAP_LIMIT_S = 1.0
-"""If the buffer is empty for longer, it is a pause between answers, not a gap in one."""
+"""If the buffer is empty for longer than this, it is a pause between answers, and no gap in an answer."""
 
 RESUMED_S = 2.0
-"""An answer that was held goes on within this time: an interruption needs 250 ms of the caller's level."""
+"""An answer that was held goes on within this time, because an interruption needs 250 ms of the caller's level."""
 
 PAUSED_S = 5.0
-"""A model that pauses in the middle of a word and goes on within this time has said one thing."""
+"""If a model pauses in the middle of a word and goes on within this time, it is one answer."""
 
 AROUND_S = 0.1
-"""Audio on both sides of a part that the ear gets with it."""
+"""The audio on both sides of a part that `speech/ear.py` gets together with the part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +44,41 @@ class Turn:
     from_s: float
     to_s: float
     text: str
-    cut: bool = False  # the relay stopped it
+    cut: bool = False  # True if the relay stopped it.
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the relay's ledger and the stand-in business know of the call. The runner of a scenario provides it."""
+    """What the relay's ledger and the stand-in business know of the call. The code that runs a scenario provides it."""
 
     end_reason: str = ""
     outcome: str = ""
     functions: Sequence[str] = ()
     transcript: Sequence[tuple[str, str]] = ()
-    cut: int = 0  # turns of the agent's that were interrupted
+    cut: int = 0  # Turns of the agent that were interrupted.
     transfer: str = ""
     rows: dict[str, int] = field(default_factory=dict)
     bookings: int = 0
     messages: int = 0
-    asked: Mapping[str, int] = field(default_factory=dict)  # how often each route of the business was asked
+    asked: Mapping[str, int] = field(default_factory=dict)  # Route of the business -> how often it was asked.
 
 
 @dataclass(slots=True)
 class CallReport:
-    """The summary of one call. Times are ms unless their name says otherwise."""
+    """The summary of one call. Times are in ms unless their name has another unit."""
 
     scenario: str
     call_sid: str
     ended_by: str
     status: str
     duration_s: float
-    greeting_ms: int | None  # from the stream's `start` to the first sound
-    pickup_ms: int | None  # from the first ring to the first sound
+    greeting_ms: int | None  # From the stream's `start` to the first sound.
+    pickup_ms: int | None  # From the first ring to the first sound.
     turns: list[Turn]
-    latencies_ms: list[int]  # for each turn of the caller's: from their last sound to the agent's first
-    stops_ms: list[int]  # for each interruption: from the caller's first sound to the agent's last
-    gaps_ms: list[int]  # the buffer was empty while the agent spoke
-    silences_ms: list[int]  # nobody spoke although it was the agent's turn
+    latencies_ms: list[int]  # For each turn of the caller: from their last sound to the agent's first.
+    stops_ms: list[int]  # For each interruption: from the caller's first sound to the agent's last.
+    gaps_ms: list[int]  # For each time that the buffer was empty while the agent spoke.
+    silences_ms: list[int]  # For each time that nobody spoke although the agent had to.
     complaints: list[Complaint]
     streams: int
     dialled: list[str]
@@ -88,7 +88,7 @@ class CallReport:
     bridged_s: float
     recordings: int
     failures: list[str]
-    babbled: list[str]  # the caller's sentences that have no clip
+    babbled: list[str]  # The caller's sentences that have no clip.
     events: list[Event]
     evidence: Evidence | None
     caller_mulaw: bytes = b""
@@ -96,11 +96,11 @@ class CallReport:
 
     @property
     def heard(self) -> list[str]:
-        """The texts of the agent's that the caller heard, in order."""
+        """The agent's texts that the caller heard, in order."""
         return [turn.text for turn in self.turns if turn.who == "agent" and turn.text]
 
     def write_wav(self, path: Path) -> None:
-        """The call as the caller lived it: what they said on the left, what they heard on the right."""
+        """Write the call as the caller heard it: their own words on the left, what they heard on the right."""
         write_stereo(path, self.caller_mulaw, self.heard_mulaw)
 
     def as_dict(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class CallReport:
         }
 
     def check(self, expect: Expect) -> list[str]:
-        """What is not as expected, in words; an empty list is a pass."""
+        """What is not as expected, in words. An empty list means that all was as expected."""
         return [*self.failures, *_check_call(self, expect), *_check_evidence(self, expect)]
 
 
@@ -125,7 +125,7 @@ def report(
     babbled: list[str],
     known_words: tuple[str, ...] = (),
 ) -> CallReport:
-    """Sum up a call that is over."""
+    """Sum up a call that has ended."""
     state = call.state
     ended_s = state.leg.ended_s if state.leg.ended_s is not None else state.started_s
     state.listener.listen(ended_s)
@@ -165,14 +165,14 @@ def report(
 
 
 def recognise(state: CallState, from_s: float, to_s: float, known_words: tuple[str, ...] = ()) -> str:
-    """The words that the caller heard between two moments, as far as they are clips or `known_words`; else empty.
+    """The words that the caller heard between two moments, if they are clips or `known_words`. Otherwise empty.
 
-    Holes in the playback are left out: an answer that was held and resumed from the same frame is whole.
+    Holes in the playback are left out. So an answer that was held and resumed from the same frame is whole.
     """
     return _words_in(state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)), known_words)
 
 
-@functools.lru_cache(maxsize=256)  # of many calls to one relay each begins with the same greeting
+@functools.lru_cache(maxsize=256)  # Of many calls to one relay, each begins with the same greeting.
 def _words_in(mulaw: bytes, known_words: tuple[str, ...]) -> str:
     return Ear(("agent", "human"), known_words).transcribe(dsp.decode(mulaw), RATE_HZ)
 
@@ -192,7 +192,7 @@ def _turns(state: CallState, spoken: list[Utterance], known_words: tuple[str, ..
 
 
 def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
-    """What the caller heard, stretch by stretch; one that stopped and went on from where it stopped is one turn."""
+    """The agent's turns that the caller heard. A turn that stopped and went on at the same place is one turn."""
     turns: list[Turn] = []
     for from_s, to_s in state.listener.stretches:
         text = recognise(state, from_s, to_s, known_words)
@@ -209,14 +209,14 @@ def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
 
 
 def _may_go_on_s(turn: Turn) -> float:
-    """Within what time more of the same answer may come; words that were understood are at their end."""
+    """The time within which more of the same answer may come. If its words were understood, it has ended."""
     if turn.cut:
         return RESUMED_S
     return 0.0 if turn.text else PAUSED_S
 
 
 def _latencies(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> list[int]:
-    """For each turn of the caller's that was answered before the next one."""
+    """A latency for each turn of the caller that was answered before the next one."""
     found = []
     for at, said in enumerate(spoken):
         if said.kind == "cough":
@@ -230,7 +230,7 @@ def _latencies(spoken: list[Utterance], stretches: list[tuple[float, float]]) ->
 
 
 def _stops(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> list[int]:
-    """For each word of the caller's that fell into the agent's."""
+    """The time until the agent stopped, for each word of the caller during the agent's speech."""
     return [
         _ms(to_s - said.sound_s[0])
         for said in spoken
@@ -241,7 +241,7 @@ def _stops(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> lis
 
 
 def _gaps(state: CallState, ended_s: float) -> list[int]:
-    """Where the buffer ran dry in the middle of sound, and sound went on within a second."""
+    """The times when the buffer became empty in the middle of sound, and sound went on within a second."""
     gaps = []
     for (_, dry_s), (again_s, _) in pairwise(state.ear.runs(ended_s)):
         cut = any(abs(each.at_s - dry_s) < 0.001 for each in state.ear.cuts)
@@ -253,7 +253,7 @@ def _gaps(state: CallState, ended_s: float) -> list[int]:
 
 
 def _silences(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> list[int]:
-    """From the caller's last sound to the agent's first, and between pieces of the agent's until the caller speaks."""
+    """The silences from the caller's last sound to the agent's first, and between the agent's sounds after that."""
     silences = []
     for at, said in enumerate(spoken):
         quiet_from = said.sound_s[1]
@@ -302,10 +302,10 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
 
 
 def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
-    """Whether the last thing the caller said came to the agent, and something came back beside these."""
+    """Whether the caller's last words reached the agent, and an answer came that is none of `no_answers`."""
     said = next((turn for turn in reversed(got.turns) if turn.who == "caller"), None)
     if said is None:
-        return ["the caller never came to say anything"]
+        return ["the caller did not get to say anything"]
     streams = [event for event in got.events if event.kind in ("stream_started", "stream_stopped")]
     before = [event for event in streams if event.at_s <= said.from_s]
     if not before or before[-1].kind == "stream_stopped":
@@ -319,7 +319,7 @@ def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
 
 
 def _beside(text: str, others: Sequence[str]) -> str:
-    """The part of a text that is in none of the others."""
+    """The part of a text that is in none of the other texts."""
     left = f" {words(text)} "
     for own in sorted(others, key=len, reverse=True):
         left = left.replace(f" {words(own)} ", " ")
@@ -327,7 +327,7 @@ def _beside(text: str, others: Sequence[str]) -> str:
 
 
 def _same_numbers(wanted: Sequence[str], dialled: Sequence[str]) -> bool:
-    """Whether these were dialled, in this order; ANY_NUMBER is one that nobody here knows."""
+    """True if these numbers were dialled, in this order. ANY_NUMBER is a number that nobody here knows."""
     same = [each in (ANY_NUMBER, number) for each, number in zip(wanted, dialled, strict=False)]
     return len(wanted) == len(dialled) and all(same)
 
@@ -369,7 +369,7 @@ def _at_most(wrong: list[str], what: str, values: list[int], limit_ms: int | Non
 
 
 def _in_order(wrong: list[str], what: str, wanted: Sequence[str], got: Sequence[str]) -> None:
-    """Each wanted text somewhere in what came, after the one before."""
+    """Check that each wanted text is in what came, after the one before."""
     rest, at = " ".join(words(text) for text in got), 0
     for text in wanted:
         found = rest.find(words(text), at)
@@ -384,7 +384,7 @@ def _somewhere(text: str, texts: Sequence[str]) -> bool:
 
 
 def _text(name: str) -> str:
-    """The text of a clip that is named by its id; any other text as it is."""
+    """The text of a clip that is named by its id. Any other text is returned unchanged."""
     clip = find(name)
     return clip.text if clip is not None else name
 

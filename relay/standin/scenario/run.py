@@ -14,20 +14,20 @@ from relay.standin.twilio.exchange import Exchange, LiveCall
 from relay.standin.twilio.numbers import fictional_number
 
 FALLBACK_BIN = "https://handler.twilio.com/twiml/EH00000000000000000000000000000001"
-"""Where a scenario's `[number] fallback_twiml` is hosted: at Twilio, as a TwiML Bin."""
+"""The URL of a scenario's `[number] fallback_twiml`. It is hosted at Twilio, as a TwiML Bin."""
 
 LISTEN_S = 0.1
 SETTLED_S = 0.6
-"""Longer than the pauses that listening.py joins: after so much silence a part has ended."""
+"""Longer than the pauses that listening.py joins. After this much silence a part has ended."""
 
 BEFORE = "before"
-"""For a trouble that is made before the phone rings."""
+"""The moment of a trouble that is made before the phone rings."""
 
 GLANCE_S = 0.5
-"""How long a call lasts that is made only to be counted."""
+"""The length of a call that is made only to be counted."""
 
 Stagehand = Callable[[str], Awaitable[None]]
-"""Makes the troubles that the exchange cannot make. It gets the name of one (scenario.Trouble)."""
+"""Makes the troubles that the exchange cannot make. It gets a trouble's name (scenario.Trouble)."""
 
 EvidencePort = Callable[[str], Awaitable[Evidence]]
 """Gets a CallSid after the call. Returns what the ledger and the business say about it."""
@@ -43,16 +43,16 @@ async def run_scenario(
 ) -> CallReport:
     """Ring the exchange's number, play the scenario's caller, and sum up the result.
 
-    `narrate` logs `agent_said` events during the call (recognised in a thread: not for fake clocks). Without
-    `evidence`, expectations about the ledger fail; `Expect.without_ledger` leaves them out. Without a `stagehand`,
-    troubles that need one are not made, and the report says so. `known_words`: this relay's own words, so that they are
-    recognised when a stand-in speaks them.
+    `narrate` logs `agent_said` events during the call (recognised in a thread, so not for fake clocks). Without
+    `evidence`, expectations about the ledger fail. `Expect.without_ledger` leaves them out. Without a `stagehand`,
+    troubles that need one are not made, and the report says so. `known_words` are this relay's own words, which are
+    then recognised when a stand-in speaks them.
     """
     number = exchange.number
     if scenario.number.fallback_twiml:
         exchange.bins[FALLBACK_BIN] = scenario.number.fallback_twiml
         number.voice_fallback_url = FALLBACK_BIN
-    elif number.voice_fallback_url == FALLBACK_BIN:  # left by the scenario before
+    elif number.voice_fallback_url == FALLBACK_BIN:  # The scenario before has left it.
         number.voice_fallback_url = ""
     actor = Actor(scenario)
 
@@ -79,7 +79,7 @@ async def run_scenario(
 
 
 async def _ring_others(scenario: Scenario, exchange: Exchange, nursery: trio.Nursery, over: trio.Event) -> None:
-    """The calls before this one from the same number, and the calls of others meanwhile."""
+    """Make the earlier calls from the same number, and the calls of others during this one."""
 
     async def glance(call: LiveCall) -> None:
         await trio.sleep(GLANCE_S)

@@ -1,4 +1,4 @@
-"""The scenario format: a TOML file that says who says what when, what goes wrong, and what must come of it.
+"""The scenario format: a TOML file that says who says what and when, what goes wrong, and what the result must be.
 
 ```toml
 title = "The caller asks for the hours and hangs up"
@@ -81,12 +81,12 @@ from relay.standin.twilio.streaming import Network
 FOLDER = Path(__file__).parent / "scenarios"
 
 ANSWERED_MS = 3_000
-"""It is quiet this long after an answer. After a holding phrase the answer comes sooner."""
+"""The agent is quiet this long after an answer. After a holding phrase the answer comes sooner."""
 
 NO_ANSWERS = tuple(f"{{{key}}}" for key in (
     "one_moment", "one_moment_again", "holding", "holding_again", "still_there", "nobody_there", "trouble",
     "trouble_message", "limit"))  # fmt: skip
-"""What the relay says if no answer of the model's comes."""
+"""The phrases that the relay says if no answer of the model comes."""
 
 ANY_NUMBER = "?"
 """In `dialled`: a number that is not known here."""
@@ -110,21 +110,22 @@ class ScenarioError(Exception):
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One thing the caller does; `after_ms` and `interrupt_after_ms` say when."""
+    """One action of the caller. `after_ms` and `interrupt_after_ms` say when."""
 
-    say: str | None = None  # a clip of relay/standin/speech/clips/index.toml, by its text or its id; else babbled
-    play: str | None = None  # a WAV file, by its path from where the command runs
+    # A clip of relay/standin/speech/clips/index.toml, by its text or its id. Another text is babbled.
+    say: str | None = None
+    play: str | None = None  # The path of a WAV file, from the folder where the command runs.
     cough: bool = False
-    press: str | None = None  # one key after the other: 0-9 * # A-D, and w for half a second
-    listen: bool | WholeMs = False  # until something new was heard, and then 900 ms of quiet, or so many ms
+    press: str | None = None  # One key after the other: 0-9 * # A-D, and w for half a second.
+    listen: bool | WholeMs = False  # Until something new was heard, and then 900 ms of quiet, or this many ms.
     until: EventKind | None = None
     silent_s: Seconds | None = None
-    mute_s: Seconds | None = None  # the line sends nothing at all, not even silence
+    mute_s: Seconds | None = None  # The line sends nothing at all, not even silence.
     hang_up: bool = False
 
-    after_ms: WholeMs = 0  # wait this long first
-    interrupt_after_ms: WholeMs | None = None  # first wait until the agent has spoken for this long
-    limit_s: Seconds = 30.0  # a longer wait fails the call, and ends it
+    after_ms: WholeMs = 0  # Wait this long first.
+    interrupt_after_ms: WholeMs | None = None  # First wait until the agent has spoken for this long.
+    limit_s: Seconds = 30.0  # A longer wait fails the call, and ends it.
 
     @property
     def kinds(self) -> list[str]:
@@ -134,118 +135,119 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who calls, from where, and what they do."""
+    """Who calls, from which number and line, and what they do."""
 
     steps: tuple[Step, ...]
-    number: str = "+12125550101"  # without the plus it is a caller who hides their number: "anonymous"
-    state: str | None = None  # where the number is from: "NY"; None is Los Angeles
-    silence: Silence = "ff"  # what the line sends meanwhile: mu-law +0, mu-law -0, or faint noise
-    patience_s: Seconds = 20.0  # how long the caller stays on the line after the last step
-    calls_before: Count = 0  # how often the same number rang before, and hung up at once
-    calls_meanwhile: Count = 0  # how many other callers are on the line
+    number: str = "+12125550101"  # Without the plus, it is "anonymous": a caller who hides their number.
+    state: str | None = None  # The state of the number, like "NY". None is Los Angeles.
+    silence: Silence = "ff"  # What the line sends meanwhile: mu-law +0, mu-law -0, or faint noise.
+    patience_s: Seconds = 20.0  # How long the caller stays on the line after the last step.
+    calls_before: Count = 0  # How often the same number rang before and hung up at once.
+    calls_meanwhile: Count = 0  # How many other callers are on the line.
 
 
 class HumanTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a human who is dialled behaves."""
 
     does: Behaviour = "accepts"
-    ring_s: Seconds = 4.0  # until the phone is picked up
-    talk_s: Seconds = 5.0  # until the human hangs up, once the two are joined
+    ring_s: Seconds = 4.0  # Until the phone is picked up.
+    talk_s: Seconds = 5.0  # Until the human hangs up, after the two were connected.
 
 
 class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The network between Twilio and the relay. Bursts hold back what is sent, and lose nothing."""
+    """The network between Twilio and the relay. A burst holds messages back, and loses none."""
 
-    connect_ms: Ms = 365.0  # from the document to the open socket
-    delay_ms: Ms = 0.0  # one way
-    jitter_ms: Ms = 0.0  # up to so much more
+    connect_ms: Ms = 365.0  # From the TwiML to the open socket.
+    delay_ms: Ms = 0.0  # One way.
+    jitter_ms: Ms = 0.0  # At most this much is added.
     bursts_per_minute: Annotated[float, msgspec.Meta(ge=0, le=6_000)] = 0.0
     burst_ms: Ms = 233.0
 
 
 class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that happens to the relay, or to what it needs, during the call.
+    """Something that happens during the call to the relay, or to something that it needs.
 
-    The exchange makes `socket_cut`: it works with every relay. The others need a stage of ours.
+    The exchange makes `socket_cut`, which works with every relay. All others need a stage of ours.
     """
 
     does: Literal[
-        "socket_cut",  # the media connection breaks, without a close
-        "relay_dies",  # killed: nothing is written any more, nothing answers
-        "relay_starts",  # another one takes its place, with the same ledger
-        "relay_drains",  # told to stop
-        "model_dies",  # every connection to it breaks
-        "model_stays_away",  # the same, and nobody listens there any more
+        "socket_cut",  # The media connection breaks, without a close.
+        "relay_dies",  # The relay is killed: it writes and answers nothing more.
+        "relay_starts",  # Another relay takes its place, with the same ledger.
+        "relay_drains",  # The relay is told to stop.
+        "model_dies",  # Every connection to the model breaks.
+        "model_stays_away",  # The same, and nobody listens at the model any more.
         "postgres_leaves",
         "postgres_returns",
-        "rest_fails",  # Twilio's REST API answers 500
-        "rest_is_busy",  # it answers 429
-        "rest_hangs",  # it takes requests and does not answer
-        "day_is_spent",  # the other calls of the day have cost what a day may cost
-        "business_changes",  # the owner saves [business] changed
-        "business_breaks",  # the owner saves a file with a mistake
-        "slot_is_taken",  # another caller books at [business] taken
+        "rest_fails",  # Twilio's REST API answers 500.
+        "rest_is_busy",  # It answers 429.
+        "rest_hangs",  # It takes requests and does not answer.
+        "day_is_spent",  # The other calls of the day have cost as much as a day may cost.
+        "business_changes",  # The owner saves the changed file of [business].
+        "business_breaks",  # The owner saves a file with a mistake.
+        "slot_is_taken",  # Another caller books the time in [business] taken.
     ]
     upon: EventKind | Literal["before"] = "ringing"  # "before": before the phone rings
     after_s: Seconds = 0.0
-    times: Count = 1  # upon so many events of that kind; 0: upon every one
+    times: Count = 1  # After this many events of that kind. 0: after every one.
 
     @property
     def of_rest(self) -> bool:
-        """True if it is Twilio's REST API that has the trouble."""
+        """True if Twilio's REST API has the trouble."""
         return self.does in ("rest_fails", "rest_is_busy", "rest_hangs")
 
 
 class BusinessTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The business that the relay answers for by itself; own_business.py explains the texts."""
+    """The business for which the relay itself answers. own_business.py explains the texts."""
 
-    file: str = ""  # its business.toml; "": the relay has a backend
+    file: str = ""  # Its business.toml. "": the relay has a backend.
     changed: str = ""
-    taken: str = ""  # a local time, such as {tomorrow}T19:00
+    taken: str = ""  # A local time, such as {tomorrow}T19:00.
 
 
 class NumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the phone number is set up at Twilio."""
 
-    fallback_twiml: str = ""  # the document at "primary handler fails", hosted by Twilio itself
+    fallback_twiml: str = ""  # The TwiML at "primary handler fails". Twilio itself hosts it.
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What must come of the call. What is not named does not matter."""
+    """What the result of the call must be. What is not named does not matter."""
 
     greeting_within_ms: int | None = None
-    answer_within_ms: int | None = None  # each turn: from the caller's last sound to the agent's first
-    answered_beside: tuple[str, ...] | None = None  # what the caller says last is answered, by more than these texts
-    heard: tuple[str, ...] = ()  # texts the caller heard in full, in this order
+    answer_within_ms: int | None = None  # For each turn: from the caller's last sound to the agent's first.
+    # The caller's last words get an answer that has more than these texts.
+    answered_beside: tuple[str, ...] | None = None
+    heard: tuple[str, ...] = ()  # Texts that the caller heard in full, in this order.
     not_heard: tuple[str, ...] = ()
-    read_out: tuple[str, ...] = ()  # parts of what Twilio itself said with <Say>
-    stopped_within_ms: int | None = None  # each interruption: from the caller's first sound to the agent's last
-    said: tuple[str, ...] = ()  # parts of the ledger's transcript, either side's
+    read_out: tuple[str, ...] = ()  # Parts of what Twilio itself said with <Say>.
+    stopped_within_ms: int | None = None  # For each interruption: from the caller's first sound to the agent's last.
+    said: tuple[str, ...] = ()  # Parts of the ledger's transcript, of either side.
     not_said: tuple[str, ...] = ()
-    cut: int | None = None  # how many turns of the agent's the ledger calls interrupted
-    transfer: str | None = None  # how the ledger says a transfer went
+    cut: int | None = None  # The number of the agent's turns that the ledger has as interrupted.
+    transfer: str | None = None  # The result of a transfer in the ledger.
     ended_by: EndedBy | None = None
     end_reason: str | None = None
     outcome: str | None = None
     dialled: tuple[str, ...] | None = None
     whisper_contains: str | None = None
     bridged: bool | None = None
-    human_legs: tuple[Status, ...] | None = None  # how each call to a human ended, in order
-    functions: tuple[str, ...] | None = None  # those that ran, in any order
+    human_legs: tuple[Status, ...] | None = None  # The result of each call to a human, in order.
+    functions: tuple[str, ...] | None = None  # The functions that ran, in any order.
     bookings: int | None = None
     messages: int | None = None
-    asked: dict[str, Count] = {}  # how often the business was asked for what: "GET /hours" = 1
+    asked: dict[str, Count] = {}  # Route -> how often the business was asked: "GET /hours" = 1.
     recordings: int | None = None
-    streams: int | None = None  # how many media streams the call had
-    no_gap_over_ms: int | None = None  # while the agent speaks, the buffer runs dry
-    no_silence_over_ms: int | None = None  # from the caller's last sound until the agent speaks
-    within_s: float | None = None  # the whole call
-    no_complaints: bool = True  # of Twilio's debugger
-    complaints: tuple[int, ...] = ()  # codes that must appear; they are not held against the call
-    rows: dict[str, Count | AtLeast] = {}  # rows by table: a number, or "3+"
+    streams: int | None = None  # The number of media streams in the call.
+    no_gap_over_ms: int | None = None  # While the agent speaks, the buffer is empty for no longer than this.
+    no_silence_over_ms: int | None = None  # From the caller's last sound until the agent speaks.
+    within_s: float | None = None  # The whole call.
+    no_complaints: bool = True  # No complaints in Twilio's debugger.
+    complaints: tuple[int, ...] = ()  # Codes that must appear there. They are no failure.
+    rows: dict[str, Count | AtLeast] = {}  # Table -> its number of rows, or "3+".
 
     def without_ledger(self) -> Expect:
-        """What can be seen from outside the relay."""
+        """The expectations that can be checked from outside the relay."""
         return msgspec.structs.replace(
             self, said=(), not_said=(), cut=None, transfer=None, end_reason=None, outcome=None, functions=None,
             bookings=None, messages=None, asked={}, rows={},
@@ -263,14 +265,14 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: NetworkTable = NetworkTable()
     number: NumberTable = NumberTable()
     model: dict[str, Any] = {}
-    voice: dict[str, Any] | None = None  # the model writes, and the stand-in of ElevenLabs speaks
+    voice: dict[str, Any] | None = None  # The model writes, and the stand-in of ElevenLabs speaks.
     backend: dict[str, Any] = {}
     relay: dict[str, str] = {}
     business: BusinessTable = BusinessTable()
     expect: Expect = Expect()
 
     def sayings(self) -> tuple[str, ...]:
-        """What the caller says."""
+        """The caller's sentences."""
         return tuple(step.say for step in self.caller.steps if step.say is not None)
 
     def line(self) -> CallerLine:
@@ -287,7 +289,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse(text: str, name: str, file: str = "") -> Scenario:
-    """Read a scenario; errors call it by its file, or else by its name. Raises ScenarioError."""
+    """Read a scenario. Errors name its file, otherwise its name. Raises ScenarioError."""
     where = f"scenario {file or name}"
     try:
         scenario = msgspec.convert({"name": name, **tomllib.loads(text)}, Scenario)
@@ -309,7 +311,7 @@ def parse(text: str, name: str, file: str = "") -> Scenario:
 
 
 def of_recording(path: Path) -> Scenario:
-    """A caller who hears the greeting, plays a recording, hears the answer and hangs up. Raises ScenarioError."""
+    """A caller who hears the greeting, plays a recording, hears the answer, and hangs up. Raises ScenarioError."""
     steps = (Step(listen=True), Step(play=str(path)), Step(listen=ANSWERED_MS), Step(hang_up=True))
     _check(steps[1], "the recording")
     expect = Expect(not_heard=("{trouble}", "{trouble_message}"), answered_beside=NO_ANSWERS)
@@ -344,7 +346,7 @@ def _check(step: Step, where: str) -> None:
     if step.play is not None:
         try:
             read_wav(Path(step.play))
-        except (AudioRefused, OSError, ValueError) as error:  # a path may hold what no path can
+        except (AudioRefused, OSError, ValueError) as error:  # A path may contain what no path can have.
             raise ScenarioError(f"{where}: {step.play} cannot be played: {error}") from error
     if step.press is not None and (not step.press or set(step.press) - set("0123456789*#ABCDw")):
         raise ScenarioError(f"{where}: keys are 0-9 * # A-D, and w for half a second: {step.press!r}")

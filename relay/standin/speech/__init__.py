@@ -1,1 +1,1 @@
-"""Speech of the stand-ins: recorded clips, a voice, an ear."""
+"""Speech of the stand-ins: recorded clips, their voices, and the recognition of the clips (ear.py)."""

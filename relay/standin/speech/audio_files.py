@@ -1,4 +1,4 @@
-"""Audio files to and from the telephone's mu-law: for `<Play>` and `--wav`, and the stereo WAV of a call."""
+"""Audio files to the telephone's mu-law and back: for `<Play>`, for `--wav`, and for the stereo WAV of a call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import dsp
 
 RATE_HZ = 8_000
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
-"""Rates that sound cards know. A header with another one is broken."""
+"""The rates that sound cards have. A header with a rate outside these limits is broken."""
 
 
 class AudioRefused(Exception):
@@ -33,21 +33,21 @@ def mulaw_of(data: bytes, content_type: str = "audio/wav") -> bytes:
             rate_hz, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
             pcm = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise AudioRefused(f"this is no WAV file that can be read ({kind}): {error or 'it ends too early'}") from error
+        raise AudioRefused(f"this WAV file cannot be read ({kind}): {error or 'it ends too early'}") from error
     if width != 2:
-        raise AudioRefused(f"a WAV file must hold 16-bit samples, this one has {8 * width}")
+        raise AudioRefused(f"a WAV file must have 16-bit samples, and this one has {8 * width} bits")
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise AudioRefused(f"a WAV file must have {MIN_RATE_HZ} to {MAX_RATE_HZ} samples a second, this has {rate_hz}")
-    whole = len(pcm) // (2 * channels) * 2 * channels  # a file that was cut off ends in the middle of a sample
+    whole = len(pcm) // (2 * channels) * 2 * channels  # A file that was cut off ends in the middle of a sample.
     samples = np.frombuffer(pcm[:whole], dtype="<i2")[::channels]
     return dsp.encode(_at_line_rate(samples, rate_hz))
 
 
 def read_wav(path: Path) -> bytes:
-    """The mu-law audio of a WAV file on disk. Raises AudioRefused, also if there is no sound in it, and OSError."""
+    """The mu-law audio of a WAV file on disk. Raises AudioRefused, even for a file without sound, and OSError."""
     mulaw = mulaw_of(path.read_bytes())
     if not mulaw:
-        raise AudioRefused("there is not one sample in it")
+        raise AudioRefused("the file has no samples")
     return mulaw
 
 
@@ -72,7 +72,7 @@ def write_stereo(path: Path, left_mulaw: bytes, right_mulaw: bytes) -> None:
 def _at_line_rate(samples: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
     """A whole clip at 8 kHz, by cutting its spectrum at 4 kHz.
 
-    For whole clips this is exact and simpler than a stream.
+    For whole clips this is exact, and simpler than a stream.
     """
     if rate_hz == RATE_HZ or not len(samples):
         return samples.astype(np.int16)

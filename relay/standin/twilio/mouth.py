@@ -1,4 +1,4 @@
-"""The caller's mouth: what the caller says and when, to the sample, with the silence of a telephone line between.
+"""The caller's speech: what the caller says and when, to the sample, with a telephone line's silence between.
 
 Pure: the time is passed in, in seconds of one monotonic clock.
 """
@@ -17,12 +17,12 @@ Silence = Literal["ff", "7f", "noise"]
 """Three kinds of silence: mu-law +0, mu-law -0 (both seen, docs/protocol/twilio.md 3.1), and faint noise."""
 
 _NOISE = bytes((0xFF, 0xFF, 0x7F, 0x7F, 0xFE, 0x7E, 0xFD, 0x7D))
-"""Mu-law codes of amplitudes 0 to 16: about -75 dBFS."""
+"""The mu-law codes of the amplitudes 0 to 16: about -75 dBFS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One thing that the caller says. `text` is empty for a cough, or for a recording of unknown words."""
+    """One clip that the caller says. `text` is empty for a cough, or for a recording with unknown words."""
 
     at: int
     mulaw: bytes
@@ -36,13 +36,13 @@ class Utterance:
 
     @property
     def sound_s(self) -> tuple[float, float]:
-        """From the first to the last sound in it (seconds of the clock)."""
+        """The first and the last sound in it (seconds of the clock)."""
         first_ms, last_ms = loud_span_ms(self.mulaw)
         return self.at / RATE_HZ + first_ms / 1000, self.at / RATE_HZ + last_ms / 1000
 
 
 class Mouth:
-    """Everything that the caller has said or is going to say."""
+    """Everything that the caller has said or will say."""
 
     def __init__(self, silence: Silence = "ff", seed: int = 0) -> None:
         self.utterances: list[Utterance] = []
@@ -68,7 +68,7 @@ class Mouth:
         return any(first <= at < last for first, last in self._muted)
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` mu-law bytes from sample `first` on: speech if there is some, otherwise silence."""
+        """`count` mu-law bytes from sample `first` on: speech where the caller speaks, otherwise silence."""
         out, end = bytearray(self._silence(first, count)), first + count
         for said in reversed(self.utterances):
             if said.end <= first:
@@ -83,7 +83,7 @@ class Mouth:
         return any(said.text and said.at <= samples_at(now) < said.end for said in self.utterances[-2:])
 
     def heard_words(self, since: float, now: float) -> str:
-        """The words that were said completely between two moments, as a speech recogniser would give them."""
+        """The words that were said completely between two moments, in the form of a speech recogniser."""
         first, last = samples_at(since), samples_at(now)
         return " ".join(said.text for said in self.utterances if said.at >= first and said.end <= last and said.text)
 

@@ -1,12 +1,12 @@
-"""Callers' numbers for rehearsals: valid, and nobody's. Pure.
+"""Callers' numbers for rehearsals. They are valid, and belong to nobody. Pure.
 
-555-0100 to 555-0199 are reserved for fiction in every area code of the United States. 212 is left out: our own number
-and the humans' are there (+1 212 555 0100 to 0199).
+555-0100 to 555-0199 are reserved for fiction in every area code of the United States. 212 is left out, because our own
+number and the humans' are there (+1 212 555 0100 to 0199).
 """
 
 from __future__ import annotations
 
-# Area codes in use (North American Numbering Plan, 2026). None is of a state where all parties must agree.
+# Area codes in use (North American Numbering Plan, 2026), without the states where all parties must agree.
 _AREA_CODES = (
     "201 202 205 207 208 210 214 216 218 219 225 228 229 231 234 248 251 252 254 256 260 262 269 270 276 281 303 304 "
     "307 308 313 314 315 316 317 318 319 320 325 330 334 336 337 346 347 361 380 385 401 402 404 405 409 414 417 419 "
@@ -16,6 +16,6 @@ _FIRST, _IN_EACH = 5_550_100, 100
 
 
 def fictional_number(which: int) -> str:
-    """The caller number with this index. After 8,400 they begin again."""
+    """The caller number with this index. After 8,400 numbers they begin again."""
     area, line = divmod(which, _IN_EACH)
     return f"+1{_AREA_CODES[area % len(_AREA_CODES)]}{_FIRST + line}"

@@ -14,20 +14,20 @@ from relay.standin.twilio.twiml_verbs import Gather, Pause, Play, Prompt, Say
 from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 
 DIGIT_S = 0.5
-"""One digit of `<Play digits>`. A `w` waits as long."""
+"""The time for one digit of `<Play digits>`. A `w` takes the same time."""
 
 SPEECH_END_S = 1.0
-"""So much silence ends a spoken answer to `<Gather input="speech">` (its speechTimeout is `auto`)."""
+"""This much silence ends a spoken answer to `<Gather input="speech">` (its speechTimeout is `auto`)."""
 
 LOOPS = 1000
-"""`loop="0"` repeats until the call ends, but not more often than this, the largest number that is allowed."""
+"""`loop="0"` repeats until the call ends, but at most this often: the largest number that is allowed."""
 
 POLL_S = 0.02
 
 
 @dataclass(slots=True)
 class Gathered:
-    """The result of a `<Gather>`: digits, or words, or neither."""
+    """The result of a `<Gather>`: digits, words, or neither."""
 
     digits: str = ""
     finished_on: str = ""
@@ -35,7 +35,7 @@ class Gathered:
 
     @property
     def empty(self) -> bool:
-        """Nothing was entered."""
+        """True if nothing was entered."""
         return not self.digits and not self.speech
 
     def fields(self) -> dict[str, str]:
@@ -51,7 +51,7 @@ class Phone:
 
     def __init__(self, state: CallState, leg: Leg, webhooks: Webhooks) -> None:
         self.leg = leg
-        self.gathering: Callable[[], Awaitable[None]] | None = None  # called when keys are waited for
+        self.gathering: Callable[[], Awaitable[None]] | None = None  # Called while keys are waited for.
         self._state, self._webhooks = state, webhooks
         self._keys: deque[str] = deque()
         self._pressed = trio.Event()
@@ -116,7 +116,7 @@ class Phone:
                 for prompt in verb.prompts:
                     await self.prompt(prompt)
                 await trio.sleep(verb.timeout_s)
-            if waiting.cancelled_caught:  # somebody has begun to answer
+            if waiting.cancelled_caught:  # Somebody has begun to answer.
                 await trio.sleep_forever()
             done.cancel()
         return found

@@ -1,7 +1,7 @@
-"""The caller's ear: what was played to the caller, and when, with marks and `clear` (docs/protocol/twilio.md 3.2).
+"""What was played to the caller, and when, with marks and `clear` (docs/protocol/twilio.md 3.2).
 
-Pure: the time is passed in, in seconds of one monotonic clock. Everything is counted in samples (8 kHz mu-law: one byte
-a sample), so that no rounding adds up.
+Pure: the time is passed in, in seconds of one monotonic clock. All positions are samples (8 kHz mu-law: one byte a
+sample), so that rounding errors do not add up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from relay.standin.speech.audio_files import RATE_HZ
 
 SILENCE = b"\xff"
-"""Mu-law zero: what the caller hears while nothing is in the buffer."""
+"""Mu-law zero. The caller hears it while the buffer is empty."""
 
 
 def samples_at(now: float) -> int:
@@ -34,7 +34,7 @@ class PlayedMark:
 class Cut:
     """A `clear`, or the end of a stream while audio was waiting.
 
-    `heard_ms`: the audio of this stream that was played by then, without silence. `lost_ms`: the audio that was
+    `heard_ms` is the audio of this stream that was played by then, without silence. `lost_ms` is the audio that was
     dropped.
     """
 
@@ -49,10 +49,11 @@ class Playback:
 
     def __init__(self) -> None:
         self._starts: list[int] = []
-        self._runs: list[bytearray] = []  # each is played without a break; run i begins at sample _starts[i]
-        self._pending: deque[tuple[str, int]] = deque()  # (mark, the sample at which its audio was played)
-        self._stream_from = 0  # index of the first run of the present stream
-        self._stream_skip = 0  # samples of that run that were played before the stream
+        self._runs: list[bytearray] = []  # Each is played without a break. Run i begins at sample _starts[i].
+        # Marks, and the sample at which the audio before each was played.
+        self._pending: deque[tuple[str, int]] = deque()
+        self._stream_from = 0  # The index of the first run of the present stream.
+        self._stream_skip = 0  # Samples of that run that were played before the stream.
         self.marks: list[PlayedMark] = []
         self.cuts: list[Cut] = []
 
@@ -62,13 +63,13 @@ class Playback:
         return self._starts[-1] + len(self._runs[-1]) if self._runs else 0
 
     def begin_stream(self, now: float) -> None:
-        """A new media stream. What was played before belongs to the stream before."""
+        """A new media stream begins. What was played before belongs to the stream before."""
         self.stop(now)
         self._stream_from = len(self._runs) - 1 if self._runs else 0
         self._stream_skip = len(self._runs[-1]) if self._runs else 0
 
     def media(self, mulaw: bytes, now: float) -> None:
-        """Put mu-law audio behind what is still to be played. If the buffer is empty, it plays at once."""
+        """Put mu-law audio after the audio that is still to be played. If the buffer is empty, it plays at once."""
         if not mulaw:
             return
         at = samples_at(now)
@@ -79,7 +80,7 @@ class Playback:
         self._runs.append(bytearray(mulaw))
 
     def mark(self, name: str, now: float) -> None:
-        """Put a mark behind all that waits. With an empty buffer it comes back now."""
+        """Put a mark after all audio that waits. With an empty buffer it comes back now."""
         self._pending.append((name, max(self._free_at, samples_at(now))))
 
     def played_marks(self, now: float) -> list[str]:
@@ -96,7 +97,7 @@ class Playback:
         return self._pending[0][1] / RATE_HZ if self._pending else None
 
     def clear(self, now: float) -> list[str]:
-        """Drop what was not played. Every pending mark comes back at once, heard or not."""
+        """Drop the audio that was not played. Every mark that waits comes back at once, heard or not."""
         played = self.played_marks(now)
         names = [name for name, _ in self._pending]
         self.marks.extend(PlayedMark(name, now, heard=False) for name in names)
@@ -106,7 +107,7 @@ class Playback:
         return played + names
 
     def stop(self, now: float) -> None:
-        """The stream has ended: what is still buffered is lost, and no mark comes back."""
+        """The stream has ended. Audio in the buffer is lost, and no mark comes back."""
         self.played_marks(now)
         names = tuple(name for name, _ in self._pending)
         self._pending.clear()
@@ -114,11 +115,11 @@ class Playback:
             self.cuts.append(Cut(now, self.heard_ms(now), lost * 1000 / RATE_HZ, names))
 
     def buffered_ms(self, now: float) -> float:
-        """How much audio still waits to be played."""
+        """The ms of audio that still wait to be played."""
         return max(0, self._free_at - samples_at(now)) * 1000 / RATE_HZ
 
     def heard_ms(self, now: float) -> float:
-        """How much of the present stream's audio has been played by `now`."""
+        """The ms of the present stream's audio that were played by `now`."""
         at, total = samples_at(now), -self._stream_skip
         for i in range(self._stream_from, len(self._runs)):
             total += max(0, min(at - self._starts[i], len(self._runs[i])))
@@ -134,7 +135,7 @@ class Playback:
         ]
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` bytes of mu-law from sample `first` on. Silence (0xFF) where nothing was played."""
+        """`count` bytes of mu-law from sample `first` on. Where nothing was played, there is silence (0xFF)."""
         out, end = bytearray(SILENCE * count), first + count
         for i in range(max(0, bisect_right(self._starts, first) - 1), len(self._runs)):
             start, run = self._starts[i], self._runs[i]
@@ -153,7 +154,7 @@ class Playback:
         )
 
     def _drop_after(self, at: int) -> int:
-        """Cut the queue at sample `at`; returns how many samples were lost."""
+        """Cut the queue at sample `at`. Returns how many samples were lost."""
         lost = 0
         while self._runs and self._starts[-1] + len(self._runs[-1]) > at:
             keep = max(0, at - self._starts[-1])

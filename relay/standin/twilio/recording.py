@@ -25,8 +25,8 @@ class Recording:
     sid: str
     call_sid: str
     mulaw: bytes
-    words: str  # what was said in it, for tests
-    ended_by: str  # a key, "timeout", "limit" or "hangup"
+    words: str  # What was said in it, for tests.
+    ended_by: str  # A key, "timeout", "limit" or "hangup".
 
     @property
     def seconds(self) -> int:
@@ -35,7 +35,7 @@ class Recording:
 
 
 async def record(verb: Record, state: CallState, phone: Phone) -> Recording | None:
-    """Record until silence, a key or the limit. None if nothing was said. A hang-up of the caller's cancels it."""
+    """Record until silence, a key or the limit. None if nothing was said. If the caller hangs up, this is cancelled."""
     if verb.play_beep:
         await trio.sleep(BEEP_S)
     phone.forget_keys()

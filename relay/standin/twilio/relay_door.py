@@ -1,6 +1,6 @@
 """How the stand-in Twilio reaches a relay: HTTP requests, and byte streams for WebSockets.
 
-`NetworkDoor` uses the network. A play has its own door, which leads into the relay of the same Trio run.
+`NetworkDoor` uses the network. A play has its own door, which leads into the relay in the same Trio run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOTAL_LIMIT_S = 15.0
 
 
 class Reply(NamedTuple):
-    """An HTTP answer; header names are lower case."""
+    """An HTTP answer. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -28,7 +28,7 @@ class Reply(NamedTuple):
 
 
 class NoConnection(OSError):
-    """Nobody could be reached: refused, unknown host, or no connection in time."""
+    """No connection: refused, unknown host, or not in time."""
 
 
 class RelayDoor(Protocol):
@@ -68,9 +68,9 @@ class NetworkDoor:
         if self._client is None:
             # Without keep-alive: Twilio's requests come from many machines.
             limits = httpx.Limits(max_keepalive_connections=0)
-            # Its jar keeps nothing. Cookies belong to a call (webhooks.py), and a door has many calls.
+            # Its jar keeps nothing. Cookies belong to one call (webhooks.py), and a door serves many calls.
             jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-            # Without our proxy: the media socket is opened without one too.
+            # Without our proxy, because the media socket is opened without one too.
             self._client = httpx.AsyncClient(
                 verify=self._context or _tls(), limits=limits, cookies=jar, trust_env=False
             )
@@ -78,14 +78,16 @@ class NetworkDoor:
         try:
             answer = await self._client.request(method, url, headers=dict(headers), content=body, timeout=timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            if isinstance(cause := _root(error), ssl.SSLError):  # only this error says what is wrong with a certificate
+            # Only this error says what is wrong with a certificate.
+            if isinstance(cause := _root(error), ssl.SSLError):
                 raise ssl.SSLError(0, str(cause)) from error
             raise NoConnection(f"{urlsplit(url).netloc} cannot be reached: {error or 'no answer in time'}") from error
         except httpx.TimeoutException as error:
             raise trio.TooSlowError from error
         except UnicodeError as error:
             raise NoConnection(f"{urlsplit(url).netloc} is no host name: {error}") from error
-        except (httpx.RequestError, httpx.InvalidURL) as error:  # also for a body that is not compressed as it says
+        # Also raised for a body that is not compressed as its header says.
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             raise OSError(f"the request to {url} broke: {error or type(error).__name__}") from error
         return Reply(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
 

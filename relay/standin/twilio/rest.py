@@ -1,6 +1,6 @@
 """The part of Twilio's REST API that a relay uses: calls, recordings, numbers (docs/protocol/twilio.md 4).
 
-`RestApi.handle` knows no transport. `asgi_app` puts it on HTTP, for hypercorn or for httpx.ASGITransport.
+`RestApi.handle` knows no transport. `asgi_app` serves it over HTTP, for hypercorn or for httpx.ASGITransport.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class RestError(Exception):
 
 @dataclass(slots=True)
 class RestFaults:
-    """Faults on order: how many of the next requests are answered with 429 or 500, or late."""
+    """Faults that were ordered: how many of the next requests get 429 or 500, or a late answer."""
 
     too_many: int = 0
     broken: int = 0
     slow_s: float = 0.0
 
     def make(self, trouble: str) -> bool:
-        """Order a trouble by its name in a scenario. False if the name is not one of this API's."""
+        """Order a trouble by its name in a scenario. False if this API does not know the name."""
         match trouble:
             case "rest_fails":
                 self.broken = 1_000_000
@@ -63,7 +63,7 @@ class RestFaults:
 
 @dataclass(slots=True)
 class RestApi:
-    """The API of one exchange. `requests` has what came in, as (method, path, form)."""
+    """The API of one exchange. `requests` has the requests that came, as (method, path, form)."""
 
     exchange: Exchange
     faults: RestFaults = field(default_factory=RestFaults)
@@ -71,11 +71,11 @@ class RestApi:
     _live_recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def make_trouble(self, trouble: str) -> None:
-        """Makes the troubles of a stage on which only this API can be troubled."""
+        """Make a trouble on a stage on which only this API can have troubles."""
         assert self.faults.make(trouble), f"nobody here can make {trouble}"
 
     def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Answer one request. `headers` have lower-case names; `target` is path and query as received."""
+        """Answer one request. `headers` have lower-case names. `target` is path and query as received."""
         parts = urlsplit(target)
         form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
         form |= dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -190,7 +190,8 @@ class RestApi:
 
     def _end(self, call: LiveCall, status: str) -> None:
         if status == "canceled":
-            if call.state.leg.answered_s is None:  # cancels only what was not answered (docs/protocol/twilio.md 4)
+            # This cancels only a call that was not answered (docs/protocol/twilio.md 4).
+            if call.state.leg.answered_s is None:
                 call.hang_up("relay", "canceled")
         elif status == "completed":
             call.hang_up("relay", "completed")

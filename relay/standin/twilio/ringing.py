@@ -1,6 +1,6 @@
-"""The tone that a caller hears while a human's phone rings, as Twilio plays it: that of the United States. Pure.
+"""The tone that a caller hears while a human's phone rings, as Twilio plays it: the tone of the United States. Pure.
 
-440 and 480 Hz together, two seconds on and four off. It is not from the relay, and not the agent's.
+440 and 480 Hz together, two seconds on and four seconds off. Twilio makes it, not the relay.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SILENCE = 0xFF
 
 
 def with_ringing(heard: bytes, from_s: float, spans: list[tuple[float, float]]) -> bytes:
-    """Mu-law that was heard from this moment on. Where it was silent in these spans (seconds), the tone is put in."""
+    """Mu-law that was heard from `from_s` on. In these spans (seconds), silence is replaced by the tone."""
     mixed = bytearray(heard)
     for begins_s, ends_s in spans:
         first = max(0, round((begins_s - from_s) * RATE_HZ))

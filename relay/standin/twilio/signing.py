@@ -1,6 +1,6 @@
 """X-Twilio-Signature as Twilio computes it (docs/protocol/twilio.md 2.1).
 
-Pure. It does not share code with the relay's own check, so that a mistake in one of them shows.
+Pure. It shares no code with the relay's own check, so that a mistake in one of them is found.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def signed_url(url: str) -> str:
 
 
 def signature(auth_token: str, url: str, fields: Mapping[str, str] | None = None) -> str:
-    """The signature of a request: the URL, then name and value of each form field, sorted by name, also empty ones.
+    """The signature of a request: the URL, then the name and value of each form field, sorted by name, empty ones too.
 
     `fields` are those of a POST body. A GET and a WebSocket handshake have none.
     """

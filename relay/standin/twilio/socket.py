@@ -22,14 +22,14 @@ from websockets.uri import parse_uri
 from relay.standin.twilio.signing import signature
 
 SEND_LIMIT_S = 5.0
-"""A relay that reads nothing for this long has gone."""
+"""A relay that reads nothing for this long counts as gone."""
 
 MAX_MESSAGE_BYTES = 16 << 20
 """No limit is documented for a message from the relay (docs/protocol/twilio.md 3.2)."""
 
 
 class HandshakeRefused(Exception):
-    """The relay answered something else than 101: its HTTP status, or 0 if it was not HTTP."""
+    """The relay did not answer 101. Holds its HTTP status, or 0 if the answer was not HTTP."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -171,7 +171,7 @@ class TwilioSocket:
                     elif isinstance(self._stream, trio.abc.HalfCloseableStream):
                         await self._stream.send_eof()
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # the next read reports how it ended
+                    return  # The next read reports how it ended.
             if scope.cancelled_caught:
                 await trio.aclose_forcefully(self._stream)
                 return

@@ -41,7 +41,7 @@ class Network:
     delay_ms: float = 0.0
     jitter_ms: float = 0.0
     bursts_per_minute: float = 0.0
-    burst_ms: float = 233.0  # the longest one seen (docs/protocol/twilio.md 3.3)
+    burst_ms: float = 233.0  # The longest burst that was seen (docs/protocol/twilio.md 3.3).
 
 
 class Way:
@@ -97,7 +97,7 @@ class Streaming:
         self._first_media = True
         self._wake_marks = trio.Event()
         self._out_channel, self._out_waiting = trio.open_memory_channel[tuple[float, str]](math.inf)
-        self._on_its_way = ""  # what has left that channel and is not sent yet
+        self._on_its_way = ""  # Messages that have left that channel and were not sent yet.
 
     async def run(self) -> None:
         """From the connection to the end of the stream. Returns when the relay closes, or if nothing could be opened.
@@ -256,7 +256,7 @@ class Streaming:
             try:
                 await socket.send(message)
             except SocketEnded:
-                return  # the reader reports how it ended
+                return  # The reader reports how it ended.
 
     def _ended(self, ended: SocketEnded) -> None:
         now = trio.current_time()
@@ -288,7 +288,7 @@ class Streaming:
                     break
             await socket.send(self._stream.stop())
         except SocketEnded:
-            pass  # the relay has closed already
+            pass  # The relay has closed already.
         await socket.close()
 
     def _status(self, event: str, error: str = "") -> None:

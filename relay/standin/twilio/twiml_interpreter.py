@@ -1,7 +1,7 @@
 """Reads a TwiML document as Twilio does: verbs in order, or a refusal with Twilio's code and the broken rule.
 
 Pure. Sources: docs/protocol/twilio.md 1.2 (what counts as TwiML), 1.3 (the stream), 4 (TwiML in a request to REST), 5.1
-(dialling). A verb or noun that Twilio knows and this stand-in does not play is refused by name, never skipped.
+(dialling). If Twilio knows a verb or noun that this stand-in does not play, it is refused by name and never skipped.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TwimlRefused(Exception):
 
 
 class NotPlayed(TwimlRefused):
-    """Twilio allows it, but this stand-in does not play it."""
+    """Twilio allows this, but this stand-in does not play it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(12200, f"<{name}> is not played by the stand-in Twilio")
@@ -79,7 +79,7 @@ _ATTRIBUTES = {
         "Parameter": "name value",
     }.items()
 }
-"""The attributes that Twilio's own library can write. Another one is warning 12200; so is a wrong capital letter."""
+"""The attributes that Twilio's own library can write. Any other one is warning 12200, and so is a wrong capital."""
 
 _TWIML_TYPES = ("text/xml", "application/xml", "text/html")
 _WHISPER_VERBS = (Say, Play, Gather, Hangup)
@@ -91,8 +91,8 @@ _DIAL_MAX_S = 86_400
 def interpret(body: bytes, content_type: str, url: str, *, inline: bool = False, whisper: bool = False) -> Document:
     """Read a TwiML document that came from `url`.
 
-    inline: it came by REST. Then no URL in it may be relative, and it has 4,000 characters at most.
-    whisper: it runs on the leg of a dialled human. Only Say, Play, Gather and Hangup are allowed.
+    `inline`: it came by REST. Then no URL in it may be relative, and it has at most 4,000 characters.
+    `whisper`: it runs on the leg of a dialled human. Only Say, Play, Gather and Hangup are allowed.
     Raises TwimlRefused.
     """
     kind = content_type.partition(";")[0].strip().lower()
@@ -127,8 +127,8 @@ class _Reader:
     def document(self, body: bytes, whisper: bool) -> Document:
         try:
             root = ET.fromstring(body)  # noqa: S314 -- the relay under test wrote it, and it is at most 64 kB
-        except (ET.ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that nobody knows
-            raise TwimlRefused(12100, f"the document is no XML: {error}") from error
+        except (ET.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding.
+            raise TwimlRefused(12100, f"the document is not XML: {error}") from error
         if root.tag != "Response":
             raise TwimlRefused(12100, f"the root must be <Response>, not <{root.tag}>")
         self._attributes(root)
@@ -294,7 +294,7 @@ class _Reader:
         )
 
     def _stream_url(self, text: str) -> tuple[str, tuple[int, str] | None]:
-        """The URL to open: wss only (ws on this machine). Its query is removed, as Twilio does."""
+        """The URL to open. Only wss is allowed (ws on this machine). Its query is removed, as Twilio does."""
         if not text:
             return "", (31923, "<Stream> has no url")
         base = self._url.replace("https://", "wss://", 1).replace("http://", "ws://", 1)
@@ -345,7 +345,7 @@ class _Reader:
         return url
 
     def _own_url(self) -> str:
-        """Without an action a verb asks for the same document again. An inline document has no URL to ask."""
+        """This document's URL, for a verb without an action. An inline document has no URL to ask."""
         if self._inline:
             raise TwimlRefused(15004, "inline TwiML needs an absolute action URL here")
         return self._url
@@ -382,7 +382,7 @@ class _Reader:
 
 
 def _split(text: str) -> SplitResult | None:
-    """A URL's parts, relative or not. None if it has a broken IPv6 address or a wrong port."""
+    """A URL's parts, relative or not. None for a broken IPv6 address or a wrong port."""
     try:
         parts = urlsplit(text)
         return parts if parts.port != 0 else None

@@ -93,7 +93,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """`<Connect><Stream>`. `fault` is the stream's error (code, rule) that Twilio finds when it comes to this verb."""
+    """`<Connect><Stream>`. `fault` is the stream's error (code, rule), which Twilio finds when it plays this verb."""
 
     url: str
     name: str
@@ -110,7 +110,7 @@ Verb = Say | Play | Pause | Gather | Dial | Record | Hangup | Reject | Redirect 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that can be run. `warnings` are (code, rule): Twilio complains about them and runs it anyway."""
+    """A document that can be run. `warnings` are (code, rule). Twilio complains about them and runs it anyway."""
 
     url: str
     verbs: tuple[Verb, ...]

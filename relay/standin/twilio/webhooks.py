@@ -18,12 +18,12 @@ from relay.standin.twilio.signing import signature
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NUMBER = re.compile("[0-9]{1,9}")
-# Several Set-Cookie headers come joined by commas. A date has a comma too, but no name and equals sign behind it.
+# Several Set-Cookie headers come joined by commas. A date has a comma too, but no name and equals sign after it.
 _BETWEEN_COOKIES = re.compile(r",\s*(?=[^;,=\s]+=)")
 
 
 def is_url(text: str) -> bool:
-    """True if the URL can be read, relative or not. False with a broken IPv6 address or a wrong port."""
+    """True if the URL can be read, relative or not. False for a broken IPv6 address or a wrong port."""
     try:
         return urlsplit(text).port != 0
     except ValueError:
@@ -31,7 +31,7 @@ def is_url(text: str) -> bool:
 
 
 class FetchFailed(Exception):
-    """No usable answer from a webhook: Twilio's error code, what happened, and the URL that was asked."""
+    """A webhook gave no usable answer. Holds Twilio's error code, what happened, and the URL that was asked."""
 
     def __init__(self, code: int, rule: str, url: str) -> None:
         super().__init__(f"{code}: {rule} ({url})")
@@ -40,7 +40,7 @@ class FetchFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """The fragment of a webhook URL, `#ct=1000&rt=1000&rc=2` (docs/protocol/twilio.md 1.2); limits in seconds."""
+    """The fragment of a webhook URL, `#ct=1000&rt=1000&rc=2` (docs/protocol/twilio.md 1.2). Limits are in seconds."""
 
     connect_s: float = 5.0
     read_s: float = TOTAL_LIMIT_S
@@ -50,7 +50,7 @@ class Overrides:
 
     @classmethod
     def of(cls, url: str) -> Overrides:
-        """Read them from a URL. A value out of range counts as the nearest allowed one."""
+        """Read them from a URL. A value out of range is replaced by the nearest allowed value."""
         given = dict(parse_qsl(urlsplit(url).fragment))
 
         def limit(name: str, least_ms: int, most_ms: int, default_s: float) -> float:
@@ -67,7 +67,7 @@ class Overrides:
         )
 
     def again(self, why: str) -> bool:
-        """True if a failure of this kind (ct, rt, 4xx, 5xx) is tried again."""
+        """True if a failure of this kind (ct, rt, 4xx, 5xx) is followed by another try."""
         return why in self.policy or "all" in self.policy
 
 
@@ -82,11 +82,11 @@ class Webhooks:
         self._cookies: dict[str, dict[str, str]] = {}
 
     async def fetch(self, url: str, method: str, fields: Mapping[str, str]) -> tuple[Reply, str]:
-        """The answer to a webhook, and the URL that it came from in the end. Raises FetchFailed."""
-        if url in self._bins:  # a TwiML Bin: a document that Twilio itself hosts
+        """The answer to a webhook, and the last URL that it came from. Raises FetchFailed."""
+        if url in self._bins:  # A TwiML Bin: a document that Twilio itself hosts.
             return Reply(200, {"content-type": "text/xml"}, self._bins[url].encode()), url
         if not is_url(url):
-            raise FetchFailed(11100, "this is no URL that can be read", url)
+            raise FetchFailed(11100, "this URL cannot be read", url)
         overrides = Overrides.of(url)
         attempt, token = 0, str(uuid.uuid4())
         with trio.move_on_after(overrides.total_s):
@@ -109,7 +109,7 @@ class Webhooks:
                 if not is_url(target):
                     raise _Failed("redirects", 11100, f"redirected to what is no URL: {target!r}")
                 url = urljoin(url, target)
-                if reply.status < 307:  # the fields are not sent again
+                if reply.status < 307:  # The fields are not sent again.
                     method, fields = "GET", {}
                 continue
             if reply.status >= 400 or reply.status in _REDIRECTS:
