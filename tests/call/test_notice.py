@@ -24,7 +24,7 @@ EARLY_WORDS = '{ interrupt_after_ms = 2000, say = "ask_hours" }'
 
 
 def words_stored(told: Told) -> list[str]:
-    """All words in the ledger: those that somebody said, and those that were given to a function."""
+    """All words of the call in the ledger: in transcripts, in the arguments of functions, and in messages."""
     ledger, sid = told.play.ledger, told.report.call_sid
     found = [text for turn in ledger.of(rows.TranscriptRow, sid) for text in (turn.said, turn.heard) if text]
     found += [str(row.arguments) for row in ledger.of(rows.FunctionCallRow, sid) if row.arguments]
@@ -70,7 +70,7 @@ async def test_no_word_is_in_the_ledger_at_any_moment_before_the_mark(autojump_c
             words = len(play.ledger.of(rows.TranscriptRow)) + len(play.ledger.of(rows.FunctionCallRow))
             seen.append((heard, words))
 
-        play.ledger.record = watched  # type: ignore[method-assign] # the real one, and a look after each row
+        play.ledger.record = watched  # type: ignore[method-assign] # counts the words after each row
         await ring(play, f"{EARLY_WORDS}, {{ listen = true }}, {{ listen = true }}, {{ hang_up = true }}")
         assert [words for heard, words in seen if not heard and words] == []
         assert [words for heard, words in seen if heard and words]
@@ -128,7 +128,7 @@ async def test_a_message_that_the_caller_leaves_is_stored_although_the_notice_wa
 async def test_a_caller_who_speaks_before_the_greetings_first_sound_hears_the_notice(
     autojump_clock: MockClock,
 ) -> None:
-    script = Script(first_delta_ms=(3_500, 3_500))  # ms; the clip has ended before that
+    script = Script(first_delta_ms=(3_500, 3_500))  # the greeting's clip has ended before this
     async with stage(script=script, kept=False) as play:
         told = await ring(
             play, '{ silent_s = 2.7 }, { say = "ask_hours" }, { listen = true }, { listen = true }, { hang_up = true }'

@@ -112,7 +112,7 @@ def test_a_failed_answer_is_asked_for_again_but_not_for_ever() -> None:
 
 @pytest.mark.parametrize("status", ["completed", "incomplete", "cancelled"])
 def test_an_empty_answer_is_asked_for_again_whatever_its_status(status: str) -> None:
-    """`incomplete` comes from a filter before the first sound, or from a model that used its tokens for thinking."""
+    """A response is `incomplete` and empty if the content filter stopped it, or if all tokens went into thinking."""
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)

@@ -1,4 +1,7 @@
-"""A server for a browser, in its own process: a module of tests/helpers that prints its address when it is ready."""
+"""Starts a test server for a browser in a process of its own.
+
+The server is another module of tests/helpers. It prints its address when it is ready.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ QUICK = Script(first_delta_ms=(10, 10), pace=50.0)
 
 
 def texts(record: str = "transcripts") -> Prompts:
-    """The shipped texts with only two of the phrases: five texts in all."""
+    """The shipped texts with two phrases. The book has five: these two, the question, and the opening with and without
+    the notice.
+    """
     names = {"BUSINESS_NAME": "Harbor Table", "AGENT_NAME": "Robin", "RECORD": record}
     loaded = prompts.load(settings.load(names, serving=False))
     return dataclasses.replace(loaded, phrases={key: loaded.phrases[key] for key in ("goodbye", "emergency")})
@@ -356,10 +358,10 @@ async def test_a_greeting_from_a_call_is_used_for_the_next_call_and_after_the_ne
         assert learned.text == whole
         assert learned.notice == texts().notice
         assert learned.opening.mulaw == trimmed(sound.mulaw)
-        assert not book.greeting(False).is_kept  # the other greeting has not been heard yet
+        assert not book.greeting(False).is_kept  # the book has not learned the greeting without the notice
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
-    shelf.ledger.greetings.clear()  # this machine has it on disk
+    shelf.ledger.greetings.clear()  # Postgres has no greeting now; the disk has it
     restarted = shelf.book()
     await filled(restarted, dataclasses.replace(QUICK, faults=Faults(connect_refused=True)))
     assert restarted.greeting(True) == learned
