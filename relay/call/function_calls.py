@@ -22,15 +22,15 @@ from relay.call.vocabulary import (
 HOLDING_AFTER_S = 0.700
 # ... unless the caller was already waiting before it began: the model was silent, and then called it without a word.
 # Then the whole silence counts, and it must stay below 0.9 s. The difference to 0.9 s is the time until the phrase is
-# heard: 160 ms, at worst 310 ms on a busy machine. It is a frame, the quiet beginning of a clip, the quiet end of a
-# voice, and the way to the caller (bench/functions).
+# heard: 160 ms, at worst 310 ms on a busy machine. This time is a frame, the quiet beginning of a clip, the quiet end
+# of a voice, and the way to the caller (bench/functions).
 SILENCE_LIMIT_S = 0.560
 # If another answer is coming while the function runs, the phrase waits for it. But the caller waits no longer than
 # this.
 HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
 PHRASES_AGAIN = ("one_moment_again", "holding_again")
-# After two failures of functions a human takes over. This many are allowed if some of them were a clear no.
+# After two failures of functions a human takes over. This many failures are allowed if some of them were a clear no.
 REFUSALS_BEFORE_HUMAN = 3
 
 
@@ -151,7 +151,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def say_phrase(call: Call, now: float, out: list[Action]) -> None:
-    """Tell the caller that it takes a while. The same words are never said twice in a row."""
+    """Tell the caller that the function takes a while. The same words are never said twice in a row."""
     functions = call.functions
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
     again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]

@@ -13,7 +13,8 @@ from typing import Literal
 from relay.call.actions import AskForResponse, CancelResponse
 from relay.call.vocabulary import ResponseId
 
-# `response.created` follows the request after one round trip (0.28 s from India). If it takes this long, it is a fault.
+# `response.created` follows the request after one round trip (0.28 s from India). If `response.created` takes this
+# long, that is a fault.
 BEGIN_LIMIT_S = 5.0
 # A response that has neither audio nor an end for this long is stuck. The slowest first audio measured was 4.7 s.
 PROGRESS_LIMIT_S = 10.0

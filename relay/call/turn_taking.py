@@ -218,7 +218,7 @@ class Floor:
         if voice.run_ms >= GIVE_UP_MS:
             speech.state = State.INTERRUPTS
             return Step.GIVE_UP
-        speech.state = State.STOPS_AGENT  # An answer that is coming must not begin over the caller either.
+        speech.state = State.STOPS_AGENT  # A coming answer must wait too, while the caller speaks.
         return Step.HOLD
 
     @staticmethod
@@ -272,7 +272,7 @@ class Floor:
         return Worth.WAIT
 
     def is_soundless(self, item_id: ItemId, voice: CallerVoice) -> bool:
-        """True for a turn whose words are awaited, if no sound turned out to be in it."""
+        """True for a turn whose words are awaited, if it was not louder than the line's noise."""
         awaited = self.awaited.get(item_id)
         return awaited is not None and awaited.sound is not None and not voice.is_above_noise(awaited.sound)
 

@@ -302,7 +302,8 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
     if call.figures.misunderstandings >= call.plan.rules.human_after_misunderstandings:
         transferred = ending.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
         if transferred:
-            # The misunderstandings have had their effect. If nobody takes the call, the next one alone rings no human.
+            # The misunderstandings have had their effect. If nobody takes the call, one more misunderstanding alone
+            # rings no human.
             call.figures.misunderstandings = 0
             call.caller_turns.misunderstandings_were_heeded()
         return transferred

@@ -251,7 +251,7 @@ class RateLimitsTold:
 
 @dataclass(frozen=True, slots=True)
 class DayMoneyShort:
-    """Most of the day's money is spent, by all calls together."""
+    """All calls together have spent most of the day's money."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +298,7 @@ class OrderAnswer(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VoiceBilled:
-    """So many more characters were sent to be spoken. They are paid for, heard or not. Of which answer, if known."""
+    """These characters were sent to the voice, and must be paid for. `response_id`: their answer, if it is known."""
 
     characters: int
     response_id: ResponseId | None = None
@@ -354,9 +354,9 @@ class NextModelLost:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDoubted:
-    """The agent said that something was done, and no function did it.
+    """What the agent said does not fit the deeds. It said that something was done, and no function did that.
 
-    Or a function did it, and the agent was silent.
+    Or a function did something, and the agent did not say so.
     """
 
     correction: str

@@ -42,9 +42,9 @@ def _give_up(call: Call, now: float, out: list[Action]) -> bool:
     cancel = call.answers.restart(now, wants_rest=not calls)
     if cancel is not None:
         out.append(cancel)
-    out.append(UseOwnVoice())  # After the cancellation of the written answer, and before the new request.
+    out.append(UseOwnVoice())  # It must come after the cancellation and before the new request.
     if greets and not call.consented:
-        call.notice_item = None  # It is said again from its beginning.
+        call.notice_item = None  # The notice is said again from its beginning.
     return begun and not greets and not calls
 
 

@@ -1,4 +1,4 @@
-"""From a Python signature to a JSON schema, and from the model's JSON to checked values (pure).
+"""Turns a Python signature into a JSON schema, and the model's JSON into checked values (pure).
 
 msgspec does both, and no schema is written by hand. The model may write anything. So its text is limited in size,
 control characters are removed, and it is converted strictly to the types of the signature.

@@ -172,7 +172,7 @@ class Webhooks:
         )
 
     def _after_bug(self, path: str) -> str:
-        """The human, by TwiML that needs nothing more from us. "" if the request did not come from a caller's call."""
+        """TwiML to the human that needs nothing more from us. "" if the request did not come from a caller's call."""
         path = path.rstrip("/")
         if path in _CALLERS_PATHS:
             settings = self._desk.settings
@@ -222,7 +222,7 @@ class Webhooks:
         )
 
     def _without_stream(self, file: CallFile, say: str) -> str:
-        """The human, for a call that never had a stream. Its rows are written here, because no session writes them."""
+        """Ring the human for a call that never had a stream. Write its rows here, because no session writes them."""
         record_without_stream(self._desk, file, EndReason.TRANSFERRED)
         file.decide(Decision(Next.HUMAN, EndReason.TRANSFERRED, file.refused.replace("_", " ")))
         return self._transfers.dial(file, say)

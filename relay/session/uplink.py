@@ -87,6 +87,6 @@ class CallerAudio:
         return waiting
 
     def begin(self) -> bytes:
-        """A model has come. Its audio begins with the audio that waited (mu-law)."""
+        """A model has come. Returns the audio that waited (mu-law). The model gets this audio first."""
         self._line.reset()
         return self.take()

@@ -61,7 +61,7 @@ class ElevenLabs:
     def __init__(self, access: VoiceAccess, dial_end: Dial = dial, slots: int = 0) -> None:
         self.access = access
         self.open_sockets = 0
-        self.trouble = ""  # Why the last try failed; "" if it succeeded.
+        self.trouble = ""  # Why the last try failed. "" if it succeeded.
         self._dial = dial_end
         self._slots = slots
 
