@@ -14,8 +14,8 @@ class CallerTurn:
 
     began_at: float | None = None  # None if its beginning was never reported, or was already asked for.
     silent_since: float | None = None  # When both sides fell silent before it. None: never reported.
-    words_until: float = 0.0  # Until this time, other parts of the call wait for its words.
-    spoken: Turn | None = None  # Its turn in the conversation, when it has a place there.
+    words_until: float = 0.0  # Until this time, other parts of the call wait for the turn's words.
+    spoken: Turn | None = None  # The turn as the conversation has it. None before it has its place there.
     early: CallerTranscribed | None = None  # Words that came before its commit.
     is_answered: bool = False  # True if an answer that did not know the turn's words answers the turn too.
     has_interrupted: bool = False  # True if an answer was given up for it.
@@ -34,7 +34,7 @@ class CallerTurns:
     def _turn(self, item_id: ItemId) -> CallerTurn:
         return self._turns.setdefault(item_id, CallerTurn())
 
-    # Their beginning and their words
+    # The beginning and the words of turns
 
     def begin(self, item_id: ItemId, now: float, silent_since: float) -> None:
         """The VAD heard the turn begin."""
@@ -84,7 +84,7 @@ class CallerTurns:
         for turn in self._turns.values():
             turn.early = None
 
-    # Their effects
+    # The effects of turns
 
     def were_asked_about(self) -> None:
         """An answer was asked for. It also answers turns whose words are not known yet."""

@@ -64,7 +64,7 @@ class Governor:
             self.stop("taken back too often")
 
     def stop(self, why: str) -> None:
-        """No more early answers in this call. The first reason counts."""
+        """From now on there are no early answers in this call. The first reason is kept."""
         self.why_off = self.why_off or why
 
     def news(self) -> str:

@@ -43,7 +43,7 @@ PAUSE_DBFS = -45.0
 # If less than this is left, the agent does not go on with it. A caller who says "okay" here has heard nearly all of it,
 # and waits for what comes next.
 LEAST_REST_MS = 500
-_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # Not in 7.30.
+_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # The point in 7.30 ends no sentence.
 
 
 def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:

@@ -155,7 +155,7 @@ class Machine:
 
     @property
     def is_moving(self) -> bool:
-        """True while another session is wanted beside the present one."""
+        """True while another session is wanted besides the present one."""
         return self.call.sessions.is_moving and self.call.phase is Phase.TALKING
 
     @property
@@ -343,7 +343,7 @@ class Machine:
         if call.early.turn is not None:
             call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
             if not call.early.may_ask(wish):
-                return  # It is asked for at the end of the caller's turn.
+                return  # The answer is asked for at the end of the caller's turn.
         if not call.consent.heard and call.notice_is_open(now):
             return  # The answer would be heard only after the notice, and a function would store words before it.
         request = call.answers.due(now)

@@ -129,7 +129,7 @@ class Playout:
 
     def __init__(self, lead: Lead | None = None) -> None:
         self._lead = lead or Lead()
-        self.queue: deque[Utterance] = deque()  # Not completely sent, or not complete. In order.
+        self.queue: deque[Utterance] = deque()  # In order: what is not completely sent, or not complete.
         self._bursts: deque[Burst] = deque()  # Sent, but not played yet.
         self.echo = Echo()  # The echo of the audio that was sent.
         self._play_end_s = 0.0
@@ -430,7 +430,7 @@ class Playout:
         held, self.held = self.held or {}, None
         cuts = [
             Cut(u.item, held.get(u.item, 0.0), u.said_ms, u.complete, u.own, u.mulaw)
-            for u in self.queue  # It was added after the hold, so nothing of it was heard.
+            for u in self.queue  # Audio that was added after the hold was not heard.
         ]
         for cut in cuts:
             self.finished.add(cut.item)

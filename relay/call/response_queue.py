@@ -155,8 +155,8 @@ class Answers:
         return None
 
     def progressed(self, response_id: ResponseId, now: float, *, is_audible: bool = True) -> None:
-        """The response gave sound or a function call. `is_audible` False: only words, which nobody hears."""
-        if self.active is None and response_id in self._presumed:  # It was slow, and has not ended.
+        """The response gave sound or a function call. `is_audible` False: it gave only words, which nobody hears."""
+        if self.active is None and response_id in self._presumed:  # The response was slow, and has not ended.
             self._presumed.discard(response_id)
             self._ended.discard(response_id)
             self.active, self._active_wish, self._produced = response_id, Wish("turn"), True

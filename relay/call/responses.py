@@ -51,7 +51,7 @@ def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
 
 def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
     """The model began to answer."""
-    # It is too late: this session was given up, and the next one is asked.
+    # The answer comes too late: this session was given up, and the next one is asked.
     if not call.sessions.serves and call.sessions.count:
         call.answers.discard(event.response_id)
         out.append(CancelResponse(event.response_id))
@@ -217,7 +217,7 @@ def heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Ac
         return
     if call.plan.rules.promises(said) and not call.functions.has_called(response_id):
         for item in items:
-            call.liveness.bridge(item)  # It asks for patience, so it is no answer.
+            call.liveness.bridge(item)  # These words ask for patience, so they are no answer.
         call.liveness.missing("promise", now)
     else:
         call.liveness.was_answered()

@@ -2,8 +2,8 @@
 
 A pause inside a turn and the silence after a turn sound alike. There is one difference that helps: most pauses come
 soon after a turn has begun ("I'd like to ..."), and most turns are longer. So the silence after a beginning must be
-longer. A beginning is what is shorter than most of this caller's turns: some callers say whole stories, others say two
-words. A call begins with the lengths of the shipped clips (USUAL_MS), and learns.
+longer. Speech counts as a beginning while it is shorter than most of this caller's turns: some callers tell whole
+stories, others say two words. A call begins with the lengths of the shipped clips (USUAL_MS), and learns.
 
 This was measured with piper's voice and with pauses of 300 to 900 ms, put between two words of the shipped clips
 (docs/early-answers.md has the curves). These pauses are synthetic: no speaker was thinking in them. The level at the

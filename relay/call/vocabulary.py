@@ -27,7 +27,7 @@ class Rung(enum.StrEnum):
     KEPT = "kept"  # Rendered before, in the agent's own voice.
     LIVE = "live"  # Asked for in the warm session when the phone rang.
     CLIP = "clip"  # The clip that ships with the relay.
-    NONE = "none"  # No audio was written, because the call ended before.
+    NONE = "none"  # No audio was written, because the call ended too early.
 
 
 class EndReason(enum.StrEnum):
@@ -288,8 +288,8 @@ Order: TypeAlias = PutThroughOrdered | HangUpOrdered | SentenceOrdered
 class OrderAnswer(enum.StrEnum):
     """The result of an order."""
 
-    DONE = "done"  # It is being carried out.
-    ALREADY = "already"  # It was done before, by an earlier order or by the call itself.
+    DONE = "done"  # The order is being carried out.
+    ALREADY = "already"  # An earlier order or the call itself has done the same before.
     TOO_LATE = "too_late"  # The agent no longer has the call, or says its last words.
 
 

@@ -14,7 +14,7 @@ from relay.call.vocabulary import ItemId, ResponseId, VoiceFailed
 
 
 def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
-    """The voice cannot speak any more. It is reported once, and not at all after the call has ended."""
+    """The voice cannot speak any more. This is reported once, but never after the call has ended."""
     if call.voice_fault or call.phase is Phase.GONE:
         return
     call.voice_fault = event.fault

@@ -179,7 +179,7 @@ class Patterns:
     def found(self, text: str) -> Iterator[re.Match[str]]:
         """All matches in a `plain` text, in the order of the text."""
         if self._at.keys().isdisjoint(text.split()):
-            return  # Nearly always: no pattern can begin in this text.
+            return  # This is the usual case: no pattern can begin in this text.
         for word in re.finditer(_WORD, text):
             for pattern in self._at.get(word.group(), ()):
                 match = pattern.regex.match(text, word.start())
@@ -271,7 +271,7 @@ class Language:
         return is_past or self.grammar["questions"].is_in(clause.lstrip() + match.group().split(" ", 1)[0])
 
     def _denies_next(self, clause: str, match: str) -> bool:
-        """True for "no" directly before the phrase, unless this "no" is an answer: "no there is a fire"."""
+        """True for "no" directly before the phrase, if this "no" is not an answer: "no there is a fire"."""
         near = clause.split()[-DENIES_NEXT_WORDS:]
         for at, word in enumerate(near):
             following = (*near[at + 1 :], *match.split())[0]
@@ -449,7 +449,7 @@ class Words:
     def says(self, kind: str, text: str, own: Patterns | None = None) -> bool:
         """True if a phrase of `kind` is in the text and really means it. `own`: the operator's phrases."""
         if kind not in KINDS:
-            return own is not None and own.is_in(plain(text))  # No language has words for it.
+            return own is not None and own.is_in(plain(text))  # No language has words for this kind.
         return self._says(kind, _Said(text, self.languages), own)
 
     def _says(self, kind: str, said: _Said, own: Patterns | None) -> bool:

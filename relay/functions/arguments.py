@@ -113,7 +113,7 @@ def _inline(node: Any, definitions: Mapping[str, Any], seen: tuple[str, ...]) ->
         inner = _inline(definitions[name], definitions, (*seen, name))
         return {**inner, **{key: value for key, value in node.items() if key not in ("$ref", "$defs")}}
     return {
-        # An argument may also have the name "title". Only the string beside "type" is a label.
+        # An argument may also have the name "title". Only a string next to "type" is a label.
         key: _inline(value, definitions, seen)
         for key, value in node.items()
         if key != "$defs" and not (key == "title" and isinstance(value, str))

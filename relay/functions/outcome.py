@@ -80,7 +80,7 @@ class NotPossible(Exception):
 
 
 def envelope(result: Mapping[str, Any], limit_bytes: int = OUTPUT_LIMIT_BYTES) -> str:
-    """`{"status": ..., ...}` as JSON of at most `limit_bytes`. `status` is "ok" unless the result has another one.
+    """`{"status": ..., ...}` as JSON of at most `limit_bytes`. `status` is "ok" if the result has no status of its own.
 
     Raises TypeError if the result holds something that is not JSON. That is a mistake in the function.
     """

@@ -139,7 +139,7 @@ def voices_of(settings: Settings, dial_end: Dial = dial) -> ElevenLabs | None:
 def _stop_signals() -> list[signal.Signals]:
     """The signals that ask the process to stop. SIGHUP comes when its terminal is closed.
 
-    With `nohup`, the process ignores SIGHUP, and so do we.
+    With `nohup`, the process ignores SIGHUP. Then we ignore it too.
     """
     asked = [signal.SIGTERM, signal.SIGINT]
     return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*asked, signal.SIGHUP]
@@ -235,7 +235,7 @@ class Daemon:
             outer.cancel_scope.cancel()
 
     async def start_tasks(self, nursery: trio.Nursery) -> None:
-        """Start what runs beside the calls."""
+        """Start the tasks that run beside the calls."""
         await nursery.start(self.desk.warm.run)
         if self.desk.voices is not None:
             await nursery.start(self.desk.voices.run)

@@ -158,7 +158,7 @@ class Transfers:
         if file.human.result == "asked":
             self._settle(file, "accepted" if file.human.accepted else "caller_hung_up")
 
-    # Nobody
+    # If nobody takes the call
 
     def _nobody(self, file: CallFile, result: str) -> str:
         """Nobody took the call. The caller goes back to the agent, or leaves a message if there is no agent."""
@@ -185,7 +185,7 @@ class Transfers:
                 MessageRow(call_sid=file.call_sid, seq=CALLBACK_SEQ, text=words, delivered=delivered), file
             )
             log.info("message.recorded", seconds=seconds, delivered=delivered)
-            file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # Its sound can be fetched soon.
+            file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # The recorded sound can be fetched soon.
         return twiml.empty() if "RecordingStatus" in fields else twiml.say_and_hang_up(THANKS)
 
     async def _deliver(self, file: CallFile, words: str) -> bool:

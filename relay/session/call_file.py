@@ -1,4 +1,4 @@
-"""The file of one phone call: what the relay keeps for longer than a stream. Each part has one owner, who writes it.
+"""The file of one phone call holds what the relay keeps for longer than a stream. Each part is written by one owner.
 
 caller      who calls                                   the first webhook, once
 briefing    what the call knows of the business         the first webhook, once
@@ -52,7 +52,7 @@ class Stream(Protocol):
         """
 
     def end_unless_told(self, reason: EndReason) -> None:
-        """As `end`, but the socket first has a moment to report it.
+        """Does the same as `end`, but first the socket has a moment to report the end.
 
         The socket's own message, such as a caller's stop, says more.
         """
@@ -151,7 +151,7 @@ class CallFile:
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     deeds: Deeds = field(default_factory=Deeds)
-    caller_name: str = ""  # As the business or the caller said it.
+    caller_name: str = ""  # The name in the form in which the business or the caller gave it.
     decision: Decision = Decision()
     human: HumanSide = field(default_factory=HumanSide)
     tally: Tally = field(default_factory=Tally)
@@ -198,7 +198,7 @@ class CallFile:
         self.at_hand.add(self.call_sid)
 
     def decide(self, decision: Decision) -> None:
-        """It was decided how a stream ended and what comes next. Webhooks that come at this moment read it."""
+        """Keep the decision how a stream ended and what comes next. Webhooks that come at this moment need it."""
         self.decision = decision
         if decision.then is Next.HUMAN:
             self.human = HumanSide(result="asked")

@@ -196,7 +196,7 @@ class CallRows:
         if spoken is None or spoken.own:
             return None
         if not spoken.said or spoken.heard is None:
-            return None  # Its transcript comes later than its sound.
+            return None  # The transcript comes later than the sound.
         self._judged.add(turn.seq)
         began_s = (call.arrived_at or 0.0) + spoken.started_ms / 1000
         before = deeds.unproved | deeds.untold

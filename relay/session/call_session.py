@@ -327,7 +327,7 @@ class CallSession:
                 if not model.end.post(self._uplink.append(waiting)):
                     return
         except Gone:
-            # Its reader gets the same error, with the code, and opens the session that will hear the waiting audio.
+            # The OpenAI reader gets the same error, and opens the session that will hear the waiting audio.
             pass
         finally:
             self._drains = False

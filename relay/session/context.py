@@ -1,4 +1,4 @@
-"""The desk: what all calls of a process share. call_file.py has what one call keeps over its streams."""
+"""The desk holds what all calls of a process share. call_file.py holds what one call keeps over its streams."""
 
 from __future__ import annotations
 

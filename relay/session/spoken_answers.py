@@ -190,7 +190,7 @@ class SpokenAnswers:
             return
         item = self._items.get(event.item_id)
         if item is None:
-            return  # It was cut off meanwhile.
+            return  # The item was cut off meanwhile.
         if event.item_id != next(iter(self._items)):
             item.early.append(event)
         elif isinstance(event, Spoken):

@@ -55,7 +55,7 @@ class CallerAudio:
         """
         audio = self.pieces(frames, now, paired=paired)
         mulaw = audio[0] if len(audio) == 1 else b"".join(audio)
-        if append and len(audio) == 1:  # Nearly always. One frame needs fewer steps.
+        if append and len(audio) == 1:  # This is the usual case. One frame needs fewer steps.
             pcm24k, level_dbfs = self._line.feed_measured(mulaw)
             return [(len(mulaw) // MULAW_BYTES_PER_MS, level_dbfs)], mulaw, model_dialect.append_audio(pcm24k)
         if not append:

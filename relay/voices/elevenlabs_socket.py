@@ -297,7 +297,7 @@ class ElevenLabsVoice:
         try:
             self._end.post(protocol.close_socket())
         except Gone:
-            pass  # It is closed already.
+            pass  # The socket is already closed.
         await self._end.close(1000)
 
 

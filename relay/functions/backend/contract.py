@@ -191,7 +191,7 @@ class Answer:
             raise BackendFault(words, may_have_happened=self.writes)
 
     def accept(self) -> None:
-        """Raises Taken for a write's 409, Refused for any other 4xx. Raises neither after a lost attempt."""
+        """Raises Taken for a write's 409, Refused for any other 4xx. After a lost attempt: BackendFault."""
         if self.status < 400:
             return
         if self.was_lost:

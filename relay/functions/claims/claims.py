@@ -166,7 +166,7 @@ def check(said: str, deeds: Collection[str], news: Collection[str] = (), *, more
     """
     claimed = claims(said)
     proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # Both together are a move.
-    proved |= {DONE} if proved - {LISTED} else set()  # This includes deeds of functions of the owner's own.
+    proved |= {DONE} if proved - {LISTED} else set()  # The owner's own functions have deeds too.
     unproved = frozenset(_first(claim) for claim in claimed if not claim & proved)
     unproved = unproved - {DONE} or unproved  # "Done. Booked for seven." is one claim.
     told = frozenset(deed for deed in news if tells(said, deed))
