@@ -230,7 +230,7 @@ def test_when_the_relay_refuses_the_call_the_page_says_why(address: str, tmp_pat
         number.clear()
         number.send_keys("12")
         browser.find_element(By.ID, "begin").click()
-        wait(browser, lambda: told(browser).startswith("12 is no phone number."))
+        wait(browser, lambda: told(browser).startswith("12 is not a phone number."))
         assert state(browser) == "No call is running."
 
 

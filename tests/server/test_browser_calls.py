@@ -285,7 +285,7 @@ async def test_a_tab_that_sends_no_audio_ends_the_call(autojump_clock: MockClock
         ("lines", "All lines are taken (MAX_CALLS)"),
         ("money", "The day's money is spent (MAX_DAY_USD)"),
         ("drain", "about to restart"),
-        ("number", "12 is no phone number"),
+        ("number", "12 is not a phone number"),
     ],
 )
 async def test_the_page_is_told_why_a_call_is_not_possible(trouble: str, words: str, autojump_clock: MockClock) -> None:
