@@ -1,4 +1,4 @@
-"""The caller's turns apart from their words: when each began, whether its words are awaited, and its effects."""
+"""Holds, for each turn of the caller, when it began, whether its words are awaited, and what it has caused."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ ROUND_TRIP_MS = 150
 SOFT_END_MS = 40
 # A frame may come this much earlier than 20 ms after the frame before it.
 JITTER_MS = 15
-# No frame has come for this long (a muted line, a stall): our level hears nothing, and the server's silence counts.
+# If no frame has come for this long (a muted line, a stall), our level hears nothing. Then the server's silence counts.
 NO_FRAMES_S = 0.5
 
 
@@ -104,7 +104,7 @@ class EarlyAnswer:
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
     def goes_on(self, at: float) -> bool:
-        """The VAD hears speech. By our own level it began at `at`. True if an early answer must be taken back."""
+        """The VAD hears speech, which began at `at` by our own level. True if an early answer must be taken back."""
         self._began_at = at
         if self.turn is None and at - self._closed_at < GOES_ON_MS / 1000:
             self._lengths.was_none()

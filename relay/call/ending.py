@@ -34,8 +34,8 @@ _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENC
 # How long the call waits for words that come after its end. A transcription takes 1.0 to 1.5 s
 # (docs/protocol/openai.md 3).
 LATE_WORDS_S = 2.0
-# The same for a caller who is still on the line: Twilio opens their next stream within half a second. That stream uses
-# what was said here, and waits for it at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
+# The same limit for a caller who is still on the line: Twilio opens their next stream within half a second. That stream
+# uses what was said here, and waits for it at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 

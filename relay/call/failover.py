@@ -75,7 +75,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
 
 def _dial(call: Call, out: list[Action]) -> None:
     """No session serves. Order the next one, if none is being opened."""
-    hard = call.figures.reconnects >= RECONNECTS  # Before the first session: only until the greeting is overdue.
+    hard = call.figures.reconnects >= RECONNECTS  # Before the first session, greeting.py limits the tries.
     order = call.sessions.dial(call.plan.model_hard if hard else call.model, "lost")
     if order is not None:
         out.append(order)

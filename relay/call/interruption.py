@@ -1,4 +1,4 @@
-"""Stops the agent, undoes that, gives its answer up at the place where it was heard, or goes on with the answer.
+"""Stops the agent, undoes a stop, gives up the part of an answer that was not heard, or goes on with that part.
 
 An answer is given up long before the words of the interruption are known. If the words mean nothing ("mm-hmm", a
 sneeze), the agent goes on with the answer from the last pause that was heard. In the model's conversation this is a new

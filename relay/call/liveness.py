@@ -27,8 +27,8 @@ LIMIT_S = 5.3
 # A debt that begins this much later than the last sound was not caused by the caller's turn, but by a key or a
 # function's answer. Then the silence before it does not count.
 UNRELATED_S = 3.5
-# The agent promised to look something up, and did not: after this time it is told to. A turn that the model left
-# unanswered waits longer, because it may have been for somebody else.
+# If the agent promised to look something up and did not, it is told after this time to do so. A turn that the model
+# left unanswered waits longer, because it may have been for somebody else.
 NUDGE_AFTER_S: dict[Missing, float] = {"promise": 2.0, "answer": 4.0}
 # The model is told this often what is missing. After that a human takes over.
 NUDGES = 2
@@ -80,7 +80,7 @@ class Liveness:
         return missing
 
     def was_answered(self) -> None:
-        """The model did what it was told. The next time counts as the first again."""
+        """The model did what it was told to do. Counting begins again."""
         self.nudges = 0
 
     def bridge(self, item: ItemId) -> None:

@@ -397,7 +397,8 @@ class Playout:
             return False
         self.held = {}
         back: list[Utterance] = []
-        # The mark of audio that was played to its end is on its way back, and proves it. All other marks prove nothing.
+        # If audio was played to its end, its mark is on its way back and will prove that. All other marks prove
+        # nothing.
         ended = {n: b for n, b in self._marks.items() if self._played_bytes(b, now) == b.end - b.start}
         for utterance, heard_bytes in self._unheard(now):
             self.held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)

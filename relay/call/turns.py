@@ -262,7 +262,7 @@ def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) 
 
 
 def _is_older(call: Call, turn: Turn | None) -> bool:
-    """True for a turn before the interruption. Its late words do not decide about what came after it."""
+    """True for a turn before the interruption. The late words of such a turn do not decide about later things."""
     kept = call.rest.kept
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 

@@ -41,8 +41,7 @@ _HELLO_WORDS = 4
 KINDS = ("emergency", "human", "angry", "misunderstood", "repeat")
 _LISTS = ("backchannels", "not_backchannels", "hellos", "farewells", "nothing", "credits", "beside_nothing")
 _GRAMMAR = ("denials", "denials_of_the_next", "answers", "no_denials", "turns", "past", "now", "questions")
-# Only for an emergency it matters whether the sentence asks about it, or tells of the past. "can I talk to a person?"
-# is a wish.
+# It matters only for an emergency whether a sentence asks or tells of the past. "can I talk to a person?" is a wish.
 _OF_NOW = frozenset({"emergency"})
 
 

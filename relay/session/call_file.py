@@ -88,7 +88,7 @@ class Decision:
 
     @property
     def own_why(self) -> str:
-        """The reason in words of ours. They may be logged, and are kept even when no words are."""
+        """The reason in words of ours. They may be logged, and are kept even if no words are kept."""
         return "the agent's own decision" if self.by_agent else self.why
 
 

@@ -1,4 +1,4 @@
-"""The files of a process's calls. A ring looks only at the calls that need this process, not at those of hours ago."""
+"""The files of a process's calls. A ring looks only at the calls that need this process, not at old calls."""
 
 from __future__ import annotations
 

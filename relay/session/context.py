@@ -127,7 +127,7 @@ class Desk:
         return sum(file.live or file.brings_stream for file in self.files.at_hand())
 
     def begin_drain(self, limit_s: float) -> None:
-        """Take no more calls. Open streams, and streams that open for calls in hand, have this long."""
+        """Take no more calls. The streams of calls that were already taken have this long."""
         self.draining, self.leaves_at = True, trio.current_time() + limit_s
 
     @property

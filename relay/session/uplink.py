@@ -1,4 +1,4 @@
-"""Caller audio on its way to the model: gaps are filled, levels measured, appends made. Without a model it is kept."""
+"""Prepares caller audio for the model: fills gaps, measures levels, makes appends. Keeps it while there is no model."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ MAX_REASON_BYTES = 123
 # An incomplete text frame is kept here up to this size. Above this size the core collects it, with less copying.
 KEEP_BYTES = 1 << 17
 
-# If its logger is at DEBUG, the library logs every frame with its audio. This logger is never at DEBUG.
+# The library logs every frame with its audio if the library's logger is at DEBUG. This logger is never at DEBUG.
 QUIET = logging.getLogger("relay.transport.websocket")
 QUIET.setLevel(logging.WARNING)
 

@@ -241,7 +241,7 @@ class Backend:
 
 
 def _try_again(error: Exception) -> bool | float:
-    """Whether to ask once more, and after how many seconds if the backend names a time.
+    """Returns whether to ask once more, or after how many seconds if the backend names a time.
 
     False if that time is longer than a caller waits.
     """

@@ -1,4 +1,4 @@
-"""The answers of the business backend, as types, and what a different answer means (pure).
+"""Defines the answers of the business backend as types, and decides what a different answer means (pure).
 
 Additional keys are allowed. Wrong types, missing keys and times without offset are a `BackendFault` that says so.
 """
