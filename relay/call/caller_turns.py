@@ -87,7 +87,7 @@ class CallerTurns:
     # The effects of turns
 
     def were_asked_about(self) -> None:
-        """An answer was asked for. It also answers turns whose words are not known yet."""
+        """An answer was asked for. This answer also answers turns whose words are not known yet."""
         for turn in self.awaited.values():
             turn.is_answered = True
 

@@ -29,8 +29,8 @@ from relay.call.vocabulary import ItemId, ResponseId
 # given up counts as short.
 SHORT_S = 0.400
 # The words of a short interruption come 1.65 to 1.8 s after it (0.5 s for the VAD, then 1.15 to 1.3 s). The model's
-# answer comes after 1.15 to 1.5 s (0.5 s, then 0.65 to 1.0 s). Both were seen in captures. The two are so close that
-# the answer waits for the words. The agent is silent in any case. The answer of a faster model does not wait.
+# answer comes after 1.15 to 1.5 s (0.5 s, then 0.65 to 1.0 s). Both times were seen in captures. The two are so close
+# that the answer waits for the words. The agent is silent in any case. The answer of a faster model does not wait.
 WORDS_BEHIND_VOICE_S = 1.8
 WITHHELD_LIMIT_S = 0.5
 # An early answer comes this much sooner, so it may wait this much longer for the words.
@@ -187,7 +187,7 @@ def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = No
 
 
 def drop_unheard(call: Call, response_id: ResponseId) -> None:
-    """Note words of an answer that will have no sound. They are deleted when the answer has ended."""
+    """Note words of an answer that will have no sound. These words are deleted when the answer has ended."""
     dropped = call.conversation.drop_soundless(call.answer_items.get(response_id, []))
     if dropped:
         call.soundless_items.setdefault(response_id, set()).update(dropped)
@@ -212,7 +212,7 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
 
 
 def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
-    """Keep only these words of a text item. It is deleted, and created again in its place."""
+    """Keep only these words of a text item. The item is deleted, and created again in its place."""
     known = call.ids.pop(item, None)
     if known is None:
         return

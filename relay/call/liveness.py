@@ -1,10 +1,10 @@
 """Dead air: how long a waiting caller has heard nothing, measured at the playout, and what must be done against it.
 
 Each of the other rooms has a reason why the agent may be silent: an answer is coming, a session is being opened, a move
-waits. Any of these reasons may be wrong. So this room does not use them. It knows three things: when something audible
-was last playing, when the caller last spoke, and whether the caller is owed an answer. A debt begins with any wish for
-an answer. It ends when audio that answers is heard, whatever happened to the wish. Our own phrases that ask for
-patience do not end it.
+waits. Any of these reasons may be wrong. So this room does not use these reasons. This room knows three things: when
+something audible was last playing, when the caller last spoke, and whether the caller is owed an answer. A debt begins
+with any wish for an answer. The debt ends when audio that answers is heard, whatever happened to the wish. Our own
+phrases that ask for patience do not end it.
 
 After LIMIT_S of dead air the caller hears a phrase, and an answer is asked for if none is coming. After the same time
 again, another session is opened. After the third time, a human takes the call.

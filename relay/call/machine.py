@@ -78,7 +78,7 @@ __all__ = ["Ending", "Figures", "Machine", "Next", "Phase"]
 
 # The kinds of items that the model makes when it answers.
 GENERATED = ("assistant", "function_call")
-# A shorter run of sound is a knock, or cloth that rubs on the phone. It does not show that somebody spoke.
+# A shorter run of sound is a knock, or cloth that rubs on the phone. Such a sound does not show that somebody spoke.
 KNOCK_MS = 200
 
 

@@ -24,7 +24,7 @@ class Presence:
         self.perhaps_at, self.asked, self._silent_from = 0.0, 0, None
 
     def was_served(self, now: float) -> None:
-        """Something that the caller waited for is done. They may think about it. This is no sign of life."""
+        """Something that the caller waited for is done. The caller may think about it. This is no sign of life."""
         self.sign_at = max(self.sign_at, now)
 
     def perhaps(self, at: float) -> None:

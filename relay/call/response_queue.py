@@ -145,7 +145,7 @@ class Answers:
         self.active, self.active_ref, self._since, self._produced = response_id, ref or "", now, False
         self._active_wish, self._complete_at, self._refusals = Wish("turn"), None, 0
         if self._asked is None or ref not in (None, self._asked_ref):
-            return None  # We did not ask for it. It is heard like any other.
+            return None  # We did not ask for this response. It is heard like any other.
         self._active_wish, self._asked = self._asked, None
         if self._cancel_when_begun:
             self._cancel_when_begun = False
@@ -214,7 +214,7 @@ class Answers:
         return response_id in self._ended
 
     def was_presumed_ended(self, response_id: ResponseId) -> bool:
-        """True, once, for a response whose end was not reported in time. Its bill comes with the end."""
+        """True, once, for a response whose end was not reported in time. The bill comes with the end."""
         if response_id not in self._presumed:
             return False
         self._presumed.discard(response_id)

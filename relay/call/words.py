@@ -384,7 +384,7 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What the words of a turn mean. They are judged once, for all who ask."""
+    """What the words of a turn mean. The words are judged only once."""
 
     says: frozenset[str] = frozenset()  # The meanings that were found: "emergency", "human", "angry" and so on.
     is_nothing: bool = False  # True for the words that a transcriber writes for a noise.
@@ -415,7 +415,7 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """All languages that are listened for. Each is asked, whatever language is spoken.
+    """All languages that are listened for. A text is judged in each of them, whatever language is spoken.
 
     `own`: each kind that is listened for, with the operator's phrases for it.
     """

@@ -151,7 +151,7 @@ class Desk:
         return self.bill.usd + sum(f.talk.spent_usd - f.talk.bill.usd for f in self.files.at_hand() if f.live)
 
     def _bill_unheard(self, call_sid: CallSid, session: ModelSession) -> None:
-        """A greeting was generated for a caller who never heard it. It must be paid for."""
+        """A greeting was generated for a caller who never heard it. The greeting must be paid for."""
         file = self.files.get(call_sid)
         before = file.talk.bill if file is not None else Bill()
         bill = bill_of_unheard(session, before)

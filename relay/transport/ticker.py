@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import trio
 
-# A watchdog's step. It is half of the time that Twilio holds ahead (call/playout.py), so that Twilio gets audio in time
-# when no frame comes.
+# The step of a watchdog is half of the time that Twilio holds ahead (call/playout.py), so that Twilio gets audio in
+# time when no frame comes.
 EVERY_S = 0.200
 LOTS = 4
 

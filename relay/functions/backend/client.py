@@ -67,7 +67,7 @@ class Backend:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         )
         self.breaker = Breaker()
-        self._unsure: dict[str, None] = {}  # The keys of writes whose answer was lost. They may have been done.
+        self._unsure: dict[str, None] = {}  # The keys of writes whose answer was lost. Such writes may have been done.
 
     @property
     def trouble(self) -> str:
