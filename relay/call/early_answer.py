@@ -3,8 +3,8 @@
 The server's VAD reports a silence after VAD_SILENCE_MS. This does not end a turn, because
 people pause to breathe. But the answer is asked for at once. Until the turn has ended, nothing of the answer counts:
 its sound is withheld, and its functions do not run. If the caller goes on, the answer is taken back. Then nobody has
-heard it, and nothing was done for it. The VAD may cut a turn into pieces. These pieces are one turn: one row, one
-answer.
+heard this answer, and nothing was done for it. The VAD may cut a turn into pieces. These pieces are one turn: one row,
+one answer.
 
     CLOSED   by the VAD, the caller speaks, or has said nothing that may go on
     OPEN     a piece of a turn is an item, and the silence after it is not long enough yet
@@ -251,7 +251,7 @@ class EarlyAnswer:
     def take_back(self) -> tuple[ResponseId | None, list[ItemId], list[FunctionAsked]]:
         """The early answer is not wanted any more.
 
-        Returns its id if it has begun, its items, and its functions, which never ran.
+        Returns the answer's id if the answer has begun, its items, and its functions. These functions never ran.
         """
         response, items, held = self.response, self._items, self._held
         self.governor.was_taken_back()

@@ -100,8 +100,8 @@ def transfer(
     """Connect the caller with the human. False if no human is there. Then the model says so.
 
     A goodbye that is being said is taken back. An emergency replaces any other reason. `by_agent`: the model has
-    decided it and may have said so, so its words are heard to their end. `by_owner`: HUMAN_HOURS do not count, because
-    the owner knows who is there.
+    decided the transfer and may have told the caller, so its words are heard to their end. `by_owner`: HUMAN_HOURS do
+    not count, because the owner knows who is there.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False

@@ -133,7 +133,7 @@ def go_on(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def interrupt(call: Call, now: float, out: list[Action]) -> None:
-    """The words of a turn show that it was an interruption, although its sound did not show it."""
+    """The words of a turn show an interruption, although the turn's sound did not show it."""
     call.figures.barge_ins += 1
     cut_off(call, now, out)
 

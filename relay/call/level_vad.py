@@ -17,8 +17,8 @@ ABOVE_NOISE_DB = 12.0
 LOUDEST_DBFS = 0.0
 # Noise cannot raise the threshold above this. Otherwise a caller who shouts in a loud place could not interrupt.
 LOUDEST_THRESHOLD_DBFS = -25.0
-# Noise has no pauses. Speech and its echo have some in every second. So a level that never fell lower for this long is
-# noise. This time is shorter than the words that may interrupt a greeting (turn_taking.py, EARLY_WORD_MS).
+# Noise has no pauses. Speech and its echo have some in every second. So a value that the level never falls below in
+# this time is noise. This time is shorter than the words that may interrupt a greeting (turn_taking.py, EARLY_WORD_MS).
 NOISE_MS = 750
 # Pauses up to this long do not end a run of speech. Such pauses come from consonants, and from breath between
 # syllables.

@@ -25,7 +25,7 @@ Missing = Literal["promise", "answer"]
 # comes 0.5 s after the caller's last sound.
 LIMIT_S = 5.3
 # A debt that begins this much later than the last sound was not caused by the caller's turn, but by a key or a
-# function's answer. Then the silence before it does not count.
+# function's answer. Then the silence before the debt does not count.
 UNRELATED_S = 3.5
 # If the agent promised to look something up and did not, it is told after this time to do so. A turn that the model
 # left unanswered waits longer, because it may have been for somebody else.

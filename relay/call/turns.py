@@ -359,7 +359,8 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     end_noise(call, now, out)
     kept = call.rest.kept
     if kept is not None and kept.was_none and not call.answers.is_pending:
-        # The model does not answer it either. Otherwise the agent would be silent until the caller asks.
+        # The model does not answer these words either. If the agent did not go on, it would be silent until the caller
+        # asks.
         go_on(call, now, out)
     if not call.awaits_words(now) and call.floor.speech is None:
         call.presence.words_are_overdue()

@@ -191,7 +191,7 @@ class Desk:
     ) -> CallFile:
         """The file of a call. The call's first webhook makes it. `country` is the caller's, in two letters.
 
-        `rings`: the call begins here. Otherwise another relay knew it before, and our rows are the later ones.
+        `rings`: the call begins here. Otherwise another relay knew the call before, and our rows are the later ones.
         `is_test`: the call comes from the console's page.
         """
         file = self.files.get(call_sid)

@@ -18,8 +18,8 @@ from relay.voices.text_for_speech import Clause, TextForSpeech
 from relay.voices.voice import Spoken, SpokenWhole, VoiceEvent, VoiceFault, VoiceLost
 
 BYTES_PER_MS = 8
-# The service allows five contexts on a socket. This one stays open: a message to a context is the only documented way
-# to keep the socket alive between answers. This context also shows a wrong key or voice while the phone rings.
+# The service allows five contexts on a socket. This context stays open: a message to a context is the only documented
+# way to keep the socket alive between answers. This context also shows a wrong key or voice while the phone rings.
 IDLE = "idle"
 CONTEXTS = 4
 # A third of the limit of 180 s.

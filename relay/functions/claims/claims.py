@@ -234,7 +234,7 @@ def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
 
 
 def _first(claim: frozenset[str]) -> str:
-    """The deed by which a claim is named: the first of these that it has."""
+    """The deed that names a claim: the first deed of this order that the claim has."""
     return next(deed for deed in (DONE, BOOKED, CANCELLED, MOVED, SENT, MESSAGE) if deed in claim)
 
 
