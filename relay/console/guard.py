@@ -2,7 +2,7 @@
 
 Without CONSOLE_PASSWORD_HASH the console answers only on the owner's own machine: PUBLIC_URL is unset or loopback, the
 Host header is loopback, the peer is loopback, and no header shows a proxy. A tunnel and DNS rebinding also come from
-loopback. They are known by this: a tunnel adds a forwarding header, and DNS rebinding asks for another host.
+loopback. The relay recognises both: a tunnel adds a forwarding header, and DNS rebinding asks for another host.
 """
 
 from __future__ import annotations

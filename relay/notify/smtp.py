@@ -33,7 +33,7 @@ class Server:
 
     @classmethod
     def of(cls, url: str) -> Server:
-        """From SMTP_URL. Raises SmtpUrlUnclear."""
+        """Read SMTP_URL. Raises SmtpUrlUnclear."""
         try:
             parts = urlsplit(url)
             tls = parts.scheme == "smtps"

@@ -37,7 +37,7 @@ NEVER = -(1 << 60)
 JITTER_SAMPLES = 6 * SAMPLES_PER_MS
 # The usual delay may grow by 1 ms with each mark. So a longer way is learned within a minute.
 USUAL_GROWS = SAMPLES_PER_MS
-# The delay of marks until the first one has come. Twilio's is below this.
+# The delay of marks until the first one has come. Twilio's delay is below this.
 USUAL_AT_FIRST = 400 * SAMPLES_PER_MS
 # A piece this old is settled if its mark has come. Bursts of 233 ms are normal (docs/protocol/twilio.md 3.3).
 SETTLE_SAMPLES = 300 * SAMPLES_PER_MS

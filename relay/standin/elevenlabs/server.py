@@ -39,7 +39,7 @@ RIFF = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x07\0\x01\0\x40\x1f\0\0\x40\x1f\
 
 @dataclass
 class Report:
-    """What happened in one connection."""
+    """Report of what happened in one connection."""
 
     query: dict[str, str] = field(default_factory=dict)
     received: list[bytes] = field(default_factory=list)

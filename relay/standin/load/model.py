@@ -21,7 +21,7 @@ from relay.standin.load.stage import CallerEnd, Stage
 
 TURN_S = 4.0
 SPEECH_S = 1.0
-ONSET_S = 0.1  # A VAD needs this much of a voice before it reports it.
+ONSET_S = 0.1  # A VAD needs this much of a voice before it reports speech.
 FIRST_TURN_S = 7.0  # After the greeting.
 DELTA_EVERY_S = audio.DELTA_MS / 1000 / 5
 DELTAS_AN_ANSWER = audio.ANSWER_MS // audio.DELTA_MS

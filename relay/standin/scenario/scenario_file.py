@@ -200,7 +200,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BusinessTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The business for which the relay itself answers. own_business.py explains the texts."""
 
-    file: str = ""  # Its business.toml. "": the relay has a backend.
+    file: str = ""  # The text of its business.toml. If it is "", the relay has a backend.
     changed: str = ""
     taken: str = ""  # A local time, such as {tomorrow}T19:00.
 

@@ -45,7 +45,7 @@ class Clip:
 
     @property
     def ms(self) -> int:
-        """Its length."""
+        """The clip's length in milliseconds."""
         return len(self.mulaw) * 1000 // RATE_HZ
 
 
@@ -100,7 +100,7 @@ class Voice:
 
 
 def _parts(text: str) -> list[Clip | str]:
-    """The longest parts that are clips, and the sentences between them."""
+    """The longest parts that are clips, and the sentences between these parts."""
     sentences = [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
     parts: list[Clip | str] = []
     while sentences:

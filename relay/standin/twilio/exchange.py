@@ -193,7 +193,7 @@ class LiveCall:
     # the call itself
 
     async def run(self, act: Callable[[LiveCall], Awaitable[None]]) -> None:
-        """From the first ring to the last callback."""
+        """Run the call from the first ring to the last callback."""
         self._log("ringing", caller=self.state.leg.caller_id, number=self.state.leg.number)
         async with trio.open_nursery() as background:
             self._background = background
