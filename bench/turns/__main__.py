@@ -1,8 +1,9 @@
 """`python -m bench.turns [SECONDS] [NAME…]`: how long callers wait, and how often they are cut off in a pause.
 
 Our relay with ANSWER_EARLY=off and on, and the named peers of bench.peers (passthrough, agents, pipecat), get the same
-turns and the same delays of the model. There are two interleaved rounds. The goals are judged over the turns that both
-of ours took. Writes out/turns.json. `python -m bench.turns.paired` plays many more turns without a relay process.
+turns and the same delays of the model. There are two interleaved rounds. The goals are judged with the turns that our
+relay took with both settings. Writes out/turns.json. `python -m bench.turns.paired` plays many more turns without a
+relay process.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def main() -> int:
 
 
 def _judge(pairs: list[tuple[Turn, Turn]], refused: int) -> int:
-    """Over the turns that both took: (today's, ours)."""
+    """Judge the turns that both settings took, as pairs: the turn with ANSWER_EARLY=off, and the same turn with on."""
     if not pairs:
         return 1
     today, early = ([t.wait_ms for t in turns if t.wait_ms is not None] for turns in zip(*pairs, strict=True))

@@ -1,7 +1,7 @@
 """One call in the core alone: the state machine, a caller who speaks in frames, a model with a VAD, and a fake clock.
 
-Milliseconds instead of minutes, so thousands of turns can be played with both settings. What it lacks: sockets, other
-calls, a loop that is late. bench.turns measures those.
+A call takes milliseconds instead of minutes, so thousands of turns can be played with both settings. There are no
+sockets, no other calls, and no loop that is late. bench.turns measures with those.
 """
 
 from __future__ import annotations
@@ -51,13 +51,14 @@ PRICE = Price(0.6, 0.06, 2.4, 10.0, 0.3, 20.0)
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """How a model behaves. By default like the one of bench.turns."""
+    """How a model behaves. The default values are those of the model in bench.turns."""
 
     name: str = "as in bench.turns"
-    way_ms: float = 2.0  # from the relay to the model, and back
-    threshold: float = 0.5  # of its VAD: 0 to 1 means -55 to -30 dBFS
-    told_late_ms: float = 0.0  # speech_started comes so much later
-    cancels_ms: float = 0.0  # response.done comes so long after the cancellation; inf: the answer is told to its end
+    way_ms: float = 2.0  # from the relay to the model, and the same back
+    threshold: float = 0.5  # the threshold of its VAD: 0 to 1 means -55 to -30 dBFS
+    told_late_ms: float = 0.0  # speech_started comes later by this time
+    # From the cancellation to response.done. NO_ANSWER_MS or more: the cancellation is ignored.
+    cancels_ms: float = 0.0
 
 
 def _plan(*, answer_early: bool) -> CallPlan:
@@ -83,7 +84,7 @@ def _level_dbfs(frame: bytes) -> float:
 
 
 class CoreCall:
-    """A call of one caller. `seed` decides all chances, and both settings get the same."""
+    """A call of one caller. All random values depend on `seed`, so both settings get the same values."""
 
     def __init__(self, seed: str, peer: Peer, *, answer_early: bool, silence_ms: int) -> None:
         self._machine = Machine(_plan(answer_early=answer_early))
@@ -98,13 +99,13 @@ class CoreCall:
         self._items = 0
         self._active = ""
         self._turn: Turn | None = None
-        self._at = 0  # frames of the turn that were sent
-        self._ended_ms: float | None = None  # when its last sound was
+        self._at = 0  # the number of frames of the turn that were sent
+        self._ended_ms: float | None = None  # the time of the turn's last sound
         self.turns: list[Turn] = []
         self.asked = self.cancelled = self.refused = 0
 
     def run(self, says: Iterable[Say]) -> list[Turn]:
-        """Take these turns, one after the other. Returns how it went."""
+        """Play these turns, one after the other. Return the turns as the caller experienced them."""
         self._tell(ModelReady("sess_1", "model"), CallerArrived(StreamSid("MZ1")))
         self._wait(GREETED_MS)
         for number, say in enumerate(says, 1):

@@ -1,7 +1,8 @@
-"""`python -m bench.turns.curve`: false cuts against the median wait, for other waits than ours. Nothing but arithmetic.
+"""`python -m bench.turns.curve`: false cuts against the median wait, for waits other than ours, without a call.
 
-Each silence of a turn is found with the stand-in's VAD and our level. Then a wait says when the answer would be heard:
-behind the caller's last sound that is the wait, behind a pause that goes on before it is nothing, else a false cut.
+The silences of each turn are found with the stand-in's VAD and our level. A wait then decides when an answer would be
+heard. After the caller's last sound, this time is the caller's wait. In a pause the answer is a false cut, unless the
+caller goes on before it would be heard.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ LEAD_FRAMES = 5
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """One silence: when the VAD told it, the last sound before it by our level, and when the caller went on."""
+    """One silence: when the VAD reported it, the last sound before it by our level, and when the caller went on."""
 
     told_ms: float
     loud_ms: float
@@ -39,7 +40,7 @@ class Silence:
 
 
 def silences(say: Say, silence_ms: int) -> list[Silence]:
-    """The silences of a turn, the last one behind it, by a VAD that waits so long."""
+    """The silences of a turn, as a VAD with this `silence_ms` finds them. The last one is after the turn."""
     frames = [QUIET] * LEAD_FRAMES + list(say.frames) + [QUIET] * 60
     events = Vad(8_000, prefix_ms=0, silence_ms=silence_ms).feed(dsp.decode(b"".join(frames)))
     loud = np.flatnonzero([dsp.level_dbfs(frame) > QUIETEST_SPEECH_DBFS for frame in frames])
@@ -52,7 +53,7 @@ def silences(say: Say, silence_ms: int) -> list[Silence]:
     return found
 
 
-Wait = Callable[[float], float]  # of what was spoken until now, ms
+Wait = Callable[[float], float]  # from the length of the speech until now to the wait, both in ms
 
 
 def _flat(ms: float) -> Callable[[], turn_end.TurnLengths | Wait]:
@@ -60,7 +61,7 @@ def _flat(ms: float) -> Callable[[], turn_end.TurnLengths | Wait]:
 
 
 def measure(silence_ms: int, lengths: Callable[[], turn_end.TurnLengths | Wait]) -> tuple[float, float, float, float]:
-    """Returns the median wait, the wait of 95 of 100, the share of pauses that were cut, and answers asked a turn."""
+    """Return the median wait, the 95th percentile, the share of cut pauses, and the requests for each turn."""
     waits: list[float] = []
     cut = paused = asked = 0
     for call in range(CALLS):
@@ -85,7 +86,7 @@ def measure(silence_ms: int, lengths: Callable[[], turn_end.TurnLengths | Wait])
 
 
 def main() -> int:
-    """Print the curve, as rows of a table."""
+    """Print the curve as the rows of a table."""
     print(
         "| wait | VAD, ms | median, ms | 95 of 100, ms | pauses cut | answers asked a turn |\n|---|---|---|---|---|---|"
     )

@@ -44,14 +44,14 @@ class Turn:
     """One turn as its caller experienced it."""
 
     caller: int
-    number: int  # of this caller's turns
+    number: int  # the first turn of the caller has the number 1
     pause_ms: int
     wait_ms: float | None = None  # from the last sound to the answer; None: no answer came
     was_cut: bool = False
 
     @property
     def key(self) -> tuple[int, int]:
-        """The same for the same turn with another relay, in the same round."""
+        """The key of a turn. With another relay, the same turn of the same round has the same key."""
         return self.caller, self.number
 
 
@@ -77,7 +77,7 @@ class Speaker(Caller):
 
     @property
     def delay_s(self) -> float:
-        """How long the model thinks about what was said last: a pause's answer has another delay than the turn's."""
+        """How long the model thinks about the last words. An answer in a pause has a delay of its own."""
         place = "end" if self._spoke_at else "pause"
         return random.Random(f"{self._load.run_id}/{self.number}/{self._turns}/{place}").uniform(*FIRST_DELTA_S)
 

@@ -1,7 +1,7 @@
-"""`python -m bench.turns.paired [TURNS]`: the same turns with today's setting and with ours, in the call's core alone.
+"""`python -m bench.turns.paired [TURNS]`: the same turns with ANSWER_EARLY=off ("today") and on ("ours"), in the core.
 
-Many turns, several kinds of speech and several kinds of models: nobody knows those of the real world. Prints a row for
-each: medians, false cuts, and the turns that only one of the two has cut.
+There are several kinds of speech and of models, because those of real calls are not known. For each kind a row is
+printed: medians, false cuts, and the turns that were cut with only one of the two settings.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PEERS = (
 
 
 def _bursts(seed: str, longest_ms: int = 900) -> Iterator[Say]:
-    """No voice: noise in syllables, turns of 0.8 to 4 s, half of them with one pause of 200 to 900 ms anywhere."""
+    """Noise in syllables instead of a voice. Turns take 0.8 to 4 s. Half of them have a pause of 200 to 900 ms."""
     chance = random.Random(seed)
     noise = np.random.default_rng(abs(hash(seed)) % 2**32)
     syllable = [dsp.encode((noise.standard_normal(FRAME_BYTES) * 1_500).astype(np.int16)) for _ in range(200)]
@@ -58,7 +58,7 @@ def _bursts(seed: str, longest_ms: int = 900) -> Iterator[Say]:
 
 
 def _measured(seed: str) -> Iterator[Say]:
-    """The clips, with pauses whose silence is as long as they say: the quiet around the place counts as well."""
+    """The clips with pauses of the stated length: the quiet frames around the place are part of the pause."""
     for say in sounds.turns(seed):
         if not say.pause_ms:
             yield say
@@ -80,7 +80,7 @@ SPEECH: dict[str, Callable[[str], Iterator[Say]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The same turns with today's setting and with ours."""
+    """The same turns with ANSWER_EARLY=off and on."""
 
     today: list[Turn]
     ours: list[Turn]
@@ -90,7 +90,7 @@ class Pairs:
 
 
 def play(speech: Callable[[str], Iterator[Say]], peer: Peer, turns: int, seed: str) -> Pairs:
-    """So many turns, in calls of TURNS_A_CALL."""
+    """Play this many turns, in calls of TURNS_A_CALL turns."""
     today: list[Turn] = []
     ours: list[Turn] = []
     asked = cancelled = refused = 0
@@ -134,7 +134,7 @@ HEAD = (
 
 
 def main() -> int:
-    """Play all, and print."""
+    """Play all kinds, and print a row for each."""
     turns = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
     print(HEAD, flush=True)
     for name, speech in SPEECH.items():

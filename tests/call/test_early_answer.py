@@ -62,8 +62,9 @@ def stage(**plan: object) -> Stage:
     return Stage(replace(EARLY, **plan)).arrive(wait_ms=5_000)  # type: ignore[arg-type] # a plan's own fields
 
 
-LONG_MS, SHORT_MS, SHORTEST_MS = 1_500, 700, 400  # no beginning, perhaps one, and shorter than anything before
-# From the server's report of the silence on, until just before its end
+# A whole turn, one that may be only a beginning, and one that is shorter than all before.
+LONG_MS, SHORT_MS, SHORTEST_MS = 1_500, 700, 400
+# From the server's report of the silence until just before the end of the wait.
 WITHHELD_MS = WAIT_MS - VAD_SILENCE_MS - 20
 BEGINNING_WITHHELD_MS = BEGINNING_WAIT_MS - VAD_SILENCE_MS - 20
 
@@ -114,7 +115,7 @@ def test_the_silence_after_a_short_beginning_must_be_longer(ms: int, wait_ms: in
     assert of(Play, play.wait(60))
 
 
-def test_what_is_long_for_a_caller_of_few_words_is_no_beginning() -> None:
+def test_a_turn_that_is_long_for_a_caller_of_few_words_is_not_taken_for_a_beginning() -> None:
     play = stage()
     for number in range(1, 21):
         says(play, number, ms=SHORT_MS)
@@ -125,7 +126,7 @@ def test_what_is_long_for_a_caller_of_few_words_is_no_beginning() -> None:
     assert of(Play, play.wait(60))
 
 
-def test_a_turn_that_goes_on_after_its_answer_tells_nothing_of_how_long_turns_are() -> None:
+def test_a_turn_that_goes_on_after_its_answer_does_not_count_for_the_usual_length() -> None:
     play = stage()
     says(play, 1, ms=SHORTEST_MS)
     answers(play)
@@ -136,7 +137,7 @@ def test_a_turn_that_goes_on_after_its_answer_tells_nothing_of_how_long_turns_ar
     assert lengths.wait_ms(SHORTEST_MS + 60) == SHORTEST_WAIT_MS
 
 
-def test_a_turn_that_is_forgotten_is_forgotten_once() -> None:
+def test_only_the_last_turn_is_forgotten_however_often_it_goes_on() -> None:
     lengths = TurnLengths()
     lengths.ended(500.0)
     lengths.was_none()
@@ -215,7 +216,7 @@ def test_a_function_of_an_early_answer_is_not_run_before_the_turn_is_over() -> N
     assert [type(each) for each in done] == [SendFunctionOutput, AskForResponse]
 
 
-def test_a_quick_function_that_was_held_needs_no_holding_phrase() -> None:
+def test_a_quick_function_that_was_held_back_needs_no_holding_phrase() -> None:
     play = stage()
     says(play, 1)
     play.tell(
@@ -279,13 +280,13 @@ def test_noise_that_the_server_does_not_take_for_speech_does_not_delay_the_answe
     assert of(Play, play.wait(60))
 
 
-def test_where_our_ear_misses_the_last_words_the_servers_silence_counts() -> None:
+def test_when_our_level_vad_misses_the_last_words_the_servers_silence_counts() -> None:
     play = stage()
     play.level_dbfs = SPEECH_DBFS
     play.wait(60)
     play.tell(CallerSpoke(ItemId("caller_1"), 0))
     play.wait(LONG_MS)
-    play.level_dbfs = -58.0  # too soft for our ear, and not for the server's
+    play.level_dbfs = -58.0  # too quiet for our level VAD, but not for the server's VAD
     play.wait(600 + VAD_SILENCE_MS)
     play.tell(CallerPaused(ItemId("caller_1"), 0), CallerCommitted(ItemId("caller_1"), None))
     assert not of(Play, answers(play) + play.wait(WITHHELD_MS))
@@ -298,7 +299,7 @@ def test_our_level_vad_hears_a_caller_who_goes_on_before_the_server_reports_it()
     answers(play)
     play.wait(WITHHELD_MS - 40)
     play.level_dbfs = SPEECH_DBFS
-    assert not of(Play, play.wait(200)), "660 ms of silence, then 200 ms of a voice"
+    assert not of(Play, play.wait(200)), "the answer is heard, although the caller speaks again after 660 ms of silence"
     play.tell(CallerSpoke(ItemId("caller_2"), 0))
     assert not of(Play, play.wait(400))
 
@@ -395,7 +396,7 @@ def test_the_cost_of_a_billed_answer_that_is_taken_back_later_is_listed_separate
 
 
 def takes_back(play: Stage, numbers: range) -> None:
-    """The caller goes on behind each of these pieces, and its early answer is taken back."""
+    """The caller goes on after each of these pieces, so its early answer is taken back."""
     for number in numbers:
         says(play, number)
         response = ResponseId(f"resp_{number}")
@@ -403,7 +404,7 @@ def takes_back(play: Stage, numbers: range) -> None:
         play.tell(CallerSpoke(ItemId(f"caller_{number + 1}"), 0), ResponseEnded(response, "cancelled", None, None))
 
 
-def test_a_caller_who_speaks_in_pieces_is_answered_early_no_more_and_as_soon_as_without() -> None:
+def test_a_caller_who_speaks_in_pieces_gets_no_more_early_answers_and_waits_no_longer_than_without_them() -> None:
     play = stage()
     takes_back(play, range(1, 7))
     done = says(play, 7)
@@ -425,7 +426,7 @@ def test_a_caller_who_pauses_once_in_every_turn_is_still_answered_early() -> Non
         play.wait(3_000)
 
 
-def test_what_another_voice_was_sent_of_an_answer_that_was_taken_back_is_apart_as_well() -> None:
+def test_the_characters_of_an_answer_that_was_taken_back_are_listed_separately_too() -> None:
     play = stage(voice=Voice("another", 0.0001))
     says(play, 1)
     answers(play)
@@ -437,7 +438,7 @@ def test_what_another_voice_was_sent_of_an_answer_that_was_taken_back_is_apart_a
     assert early["usd"] >= 0.004
 
 
-def test_when_most_of_the_days_money_is_spent_nothing_is_asked_for_early() -> None:
+def test_when_most_of_the_days_money_is_spent_no_early_answer_is_asked_for() -> None:
     play = stage()
     play.tell(DayMoneyShort())
     assert not of(AskForResponse, says(play, 1))
@@ -474,7 +475,7 @@ def test_a_caller_who_reads_out_a_number_is_not_answered_between_its_groups() ->
     assert of(AskForResponse, play.wait(60))
 
 
-def test_who_was_asked_for_a_number_reads_it_out_from_the_first_group_on() -> None:
+def test_a_caller_who_was_asked_for_a_number_is_not_answered_after_its_first_group() -> None:
     play = stage()
     play.tell(ResponseBegan(ResponseId("resp_0"), None))
     play.answer(0, 1_000, "Of course. What is your phone number?")
@@ -506,7 +507,7 @@ def test_without_early_answers_a_turn_is_over_when_it_becomes_an_item() -> None:
     "said",
     ["What is your phone number?", "Sure. How do you spell that?", "What's your e-mail address?", "Which zip code?"],
 )
-def test_a_question_for_something_that_is_read_out_is_known(said: str) -> None:
+def test_a_question_for_something_that_is_read_out_is_recognised(said: str) -> None:
     assert asks_signs(said)
 
 
@@ -520,5 +521,5 @@ def test_a_question_for_something_that_is_read_out_is_known(said: str) -> None:
         "",
     ],
 )
-def test_other_words_ask_for_no_number(said: str) -> None:
+def test_other_words_are_not_a_question_for_something_that_is_read_out(said: str) -> None:
     assert not asks_signs(said)

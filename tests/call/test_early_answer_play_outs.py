@@ -39,7 +39,8 @@ from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
 ONSET_MS = 60  # the model's VAD reports speech after it has lasted this long
 DELTA_MS = 250
-VAD_TOLD_MS = -(-VAD_SILENCE_MS // 20) * 20  # with the frame in which its silence is complete
+# Rounded up to whole frames: the VAD reports the silence with the frame that completes it.
+VAD_TOLD_MS = -(-VAD_SILENCE_MS // 20) * 20
 
 
 @dataclass

@@ -259,7 +259,7 @@ async def test_text_that_comes_before_the_voice_is_spoken_when_the_voice_is_read
         nursery.cancel_scope.cancel()
 
 
-async def test_of_an_early_answer_the_voice_gets_the_beginning_and_the_rest_when_the_callers_turn_is_over() -> None:
+async def test_the_voice_gets_the_beginning_of_an_early_answer_and_the_rest_after_the_callers_turn() -> None:
     voice = ByHand()
     beginning = "b" * EARLY_CHARACTERS
     async with trio.open_nursery() as nursery:
