@@ -67,7 +67,7 @@ class StandInModel:
         return self.voice.babbled
 
     def said(self) -> list[str]:
-        """All that was said, or written, so far."""
+        """All texts that the model has spoken or written so far."""
         return [text for session in self.sessions for text in session.report.said]
 
     async def serve(

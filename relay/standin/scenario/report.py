@@ -68,7 +68,7 @@ class Evidence:
 
 @dataclass(slots=True)
 class CallReport:
-    """The summary of one call. Times are in ms unless their name has another unit."""
+    """The summary of one call. Times are in ms, except where the name has another unit."""
 
     scenario: str
     call_sid: str
@@ -175,7 +175,7 @@ def recognise(state: CallState, from_s: float, to_s: float, known_words: tuple[s
     return _words_in(state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)), known_words)
 
 
-@functools.lru_cache(maxsize=256)  # Of many calls to one relay, each begins with the same greeting.
+@functools.lru_cache(maxsize=256)  # Many calls to one relay all begin with the same greeting.
 def _words_in(mulaw: bytes, known_words: tuple[str, ...]) -> str:
     return Ear(("agent", "human"), known_words).transcribe(dsp.decode(mulaw), RATE_HZ)
 

@@ -26,9 +26,9 @@ delay_ms = 40
 [number]                                              # "primary handler fails", hosted by Twilio itself
 fallback_twiml = "<Response><Dial>+12125550102</Dial></Response>"
 
-[[trouble]]                                           # what happens meanwhile; see Trouble
+[[trouble]]                                           # what happens during the call: see Trouble
 does = "socket_cut"
-upon = "stream_started"                               # an event of the exchange; else the first ring
+upon = "stream_started"                               # an event of the exchange. Without `upon`: the first ring
 after_s = 6
 
 # What follows is for a stage of ours (relay demo --scenario): a relay that is only called has its own.
@@ -42,7 +42,7 @@ faults = { drops_after_ms = 1500 }
 [backend]                                             # relay/standin/business/faults.py
 "POST /appointments" = { kind = "slow", ms = 2000 }   # or "/appointments", or "*" for all
 
-[business]                                            # the relay's own business.toml; see BusinessTable
+[business]                                            # the relay's own business.toml: see BusinessTable
 file = "..."
 
 [relay]                                               # settings, by their names in the environment
@@ -346,7 +346,7 @@ def _check(step: Step, where: str) -> None:
     if step.play is not None:
         try:
             read_wav(Path(step.play))
-        except (AudioRefused, OSError, ValueError) as error:  # A path may contain what no path can have.
+        except (AudioRefused, OSError, ValueError) as error:  # The text may contain characters that no path can have.
             raise ScenarioError(f"{where}: {step.play} cannot be played: {error}") from error
     if step.press is not None and (not step.press or set(step.press) - set("0123456789*#ABCDw")):
         raise ScenarioError(f"{where}: keys are 0-9 * # A-D, and w for half a second: {step.press!r}")

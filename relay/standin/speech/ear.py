@@ -157,7 +157,10 @@ def _correlate(wanted: Array, level_db: Array) -> Array:
 
 
 def _peaks(alike: Array, apart: int) -> list[int]:
-    """The best three steps of each place. Neighbours of a peak are almost as good, so a distance of one is enough."""
+    """At most the three best steps of each place.
+
+    Steps that are less than `apart` from each other belong to one place.
+    """
     found: list[int] = []
     for lag in np.argsort(alike)[::-1]:
         if alike[lag] < ENVELOPE_ALIKE:
