@@ -164,7 +164,7 @@ class PostgresThread:
         """Shut down the socket for which the thread waits. Its statement then ends with an error."""
         connection = self._connection
         if connection is None or connection.closed:
-            return  # The thread is still connecting. CONNECT_LIMIT_S ends that.
+            return  # The thread is still connecting. It gives up after CONNECT_LIMIT_S.
         try:
             with socket.socket(fileno=os.dup(connection.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)

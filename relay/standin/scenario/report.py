@@ -58,7 +58,7 @@ class Evidence:
     outcome: str = ""
     functions: Sequence[str] = ()
     transcript: Sequence[tuple[str, str]] = ()
-    cut: int = 0  # Turns of the agent that were interrupted.
+    cut: int = 0  # The number of the agent's turns that were interrupted.
     transfer: str = ""
     rows: dict[str, int] = field(default_factory=dict)
     bookings: int = 0
@@ -75,8 +75,8 @@ class CallReport:
     ended_by: str
     status: str
     duration_s: float
-    greeting_ms: int | None  # From the stream's `start` to the first sound.
-    pickup_ms: int | None  # From the first ring to the first sound.
+    greeting_ms: int | None  # The time from the stream's `start` to the first sound.
+    pickup_ms: int | None  # The time from the first ring to the first sound.
     turns: list[Turn]
     latencies_ms: list[int]  # For each turn of the caller: from their last sound to the agent's first.
     stops_ms: list[int]  # For each interruption: from the caller's first sound to the agent's last.
