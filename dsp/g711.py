@@ -1,9 +1,9 @@
 """G.711 mu-law: the telephone's bytes to int16 samples and back, exactly as ITU-T G.191's reference code does it.
 
 Both tables are computed from the formula when this module is imported. tests/dsp/test_g711.py compares them with golden
-tables taken from the ITU code: all 65,536 inputs and all 256 codes. Other encoders differ from it: audioop in 508
-inputs, sox in 510, ffmpeg in 964. The difference matters for silence. Here -1 to -4 encode as 0x7f, whose value
-is 0, and 0 encodes as 0xff. With audioop, -1 is decoded as -8.
+tables taken from the ITU code: all 65,536 inputs and all 256 codes. Other encoders differ from the ITU code: audioop in
+508 inputs, sox in 510, ffmpeg in 964. The difference matters for silence. Here -1 to -4 encode as 0x7f, whose value is
+0, and 0 encodes as 0xff. With audioop, -1 is decoded as -8.
 """
 
 import math

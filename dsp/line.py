@@ -160,7 +160,7 @@ class Downlink:
         self._fresh = True
 
     def feed(self, pcm24k: Mulaw) -> bytes:
-        """Take any number of bytes, also an odd one. Give all mu-law bytes that are complete. Raises BadAudio."""
+        """Take any number of bytes, even an odd number. Returns all mu-law bytes that are complete. Raises BadAudio."""
         if type(pcm24k) is not bytes:
             pcm24k = as_bytes(pcm24k)
         if len(pcm24k) > MOST_FRAMES * PCM_FRAME:

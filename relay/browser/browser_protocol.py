@@ -86,7 +86,7 @@ def _frame(told: _Message) -> Frame:
 
 
 def _refuse_broken(message: bytes, error: Exception) -> None:
-    """Raises BrowserProtocolError, unless the message is only of a kind that is new to us."""
+    """Raises BrowserProtocolError. A message of a kind that is new to us raises nothing."""
     try:
         kind = _decode_any(message).kind
     except _MALFORMED as e:

@@ -162,7 +162,7 @@ class ForgetNext:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseModel:
-    """Close the model session. Nothing more is wanted from it, so nothing more must be paid."""
+    """Close the model session. The session is not needed any more, and an open session costs money."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class RecordTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnLatency:
-    """When each step of a turn came, in milliseconds after the caller stopped. None if a step was not seen.
+    """The times of a turn's steps, in milliseconds after the caller stopped. A time is None if its step was not seen.
 
     `stopped_heard`: the model reported that speech stopped. `first_delta`: the model's first audio. `first_written`:
     our first frame to Twilio. `first_heard`: the first mark came back.

@@ -18,7 +18,7 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """The first words. The `opening` cannot be interrupted if it has a notice. The `question` can."""
+    """The first words. The `opening` cannot be interrupted if it has a notice. The `question` can be interrupted."""
 
     opening: Phrase
     question: Phrase
@@ -26,12 +26,12 @@ class Greeting:
 
     @property
     def text(self) -> str:
-        """All its words, as the model is told that they were said."""
+        """All words of the greeting. The model is told that the agent said this text."""
         return f"{self.opening.text} {self.question.text}".strip()
 
     @property
     def announces(self) -> bool:
-        """True if it has a notice, which must be heard before anything is stored."""
+        """True if the greeting has a notice. The notice must be heard before anything is stored."""
         return bool(self.notice)
 
     @property

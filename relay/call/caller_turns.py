@@ -12,12 +12,12 @@ from relay.call.vocabulary import CallerTranscribed, ItemId
 class CallerTurn:
     """One turn of the caller. Times are of the Trio clock."""
 
-    began_at: float | None = None  # None: its beginning was never reported, or was taken already.
+    began_at: float | None = None  # None if its beginning was never reported, or was already asked for.
     silent_since: float | None = None  # When both sides fell silent before it. None: never reported.
-    words_until: float = 0.0  # Until this time, other parts of the call wait for its words.
-    spoken: Turn | None = None  # Its turn in the conversation, when it has a place there.
+    words_until: float = 0.0  # Until this time, other parts of the call wait for the turn's words.
+    spoken: Turn | None = None  # The turn as the conversation has it. None before it has its place there.
     early: CallerTranscribed | None = None  # Words that came before its commit.
-    is_answered: bool = False  # True if an answer that was asked for before its words were known answers it too.
+    is_answered: bool = False  # True if an answer that did not know the turn's words answers the turn too.
     has_interrupted: bool = False  # True if an answer was given up for it.
     is_misunderstood: bool = False  # True if the agent or the caller did not understand it.
 
@@ -34,7 +34,7 @@ class CallerTurns:
     def _turn(self, item_id: ItemId) -> CallerTurn:
         return self._turns.setdefault(item_id, CallerTurn())
 
-    # Their beginning and their words
+    # The beginning and the words of turns
 
     def begin(self, item_id: ItemId, now: float, silent_since: float) -> None:
         """The VAD heard the turn begin."""
@@ -57,7 +57,7 @@ class CallerTurns:
     def became_item(
         self, item_id: ItemId, spoken: Turn, words_until: float
     ) -> tuple[float | None, CallerTranscribed | None]:
-        """The turn has its place, and its words will come. Returns when it began, and words that came before this."""
+        """The turn has its place. Returns when the turn began, and the words that came before it had its place."""
         turn = self.awaited[item_id] = self._turn(item_id)
         turn.spoken, turn.words_until = spoken, words_until
         early, turn.early = turn.early, None
@@ -66,8 +66,8 @@ class CallerTurns:
     def words_came(self, event: CallerTranscribed) -> CallerTurn | None:
         """The words of a turn have come.
 
-        None if none are awaited: a repeat, another session's item, or before the commit. Words that came before the
-        commit are kept if the turn's beginning was reported.
+        None if these words are not awaited: they are a repeat, or of another session, or came before the commit. Words
+        that came before the commit are kept if the turn's beginning was reported.
         """
         turn = self.awaited.pop(event.item_id, None)
         if turn is None and (early := self._turns.get(event.item_id)) is not None and early.began_at is not None:
@@ -75,7 +75,7 @@ class CallerTurns:
         return turn
 
     def awaits_words(self, now: float) -> bool:
-        """True while the words of a turn may come at any moment. Words that come too late count, but nobody waits."""
+        """True while the words of a turn may come at any moment. After that, late words still count."""
         return any(now < turn.words_until for turn in self.awaited.values())
 
     def forget_words(self) -> None:
@@ -84,7 +84,7 @@ class CallerTurns:
         for turn in self._turns.values():
             turn.early = None
 
-    # Their effects
+    # The effects of turns
 
     def were_asked_about(self) -> None:
         """An answer was asked for. It also answers turns whose words are not known yet."""

@@ -1,11 +1,12 @@
 """Whether the words of a call may be kept. All code that writes words asks this one rule. Pure.
 
 With RECORD=off no word is kept. If this caller must hear a notice, no word is kept before it was heard. After the
-caller has refused, no word is kept. Two kinds of facts are always kept: that something happened, when, and what it
-cost; and what the caller asks to be kept (a message, the notes of a booking).
+caller has refused, no word is kept. Two kinds of facts are always kept. The first kind tells that something happened,
+when it happened, and what it cost. The second kind is what the caller asks the relay to keep (a message, the notes of a
+booking).
 
-The machine writes this state. Code that is about to write words down reads `words`. Who must hear a notice by law is in
-consent_law.py.
+The machine writes this state. Code that is about to write words down reads `words`. consent_law.py decides who must
+hear a notice by law.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Words(enum.Enum):
     """What happens with words at this moment."""
 
     KEPT = "kept"
-    WAITING = "waiting"  # Until the notice was heard. After that they are kept.
+    WAITING = "waiting"  # The words wait until the notice was heard. After that, they are kept.
     NEVER = "never"
 
 
@@ -59,7 +60,7 @@ class Consent:
         return self.words is Words.KEPT
 
     def record(self, row: RecordTurn) -> list[RecordTurn]:
-        """What is to be written of a row now: the row, nothing yet, or the row without its words."""
+        """Returns what may be written of this row now: the row, nothing yet, or the row without its words."""
         match self.words:
             case Words.KEPT:
                 return [row]
@@ -70,19 +71,19 @@ class Consent:
                 return [replace(row, said=None, heard=None)]
 
     def was_heard(self) -> list[RecordTurn]:
-        """The caller has heard the notice: what waited for it is to be written."""
+        """The caller has heard the notice. Returns the rows that waited for the notice."""
         self.heard = True
         self._decide()
         return self._let_go()
 
     def refuse(self) -> list[RecordTurn]:
-        """The caller does not want their words kept: what waited is to be written without them."""
+        """The caller does not want their words kept. Returns the rows that waited, without words."""
         self.refused = True
         self._decide()
         return [replace(row, said=None, heard=None) for row in self._let_go()]
 
     def forget_what_waits(self) -> None:
-        """The call is over, and the notice was never heard."""
+        """The call is over, and the notice was never heard. Drops the rows that waited."""
         self._waiting = []
 
     def _let_go(self) -> list[RecordTurn]:

@@ -1,4 +1,4 @@
-"""Who must be told before a call is written down or recorded: two-party states, as data with their sources. Pure.
+"""Decides who must be told before a call is written down or recorded, from a list of the two-party states. Pure.
 
 This is no legal advice. An area code is not a location, so the default (`RECORD_NOTICE=always`) tells everybody.
 `by_state` tells the caller if any party may be in a state of the list, or if the states are not known.
@@ -24,7 +24,7 @@ TWO_PARTY_STATES: dict[str, str] = {
     "OR": "Or. Rev. Stat. § 165.540 (in person; telephone one-party, listed for caution)",
 }
 
-# Area codes of those states (North American Numbering Plan, 2026). A hint, never a proof.
+# Area codes of those states (North American Numbering Plan, 2026). An area code is a hint, never a proof.
 _AREA_CODES: dict[str, str] = {
     "CA": (
         "209 213 279 310 323 341 350 357 369 408 415 424 442 510 530 559 562 619 "

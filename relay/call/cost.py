@@ -73,7 +73,7 @@ class Meter:
         # The answer whose bill came last, and the bill's amounts.
         self._latest: tuple[str, Mapping[str, float]] = "", {}
         self._pending_characters: dict[str, int] = {}
-        self._characters_of: dict[str, int] = {}  # that another voice was sent, by answer
+        self._characters_of: dict[str, int] = {}  # Answer -> characters that were sent to another voice.
 
     def serves(self, model: str, price: Price) -> None:
         """Another session answers from now on.
@@ -91,15 +91,15 @@ class Meter:
             self._by[meter] = self._by.get(meter, 0.0) + usd
 
     def generated(self, response_id: str, ms: float) -> None:
-        """`ms` milliseconds of a response's audio have come that are not billed yet."""
+        """`ms` milliseconds of a response's audio have come. They are not billed yet."""
         self._pending_ms[response_id] = self._pending_ms.get(response_id, 0.0) + ms
 
     def wrote(self, response_id: str, characters: int) -> None:
-        """`characters` of a response's text have come that another voice speaks, and that are not billed yet."""
+        """`characters` of a response's text have come. Another voice speaks this text. The text is not billed yet."""
         self._pending_characters[response_id] = self._pending_characters.get(response_id, 0) + characters
 
     def responded(self, response_id: str, usage: Mapping[str, object] | None, *, taken_back: bool = False) -> None:
-        """A response's bill has come. Without one (cancelled), the estimate stays. `taken_back`: of an early answer."""
+        """A response's bill has come. Without `usage` the estimate stays. `taken_back`: the answer was taken back."""
         estimate_usd = self._estimate_usd(
             self._pending_ms.pop(response_id, 0.0), self._pending_characters.pop(response_id, 0)
         )
@@ -134,7 +134,7 @@ class Meter:
         self._settle("transcription", transcription_usd(usage, self._per_minute))
 
     def spoken(self, characters: int, response_id: str | None = None) -> None:
-        """`characters` more of the model's text were sent to the voice. They are paid for, heard or not."""
+        """`characters` more of the model's text were sent to the voice, and must be paid for."""
         self._settle(self._voice.name, characters * self._voice.usd_per_character)
         self.tokens["characters"] = self.tokens.get("characters", 0) + characters
         if response_id is not None:

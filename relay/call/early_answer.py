@@ -20,9 +20,9 @@ heard it, and nothing was done for it. The VAD may cut a turn into pieces. They 
     the silence is long enough     -               CLOSED: ask now            CLOSED: heard, functions run
     the VAD hears noise (idle)     -               the silence counts         the silence counts
 
-turn_end.py says how long is enough. Our own level (level_vad.py) measures it. Our level may hear sound after the
-silence that the server has reported. If the server does not report speech within NO_SPEECH_MS, that sound is noise.
-Then the server's silence counts instead. If no frames come, our level can hear nothing.
+turn_end.py decides how much silence is enough. Our own level (level_vad.py) measures the silence. Our level may hear
+sound after the silence that the server has reported. If the server does not report speech within NO_SPEECH_MS, that
+sound is noise. Then the server's silence counts instead. If no frames come, our level can hear nothing.
 """
 
 from __future__ import annotations
@@ -42,18 +42,20 @@ from relay.call.turn_end import (
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 
 # This much silence ends a piece of a turn. Pauses inside words are up to 120 ms, so a shorter silence is not worth an
-# answer. With 200 ms (OpenAI's own default) 8 of 100 early answers fewer are asked for, but all answers come 30 ms
+# answer. With 200 ms (OpenAI's own default) there are 8 fewer early answers in every 100, but all answers come 30 ms
 # later. For the same median only 20 of 100 turns could then wait longer, not 33 (turn_end.py), and more callers would
 # be cut off (docs/early-answers.md).
 VAD_SILENCE_MS = 170
 # A VAD reports speech within 100 ms of its beginning, and the report needs a round trip. A sound that our level has
 # heard for this long, and that the server has not reported, is not speech.
 NO_SPEECH_MS = 300
-# The way to the server and back. The end of speech that the server reports is older by its own silence and this time.
+# The time to the server and back. The server reports the end of speech late: by the silence that it waits for, and by
+# this time.
 ROUND_TRIP_MS = 150
-# The server's VAD may miss so much of a soft end that our level hears. Its silence counts, as with ANSWER_EARLY=off.
+# Our level may hear a soft end of speech for this much longer than the server's VAD. Then the server's silence counts,
+# as with ANSWER_EARLY=off.
 SOFT_END_MS = 40
-# A frame may come so much earlier than 20 ms behind the one before it.
+# A frame may come this much earlier than 20 ms after the frame before it.
 JITTER_MS = 15
 # No frame has come for this long (a muted line, a stall): our level hears nothing, and the server's silence counts.
 NO_FRAMES_S = 0.5
@@ -233,9 +235,9 @@ class EarlyAnswer:
             self._items.append(item_id)
 
     def called(self, event: FunctionAsked) -> Literal["now", "held", "never"]:
-        """An answer calls a function. Returns when it runs: an early answer's waits.
+        """An answer calls a function. Returns when the function runs. A function of an early answer waits.
 
-        After a taking back it never runs.
+        If the early answer was taken back, its function never runs.
         """
         if event.item_id and event.response_id in self._taken_back:
             return "never"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# An early answer that is taken back costs its input, mostly cached, and what was generated of it. A caller who pauses
-# once in every turn is worth that: half of them are taken back, and each turn is answered sooner. If more than two of
-# three are taken back, the caller speaks in pieces, and there is little to win. Six are the fewest that can show it.
+# An early answer that is taken back costs its input (mostly cached) and its generated part. For a caller who pauses
+# once in every turn, the gain is worth this cost: half of the early answers are taken back, and each turn is answered
+# sooner. If more than two of three are taken back, the caller speaks in pieces, and there is little to win. At least
+# six early answers are needed to show this.
 MOST_TAKEN_BACK = 2 / 3
 LEAST_ASKED = 6
 # From this share of the call's money on, the rest is kept for answers that are heard.
@@ -49,7 +50,7 @@ class Governor:
             self.stop("money")
 
     def day_is_short(self) -> None:
-        """All calls together have spent so much of the day's money (relay/session/day_bill.py)."""
+        """All calls together have spent most of the day's money (relay/session/day_bill.py)."""
         self.stop("the day's money")
 
     def was_asked(self) -> None:
@@ -63,7 +64,7 @@ class Governor:
             self.stop("taken back too often")
 
     def stop(self, why: str) -> None:
-        """No more early answers in this call. The first reason counts."""
+        """From now on there are no early answers in this call. The first reason is kept."""
         self.why_off = self.why_off or why
 
     def news(self) -> str:

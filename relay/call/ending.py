@@ -14,7 +14,7 @@ from relay.call.interruption import cut_off
 from relay.call.state import Call, Ending, Next, Phase
 from relay.call.vocabulary import EndReason
 
-# The model is told this long before the time limit that the call must end.
+# This long before the time limit, the model is told that the call must end.
 WARN_BEFORE_CAP_S = 30.0
 # The time from the first "are you still there" to the second, and from the second to the goodbye.
 STILL_THERE_AGAIN_S = 10.0
@@ -26,8 +26,8 @@ ASKED_STILL_THERE = 2
 LAST_WORDS_SLACK_S = 2.0
 LAST_WORDS_LIMIT_S = 120.0
 FRAME_MS = 20
-# If the caller speaks over a goodbye, the call waits this long after the goodbye. It may be a sentence, or a noise that
-# sounds like one.
+# If the caller speaks over a goodbye, the call waits this long after the goodbye. What the caller said may be a
+# sentence, or a noise that sounds like a sentence.
 SPOKEN_OVER_LIMIT_S = 30.0
 # With these end reasons, the caller's words can keep the call going. A limit ends the call, whatever is said.
 _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENCE_CAP})
@@ -223,7 +223,7 @@ def _follow_last_words(call: Call, ending: Ending, now: float) -> None:
     Last words may be long, and more of them may come while they play.
     """
     left_ms = call.playout.left_ms(now)
-    is_a_frame = left_ms >= FRAME_MS  # Less than a frame is a beginning whose rest never came.
+    is_a_frame = left_ms >= FRAME_MS  # False: the rest of this frame never came.
     if now < ending.deadline and is_a_frame and not call.playout.is_held:
         until = now + left_ms / 1000 + LAST_WORDS_SLACK_S
         ending.deadline = min(max(ending.deadline, until), ending.began_at + LAST_WORDS_LIMIT_S)
@@ -266,7 +266,7 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
         if turn.role != "agent" or turn.whole:
             continue
         cut = cuts.get(turn.item_id)
-        if cut is None:  # It was played to its end and its last mark is not back yet; or its words never got a sound.
+        if cut is None:  # All of it was played and its last mark is not back yet, or it never had a sound.
             heard = turn.spoken if turn.said_ms > 0 else ""
         else:
             heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)

@@ -52,7 +52,7 @@ class Rules:
     human_after_misunderstandings: int = 3
     human_after_failures: int = 2
     human_digit: str = "0"
-    emergency_number: str = "the emergency number"  # As the agent says it.
+    emergency_number: str = "the emergency number"  # The words that the agent says for it.
     numbers: tuple[str, ...] = ()  # The ways in which the emergency number is said.
     languages: tuple[Language, ...] = field(default=(), repr=False)
     words: Words = field(init=False, compare=False, repr=False)  # Judges the caller's words.

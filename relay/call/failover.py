@@ -55,7 +55,7 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
 def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
     """The session has ended, or the session that was ordered could not be opened."""
     if not call.sessions.was_lost(event.code):
-        return  # It was closed for the session that was ordered.
+        return  # The session was closed to make room for the ordered one.
     caller_waits = call.answers.is_pending or call.floor.caller_waits
     caller_speaks = call.floor.caller_speaks
     _leave_session(call, now, out)
@@ -74,7 +74,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
 
 
 def _dial(call: Call, out: list[Action]) -> None:
-    """No session serves. Order the next one, unless one is being opened."""
+    """No session serves. Order the next one, if none is being opened."""
     hard = call.figures.reconnects >= RECONNECTS  # Before the first session: only until the greeting is overdue.
     order = call.sessions.dial(call.plan.model_hard if hard else call.model, "lost")
     if order is not None:
@@ -90,7 +90,7 @@ def _leave_session(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
-    """No more audio comes for this session's answers. Their present audio is all."""
+    """No more audio comes for this session's answers. Each answer ends with the audio that it has now."""
     if call.early.is_asked:
         take_back(call, now, out)
     call.early.lost()
@@ -240,7 +240,7 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
     """Say a phrase of ours, remove what prevents it from being heard, and make sure that an answer will come."""
     out.append(Report("call.dead_air", "warning", (_SILENT,)))
     has_begun = call.answers.has_begun and call.sessions.serves
-    if call.playout.is_speaking(now):  # It seems to speak, but nothing can be heard: a silent answer, or a hold.
+    if call.playout.is_speaking(now):  # The agent seems to speak, but the answer is silent or held.
         cut_off(call, now, out)
     call.floor.falls_idle()  # The VAD hears somebody, but our own level hears nobody.
     call.rest.forget()

@@ -20,17 +20,17 @@ from relay.call.vocabulary import (
 
 # A holding phrase is due this long after the function began, against dead air. A faster function needs none ...
 HOLDING_AFTER_S = 0.700
-# ... unless the caller was already waiting before it began: the model was silent, and then called it without a word.
+# ... but the caller may have waited before the function began: the model was silent, and then called it without a word.
 # Then the whole silence counts, and it must stay below 0.9 s. The difference to 0.9 s is the time until the phrase is
-# heard: 160 ms, at worst 310 ms on a busy machine. It is a frame, the quiet beginning of a clip, the quiet end of a
-# voice, and the way to the caller (bench/functions).
+# heard: 160 ms, at worst 310 ms on a busy machine. This time is a frame, the quiet beginning of a clip, the quiet end
+# of a voice, and the way to the caller (bench/functions).
 SILENCE_LIMIT_S = 0.560
 # If another answer is coming while the function runs, the phrase waits for it. But the caller waits no longer than
 # this.
 HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
 PHRASES_AGAIN = ("one_moment_again", "holding_again")
-# After two failures of functions a human takes over. This many are allowed if some of them were a clear no.
+# After two failures of functions a human takes over. This many failures are allowed if some of them were a clear no.
 REFUSALS_BEFORE_HUMAN = 3
 
 
@@ -40,7 +40,7 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
         return
     runs = call.early.called(event)
     if runs == "never":
-        call.soundless_items.setdefault(event.response_id, set()).add(event.item_id)  # It is deleted, as its answer is.
+        call.soundless_items.setdefault(event.response_id, set()).add(event.item_id)  # The item is deleted too.
         return
     if runs == "held":  # No function runs before the caller's turn has ended.
         call.functions.are_called_by(event.response_id)
@@ -48,7 +48,7 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
         return
     newest = call.conversation.called(event.function_call_id, event.name, event.arguments)
     if newest is None:
-        return  # It was told twice.
+        return  # The event was reported twice.
     may = call.answers.called(event.response_id, now)
     if may == "nothing":  # The caller spoke against it before it was done.
         call.conversation.returned(event.function_call_id, wording.NOT_RUN)
@@ -68,7 +68,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
     """A function's answer has come."""
     wants_answer = call.phase is Phase.TALKING and not isinstance(event.effect, TransferCall | EndCall | StaySilent)
     if not call.functions.end(event.function_call_id, wants_answer=wants_answer):
-        return  # It was told twice.
+        return  # The event was reported twice.
     newest = call.conversation.returned(event.function_call_id, event.output)
     call.presence.was_served(now)
     if call.phase is not Phase.TALKING:
@@ -151,7 +151,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def say_phrase(call: Call, now: float, out: list[Action]) -> None:
-    """Tell the caller that it takes a while. The same words are never said twice in a row."""
+    """Tell the caller that the function takes a while. The same words are never said twice in a row."""
     functions = call.functions
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
     again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]

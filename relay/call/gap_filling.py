@@ -58,8 +58,8 @@ class Gaps:
 class Lateness:
     """How late caller audio comes, compared with the best so far.
 
-    The cause is a burst on the line, or a stall of our loop. Marks come by the same way, so they are held back for as
-    long.
+    The cause is a burst on the line, or a stall of our loop. Marks come over the same socket, so they are late by the
+    same time.
     """
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ PAUSE_DBFS = -45.0
 # If less than this is left, the agent does not go on with it. A caller who says "okay" here has heard nearly all of it,
 # and waits for what comes next.
 LEAST_REST_MS = 500
-_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # Not in 7.30.
+_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # The point in 7.30 ends no sentence.
 
 
 def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
@@ -116,7 +116,7 @@ def withhold(call: Call, now: float) -> None:
 
 
 def go_on(call: Call, now: float, out: list[Action]) -> bool:
-    """It was no interruption. Say the rest that was given up for it. False if it is too late or impossible now."""
+    """The sound was no interruption. Say the rest of the answer that was given up. False if that is impossible now."""
     kept = call.rest.kept
     if kept is None or call.phase is not Phase.TALKING:
         return False
@@ -202,7 +202,7 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
     known = call.ids.get(cut.item)
     if not call.sessions.serves or known is None or turn.in_full:
         return
-    if cut.own or known != cut.item or turn.is_text:  # Text in this session cannot be truncated, only created again.
+    if cut.own or known != cut.item or turn.is_text:  # A text item can only be created again.
         say_anew(call, cut.item, turn.heard, out)
     elif cut.heard_ms < 1.0:
         out.append(DeleteItem(known))
@@ -216,7 +216,7 @@ def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
     known = call.ids.pop(item, None)
     if known is None:
         return
-    if words:  # The words that stopped it may already come after it.
+    if words:  # The words that stopped the item may already stand after it.
         call.ids[item] = ItemId(f"{known}_h")
         out.append(CreateItem(call.ids[item], "assistant", words, behind=known))
     out.append(DeleteItem(known))

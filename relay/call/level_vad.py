@@ -23,7 +23,8 @@ NOISE_MS = 750
 # Pauses up to this long do not end a run of speech. They come from consonants, and from breath between syllables.
 BREAK_MS = 120
 # The echo's level below our own. At first a bad hands-free phone is assumed, then the value that the line shows, but at
-# best -45 dB. It is learned while we speak and the caller does not. Five seconds of greeting lead from worst to best.
+# best -45 dB. It is learned while we speak and the caller does not. Five seconds of greeting are enough to get from the
+# worst value to the best.
 ECHO_RETURN_AT_FIRST_DB = -10.0
 ECHO_RETURN_BEST_DB = -45.0
 ECHO_MARGIN_DB = 6.0
@@ -112,7 +113,7 @@ class CallerVoice:
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
         """Follow the lowest level. It falls at once.
 
-        It rises to the level that was not undercut for 1 to 2 NOISE_MS.
+        It rises to the lowest level of the last 1 to 2 NOISE_MS.
         """
         if level_dbfs < self._lowest_dbfs:
             self._lowest_dbfs = level_dbfs

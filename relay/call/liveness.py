@@ -74,7 +74,7 @@ class Liveness:
         self.missing("answer", now)
 
     def nudge(self) -> Missing | None:
-        """The missing thing of which the model must be told. Each time it is returned once."""
+        """The missing thing about which the model must be told. It is returned only once."""
         missing, self._missing = self._missing, None
         self.nudges += 1
         return missing
@@ -99,7 +99,7 @@ class Liveness:
     def due(self, now: float, *, heard_until: float, spoke_until: float, under_way: bool, function_runs: bool) -> Due:
         """What is due now. Each step is returned once.
 
-        `under_way`: by the other rooms, an answer was asked for or is being generated.
+        `under_way`: the other rooms say that an answer was asked for or is being generated.
         """
         if self.owed_at is None and not under_way:
             return "nothing"

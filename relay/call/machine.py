@@ -128,8 +128,8 @@ class Machine:
         has_ended = call.early.turn is not None and answering_early.frame(call, now, out)
         if has_ended:
             self._settle(now, out)
-        # At each frame: the watchdog's step is a quarter of the wait. A function that was held until now gets the time
-        # of one frame, because a quick one needs no phrase.
+        # This is checked at each frame, because the watchdog's step is a quarter of the wait. A function that was held
+        # until now gets the time of one frame, because a quick one needs no phrase.
         if call.functions.running and not has_ended and call.phase is Phase.TALKING:
             function_calls.tick(call, now, out)
         if call.playout.queue or call.figures.rung is Rung.NONE:
@@ -155,7 +155,7 @@ class Machine:
 
     @property
     def is_moving(self) -> bool:
-        """True while another session is wanted beside the present one."""
+        """True while another session is wanted besides the present one."""
         return self.call.sessions.is_moving and self.call.phase is Phase.TALKING
 
     @property
@@ -343,9 +343,9 @@ class Machine:
         if call.early.turn is not None:
             call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
             if not call.early.may_ask(wish):
-                return  # It is asked for at the end of the caller's turn.
+                return  # The answer is asked for at the end of the caller's turn.
         if not call.consent.heard and call.notice_is_open(now):
-            return  # The answer would wait behind the notice anyway, and a function would store words before it.
+            return  # The answer would be heard only after the notice, and a function would store words before it.
         request = call.answers.due(now)
         if request is None:
             return

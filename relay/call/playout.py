@@ -53,7 +53,7 @@ CLOCK_ROUNDS_BYTES = 1e-3
 class Lead:
     """How much audio Twilio holds ahead. Below `low_ms` it is filled up to `high_ms`.
 
-    The values 200 and 400: a stall of the loop of 150 ms is not heard, and a barge-in clears at most 400 ms
+    With the values 200 and 400, a stall of the loop of 150 ms is not heard, and a barge-in clears at most 400 ms
     (bench/pacing).
     """
 
@@ -129,11 +129,11 @@ class Playout:
 
     def __init__(self, lead: Lead | None = None) -> None:
         self._lead = lead or Lead()
-        self.queue: deque[Utterance] = deque()  # Not completely sent, or not complete. In order.
+        self.queue: deque[Utterance] = deque()  # In order: what is not completely sent, or not complete.
         self._bursts: deque[Burst] = deque()  # Sent, but not played yet.
         self.echo = Echo()  # The echo of the audio that was sent.
         self._play_end_s = 0.0
-        # Until this time `due` has nothing: Twilio holds enough, or no whole frame is here (then it is infinite)
+        # Until this time `due` has nothing: Twilio holds enough, or no whole frame is here (then the time is infinite)
         self.due_s = -math.inf
         self._late_s = 0.0
         self.usual_lag_s: float | None = None  # The usual delay of marks: the way to the caller and back.
@@ -250,7 +250,7 @@ class Playout:
                 if not (utterance.complete and utterance.waiting_bytes == 0):
                     is_starved = True
                     break
-                self.queue.popleft()  # Its end was kept back until it became complete.
+                self.queue.popleft()  # Its end was kept back until all its audio had come.
                 continue
             if not self._may_start(utterance, now):
                 break
@@ -421,7 +421,7 @@ class Playout:
         self.held = None
 
     def cut(self, now: float) -> list[Cut]:
-        """Give up everything that was not heard. Holds first, if it was not held.
+        """Give up everything that was not heard. The audio is stopped first, if it still plays.
 
         Returns the cuts in the order of playing.
         """
@@ -430,7 +430,7 @@ class Playout:
         held, self.held = self.held or {}, None
         cuts = [
             Cut(u.item, held.get(u.item, 0.0), u.said_ms, u.complete, u.own, u.mulaw)
-            for u in self.queue  # It was added after the hold, so nothing of it was heard.
+            for u in self.queue  # Audio that was added after the hold was not heard.
         ]
         for cut in cuts:
             self.finished.add(cut.item)

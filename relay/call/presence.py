@@ -1,7 +1,7 @@
 """Whether the caller is still there: what they did last, and how long nobody has heard from them.
 
 A noise is no sign of life, but only its words show that it was a noise. So a turn counts as a sign at once. If it turns
-out to be a noise, it no longer counts, and neither does the agent's answer to it.
+out to be a noise, it no longer counts. The agent's answer to the noise does not count either.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Presence:
             self.sign(self.perhaps_at)
 
     def was_nothing(self, silent_from: float | None) -> None:
-        """That turn was a noise. `silent_from`: both sides were silent since then. None: its beginning is unknown."""
+        """That turn was a noise. `silent_from`: both sides were silent since then. None: not known."""
         self.perhaps_at = 0.0
         known = [at for at in (self._silent_from, silent_from) if at is not None]
         self._silent_from = min(known, default=None)

@@ -38,7 +38,7 @@ REFUSALS: Final = {
         r"no (?:recording|taping|transcri\w+)(?: please| of (?:this|the call|me)|[.,!]|$)|"
         r"off the record\b(?! (?:player|store|label)))",
         rf"\bi (?:refuse|object|decline|opt out)(?: [\w']+){{0,4}}? {_EN_KEEP}",
-        # What is said must not be saved, kept or noted either.
+        # Sentences that forbid to save, keep or note the words.
         r"(?:do not|don't|dont|never|not to|won't let you) (?:please )?(?:save|store|log|retain|archive|keep)"
         rf" (?:any of |a (?:record|log|copy) of )?(?:{_EN_CALL})",
         rf"(?:don't|do not|not) want (?:you to )?(?:save|store|log|retain|archive|keep) (?:any of |a (?:record|"
@@ -49,7 +49,7 @@ REFUSALS: Final = {
         r"about) (?:this|me|what|our|the call)|[.,!]|$)",
         r"(?:don't|do not|not) want (?:a|any|the) (?:transcript|recording|transcription)s?(?: of (?:this|me|my|"
         r"what|our|the call)|[.,!]|$)",
-        # Nobody is allowed to.
+        # Sentences that deny the permission.
         rf"\byou (?:do not|don't|haven't|have not) (?:have |got )?(?:my |any |the |a )?(?:permission|consent|"
         rf"right|authori[sz]ation)"
         rf"(?: [\w']+){{0,3}}? {_EN_KEEP}",

@@ -13,7 +13,8 @@ from typing import Literal
 from relay.call.actions import AskForResponse, CancelResponse
 from relay.call.vocabulary import ResponseId
 
-# `response.created` follows the request after one round trip (0.28 s from India). If it takes this long, it is a fault.
+# `response.created` follows the request after one round trip (0.28 s from India). If `response.created` takes this
+# long, that is a fault.
 BEGIN_LIMIT_S = 5.0
 # A response that has neither audio nor an end for this long is stuck. The slowest first audio measured was 4.7 s.
 PROGRESS_LIMIT_S = 10.0
@@ -154,8 +155,8 @@ class Answers:
         return None
 
     def progressed(self, response_id: ResponseId, now: float, *, is_audible: bool = True) -> None:
-        """The response gave sound or a function call. `is_audible` False: only words, which nobody hears."""
-        if self.active is None and response_id in self._presumed:  # It was slow, and has not ended.
+        """The response gave sound or a function call. `is_audible` False: it gave only words, which nobody hears."""
+        if self.active is None and response_id in self._presumed:  # The response was slow, and has not ended.
             self._presumed.discard(response_id)
             self._ended.discard(response_id)
             self.active, self._active_wish, self._produced = response_id, Wish("turn"), True

@@ -44,14 +44,14 @@ def _may_sound(call: Call, item_id: ItemId) -> bool:
 
 
 def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
-    """Something of a cancelled answer came late. The model believes that it was heard, so it must be deleted there."""
+    """A part of a cancelled answer came late. The model believes that it was heard, so it is deleted in the session."""
     if call.answers.is_discarded(response_id) and call.conversation.turn(item_id) is None:
         call.soundless_items.setdefault(response_id, set()).add(item_id)
 
 
 def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
     """The model began to answer."""
-    # It is too late: this session was given up, and the next one is asked.
+    # The answer comes too late: this session was given up, and the next one is asked.
     if not call.sessions.serves and call.sessions.count:
         call.answers.discard(event.response_id)
         out.append(CancelResponse(event.response_id))
@@ -76,7 +76,7 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
         _came_late(call, event.response_id, item_id)
         return
     turn, before_ms = call.conversation.sounds(item_id, event.said_ms, event.positions)
-    if turn is None:  # No words of it came before its sound.
+    if turn is None:  # No words of the item came before its sound.
         turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
         turn.sounds(event.said_ms, event.positions)
     _belongs(call, event.response_id, item_id)
@@ -143,7 +143,7 @@ def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) ->
 def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is_told: bool = True) -> None:
     """The model's answer was generated to its end. `is_told` False: no event reported it, but it must be so."""
     response_id = event.response_id
-    if call.answers.has_ended(response_id):  # The end was told twice, or late.
+    if call.answers.has_ended(response_id):  # The end was reported twice, or late.
         if call.answers.was_presumed_ended(response_id):
             call.meter.responded(response_id, event.usage, taken_back=call.early.was_taken_back(response_id))
         return
@@ -217,7 +217,7 @@ def heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Ac
         return
     if call.plan.rules.promises(said) and not call.functions.has_called(response_id):
         for item in items:
-            call.liveness.bridge(item)  # It asks for patience, so it is no answer.
+            call.liveness.bridge(item)  # These words ask for patience, so they are no answer.
         call.liveness.missing("promise", now)
     else:
         call.liveness.was_answered()

@@ -1,4 +1,4 @@
-"""The rest of an answer that was given up for an interruption. It is kept until the words show if it was one."""
+"""The rest of an answer that was given up for an interruption. The rest is kept until the caller's words are known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class GivenUp:
     parts: tuple[tuple[str, bytes], ...]  # Words and sound of each part, from the last pause before the cut.
     was_asking: bool  # True if the heard part asks something, or had begun to. Then "yes" is an answer.
     withheld_until: float = 0.0  # The model's answer to the interruption is not heard before this time.
-    was_none: bool = False  # True if its words meant nothing while somebody spoke or more words would come.
+    was_none: bool = False  # True if the words meant nothing, but the agent could not go on at once.
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ ANY = ""
 # The most answers in a row that only call functions. Three look-ups before an answer are usual. So are five: for the
 # caller, the hours, two days, and a booking. A model that goes on after this is lost.
 SILENT_ROUNDS = 6
-# As above, for answers with words between them ("let me check"), until the caller has said something.
+# The same limit, for answers with words between them ("let me check"), until the caller has said something.
 ROUNDS = 10
 # The most functions that one turn of the caller may start, even if one answer calls many of them at once.
 CALLS = 24

@@ -120,8 +120,8 @@ class Call:
         # The caller's turns
         self.arrived_at: float | None = None
         self.presence = Presence()
-        self.loud_at = 0.0  # When the caller's voice was last up.
-        self.talked_at = 0.0  # When it was last up for longer than a knock.
+        self.loud_at = 0.0  # When our own level last heard the caller's voice.
+        self.talked_at = 0.0  # When our level last heard it for longer than a knock.
         self.held_at = 0.0
         self.caller_turns = CallerTurns()
         self.rest = Rest()
@@ -137,8 +137,8 @@ class Call:
         self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
         self.dialled = ""  # Why the caller is to be connected with a human.
-        self.dialled_by_agent = False  # Then the reason is the model's own, and may hold the caller's words.
-        self.dialled_by_owner = False  # The owner may do this outside the human's hours.
+        self.dialled_by_agent = False  # True: the reason is in the model's words, and may hold the caller's.
+        self.dialled_by_owner = False  # True: the owner may do this outside the human's hours.
         self.missed_human = False  # True if a human was wanted outside their hours.
         self.warned = False
         self.told_midnight = False  # True if the model was told that a new day has begun.
@@ -288,7 +288,7 @@ class Call:
     def lose_speech(self, now: float) -> None:
         """Forget the speech that the turn-taking hears.
 
-        Words that were being said are then a gap, because nobody will transcribe them.
+        Words that were being said stay without a transcript, because nobody will transcribe them.
         """
         speech = self.floor.speech
         if speech is not None and speech.voiced_ms >= SHORT_TURN_MS and self.phase is not Phase.GONE:

@@ -10,7 +10,7 @@ VAD and by our own level (level_vad.py):
     INTERRUPTS    it was no cough, so the agent's answer was given up
 
     event                         QUIET     SPEAKS                      STOPS_AGENT                 INTERRUPTS
-    the VAD hears it begin        SPEAKS    (told twice)                stays: its end got lost     SPEAKS
+    the VAD hears it begin        SPEAKS    (reported twice)            stays: its end got lost     SPEAKS
     frame, the voice is up        -         STOPS_AGENT: hold           250 ms long: INTERRUPTS:    -
                                             if the agent speaks or      give up
                                             thinks, unprotected
@@ -89,7 +89,7 @@ class Worth(enum.Enum):
     BARGE_IN = "barge_in"  # Stop the agent, then ask for a response.
     WAIT = "wait"  # Wait for its words.
     LEAVE = "leave"  # Keep it in the conversation, without an answer.
-    DELETE = "delete"  # It has no words: remove it.
+    DELETE = "delete"  # The turn has no words: remove it.
 
 
 @dataclass(slots=True)
@@ -139,12 +139,12 @@ class Floor:
 
     @property
     def is_hearing(self) -> bool:
-        """True from the VAD's start to the commit of the item, unless the VAD hears only noise."""
+        """True from the VAD's start to the commit of the item. False if the VAD hears only noise."""
         return self.speech is not None and not self.speech.idle
 
     @property
     def is_taken(self) -> bool:
-        """True from the VAD's start to the end of the turn, unless the VAD hears only noise."""
+        """True from the VAD's start to the end of the turn. False if the VAD hears only noise."""
         return self.turn_is_open or self.is_hearing
 
     def opens_turn(self) -> None:
@@ -179,7 +179,7 @@ class Floor:
     def spoke(self, item_id: ItemId, agent: Agent, voice: CallerVoice) -> Step:
         """The VAD heard speech begin."""
         if self.speech is not None and self.speech.item_id == item_id:
-            return Step.NOTHING  # It was told twice.
+            return Step.NOTHING  # The event was reported twice.
         voiced_ms = voice.run_ms if voice.is_up else 0
         speech = Speech(item_id, voiced_ms, voice.lately())
         if self.speech is not None and self.is_holding:  # The end of that speech was never reported.
@@ -206,7 +206,7 @@ class Floor:
             return self._judge_stop(speech, voice)
         if not (agent.speaking or agent.thinking):
             if voice.is_up:
-                speech.overheard = False  # It goes on while the agent is silent, so it is now a usual turn.
+                speech.overheard = False  # The speech goes on while the agent is silent, so it is now a usual turn.
             return Step.NOTHING
         speech.over_agent = speech.over_agent or agent.speaking
         if agent.protected or (agent.early and speech.voiced_ms < EARLY_WORD_MS):
@@ -218,7 +218,7 @@ class Floor:
         if voice.run_ms >= GIVE_UP_MS:
             speech.state = State.INTERRUPTS
             return Step.GIVE_UP
-        speech.state = State.STOPS_AGENT  # An answer that is coming must not begin over the caller either.
+        speech.state = State.STOPS_AGENT  # A coming answer must wait too, while the caller speaks.
         return Step.HOLD
 
     @staticmethod
@@ -261,7 +261,7 @@ class Floor:
         if speech is not None and speech.item_id == item_id:
             self.speech = None
         else:
-            speech = Speech(item_id, over_agent=agent.speaking)  # Its beginning was never reported.
+            speech = Speech(item_id, over_agent=agent.speaking)  # The beginning of the speech was never reported.
         if speech.state is State.INTERRUPTS:
             return Worth.ANSWER
         if speech.voiced_ms >= SHORT_TURN_MS and not speech.overheard and not agent.speaking:
@@ -272,7 +272,7 @@ class Floor:
         return Worth.WAIT
 
     def is_soundless(self, item_id: ItemId, voice: CallerVoice) -> bool:
-        """True for a turn whose words are awaited, if no sound turned out to be in it."""
+        """True for a turn whose words are awaited, if it was not louder than the line's noise."""
         awaited = self.awaited.get(item_id)
         return awaited is not None and awaited.sound is not None and not voice.is_above_noise(awaited.sound)
 
@@ -313,6 +313,6 @@ class Floor:
         return late
 
     def forget(self) -> None:
-        """The model session has ended, and so has the speech that it was hearing."""
+        """The model session has ended. The speech that this session was hearing has ended too."""
         self.speech = None
         self.awaited.clear()

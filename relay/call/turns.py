@@ -63,7 +63,7 @@ def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
 def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, out: list[Action]) -> None:
     """The caller's turn became an item."""
     if call.conversation.turn(item_id) is not None or call.phase is Phase.GONE:
-        return  # It was told twice.
+        return  # The event was reported twice.
     call.ids[item_id] = item_id
     behind, before = call.ours(previous), call.early.piece_before
     turn = call.conversation.place(item_id, "caller", behind, call.ms(now), part_of=before)
@@ -103,7 +103,7 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     turn = call.caller_turns.words_came(event)
     _, words = _with_others(turn, event)
     refused = refusal.heed(call, words, now, out)
-    if turn is not None:  # Otherwise it came before its commit, was told twice, or is an item of another session.
+    if turn is not None:  # None if the words came before the commit or a second time, or are of another session.
         _have_come(call, event, turn, now, out)
     if refused:
         refusal.confirm(call, now, out)
@@ -148,7 +148,7 @@ class _Said:
 def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float) -> _Said:
     item_id, text = event.item_id, (event.text or "").strip()
     meaning = call.plan.rules.words.judge(text)
-    is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # Its sound has already decided.
+    is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # The turn's sound has already decided.
     is_open = item_id in call.floor.awaited
     lately_said = call.conversation.lately_said() if is_open or turn.has_interrupted else ""
     if is_open:
@@ -302,7 +302,8 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
     if call.figures.misunderstandings >= call.plan.rules.human_after_misunderstandings:
         transferred = ending.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
         if transferred:
-            # The misunderstandings have had their effect. If nobody takes the call, the next one alone rings no human.
+            # The misunderstandings have had their effect. If nobody takes the call, one more misunderstanding alone
+            # rings no human.
             call.figures.misunderstandings = 0
             call.caller_turns.misunderstandings_were_heeded()
         return transferred

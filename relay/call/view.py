@@ -41,7 +41,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One look at a call. `said` is empty unless its words may be kept."""
+    """One look at a call. `said` is empty if its words must not be kept."""
 
     stage: Stage
     caller_speaks: bool

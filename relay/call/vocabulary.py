@@ -27,7 +27,7 @@ class Rung(enum.StrEnum):
     KEPT = "kept"  # Rendered before, in the agent's own voice.
     LIVE = "live"  # Asked for in the warm session when the phone rang.
     CLIP = "clip"  # The clip that ships with the relay.
-    NONE = "none"  # No audio was written, because the call ended before.
+    NONE = "none"  # No audio was written, because the call ended too early.
 
 
 class EndReason(enum.StrEnum):
@@ -251,7 +251,7 @@ class RateLimitsTold:
 
 @dataclass(frozen=True, slots=True)
 class DayMoneyShort:
-    """Most of the day's money is spent, by all calls together."""
+    """All calls together have spent most of the day's money."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,8 +288,8 @@ Order: TypeAlias = PutThroughOrdered | HangUpOrdered | SentenceOrdered
 class OrderAnswer(enum.StrEnum):
     """The result of an order."""
 
-    DONE = "done"  # It is being carried out.
-    ALREADY = "already"  # It was done before, by an earlier order or by the call itself.
+    DONE = "done"  # The order is being carried out.
+    ALREADY = "already"  # An earlier order or the call itself has done the same before.
     TOO_LATE = "too_late"  # The agent no longer has the call, or says its last words.
 
 
@@ -298,7 +298,7 @@ class OrderAnswer(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VoiceBilled:
-    """So many more characters were sent to be spoken. They are paid for, heard or not. Of which answer, if known."""
+    """These characters were sent to the voice, and must be paid for. `response_id`: their answer, if it is known."""
 
     characters: int
     response_id: ResponseId | None = None
@@ -354,9 +354,9 @@ class NextModelLost:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDoubted:
-    """The agent said that something was done, and no function did it.
+    """What the agent said does not fit the deeds. It said that something was done, and no function did that.
 
-    Or a function did it, and the agent was silent.
+    Or a function did something, and the agent did not say so.
     """
 
     correction: str

@@ -14,7 +14,7 @@ from relay.call.vocabulary import ItemId, ResponseId, VoiceFailed
 
 
 def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
-    """The voice cannot speak any more. It is reported once, and not at all after the call has ended."""
+    """The voice cannot speak any more. This is reported once, but never after the call has ended."""
     if call.voice_fault or call.phase is Phase.GONE:
         return
     call.voice_fault = event.fault
@@ -42,9 +42,9 @@ def _give_up(call: Call, now: float, out: list[Action]) -> bool:
     cancel = call.answers.restart(now, wants_rest=not calls)
     if cancel is not None:
         out.append(cancel)
-    out.append(UseOwnVoice())  # After the cancellation of the written answer, and before the new request.
+    out.append(UseOwnVoice())  # It must come after the cancellation and before the new request.
     if greets and not call.consented:
-        call.notice_item = None  # It is said again from its beginning.
+        call.notice_item = None  # The notice is said again from its beginning.
     return begun and not greets and not calls
 
 

@@ -2,8 +2,8 @@
 
 The words are data: one file for each language in `prompts/words/`. This file reads them and judges sentences by them. A
 word alone proves nothing: "It's not an emergency", "a crane operator" and "are you a human?" have the words of other
-wishes. So a phrase counts only if it is not denied, not part of another expression, not asked about, and not told of
-the past. Whatever stays unclear is left to the model, which heard the sentence too.
+wishes. So a phrase counts only if it is not denied, not part of another expression, not asked about, and not about the
+past. Whatever stays unclear is left to the model, which heard the sentence too.
 A pattern is a row of words. `a|b` is one of several words, `word?` may be missing, `{name}` is one expression of a set,
 `...` is up to three words, `^` and `$` are the ends of a clause.
 """
@@ -28,7 +28,7 @@ PLAIN_TEXTS = 32
 _NOTHING = r"[^\s\S]"  # Matches nothing.
 _BETWEEN = r"(?: [,.])* "  # Punctuation between two words does not count, because transcribers set it differently.
 _WORD = r"[^\s,.]+"
-# Signs that belong to a letter, which a regular expression does not know.
+# Signs that belong to a letter, but that a regular expression does not take for letters.
 _MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f"
 # mm, hmm, mhm, um, uh, huh, hum, ah, oh, aha. Each transcriber writes these sounds differently, in every language.
 _HUM = r"(?:[hm]+|u+[hm]+|h+u+[hm]+|[aeo]+h+|a+h+a+)"
@@ -151,7 +151,7 @@ def _words(part: str) -> list[str]:
 
 
 class Expression:
-    """A regular expression. It is compiled when it is first needed. Those of all eight languages take a second."""
+    """A regular expression. It is compiled when it is first needed. To compile all eight languages takes a second."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -179,7 +179,7 @@ class Patterns:
     def found(self, text: str) -> Iterator[re.Match[str]]:
         """All matches in a `plain` text, in the order of the text."""
         if self._at.keys().isdisjoint(text.split()):
-            return  # Nearly always: no pattern can begin in this text.
+            return  # This is the usual case: no pattern can begin in this text.
         for word in re.finditer(_WORD, text):
             for pattern in self._at.get(word.group(), ()):
                 match = pattern.regex.match(text, word.start())
@@ -271,7 +271,7 @@ class Language:
         return is_past or self.grammar["questions"].is_in(clause.lstrip() + match.group().split(" ", 1)[0])
 
     def _denies_next(self, clause: str, match: str) -> bool:
-        """True for "no" directly before the phrase, unless this "no" is an answer: "no there is a fire"."""
+        """True for "no" directly before the phrase, if this "no" is not an answer: "no there is a fire"."""
         near = clause.split()[-DENIES_NEXT_WORDS:]
         for at, word in enumerate(near):
             following = (*near[at + 1 :], *match.split())[0]
@@ -449,7 +449,7 @@ class Words:
     def says(self, kind: str, text: str, own: Patterns | None = None) -> bool:
         """True if a phrase of `kind` is in the text and really means it. `own`: the operator's phrases."""
         if kind not in KINDS:
-            return own is not None and own.is_in(plain(text))  # No language has words for it.
+            return own is not None and own.is_in(plain(text))  # No language has words for this kind.
         return self._says(kind, _Said(text, self.languages), own)
 
     def _says(self, kind: str, said: _Said, own: Patterns | None) -> bool:

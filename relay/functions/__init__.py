@@ -11,7 +11,7 @@ outcome      what a function returns: JSON of at most 1 kB, and an effect on the
 idempotency  a function that writes runs exactly once
 builtin/     the functions that every relay has, and the words for days and hours
 backend/     the port to the business: the HTTP client, its contract (pure), its breaker (pure)
-claims/      what the agent says was done, compared with what was done                       (pure)
+claims/      compares what the agent says that it did with what was done                  (pure)
 """
 
 from relay.functions.backend.client import Backend

@@ -1,4 +1,4 @@
-"""From a Python signature to a JSON schema, and from the model's JSON to checked values (pure).
+"""Turns a Python signature into a JSON schema, and the model's JSON into checked values (pure).
 
 msgspec does both, and no schema is written by hand. The model may write anything. So its text is limited in size,
 control characters are removed, and it is converted strictly to the types of the signature.
@@ -113,7 +113,7 @@ def _inline(node: Any, definitions: Mapping[str, Any], seen: tuple[str, ...]) ->
         inner = _inline(definitions[name], definitions, (*seen, name))
         return {**inner, **{key: value for key, value in node.items() if key not in ("$ref", "$defs")}}
     return {
-        # An argument may also have the name "title". Only the string beside "type" is a label.
+        # An argument may also have the name "title". Only a string next to "type" is a label.
         key: _inline(value, definitions, seen)
         for key, value in node.items()
         if key != "$defs" and not (key == "title" and isinstance(value, str))

@@ -60,8 +60,8 @@ class Reservations(Protocol):
 class Wish:
     """The model's wish: one function of one call with these arguments, with defaults filled in.
 
-    `same`: the arguments that make two wishes the same; None: all of them. `about`: the thing that the result's `id`
-    names.
+    `same`: the arguments that make two wishes the same. None means all arguments. `about`: the thing that the result's
+    `id` names.
     """
 
     call_sid: str
@@ -175,7 +175,7 @@ class Once:
             record.outcome = await self._settled(record, work)
             record.unsure = record.outcome.unsure
         finally:
-            record.unsure = record.unsure or record.outcome is None  # None: it was cancelled while it ran.
+            record.unsure = record.unsure or record.outcome is None  # None: the attempt was cancelled while it ran.
             record.under_way.set()
             record.under_way = None
         outcome = record.outcome

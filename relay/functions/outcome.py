@@ -46,10 +46,10 @@ class Outcome:
     """The result of one function call.
 
     `output` is JSON for the model, at most 1,024 bytes. `ok` is true only if the function did what was asked. `error`
-    tells the operator what went wrong, without phone numbers; None if nothing did. `key` is the exactly-once key of a
-    function that writes, else None. `effect` is None on a repeat, because it was carried out the first time.
-    `blocked_s` is the longest time for which the function made all calls wait. `names_caller`: from whom the caller's
-    name in the output is, if it has one.
+    tells the operator what went wrong, without phone numbers. It is None if nothing went wrong. `key` is the
+    exactly-once key of a function that writes, else None. `effect` is None on a repeat, because it was carried out the
+    first time. `blocked_s` is the longest time for which the function made all calls wait. `names_caller`: who gave the
+    caller's name that is in the output, if there is one.
     """
 
     output: str
@@ -80,7 +80,7 @@ class NotPossible(Exception):
 
 
 def envelope(result: Mapping[str, Any], limit_bytes: int = OUTPUT_LIMIT_BYTES) -> str:
-    """`{"status": ..., ...}` as JSON of at most `limit_bytes`. `status` is "ok" unless the result has another one.
+    """`{"status": ..., ...}` as JSON of at most `limit_bytes`. `status` is "ok" if the result has no status of its own.
 
     Raises TypeError if the result holds something that is not JSON. That is a mistake in the function.
     """

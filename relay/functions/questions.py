@@ -22,7 +22,7 @@ class Questions:
     def is_answered(self, question: str, caller_turn: int | None) -> bool:
         """True if this question was asked before, and the caller has spoken since. Otherwise it counts as asked now.
 
-        `caller_turn` is the number of the caller's last turn; None if turns are not counted.
+        `caller_turn` is the number of the caller's last turn. It is None if turns are not counted.
         """
         if question in self._believed:
             return True

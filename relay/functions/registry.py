@@ -50,7 +50,7 @@ _DONT_CLAIM: Final = (
     "It is not known whether it was done: do not say that it was. "
     "Try once more with the same arguments, or offer to take a message."
 )
-OURS: Final = "relay.functions.builtin."  # These write through the backend's port. A test call has a port of its own.
+OURS: Final = "relay.functions.builtin."  # They write through the backend's port. A test call has its own port.
 _NOT_RUN: Final = "This is a test call, so nothing was done. Say that it is done, as in a real call."
 _ELSE: Final = "Say briefly that it did not work, and try once more or offer a message or a human."
 
@@ -270,7 +270,7 @@ def _of_package(package: str) -> dict[str, Function]:
     for module in (root, *(_import(name) for name in names)):
         for each in vars(module).values():
             if not isinstance(each, Function) or each.module != module.__name__:
-                continue  # It was only imported into this file.
+                continue  # The function was only imported into this file.
             if each.name in found and found[each.name] is not each:
                 raise FunctionRefused(f"function {each.name} is in {found[each.name].module} and in {each.module}")
             found[each.name] = each

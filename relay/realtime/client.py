@@ -44,7 +44,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class ModelUnreachable(Exception):
     """There is no usable session. The message says why, with the server's own code, and never contains the key.
 
-    `do`: what the operator must do; "" if nothing. `retry_after_s`: the server asks to wait this long.
+    `do`: what the operator must do, or "". `retry_after_s`: the server asks to wait this long.
     """
 
     def __init__(self, words: str, do: str = "", retry_after_s: float | None = None) -> None:
@@ -100,7 +100,7 @@ class Wanted:
     model: str
     instructions: str
     tools: tuple[dict[str, object], ...] = ()
-    greeting: str | None = None  # The live greeting, which is asked for at once; None for no greeting.
+    greeting: str | None = None  # The live greeting, which is asked for at once. None: no greeting.
     writes: bool = False  # True if the model answers in text, and another voice speaks it.
     silence_ms: int = SILENCE_MS  # After this much silence of the caller, the server reports it.
 

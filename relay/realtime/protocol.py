@@ -459,7 +459,7 @@ def session_of(message: Message) -> _Session:
 
 
 def check_formats(session: _Session) -> None:
-    """Raise ModelProtocolError unless both directions are PCM16 at 24 kHz.
+    """Raise ModelProtocolError if a direction is not PCM16 at 24 kHz.
 
     Anything else would be noise for the caller.
     """

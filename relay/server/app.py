@@ -1,4 +1,4 @@
-"""The process: everything that lives longer than a call, nested by lifetime. Also admission, readiness and drain.
+"""The process: opens everything that lives longer than a call, decides who is admitted, and drains.
 
     ledger > kept sessions, phrases, the day's bill, the loop's lag > HTTP and media sockets > calls
 The first signal drains: no new calls are taken, `/readyz` is 503, and running calls have `DRAIN_S` to end. The second
@@ -139,7 +139,7 @@ def voices_of(settings: Settings, dial_end: Dial = dial) -> ElevenLabs | None:
 def _stop_signals() -> list[signal.Signals]:
     """The signals that ask the process to stop. SIGHUP comes when its terminal is closed.
 
-    With `nohup`, the process ignores SIGHUP, and so do we.
+    With `nohup`, the process ignores SIGHUP. Then we ignore it too.
     """
     asked = [signal.SIGTERM, signal.SIGINT]
     return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*asked, signal.SIGHUP]
@@ -166,7 +166,7 @@ def rest_of(settings: Settings) -> TwilioRest:
 
 
 class Daemon:
-    """A relay: its HTTP app, its doors, and the tasks behind them. A play uses it without a socket."""
+    """A relay: its HTTP app, its doors, and the tasks that run beside the calls. A play uses it without a socket."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -235,7 +235,7 @@ class Daemon:
             outer.cancel_scope.cancel()
 
     async def start_tasks(self, nursery: trio.Nursery) -> None:
-        """Start what runs beside the calls."""
+        """Start the tasks that run beside the calls."""
         await nursery.start(self.desk.warm.run)
         if self.desk.voices is not None:
             await nursery.start(self.desk.voices.run)
@@ -249,7 +249,7 @@ class Daemon:
         nursery.start_soon(self.desk.ticker.run)
 
     async def _apart(self, name: str, task: Callable[..., Awaitable[None]], **status: trio.TaskStatus[None]) -> None:
-        """Run a task that calls do not need. An error in it must not end them."""
+        """Run a task that no call needs. An error in the task must not end a call."""
         try:
             await task(**status)
         except Exception:
@@ -333,7 +333,7 @@ class Daemon:
         leave()
 
     async def drain(self) -> None:
-        """Take no more calls. Returns when the running ones have ended, and those whose human is being rung."""
+        """Take no more calls. Returns when all calls have ended, those whose human is being rung included."""
         self.desk.begin_drain(DRAIN_S - 20.0)
         with trio.move_on_after(DRAIN_S):
             while self.desk.calls_in_hand:  # noqa: ASYNC110 -- many calls end one by one, and 0.1 s is soon enough

@@ -69,7 +69,7 @@ class BrowserCalls:
         self._admission = Admission(desk)
         self._diaries = _Diaries(MemoryDiary(), DryBookings())
 
-    # The ring
+    # The ring of a call
 
     def ring(self, number: str, *, is_real: bool) -> Rung | TurnedAway:
         """Begin a call. Returns the socket that the page must open for it, or why there is none."""
@@ -129,7 +129,7 @@ class BrowserCalls:
             if file.decision.then is Next.HUMAN:
                 self._desk.ledger.record(replace(self._desk.outcome_row(file), transfer_result=SHOWN))
 
-    # Its end
+    # The end of a call
 
     def ended(self, call_sid: str) -> Ended | None:
         """How a call ended. None if this process does not know it."""

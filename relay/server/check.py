@@ -10,7 +10,7 @@ from relay.settings import Settings, SettingsInvalid
 
 
 def mistakes(load: Callable[[], Settings], environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """The mistakes, as texts. And, if there are none, hints. `load` reads the settings of `serve`."""
+    """Returns the mistakes as texts, and hints if there are no mistakes. `load` reads the settings of `serve`."""
     wrong: list[str] = []
     told: list[str] = []
     try:

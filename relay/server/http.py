@@ -297,9 +297,9 @@ def _address_of(stream: trio.SocketStream) -> str:
     try:
         return str(stream.socket.getpeername()[0])
     except OSError:
-        return "gone"  # So that it is not taken for this machine.
+        return "gone"  # This value is never taken for this machine.
 
 
 def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:
-    """A connection of ours. Hypercorn's own, if other code in this process uses hypercorn without our doors."""
+    """Makes our connection. Without our doors (other code uses hypercorn too), it makes hypercorn's own."""
     return (HandoverServer if isinstance(config, _Config) else TCPServer)(app, config, *rest)

@@ -64,7 +64,7 @@ class Transfers:
         return f"{self._desk.settings.public_url}/twilio/{name}" + (f"?{urlencode(query)}" if query else "")
 
     def file(self, call_sid: CallSid, fields: dict[str, str], *, rings: bool = False) -> CallFile:
-        """The file of a call. Made again if this process does not know the call. `rings`: the call begins here."""
+        """The file of a call. It is made if this process does not know the call. `rings`: the call begins here."""
         desk = self._desk
         country = desk.settings.business_country
         who = caller_id(fields, country=country, own=desk.own_numbers, humans=self._numbers)
@@ -158,10 +158,10 @@ class Transfers:
         if file.human.result == "asked":
             self._settle(file, "accepted" if file.human.accepted else "caller_hung_up")
 
-    # Nobody
+    # If nobody takes the call
 
     def _nobody(self, file: CallFile, result: str) -> str:
-        """Nobody took the call: back to the agent with the conversation so far. Or, without an agent, a message."""
+        """Nobody took the call. The caller goes back to the agent, or leaves a message if there is no agent."""
         self._keep_callback(file)
         no_model = file.decision.reason in (EndReason.MODEL_LOST, EndReason.MODEL_UNREACHABLE)
         if file.streams and not file.refused and not no_model and file.resumes < RESUMES and not self._desk.draining:
@@ -185,7 +185,7 @@ class Transfers:
                 MessageRow(call_sid=file.call_sid, seq=CALLBACK_SEQ, text=words, delivered=delivered), file
             )
             log.info("message.recorded", seconds=seconds, delivered=delivered)
-            file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # Its sound can be fetched soon.
+            file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # The recorded sound can be fetched soon.
         return twiml.empty() if "RecordingStatus" in fields else twiml.say_and_hang_up(THANKS)
 
     async def _deliver(self, file: CallFile, words: str) -> bool:

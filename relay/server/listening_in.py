@@ -1,4 +1,4 @@
-"""Listening in: both channels of a running call, to a browser's socket, as the recorder places them.
+"""Listening in: sends both channels of a running call to a browser's socket, placed as in the recording.
 
 This works only if the call is recorded and the notice was heard. The listener hears exactly what is recorded, so pauses
 and a caller's refusal are silence here too. The sound comes about one second later than in the call. It costs the call

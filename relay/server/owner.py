@@ -23,7 +23,7 @@ LIMIT_S = 2.0
 def owner_of(
     desk: Desk, diary: Diary | None, send_news: Callable[[], None] | None = None, calls: Calls | None = None
 ) -> Owner:
-    """Everything that the console needs beside Postgres.
+    """Everything that the console needs in addition to Postgres.
 
     `diary` None: the business has a backend of its own. `send_news` wakes the task that sends the owner's news.
     `calls` makes calls from the page "Talk to it".

@@ -172,7 +172,7 @@ class Webhooks:
         )
 
     def _after_bug(self, path: str) -> str:
-        """The human, by TwiML that needs nothing more from us. "" if the request did not come from a caller's call."""
+        """TwiML to the human that needs nothing more from us. "" if the request did not come from a caller's call."""
         path = path.rstrip("/")
         if path in _CALLERS_PATHS:
             settings = self._desk.settings
@@ -222,7 +222,7 @@ class Webhooks:
         )
 
     def _without_stream(self, file: CallFile, say: str) -> str:
-        """The human, for a call that never had a stream. Its rows are written here, because no session writes them."""
+        """Ring the human for a call that never had a stream. Write its rows here, because no session writes them."""
         record_without_stream(self._desk, file, EndReason.TRANSFERRED)
         file.decide(Decision(Next.HUMAN, EndReason.TRANSFERRED, file.refused.replace("_", " ")))
         return self._transfers.dial(file, say)
@@ -250,11 +250,12 @@ class Webhooks:
             return self._transfers.dial(file)
         if decided.then is Next.HANG_UP or (decided.reason is not None and decided.reason in _ENDED_BY_US):
             return twiml.hang_up()
-        # This is right even if the socket's end looked like a hang-up: Twilio asks, so the caller is still there.
+        # This answer is right even if the socket's end looked like a hang-up: Twilio asks, so the caller is still
+        # there.
         return self._after_loss(file)
 
     async def _after_unknown(self, call_sid: CallSid, fields: dict[str, str]) -> str:
-        """As `_after`, for a call of another machine, or of this one before it died. The ledger may know its end."""
+        """Does the same as `_after` for a call that this process does not know. The ledger may know how it ended."""
         try:
             seen = await self._desk.ledger.fetch_call(call_sid, limit_s=LEDGER_LIMIT_S)
         except LedgerUnavailable:
@@ -283,7 +284,7 @@ class Webhooks:
         log.warning("call.resumed", resumes=file.resumes, because=resumed_as)
         return self._stream(file, now)
 
-    # What else Twilio reports
+    # Other reports of Twilio
 
     async def _status(self, fields: dict[str, str]) -> str:
         """The number's status callback, once at the end of the call.

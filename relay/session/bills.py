@@ -13,7 +13,7 @@ _PCM24K_BYTES_PER_MS = 48
 
 
 def count_unheard(meter: Meter, session: ModelSession) -> None:
-    """Count what a session generated that never served: a live greeting, which was asked for when the phone rang."""
+    """Count what an unused session has generated: the live greeting that was asked for when the phone rang."""
     for raw in session.backlog:
         try:
             message = protocol.decode(raw)
@@ -27,7 +27,7 @@ def count_unheard(meter: Meter, session: ModelSession) -> None:
 
 
 def bill_of_unheard(session: ModelSession, before: Bill) -> Bill:
-    """The bill of a call, with the cost of such a session added."""
+    """The bill of a call, with the cost of an unused session added."""
     meter = Meter(session.model, price_of(session.model), 0.0, before)
     count_unheard(meter, session)
     return meter.bill()

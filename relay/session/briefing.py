@@ -19,7 +19,7 @@ from relay.settings import Settings
 class Briefing:
     """One version of the owner's files.
 
-    `closed_words` is what the model is told while the business is closed. "" while it is open.
+    `closed_words`: the words for the model while the business is closed. "" while the business is open.
     """
 
     settings: Settings

@@ -1,11 +1,11 @@
-"""The file of one phone call: what the relay keeps for longer than a stream. Each part has one owner, who writes it.
+"""The file of one phone call holds what the relay keeps for longer than a stream. Each part is written by one owner.
 
 caller      who calls                                   the first webhook, once
 briefing    what the call knows of the business         the first webhook, once
 streams     the media streams that are open             server/media_endpoint, by `stream_opens` and `stream_closes`
 orders      the owner's orders to a call that rings     server/live_calls, until the call's stream takes them
 decision    how the last stream ended and what is next  the room that decides it, at that moment, by `decide`
-human       the way to a human                          server/human_transfer
+human       the transfer to a human                     server/human_transfer
 talk        the state with which the next stream begins session/call_rows, when the rows of a stream are closed
 tally       figures over all streams                    session/call_rows; functions_done: session/function_runner
 """
@@ -26,11 +26,11 @@ from relay.functions import Deeds, Once
 from relay.session.briefing import Briefing
 from relay.twilio.caller_id import CallerId
 
-# Twilio takes half a second from a closed socket to the webhook that asks what comes next, and as long from our answer
-# to the next socket. This time is enough for a slow Twilio, and for a retry.
+# Twilio takes half a second from a closed socket to the webhook that asks what comes next, and the same time from our
+# answer to the next socket. This limit is enough for a slow Twilio, and for a retry.
 ASKS_WITHIN_S = 10.0
 # A stream that has ended waits about a second for late words and for a function that runs. The next stream continues
-# with what was said there, and waits for it at most this long.
+# with what was said there, and waits for the earlier stream at most this long.
 SETTLE_LIMIT_S = 1.5
 
 
@@ -52,7 +52,7 @@ class Stream(Protocol):
         """
 
     def end_unless_told(self, reason: EndReason) -> None:
-        """As `end`, but the socket first has a moment to report it.
+        """Does the same as `end`, but first the socket has a moment to report the end.
 
         The socket's own message, such as a caller's stop, says more.
         """
@@ -71,7 +71,7 @@ class Caller:
 
     @property
     def number(self) -> str:
-        """The caller's number. "" if it does not stand for one caller."""
+        """The caller's number. "" if it does not identify one caller."""
         return self.id.number
 
 
@@ -82,8 +82,8 @@ class Decision:
     then: Next = Next.NOTHING
     reason: EndReason | None = None
     why: str = ""  # The reason for the human, in a few words.
-    by_agent: bool = False  # Then `why` is the model's, and may hold the caller's words.
-    by_owner: bool = False  # Then a human is rung even outside HUMAN_HOURS.
+    by_agent: bool = False  # True: `why` is in the model's words, and may hold the caller's.
+    by_owner: bool = False  # True: a human is rung even outside HUMAN_HOURS.
     summary: str = ""  # What the call is about, for the human.
 
     @property
@@ -94,7 +94,7 @@ class Decision:
 
 @dataclass(slots=True)
 class HumanSide:
-    """The way to a human."""
+    """The transfer to a human."""
 
     accepted: bool = False  # True when the human has pressed 1.
     result: str = ""  # "asked" while a human's phone rings or the two talk. After that, the result.
@@ -107,7 +107,7 @@ class Talk:
     model: str  # The model that serves the next stream. It is the harder one if the call was moved to it.
     history: tuple[PastTurn, ...] = ()
     next_seq: int = 0
-    talked_s: float = 0.0  # On streams that have ended. The time with a human does not count.
+    talked_s: float = 0.0  # The time on streams that have ended, without the time with a human.
     spent_usd: float = 0.0  # The dollars so far.
     bill: Bill = field(default_factory=Bill)  # The bill of streams that have ended.
     misunderstandings: int = 0
@@ -140,8 +140,8 @@ class CallFile:
     announces: bool
     briefing: Briefing
     closed: bool  # True if the business was closed when the phone rang.
-    is_test: bool = False  # A test call from the console's page: not in the figures, and nobody is told.
-    is_dry: bool = False  # Functions of your own that write do not run.
+    is_test: bool = False  # True for a test call. It is not in the figures, and nobody is told.
+    is_dry: bool = False  # True: functions of your own that write do not run.
     # When its first stream began, Trio clock: the zero of the call's time line.
     began_at: float | None = None
     # The Twilio account whose token signed the call's first webhook.
@@ -151,7 +151,7 @@ class CallFile:
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     deeds: Deeds = field(default_factory=Deeds)
-    caller_name: str = ""  # As the business or the caller said it.
+    caller_name: str = ""  # The name in the form in which the business or the caller gave it.
     decision: Decision = Decision()
     human: HumanSide = field(default_factory=HumanSide)
     tally: Tally = field(default_factory=Tally)
@@ -198,7 +198,7 @@ class CallFile:
         self.at_hand.add(self.call_sid)
 
     def decide(self, decision: Decision) -> None:
-        """It was decided how a stream ended and what comes next. Webhooks that come at this moment read it."""
+        """Keep the decision how a stream ended and what comes next. Webhooks that come at this moment need it."""
         self.decision = decision
         if decision.then is Next.HUMAN:
             self.human = HumanSide(result="asked")

@@ -55,9 +55,9 @@ def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeR
 
 
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
-    """Write down a call without a stream here: refused, ended before it began, or lost when another relay died.
+    """Write down a call that has no stream here: it was refused, ended too early, or lost when another relay died.
 
-    What another relay has written about it is kept.
+    The rows that another relay has written about the call are kept.
     """
     row = call_row(file)
     desk.ledger.record(replace(row, started_at=None) if reason is EndReason.RELAY_FAULT else row)
@@ -148,7 +148,7 @@ class CallRows:
                 self._desk.ledger.record(rows.without_words(row), *news)
             case Words.WAITING:
                 self._held_rows.append(row)
-                for one in news:  # An appointment was booked. Its owner must be told, whatever happens to its row.
+                for one in news:  # An appointment was booked. The owner must be told, whatever happens to the row.
                     self._desk.ledger.record(one)
 
     def turn(self, turn: RecordTurn) -> ClaimDoubted | None:
@@ -196,7 +196,7 @@ class CallRows:
         if spoken is None or spoken.own:
             return None
         if not spoken.said or spoken.heard is None:
-            return None  # Its transcript comes later than its sound.
+            return None  # The transcript comes later than the sound.
         self._judged.add(turn.seq)
         began_s = (call.arrived_at or 0.0) + spoken.started_ms / 1000
         before = deeds.unproved | deeds.untold
@@ -343,7 +343,7 @@ class CallRows:
         return round((self._began_at - self._file.rang_at) * 1000 + ms, 1)
 
     def _outcome(self) -> str:
-        """The outcome, from what was done in this call, never from what was said about it."""
+        """The outcome. It is made from what was done in this call, never from what was said about that."""
         deeds = self._file.deeds
         done = at_a_word(",".join(sorted(deeds.done - {LISTED})), DEEDS_CHARS)
         functions = map(self._desk.registry.get, self._file.tally.functions_done)
@@ -398,8 +398,8 @@ class CallRows:
 def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
     """What the call is about, for a human.
 
-    It is the model's own sentence, otherwise the caller's longest one, because "Operator!" says nothing. In an
-    emergency it is the caller's words about the emergency.
+    If the model has given a sentence, that sentence is returned. Otherwise it is the caller's longest sentence, because
+    a short one ("Operator!") says nothing. In an emergency it is the caller's sentence about the emergency.
     """
     said = [turn.text for turn in past if turn.role == "user"]
     if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):

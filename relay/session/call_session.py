@@ -96,7 +96,7 @@ FIRST_TICKS_S = 0.025
 # Caller audio may be this far ahead of the clock, if the line was held up at its first frame. Audio that is further
 # ahead does not come from a caller, and every second of it would cost money.
 AHEAD_LIMIT_S = 10.0
-# Twilio's stop on the media socket and its callback come by different ways. The socket may report it this much later.
+# Twilio's stop on the media socket and its callback come on different connections. The stop may come this much later.
 SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
 # More than one frame, and at most a frame and a mark: Twilio's media message has 360 to 400 bytes, its mark 110.
@@ -134,7 +134,7 @@ class CallSession:
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
-        self._spoken: SpokenAnswers | None = None  # Not None if another voice speaks what the model writes.
+        self._spoken: SpokenAnswers | None = None  # None if the model itself speaks.
         if desk.voices_for(file) is not None:
             self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds, self.machine.is_early)
         self._recorder = self._recorder_of(file, started_at)
@@ -291,7 +291,7 @@ class CallSession:
             self._keep(mulaw)
 
     def _listening_model(self) -> ModelSession | None:
-        """The model, if caller audio goes to it directly. Nobody waits for it: what it does not take now is kept."""
+        """The model, if caller audio goes to it directly. Audio that it does not take now is kept, so nobody waits."""
         model = self._model
         if model is None or not self._hears:
             return None
@@ -327,7 +327,7 @@ class CallSession:
                 if not model.end.post(self._uplink.append(waiting)):
                     return
         except Gone:
-            # Its reader gets the same error, with the code, and opens the session that will hear the waiting audio.
+            # The OpenAI reader gets the same error, and opens the session that will hear the waiting audio.
             pass
         finally:
             self._drains = False
@@ -563,7 +563,7 @@ class CallSession:
         self._feed_all(events)
 
     def _has_ended(self, action: CancelResponse, later: list[Event]) -> bool:
-        """True for a response that has ended at the model while the voice still speaks it. It needs no cancellation.
+        """True for a response that has ended at the model but that the voice still speaks. It needs no cancellation.
 
         The events that the call was not told yet are added to `later`.
         """
@@ -592,9 +592,9 @@ class CallSession:
             pass  # The Twilio reader reports it.
 
     async def _drain_caller(self) -> None:
-        """Wait for the caller's socket while it is full, so that no other task must.
+        """Wait for the caller's socket while it is full, so that no other task must wait.
 
-        It is cut after 5 s without progress.
+        The socket is cut after 5 s without progress.
         """
         try:
             await self._caller.drain()
@@ -658,7 +658,7 @@ class CallSession:
 
     def _say_goodbye(self, session: ModelSession | None) -> None:
         if session is not None:
-            self._start(session.end.close)  # A session that is stuck may not answer for 2 s.
+            self._start(session.end.close)  # To close a stuck session may take 2 s.
 
     async def _leave_stream(self) -> None:
         await close_behind_last_words(self._caller)

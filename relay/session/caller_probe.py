@@ -1,7 +1,7 @@
 """Finds out whether the caller's socket is alive. A muted phone and a dead socket look the same: no message comes.
 
-Twilio sends 50 frames a second, but none while the caller's phone is muted. So it is asked for a mark, and returns it
-at once if nothing is playing. If it returns none, the socket is dead.
+Twilio sends 50 frames a second, but none while the caller's phone is muted. So Twilio is asked for a mark, which comes
+back at once if nothing is playing. If no mark comes back, the socket is dead.
 """
 
 from __future__ import annotations

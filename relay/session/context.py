@@ -1,4 +1,4 @@
-"""The desk: what all calls of a process share. call_file.py has what one call keeps over its streams."""
+"""The desk holds what all calls of a process share. call_file.py holds what one call keeps over its streams."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class Desk:
     ticker: Ticker = field(default_factory=Ticker)
     files: CallFiles = field(default_factory=CallFiles)
     draining: bool = False
-    # When the streams of a process that drains must have ended, Trio clock.
+    # If the process drains: the time by which its streams must have ended, Trio clock.
     leaves_at: float | None = None
     hang_up_by_rest: bool = True
-    # What is wrong with changed files that are not in use.
+    # The mistakes in changed files. Such files are not in use.
     files_trouble: Callable[[], str] = lambda: ""
     # Set when a call comes that is new to this process.
     rang: trio.Event = field(default_factory=trio.Event)
@@ -95,7 +95,7 @@ class Desk:
         """From now on calls begin with this briefing. Running calls keep their own."""
         self.briefing = briefing
 
-    # For the next call. A running call has its own in its file.
+    # The briefing of the next call. A running call has its own briefing in its file.
 
     @property
     def settings(self) -> Settings:
@@ -165,7 +165,7 @@ class Desk:
             self.ledger.record(replace(self.outcome_row(file), cost_usd=usd_in_row, cost=cost_of(bill)))
 
     def metrics_of(self, file: CallFile) -> Metrics:
-        """The metrics in which a call counts. A test call counts in none that are read."""
+        """The metrics in which a call counts. A test call counts in metrics that nobody reads."""
         return self.test_metrics if file.is_test else self.metrics
 
     def record(self, row: Row, file: CallFile) -> None:

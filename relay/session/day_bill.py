@@ -36,7 +36,7 @@ class DayBill:
         self._ledger, self._tz, self.utc_now = ledger, tz, utc_now
         self._day = self._today()
         self._others_usd = 0.0
-        self._own_usd = 0.0  # Of streams that ended here.
+        self._own_usd = 0.0  # The dollars of streams that ended here.
         self._told: dict[str, float] = {}
         self.is_short = False
 
@@ -65,7 +65,7 @@ class DayBill:
         self._own_usd += usd
 
     def weigh(self, spent_usd: float, most_usd: float) -> None:
-        """Look whether money is short. `spent_usd`: today's, with the open streams'."""
+        """Check whether money is short. `spent_usd`: today's dollars, those of open streams included."""
         self.is_short = spent_usd >= SHORT_SHARE * most_usd
 
     def tell(self, live: Iterable[CallFile]) -> None:

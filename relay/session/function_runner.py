@@ -87,7 +87,7 @@ class FunctionRunner:
         file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
         if outcome.ok:
             file.tally.functions_done.append(action.name)
-            # The name in it may be somebody else's
+            # The name in the output may be another person's.
             if outcome.names_caller == "known" or (outcome.names_caller == "said" and not file.caller_name):
                 file.caller_name = str(output.get("name") or file.caller_name)
         self._rows.record_words(_function_row(file, action, outcome, output))
@@ -129,7 +129,7 @@ def _function_row(
         output=output if keeps_output else None,
         ok=outcome.ok,
         took_ms=round(outcome.took_s * 1000, 1),
-        key=outcome.key,  # Reserved already, unless Postgres was away. Then a repeat finds this row.
+        key=outcome.key,  # If Postgres could not reserve the key, a repeat finds it in this row.
         state=_state(outcome),
     )
 

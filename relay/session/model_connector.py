@@ -124,7 +124,7 @@ class ModelConnector:
                 if not (session.greeting_asked and self._machine.plan.greeting.is_kept):
                     return session
                 count_unheard(self._machine.meter, session)
-                await session.end.close()  # It was kept since the phone rang. It would greet the caller a second time.
+                await session.end.close()  # This session has a greeting, and would greet the caller a second time.
             except ModelUnreachable as error:
                 log.warning("model.warm_session_lost", words=str(error), caller_hears="nothing yet: another is dialled")
         return await self._dial(model)

@@ -30,7 +30,7 @@ class OwnerOrders:
             with structlog.contextvars.bound_contextvars(call_sid=self._call_sid):
                 start(self._obey, order, answer, decided)
         except RuntimeError:
-            return OrderAnswer.TOO_LATE  # Its nursery is closed, because the stream has ended.
+            return OrderAnswer.TOO_LATE  # The call's nursery is closed, because the stream has ended.
         await decided.wait()
         return answers[0] if answers else OrderAnswer.TOO_LATE
 

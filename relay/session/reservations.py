@@ -28,14 +28,14 @@ class ConsentedReservations:
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
-        """As Ledger.reserve."""
+        """Does the same as Ledger.reserve."""
         said = arguments if self._file.consent.words is Words.KEPT else {}
         return await self._ledger.reserve(
             key, call_sid, function, said, function_call_id=function_call_id, limit_s=limit_s
         )
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
-        """As Ledger.settle."""
+        """Does the same as Ledger.settle."""
         await self._ledger.settle(key, ok, self._kept(output), limit_s=limit_s)
 
     def _kept(self, output: Json) -> Json:

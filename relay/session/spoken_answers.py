@@ -35,8 +35,9 @@ log = structlog.get_logger()
 MULAW_BYTES_PER_MS = 8
 # Text waits this long for a voice that is still being connected. A voice may be silent for the same time.
 VOICE_LIMIT_S = 0.6
-# Of an early answer (relay/call/early_answer.py) the voice gets this much, some four seconds of speech, before the
-# caller's turn is over: a voice is paid by the character, heard or not. Its first sound comes as soon as without.
+# Before the caller's turn is over, the voice gets only this much of an early answer (relay/call/early_answer.py): some
+# four seconds of speech. A voice is paid by the character, even if nobody hears the sound. This limit does not delay
+# the first sound.
 EARLY_CHARACTERS = 60
 
 
@@ -140,7 +141,7 @@ class SpokenAnswers:
     def _say(self, voice: Voice, item_id: ItemId, item: _Item) -> None:
         """Give the voice the text that waits, as far as it may be spoken."""
         if self._items.get(item_id) is not item:
-            return  # it was cut off by what the bill of another one led to
+            return  # The bill of another item has led to a cut of this one.
         while item.text and not (item.sent_characters >= EARLY_CHARACTERS and self._is_early(item.response_id)):
             text = item.text.pop(0)
             item.sent_characters += len(text)
@@ -180,7 +181,7 @@ class SpokenAnswers:
             self._say(voice, item_id, item)
 
     async def _listen(self, event: VoiceEvent) -> None:
-        """The function that a voice calls. It may wait for us, but it need not."""
+        """The voice calls this function for each event, and awaits it."""
         self._hear(event)
 
     def _hear(self, event: VoiceEvent) -> None:
@@ -189,7 +190,7 @@ class SpokenAnswers:
             return
         item = self._items.get(event.item_id)
         if item is None:
-            return  # It was cut off meanwhile.
+            return  # The item was cut off meanwhile.
         if event.item_id != next(iter(self._items)):
             item.early.append(event)
         elif isinstance(event, Spoken):

@@ -55,7 +55,7 @@ class CallerAudio:
         """
         audio = self.pieces(frames, now, paired=paired)
         mulaw = audio[0] if len(audio) == 1 else b"".join(audio)
-        if append and len(audio) == 1:  # Nearly always. One frame needs fewer steps.
+        if append and len(audio) == 1:  # This is the usual case. One frame needs fewer steps.
             pcm24k, level_dbfs = self._line.feed_measured(mulaw)
             return [(len(mulaw) // MULAW_BYTES_PER_MS, level_dbfs)], mulaw, model_dialect.append_audio(pcm24k)
         if not append:
@@ -87,6 +87,6 @@ class CallerAudio:
         return waiting
 
     def begin(self) -> bytes:
-        """A model has come. Its audio begins with the audio that waited (mu-law)."""
+        """A model has come. Returns the audio that waited (mu-law). The model gets this audio first."""
         self._line.reset()
         return self.take()

@@ -12,7 +12,8 @@ from relay.voices.voice import Voice, VoiceFault, Voices, VoiceUnavailable
 
 log = structlog.get_logger()
 
-# As long as a model session waits for its call (realtime/client.py). A stream that never starts must not keep a voice.
+# A voice waits for its call as long as a model session does (realtime/client.py). A stream that never starts must not
+# keep a voice.
 WARM_LIFE_S = 30.0
 
 

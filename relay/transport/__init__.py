@@ -1,1 +1,1 @@
-"""Bytes and messages on sockets, and the loop's load. The package knows neither Twilio nor OpenAI."""
+"""Carries bytes and messages on sockets, and measures the loop's load. The package knows neither Twilio nor OpenAI."""

@@ -49,7 +49,7 @@ class _Waiting:
         try:
             if not self._run(self._work) and self._told is None:
                 self._told = outcome.Value(None)
-        except BaseException as error:  # The error belongs to the reader. Raised here, it would end the process.
+        except BaseException as error:  # The error belongs to the reader. Here it would end the process.
             self._told = outcome.Error(error)
         self._at_work = False
         return self._told

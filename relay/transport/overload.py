@@ -1,9 +1,9 @@
 """Detects that the loop is behind. Then two caller frames are sent to the model as one: less work, and 20 ms of delay.
 
 Two things are measured. The first is the length of a pass, from one look at the sockets to the next: a frame that has
-just come may wait this long. The second is the share of time in which the loop works. Without it, another program on
-this core could make passes long although the loop has little to do. A loop that has little to do is never behind
-(bench/capacity).
+just come may wait this long. The second is the share of time in which the loop works. Without the second, another
+program on this core could make passes long although the loop has little to do. A loop that has little to do is never
+behind (bench/capacity).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ _head_16_bits, _head_64_bits = Struct(">BBH").pack, Struct(">BBQ").pack
 
 def text_frames(messages: Sequence[bytes], *, masked: bool) -> bytes:
     """Each message as a text frame, one after the other. `masked` is for a client, which must mask."""
-    if len(messages) == 1:  # Nearly always: a caller's frame.
+    if len(messages) == 1:  # This is the usual case: a caller's frame.
         return text_frame(messages[0], next(masks) if masked else b"")
     return b"".join([text_frame(message, next(masks) if masked else b"") for message in messages])
 
@@ -125,7 +125,7 @@ class WebSocketEnd:
         self._early = early  # The bytes that came after the upgrade request, before it was answered.
         self._receiving = False
         self._handing_over = trio.CancelScope()  # Cancels the task that is in `hand_over`.
-        self._left_over: trio.Event | None = None  # Not None while a task is there. Set when it has left.
+        self._left_over: trio.Event | None = None  # None if no task is there. Set when the task has left.
         self._closed = False
         self.peer = ""  # The other side's IP address, if it is known.
 
@@ -260,7 +260,7 @@ class WebSocketEnd:
             protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
         await self._flush()
         while protocol.close_rcvd is None and protocol.state is not State.CLOSED and not self._receiving:
-            if self._left_over is not None:  # That task gets Gone now. The peer's close is read here.
+            if self._left_over is not None:  # The task in `hand_over` gets Gone now. The peer's close is read here.
                 self._handing_over.cancel()
                 await self._left_over.wait()
             self._feed(await self._wire.read())

@@ -71,7 +71,7 @@ def notice_dead_peers(sock: socket.socket) -> None:
 def default_tls() -> ssl.SSLContext:
     """The process's client context. Made once, because loading the CA file takes tens of milliseconds."""
     context = ssl.create_default_context()
-    context.options |= ssl.OP_NO_RENEGOTIATION  # Then a write never needs a read.
+    context.options |= ssl.OP_NO_RENEGOTIATION  # With this option a write never needs a read.
     return context
 
 
@@ -183,7 +183,7 @@ class SocketWire(_OneOutBuffer):
             notice_dead_peers(sock)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
-            pass  # Not TCP, or already reset. The first read reports it.
+            pass  # The socket is not TCP, or was already reset. The first read reports that.
         return cls(sock, tls, server_hostname)
 
     async def handshake(self) -> None:

@@ -1,6 +1,6 @@
 """Reads from a webhook who calls, and how far the number can be trusted. Pure.
 
-The caller's network shows a number. The number stands for one caller only under two conditions: its country has such
+The caller's network shows a number. The number identifies one caller only under two conditions: its country has such
 numbers, and it is not a number that many callers show, such as our own number or a line that forwards to us.
 """
 
@@ -37,7 +37,7 @@ class CallerId:
     """Who calls. Numbers are E.164. "" if there is none."""
 
     presented: str  # The number that the network showed. It is kept in the rows.
-    number: str  # The same number if it stands for one caller, else "".
+    number: str  # The same number if it identifies one caller, else "".
     attestation: Attestation
     is_attested: bool  # False if this number alone is not enough to tell or change anything.
     is_own: bool = False  # True if one of our own numbers calls: a human's phone forwards back to the agent.

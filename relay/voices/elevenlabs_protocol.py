@@ -238,7 +238,7 @@ _DO = {
 
 
 def fault_of(code: str, status: int = 0) -> VoiceFault:
-    """The fault that an error stands for, by its code, or else by the HTTP status."""
+    """The fault that an error means. It is found by the error's code, or else by the HTTP status."""
     return _BY_CODE.get(code) or _BY_STATUS.get(status) or VoiceFault.REFUSED
 
 

@@ -61,7 +61,7 @@ class ElevenLabs:
     def __init__(self, access: VoiceAccess, dial_end: Dial = dial, slots: int = 0) -> None:
         self.access = access
         self.open_sockets = 0
-        self.trouble = ""  # Why the last try failed; "" if it succeeded.
+        self.trouble = ""  # Why the last try failed. "" if it succeeded.
         self._dial = dial_end
         self._slots = slots
 
@@ -297,7 +297,7 @@ class ElevenLabsVoice:
         try:
             self._end.post(protocol.close_socket())
         except Gone:
-            pass  # It is closed already.
+            pass  # The socket is already closed.
         await self._end.close(1000)
 
 

@@ -140,7 +140,7 @@ class Speaking:
         context.is_complete = True
         self._add(context, context.text.end(), now)
         if not context.is_open and not context.clauses:
-            self._whole(context)  # Its text has nothing that can be spoken.
+            self._whole(context)  # The text has nothing that can be spoken.
         self._close_if_sent(context, now)
 
     def cut(self, item_id: ItemId, now: float) -> None:
@@ -182,7 +182,7 @@ class Speaking:
         elif context.is_closing:
             over_at = context.changed_at + FINAL_S if context.is_aligned else since + FINAL_UNALIGNED_S
             if now > over_at:
-                self._ghosts[context.id] = now  # Its last message may still come.
+                self._ghosts[context.id] = now  # The last message of the context may still come.
                 self._whole(context)
         elif context.text.is_waiting and context.played_until - now < PRESS_S and now - context.said_at > PRESS_S:
             self._add(context, context.text.press(), now)

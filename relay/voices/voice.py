@@ -50,7 +50,7 @@ class SpokenWhole:
 class VoiceLost:
     """This voice cannot speak any more. `words` are for the operator, without the key and without words of the call.
 
-    `do`: what the operator must do; "" if nothing. `unspoken`: the items whose sound is not complete.
+    `do`: what the operator must do, or "". `unspoken`: the items whose sound is not complete.
     """
 
     fault: VoiceFault

@@ -109,7 +109,7 @@ class Backend:
         return appointments
 
     async def caller(self, phone: str) -> Caller | None:
-        """What the business knows of a number. None if nothing."""
+        """What the business knows of a number. None if it knows nothing."""
         path = f"/callers/{segment(phone)}"
         return await self._get("GET /callers/{phone}", path, {}, Answer.caller)
 
@@ -122,12 +122,12 @@ class Backend:
         return await self._write("POST /appointments", "/appointments", key, body, lambda a: a.typed(Appointment))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move it. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
+        """Move the appointment. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
         path, body = f"/appointments/{segment(appointment)}", {"start": start.isoformat()}
         await self._write("PATCH /appointments/{id}", path, key, body, Answer.accept)
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Cancel it. Raises Refused with status 404 if there is no such appointment."""
+        """Cancel the appointment. Raises Refused with status 404 if there is no such appointment."""
         path = f"/appointments/{segment(appointment)}"
         await self._write("DELETE /appointments/{id}", path, key, None, Answer.gone)
 
@@ -147,7 +147,7 @@ class Backend:
         headers = {"Idempotency-Key": key} | ({"Content-Type": "application/json"} if content else {})
         request = self._client.build_request(route.split()[0], path, content=content, headers=headers)
         was_lost = key in self._unsure
-        self._unsure[key] = None  # Now, because the caller may hang up before the answer comes.
+        self._unsure[key] = None  # It is noted now, because the caller may hang up before the answer comes.
         while len(self._unsure) > UNSURE_KEYS:
             del self._unsure[next(iter(self._unsure))]
         try:

@@ -142,7 +142,7 @@ class Appointment(msgspec.Struct):
 
 
 class Caller(msgspec.Struct):
-    """What the business knows of a number. `verified`: it is sure who calls from there. `id` names the person."""
+    """What the business knows of a number. `verified`: it is sure who calls from this number. `id` names the person."""
 
     id: Id | None = None
     name: str | None = None
@@ -191,7 +191,7 @@ class Answer:
             raise BackendFault(words, may_have_happened=self.writes)
 
     def accept(self) -> None:
-        """Raises Taken for a write's 409, Refused for any other 4xx. Raises neither after a lost attempt."""
+        """Raises Taken for a write's 409, Refused for any other 4xx. After a lost attempt: BackendFault."""
         if self.status < 400:
             return
         if self.was_lost:
@@ -227,7 +227,7 @@ class Answer:
     def appointments(self) -> tuple[list[Appointment], int]:
         """The appointments of a number, and how many of them could not be read.
 
-        "None" may be written as in `caller`.
+        No appointments may be written in the forms that `caller` accepts.
         """
         if self.status == 404 or self._is_nothing():
             return [], 0

@@ -29,7 +29,7 @@ class BackendPort(Protocol):
         """The coming appointments of a number."""
 
     async def caller(self, phone: str) -> Caller | None:
-        """What the business knows of a number. None if nothing."""
+        """What the business knows of a number. None if it knows nothing."""
 
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
@@ -37,10 +37,10 @@ class BackendPort(Protocol):
         """A new appointment. Raises Taken."""
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move it. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
+        """Move the appointment. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Cancel it. Raises Refused with status 404 if there is no such appointment."""
+        """Cancel the appointment. Raises Refused with status 404 if there is no such appointment."""
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
         """Raises Refused with status 404 or 405 if this backend takes no messages."""

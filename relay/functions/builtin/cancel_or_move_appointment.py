@@ -69,9 +69,9 @@ async def _move(call: CallContext, appointment_id: str, start: dt.datetime, phon
 
 
 async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None) -> None:
-    """Raises NotPossible unless the backend has the appointment under this caller's number."""
+    """Raises NotPossible if the backend does not have the appointment under this caller's number."""
     if appointment_id in call.own_ids:
-        return  # This caller was shown it before. On a retry it may already be gone from the list.
+        return  # This caller was shown the appointment before. On a retry the list may no longer have it.
     if not call.caller_number or phone is None:
         raise NotPossible("The caller's number is hidden, so nothing can be changed. Offer a message or a human.")
     if not call.attested:

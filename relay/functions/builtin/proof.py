@@ -1,4 +1,4 @@
-"""If the caller's number proves nothing: only a caller who knows the name and the day of a booking is told of it."""
+"""For callers whose number proves nothing: they are told of a booking only if they know its name and its day."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the agent says it did, compared with what was done."""
+"""Compares what the agent says that it did with what was done."""

@@ -1,11 +1,11 @@
-"""What the agent says was done, compared with what was done (pure, English).
+"""Compares what the agent says that it did with what was done (pure, English).
 
 Rule 1: a claim says that a deed is finished: "I've booked", "your table is booked". Offers, questions, plans,
 conditions, denials, and a summary before "shall I?" are no claims. If it is not clear, it is no claim, because a false
 alarm makes the agent contradict itself.
 Rule 2: a deed is a success of a function that writes (`done` in its output). If a look-up showed a booking, the agent
 may say that something *is* booked, but not that it has booked it.
-Rule 3: more words count as telling a deed than as claiming it: "see you at seven", "all set". Words in another language
+Rule 3: some words tell a deed and do not claim it: "see you at seven", "all set". Words in another language
 than English count as telling everything, because they are not understood here.
 Rule 4: only the kind of the deed is checked, not whether the day and the hour are those that were booked.
 """
@@ -115,7 +115,7 @@ class Verdict:
 
     `unproved`: claimed deeds that no function did. `told`: news that these words may tell. `untold`: news that these
     words do not tell. `withdrawn`: deeds that these words deny. `correction`: instructions for a turn that the relay
-    forces; None if nothing has to be corrected.
+    forces. It is None if nothing has to be corrected.
     """
 
     unproved: frozenset[str] = frozenset()
@@ -166,7 +166,7 @@ def check(said: str, deeds: Collection[str], news: Collection[str] = (), *, more
     """
     claimed = claims(said)
     proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # Both together are a move.
-    proved |= {DONE} if proved - {LISTED} else set()  # This includes deeds of functions of the owner's own.
+    proved |= {DONE} if proved - {LISTED} else set()  # The owner's own functions have deeds too.
     unproved = frozenset(_first(claim) for claim in claimed if not claim & proved)
     unproved = unproved - {DONE} or unproved  # "Done. Booked for seven." is one claim.
     told = frozenset(deed for deed in news if tells(said, deed))
