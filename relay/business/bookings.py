@@ -148,7 +148,10 @@ class Reception:
         return store.keep(Change("booked", made, deed.key, deed.by, deed.call_sid))
 
     def move(self, store: Store, now: int, appointment_id: str, start_min: int, deed: Deed) -> Appointment:
-        """Move to another time, with the same person if there was one. Raises NotFree, NoSuchAppointment, KeyReused."""
+        """Move an appointment to another time, with the same person if it had one.
+
+        Raises NotFree, NoSuchAppointment, KeyReused.
+        """
         before = _before(store, "moved", deed)
         if before is not None:
             return before
@@ -217,7 +220,7 @@ class Reception:
     def _why_not(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, able: Sequence[Choice]
     ) -> str:
-        """The reason, in a sentence that the agent can say."""
+        """Why the time cannot be booked, in a sentence that the agent can say."""
         tz = self.business.tz
         when = time_words(moment_of(start, tz), tz)
         earliest, beyond = bookable(self.business, service, now)

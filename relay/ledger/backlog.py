@@ -106,7 +106,7 @@ class Backlog:
     # To disk
 
     def put_now(self) -> bool:
-        """Put everything from memory on disk, at once. False if the disk refuses. Then it stays in memory."""
+        """Put everything from memory on disk, at once. False if the disk refuses. Then everything stays in memory."""
         for piece in self._pieces:
             if not piece.on_disk and not piece.being_put and not self._try_to_put(piece):
                 return False

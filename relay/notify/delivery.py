@@ -1,4 +1,4 @@
-"""The task that sends what waits: at the start, when there is news, when some is due, and once a day.
+"""The task that sends what waits: at the start, when there is news, when some news is due, and once a day.
 
 Between these times it asks Postgres nothing, so that a database can sleep while it is idle.
 """

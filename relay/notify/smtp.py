@@ -13,7 +13,7 @@ import trio
 from relay.notify.sending import NotSent
 
 SOCKET_LIMIT_S = 20.0  # For each answer of the server.
-SEND_LIMIT_S = 60.0  # For the whole sending. A thread that hangs longer is left behind, and ends at SOCKET_LIMIT_S.
+SEND_LIMIT_S = 60.0  # For the whole sending. A thread that hangs longer is abandoned. It ends at SOCKET_LIMIT_S.
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 

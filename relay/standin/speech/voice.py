@@ -80,7 +80,8 @@ class Voice:
 
     def __init__(self, piper: bool = False) -> None:
         self.babbled: list[str] = []
-        self._spoken: dict[str, bytes] = {}  # By piper, which is slow and never speaks a text twice in the same way.
+        # What piper has spoken. Piper is slow, and never speaks a text twice in the same way.
+        self._spoken: dict[str, bytes] = {}
         self._piper = _load_piper() if piper and piper_is_installed() else None
 
     def say(self, text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The caller's speech: what the caller says and when, to the sample, with a telephone line's silence between.
+"""The caller's speech: what the caller says and when, to the sample, with a telephone line's silence between the clips.
 
 Pure: the time is passed in, in seconds of one monotonic clock.
 """

@@ -1,4 +1,4 @@
-"""Plays `<Record>`: keeps what the caller says after the beep, and tells the relay where it is."""
+"""Plays `<Record>`: keeps what the caller says after the beep, and tells the relay where the recording is."""
 
 from __future__ import annotations
 

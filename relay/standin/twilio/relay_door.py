@@ -28,7 +28,7 @@ class Reply(NamedTuple):
 
 
 class NoConnection(OSError):
-    """No connection: refused, unknown host, or not in time."""
+    """There is no connection: it was refused, the host is unknown, or it was not opened in time."""
 
 
 class RelayDoor(Protocol):

@@ -19,7 +19,7 @@ SILENCE = 0xFF
 
 
 def with_ringing(heard: bytes, from_s: float, spans: list[tuple[float, float]]) -> bytes:
-    """Mu-law that was heard from `from_s` on. In these spans (seconds), silence is replaced by the tone."""
+    """The mu-law that was heard from `from_s` on, with the tone in place of silence in these spans (seconds)."""
     mixed = bytearray(heard)
     for begins_s, ends_s in spans:
         first = max(0, round((begins_s - from_s) * RATE_HZ))

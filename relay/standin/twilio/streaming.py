@@ -45,7 +45,10 @@ class Network:
 
 
 class Way:
-    """One direction of the network: when a message that leaves now arrives. Never before the one in front of it."""
+    """One direction of the network: when a message that leaves now arrives.
+
+    No message arrives before one that was sent earlier.
+    """
 
     def __init__(self, network: Network, rng: random.Random) -> None:
         self._network, self._rng = network, rng
