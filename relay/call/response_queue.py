@@ -27,10 +27,10 @@ ASK_AGAIN_AFTER_LIMIT_S = 4.0
 # waits for one answer together are no longer than the next value. After that a human is better.
 RETRY_MARGIN_S = 0.1
 RETRY_LIMIT_S = 15.0
-# All audio of a response has come, but its end was not reported. The end follows within 50 ms (captures). After this
-# time the next answer is asked for (if the server is not done, it refuses, and nothing is lost) ...
+# All audio of a response has come, but its end was not reported. Usually the end follows within 50 ms (captures). After
+# this time the next answer is asked for. If the server is not done, it refuses, and nothing is lost.
 END_EXPECTED_S = 1.0
-# ... and after this time the response counts as ended. A function that is called after spoken words may take as long.
+# After this time the response counts as ended. A function that is called after spoken words may take as long.
 END_LIMIT_S = 3.0
 
 # What follows when a response has ended. "nothing": no request. "again": the same request. "rest": a request for the

@@ -224,7 +224,7 @@ def test_the_same_sentence_with_other_punctuation_is_accepted() -> None:
         ({"transcript": ""}, "other words"),
         ({"mulaw": b""}, "0 ms of sound"),
         ({"mulaw": spoken("Goodbye, and thank you for calling.").mulaw[:4_000]}, "500 ms of sound"),
-        ({"mulaw": spoken("Goodbye, and thank you for calling.").mulaw * 5}, "is no sentence"),
+        ({"mulaw": spoken("Goodbye, and thank you for calling.").mulaw * 5}, "cannot be a sentence"),
         ({"mulaw": b"\xff" * 24_000}, "its loudness is -100 dBFS"),
         ({"mulaw": louder(spoken("Goodbye, and thank you for calling.").mulaw, 0.005)}, "its loudness is"),
         ({"mulaw": b"\x80\x00" * 12_000}, "its loudness is"),
