@@ -1,4 +1,4 @@
-"""The caller's turns apart from their words: when each began, whether its words are awaited, and its effects."""
+"""Holds, for each turn of the caller, when it began, whether its words are awaited, and what it has caused."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class CallerTurns:
     # The effects of turns
 
     def were_asked_about(self) -> None:
-        """An answer was asked for. It also answers turns whose words are not known yet."""
+        """An answer was asked for. This answer also answers turns whose words are not known yet."""
         for turn in self.awaited.values():
             turn.is_answered = True
 

@@ -25,8 +25,8 @@ HOLDING_AFTER_S = 0.700
 # phrase is heard: 160 ms, at worst 310 ms on a busy machine. This time is a frame, the quiet beginning of a clip, the
 # quiet end of a voice, and the way to the caller (bench/functions).
 SILENCE_LIMIT_S = 0.560
-# If another answer is coming while the function runs, the phrase waits for it. But the caller waits no longer than
-# this.
+# If another answer is coming while the function runs, the phrase waits for that answer. But the caller waits no longer
+# than this time.
 HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
 PHRASES_AGAIN = ("one_moment_again", "holding_again")

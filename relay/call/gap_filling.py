@@ -1,7 +1,7 @@
 """Gaps in the caller's audio: how much silence replaces audio that is missing, and how late the other audio comes.
 
-Twilio's timestamps step by about 20 ms, but not exactly. They jump where audio was lost or muted. The model's VAD
-counts bytes of audio. So without this silence, a turn before a gap would never end. openai-agents-js does the same.
+Twilio's timestamps step by about 20 ms, but not exactly. The timestamps jump where audio was lost or muted. The model's
+VAD counts bytes of audio. So without this silence, a turn before a gap would never end. openai-agents-js does the same.
 """
 
 from __future__ import annotations

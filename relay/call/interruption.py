@@ -1,4 +1,4 @@
-"""Stops the agent, undoes a stop, gives the answer up at the place where it was heard, or goes on with the answer.
+"""Stops the agent, undoes a stop, gives up the part of an answer that was not heard, or goes on with that part.
 
 An answer is given up long before the words of the interruption are known. If the words mean nothing ("mm-hmm", a
 sneeze), the agent goes on with the answer from the last pause that was heard. In the model's conversation this is a new
@@ -134,7 +134,7 @@ def go_on(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def interrupt(call: Call, now: float, out: list[Action]) -> None:
-    """The words of a turn show that it was an interruption, although its sound did not show it."""
+    """The words of a turn show an interruption, although the turn's sound did not show it."""
     call.figures.barge_ins += 1
     cut_off(call, now, out)
 
@@ -188,7 +188,7 @@ def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = No
 
 
 def drop_unheard(call: Call, response_id: ResponseId) -> None:
-    """Note words of an answer that will have no sound. They are deleted when the answer has ended."""
+    """Note words of an answer that will have no sound. These words are deleted when the answer has ended."""
     dropped = call.conversation.drop_soundless(call.answer_items.get(response_id, []))
     if dropped:
         call.soundless_items.setdefault(response_id, set()).update(dropped)
@@ -213,7 +213,7 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
 
 
 def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
-    """Keep only these words of a text item. It is deleted, and created again in its place."""
+    """Keep only these words of a text item. The item is deleted, and created again in its place."""
     known = call.ids.pop(item, None)
     if known is None:
         return

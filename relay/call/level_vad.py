@@ -21,7 +21,8 @@ LOUDEST_THRESHOLD_DBFS = -25.0
 # long is noise of at least that value. This time is shorter than the words that may interrupt a greeting
 # (turn_taking.py, EARLY_WORD_MS).
 NOISE_MS = 750
-# Pauses up to this long do not end a run of speech. They come from consonants, and from breath between syllables.
+# Pauses up to this long do not end a run of speech. Such pauses come from consonants, and from breath between
+# syllables.
 BREAK_MS = 120
 # The echo's level relative to our own. At first a bad hands-free phone is assumed. Later the measured value is used,
 # but never one below -45 dB. It is measured while we speak and the caller does not. Five seconds of greeting are enough
@@ -132,7 +133,7 @@ class CallerVoice:
         self._echo_return_db = min(ECHO_RETURN_AT_FIRST_DB, max(ECHO_RETURN_BEST_DB, wanted_db))
 
     def lately(self) -> Sound:
-        """The sound of a turn that the server's VAD has just reported. It began a little before the report."""
+        """The sound of a turn that the server's VAD has just reported. The turn began a little before the report."""
         return Sound(self._lead_in)
 
     def is_above_noise(self, sound: Sound) -> bool:

@@ -1,10 +1,10 @@
 """One phone call, as a state machine without I/O.
 
-Rule 1: everything that decides what a call does next is here, and in the rooms that it calls: greeting (the first
-        words), turns and interruption (the caller), responses and function_calls (the model), failover (its sessions),
-        orders (the owner), ending. Their common state is in state.py. Other pure rooms hold what is known: playout
-        (what was heard), turn_taking (who may speak), response_queue (`response.create`), conversation (what was said),
-        cost.
+Rule 1: everything that decides what a call does next is here, and in the rooms that are called from here: greeting (the
+        first words), turns and interruption (the caller), responses and function_calls (the model), failover (its
+        sessions), orders (the owner), ending. Their common state is in state.py. Other pure rooms hold what is known:
+        playout (what was heard), turn_taking (who may speak), response_queue (`response.create`), conversation (what
+        was said), cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
 Rule 3: an event goes in, and all its actions come out. Caller audio has its own method: it comes fifty times a second,
         and usually returns no action.
@@ -82,7 +82,7 @@ __all__ = ["Ending", "Figures", "Machine", "Next", "Phase"]
 
 # The kinds of items that the model makes when it answers.
 GENERATED = ("assistant", "function_call")
-# A shorter run of sound is a knock, or cloth that rubs on the phone. It does not show that somebody spoke.
+# A shorter run of sound is a knock, or cloth that rubs on the phone. Such a sound does not show that somebody spoke.
 KNOCK_MS = 200
 
 
@@ -109,7 +109,7 @@ class Machine:
         self._settle(now, out)
         return out
 
-    # Complex because a frame skips each room that has nothing to do: a call to it would cost more than the question.
+    # Complex because a frame skips each room that has nothing to do: to call such a room costs more than to ask first.
     def caller_audio(self, level_dbfs: float, ms: int, now: float) -> list[Action]:
         """Take in `ms` of caller audio by its level (a frame, or padding).
 

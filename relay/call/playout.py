@@ -1,7 +1,7 @@
 """Playout: what was sent to the caller, what of it was heard, and where it is cut.
 
-Twilio plays what it gets, in order, in real time. It returns a mark when the audio before it was played, but also when
-a `clear` dropped that audio (docs/protocol/twilio.md 3.2). So each mark has a generation, and marks of an older
+Twilio plays what it gets, in order, in real time. Twilio returns a mark when the audio before it was played, but also
+when a `clear` dropped that audio (docs/protocol/twilio.md 3.2). So each mark has a generation, and marks of an older
 generation prove nothing. Between marks, the playback clock gives the position: audio that is written while something
 plays comes after it, and audio that is written during silence plays at once. A constant delay to Twilio changes
 nothing, because the `clear` is delayed as much as the audio.
@@ -33,7 +33,7 @@ SILENCE = b"\xff"  # Mu-law zero.
 # stutter (openai-agents-python #1906). A usual first delta has 250 ms and does not wait.
 PREBUFFER_MS = 60
 PREBUFFER_LIMIT_S = 0.1
-# The first mark of an answer comes after its first frame. It shows when the caller began to hear the answer.
+# The first mark of an answer comes after its first frame. This mark shows when the caller began to hear the answer.
 FIRST_MARK_BYTES = FRAME_BYTES
 # If a mark comes this much later than usual, the playback is late: the way to Twilio had a stall. A smaller delay is
 # jitter on the mark's way back.
@@ -398,7 +398,8 @@ class Playout:
             return False
         self.held = {}
         back: list[Utterance] = []
-        # The mark of audio that was played to its end is on its way back, and proves it. All other marks prove nothing.
+        # If audio was played to its end, its mark is on its way back and will prove that. All other marks prove
+        # nothing.
         ended = {n: b for n, b in self._marks.items() if self._played_bytes(b, now) == b.end - b.start}
         for utterance, heard_bytes in self._unheard(now):
             self.held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)

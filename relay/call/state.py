@@ -160,7 +160,7 @@ class Call:
         return now - self.arrived_at if self.arrived_at is not None else 0.0
 
     def human_is_there(self, now: float) -> bool:
-        """True inside the human's hours. They may begin or end during the call."""
+        """True inside the human's hours. These hours may begin or end during the call."""
         after_s = self.plan.human_changes_s
         return self.plan.human_available != (after_s is not None and self.since_arrival_s(now) >= after_s)
 

@@ -1,8 +1,8 @@
 """Decides who speaks: what the caller's speech does to the agent's speech, and whether a turn must be answered.
 
-Only this room decides who speaks. It keeps the caller's `Speech`, and gets the state of the `Agent` with each event. It
-only decides. interruption.py and turns.py carry the decisions out. The caller is in one of four states, by the server's
-VAD and by our own level (level_vad.py):
+Only this room decides who speaks. The room keeps the caller's `Speech`, and gets the state of the `Agent` with each
+event. This room only decides. interruption.py and turns.py carry the decisions out. The caller is in one of four
+states, by the server's VAD and by our own level (level_vad.py):
 
     QUIET         the VAD hears nobody
     SPEAKS        the VAD hears speech; the agent goes on, or is silent anyway
@@ -44,7 +44,7 @@ from relay.call.words import Meaning
 # Longer than a cough (150 to 200 ms), and shorter than the shortest word that stops the agent ("stop": 300 ms).
 # Measured by bench/barge_in.
 GIVE_UP_MS = 250
-# A shorter turn is answered only if its transcript has words. It may be a cough, a door, or a key.
+# A shorter turn is answered only if its transcript has words. A turn without words may be a cough, a door, or a key.
 SHORT_TURN_MS = 250
 # Transcripts come 1.0 to 1.5 s after the turn was committed (docs/protocol/openai.md 3).
 WORDS_LIMIT_S = 2.5

@@ -262,7 +262,7 @@ def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) 
 
 
 def _is_older(call: Call, turn: Turn | None) -> bool:
-    """True for a turn before the interruption. Its late words do not decide about what came after it."""
+    """True for a turn before the interruption. The late words of such a turn do not decide about later things."""
     kept = call.rest.kept
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
@@ -359,7 +359,8 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     end_noise(call, now, out)
     kept = call.rest.kept
     if kept is not None and kept.was_none and not call.answers.is_pending:
-        # The model does not answer it either. Otherwise the agent would be silent until the caller asks.
+        # The model does not answer these words either. If the agent did not go on, it would be silent until the caller
+        # asks.
         go_on(call, now, out)
     if not call.awaits_words(now) and call.floor.speech is None:
         call.presence.words_are_overdue()

@@ -361,7 +361,7 @@ class CallSession:
             await self._serve_model(session)
 
     async def _serve_model(self, session: ModelSession) -> None:
-        """Serve one session until it has ended or another one must serve. Its later messages are dropped."""
+        """Serve one session until it has ended or another one must serve. Later messages of the session are dropped."""
         self._model, self._hears = session, False
         if session.writes and self._spoken is None:  # Opened before the voice was lost.
             self._post_to_model([model_dialect.SPEAK])
@@ -505,7 +505,7 @@ class CallSession:
 
         The caller comes first because a `clear` is urgent. Each socket's messages stay in order. Rows follow, and then
         slow work is started. `append` is caller audio. It goes to the model after the messages, in the same write. True
-        if it was sent. It is not sent if the model leaves.
+        if the audio was sent. The audio is not sent if the model leaves.
         """
         to_caller: list[bytes] = []
         to_model: list[model_dialect.ToModel | bytes] = []
@@ -621,7 +621,8 @@ class CallSession:
                 self._answers.keep(response_id)
             case LearnGreeting(response_id):
                 greeting = self._answers.kept(response_id)
-                # If a voice was lost, the greeting was spoken by another voice. It is not kept for later calls.
+                # If a voice was lost, the greeting was spoken by another voice. Such a greeting is not kept for later
+                # calls.
                 if greeting and not self._file.talk.voice_fault:
                     self.rows.learn_greeting(greeting)
         return []

@@ -1,6 +1,6 @@
 """Messages on a wire: both ends of the audio path, on the protocol core of `websockets`.
 
-This file knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here,
+This file knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. Such frames are cut and made here,
 because the core handles every case and takes several microseconds more for each. The core handles control frames,
 fragments and protocol errors. `send` and `receive` raise one exception, `Gone`. handshake.py opens the connection.
 Nothing is compressed: mu-law and base64 become no smaller, and Twilio does not offer it.
@@ -39,7 +39,7 @@ MAX_REASON_BYTES = 123
 # An incomplete text frame is kept here up to this size. Above this size the core collects it, with less copying.
 KEEP_BYTES = 1 << 17
 
-# If its logger is at DEBUG, the library logs every frame with its audio. This logger is never at DEBUG.
+# The library logs every frame with its audio if the library's logger is at DEBUG. This logger is never at DEBUG.
 QUIET = logging.getLogger("relay.transport.websocket")
 QUIET.setLevel(logging.WARNING)
 

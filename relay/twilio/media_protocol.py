@@ -56,7 +56,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The stream has begun. It has its ids, its format, and the `<Parameter>`s of our TwiML."""
+    """The stream has begun. The message has its ids, its format, and the `<Parameter>`s of our TwiML."""
 
     stream_sid: StreamSid
     call_sid: CallSid
