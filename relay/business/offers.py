@@ -104,7 +104,7 @@ def _first_step(piece: Span, step: int, business: Business) -> int:
     """The opening time, rounded up to a part of the hour that fits the step."""
     part, minute = gcd(step, 60), piece[0]
     while past := moment_of(minute, business.tz).minute % part:
-        minute += part - past  # This runs once, or more often if the clock changes by half an hour in between.
+        minute += part - past  # The loop runs once, or more often if the clock changes by half an hour in between.
     return minute
 
 

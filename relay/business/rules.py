@@ -126,7 +126,7 @@ class Business:
         return min(found, key=lambda each: each.days.every_year, default=None)
 
     def person(self, name: str) -> Person | None:
-        """The person with this name, or with this first name if only one has it. Case does not matter."""
+        """The person with this name, or with this first name if only one person has it. Case does not matter."""
         wanted = _plain(name)
         full = [each for each in self.people if _plain(each.name) == wanted]
         first = [each for each in self.people if _plain(each.name).split()[:1] == wanted.split()[:1]]

@@ -2,7 +2,7 @@
 
 Without CONSOLE_PASSWORD_HASH the console answers only on the owner's own machine: PUBLIC_URL is unset or loopback, the
 Host header is loopback, the peer is loopback, and no header shows a proxy. A tunnel and DNS rebinding also come from
-loopback. They are known by this: a tunnel adds a forwarding header, and DNS rebinding asks for another host.
+loopback. The relay recognises both: a tunnel adds a forwarding header, and DNS rebinding asks for another host.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class Guard:
         try:
             asked = urlsplit(origin)
             is_loopback = asked.hostname in ("localhost", "127.0.0.1", "::1")
-        except ValueError:  # Half of an IPv6 address.
+        except ValueError:  # The address is half of an IPv6 address.
             return False
         if not asked.netloc:  # "null": a page without an origin, or a page that hides its origin.
             return False

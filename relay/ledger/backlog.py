@@ -57,7 +57,7 @@ class Backlog:
         self._pieces = deque(Piece(path, rows, None, on_disk=True) for path, rows in self._spill.found())
         self._queue: list[Entry] = []
         self._queue_bytes = 0
-        self._since = 0.0  # When the oldest row of the queue came.
+        self._since = 0.0  # The time at which the oldest row of the queue came.
         self._disk = trio.Lock()  # Held while a thread puts pieces on disk.
         self._disk_again_at = 0.0
         self._refusal_told_at = self._spilled_told_at = 0.0
@@ -133,7 +133,7 @@ class Backlog:
         self._queue, self._queue_bytes = [], 0
 
     async def put(self) -> None:
-        """As `put_now`, but in a thread, so that no call waits for the disk."""
+        """Put everything from memory on disk, as `put_now` does, but in a thread. So no call waits for the disk."""
         async with self._disk:
             for piece in [piece for piece in self._pieces if not piece.on_disk]:
                 if not await self._put_in_thread(piece):

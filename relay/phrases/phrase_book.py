@@ -331,7 +331,7 @@ class PhraseBook:
         for number in range(TRIES):
             if number:
                 await trio.sleep(2.0**number)
-            if self.refused is not None:  # What stops one phrase stops all of them.
+            if self.refused is not None:  # A refusal that stops one phrase stops all of them.
                 return str(self.refused)
             try:
                 rendered = await speak(text)
@@ -434,7 +434,7 @@ class PhraseBook:
             )
 
     def _complain(self, event: str, words: str, do: str) -> None:
-        """Report a fault once each time that the book is filled, because what stops one phrase stops all of them."""
+        """Report a fault once for each filling of the book, because a fault that stops one phrase stops all of them."""
         if (event, words) not in self._told:
             self._told.add((event, words))
             log.warning(event, words=words, do=do)

@@ -37,7 +37,7 @@ NEVER = -(1 << 60)
 JITTER_SAMPLES = 6 * SAMPLES_PER_MS
 # The usual delay may grow by 1 ms with each mark. So a longer way is learned within a minute.
 USUAL_GROWS = SAMPLES_PER_MS
-# The delay of marks until the first one has come. Twilio's is below this.
+# The delay of marks until the first one has come. Twilio's delay is below this.
 USUAL_AT_FIRST = 400 * SAMPLES_PER_MS
 # A piece this old is settled if its mark has come. Bursts of 233 ms are normal (docs/protocol/twilio.md 3.3).
 SETTLE_SAMPLES = 300 * SAMPLES_PER_MS
@@ -121,12 +121,12 @@ class Piece:
 
     mulaw: bytes
     mark: str | None
-    planned: int  # Its place if nothing delays the playback.
+    planned: int  # The piece's place if nothing delays the playback.
     start: int
     late: int = 0
     proved: bool = False
-    moved: bool = False  # True if its mark is overdue: it is not being played yet.
-    follows: bool = False  # True if it was written before the piece before it had been played.
+    moved: bool = False  # True if the mark of the piece is overdue: the piece is not being played yet.
+    follows: bool = False  # True if the piece was written before the previous piece had been played.
 
     @property
     def end(self) -> int:

@@ -63,7 +63,7 @@ def main() -> int:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.truncate()
             lock.write(str(os.getpid()))  # The pid of the holder. It means nothing while the lock is free.
-            lock.flush()  # This writes the first byte to a disk that may be full.
+            lock.flush()  # The flush writes the first byte to a disk that may be full.
             threading.Thread(target=_wait_for_the_last_user, args=(folder, stop), daemon=True).start()
             _initdb(keep, log)
             _serve(keep, log, stop)
@@ -198,7 +198,7 @@ def read_of_server(folder: Path, name: str) -> str | None:
 def is_ready(folder: Path, pid: int | None = None) -> bool:
     """True if the server (or the one with this pid) takes connections.
 
-    `postmaster.pid` tells it: line 1 is its pid, line 8 its state.
+    `postmaster.pid` tells this: line 1 is the server's pid, line 8 is its state.
     """
     try:
         lines = (read_of_server(folder, "postmaster.pid") or "").splitlines()

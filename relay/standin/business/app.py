@@ -120,7 +120,10 @@ async def serve_business(
     shutdown: Callable[[], Awaitable[None]] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve it until `shutdown` returns, or until cancelled. Starts with its URLs. Port 0 takes a free port."""
+    """Serve the backend until `shutdown` returns, or until cancelled. `task_status` is started with its URLs.
+
+    Port 0 takes a free port.
+    """
     config = Config()
     config.bind = [f"{host}:{port}"]
     config.graceful_timeout = 0.5
@@ -258,7 +261,7 @@ async def _exactly_once(keys: dict[str, _Kept], act: Callable[[bytes], tuple[int
 def _meant(body: bytes) -> Any:
     """What a body says, without the order of its keys, and without case and blanks in its texts.
 
-    If it is not JSON, it is the body itself.
+    If the body is not JSON, this is the body itself.
     """
     try:
         said = msgspec.json.decode(body)

@@ -262,7 +262,7 @@ async def serve_http(
 async def main_caller(
     target: Target, port: int, tell: Line = print, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """The exchange as a server: Twilio's REST API, `POST /standin/ring?scenario=NAME`, `GET /standin/calls`."""
+    """Run the exchange as a server: Twilio's REST API, `POST /standin/ring?scenario=NAME`, `GET /standin/calls`."""
     exchange = target.exchange(partial(tell_event, tell))
     reports: dict[str, dict[str, Any]] = {}
     rest = RestApi(exchange)

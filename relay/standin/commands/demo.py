@@ -142,7 +142,7 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, conso
         try:
             stage = _Stage(settings, played, scenario, script, own.spoken)
             return trio.run(partial(_play, stage, url, out, live=live, console=console))
-        except BaseExceptionGroup as group:  # The nursery wraps it.
+        except BaseExceptionGroup as group:  # The nursery wraps the error in a group.
             failed, others = group.split(DemoFailed)
             if failed is None or others is not None:
                 raise

@@ -39,7 +39,7 @@ RIFF = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x07\0\x01\0\x40\x1f\0\0\x40\x1f\
 
 @dataclass
 class Report:
-    """What happened in one connection."""
+    """Report of what happened in one connection."""
 
     query: dict[str, str] = field(default_factory=dict)
     received: list[bytes] = field(default_factory=list)
@@ -133,7 +133,7 @@ class _Connection:
         self._timeout_s = TIMEOUT_S
         self._last_input_s = 0.0
         self._hold_characters = (
-            120  # The first of the default schedule, without auto_mode (docs/protocol/elevenlabs.md 1.1).
+            120  # The first number of the default schedule, without auto_mode (docs/protocol/elevenlabs.md 1.1).
         )
         self._audio_ms = 0.0
         self._is_dumb = False

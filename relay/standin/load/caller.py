@@ -246,7 +246,7 @@ class Caller:
         self._link.write(frame(b"\x03\xe8", masked=True, opcode=8))
 
     def fail(self, words: str) -> None:
-        """Give the call up. It counts as failed."""
+        """Give the call up. The call then counts as failed."""
         if not self.failure:
             self.failure = words
             self._load.failures.append(f"call {self.number}: {words}")

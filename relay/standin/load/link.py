@@ -82,7 +82,7 @@ class Link:
             while bio.pending:
                 parts.append(tls.read(RECV_BYTES))
         except ssl.SSLWantReadError:
-            pass  # Half of a record. The rest will come.
+            pass  # Only half of a TLS record has come. The rest will come.
         except ssl.SSLError as error:
             raise Closed(f"TLS: {error.reason}") from None
         if self._tls_out.pending:
@@ -106,7 +106,7 @@ class Link:
         except BlockingIOError:
             taken = 0
         except OSError:
-            return  # The reader reports it.
+            return  # The reader reports the end of the connection.
         if taken < len(data):
             self._unsent += data[taken:]
 

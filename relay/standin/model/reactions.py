@@ -88,7 +88,7 @@ class Director:
         output = next((each for each in reversed(recent) if _counts(each)), None)
         if output is not None and output.type == "function_call_output":
             return self._answered(output, items, turn)
-        # What came before a call was the reason for it.
+        # The items before a function call were the reason for that call. So only later items count.
         new = _behind_last(recent, lambda each: each.type != "message")
         heard = " ".join(each.text for each in new if each.role == "user")
         told = " ".join([instructions, *(each.text for each in recent if each.role == "system")])
@@ -135,7 +135,10 @@ class Director:
         return None
 
     def _filled(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments with {today}, {tomorrow} and {offset} filled in. The offset belongs to the time before it."""
+        """Arguments with {today}, {tomorrow} and {offset} filled in.
+
+        An {offset} belongs to the time that stands before it.
+        """
         here = self._now.astimezone(self._script.zone)
         known = {
             "{today}": here.date().isoformat(),

@@ -152,7 +152,7 @@ class RealtimePeer:
         return -float("inf") if self._outs else self._agenda.next_deadline
 
     def take(self) -> list[Out]:
-        """What must be sent, in order."""
+        """Take the frames that must be sent, in order."""
         outs, self._outs = self._outs, []
         return outs
 

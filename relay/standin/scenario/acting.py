@@ -66,7 +66,7 @@ class Actor:
             clip = find(step.say or "cough") or self._babbled(step.say or "")
             text = "" if clip.speaker == "noise" else clip.text
             if text:
-                self._listened_until = now  # An answer to this begins later.
+                self._listened_until = now  # An answer to this action begins later.
             call.state.log(now, "caller_said", text=text or clip.text, clip=clip.id)
             await trio.sleep_until(mouth.say(clip.mulaw, now, text, "speech" if text else "cough"))
         elif step.play is not None:

@@ -52,7 +52,7 @@ async def run_scenario(
     if scenario.number.fallback_twiml:
         exchange.bins[FALLBACK_BIN] = scenario.number.fallback_twiml
         number.voice_fallback_url = FALLBACK_BIN
-    elif number.voice_fallback_url == FALLBACK_BIN:  # The scenario before has left it.
+    elif number.voice_fallback_url == FALLBACK_BIN:  # The scenario before has left this URL.
         number.voice_fallback_url = ""
     actor = Actor(scenario)
 

@@ -89,7 +89,7 @@ class CallerLine:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What REST wants to happen to a running call: a document, a URL that has one, or the end."""
+    """What REST wants to happen to a running call: a document, the URL of a document, or the end."""
 
     twiml: Document | None = None
     url: str = ""
@@ -193,7 +193,7 @@ class LiveCall:
     # the call itself
 
     async def run(self, act: Callable[[LiveCall], Awaitable[None]]) -> None:
-        """From the first ring to the last callback."""
+        """Run the call from the first ring to the last callback."""
         self._log("ringing", caller=self.state.leg.caller_id, number=self.state.leg.number)
         async with trio.open_nursery() as background:
             self._background = background

@@ -25,12 +25,12 @@ class Recording:
     sid: str
     call_sid: str
     mulaw: bytes
-    words: str  # What was said in it, for tests.
+    words: str  # The words that were said in the recording, for tests.
     ended_by: str  # A key, "timeout", "limit" or "hangup".
 
     @property
     def seconds(self) -> int:
-        """Its length in the form that Twilio gives."""
+        """The length of the recording in the form that Twilio gives."""
         return round(len(self.mulaw) / RATE_HZ)
 
 

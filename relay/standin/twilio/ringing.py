@@ -1,6 +1,6 @@
 """The tone that a caller hears while a human's phone rings, as Twilio plays it: the tone of the United States. Pure.
 
-440 and 480 Hz together, two seconds on and four seconds off. Twilio makes it, not the relay.
+440 and 480 Hz together, two seconds on and four seconds off. Twilio makes this tone, not the relay.
 """
 
 from __future__ import annotations
