@@ -1,4 +1,4 @@
-"""The platforms on which the relay can be set up, and the sentence that the other platforms get."""
+"""The platforms on which the relay can be set up, and the message that the other platforms get."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ Rule 3: an event goes in, and all its actions come out. Caller audio has its own
 Rule 4: what a peer does never raises an exception here. A strange event is counted or ignored.
 
 The phases of a call:
-    Arriving   The stream has not begun for the caller. A model session may get ready.
+    Arriving   The caller cannot hear us yet. A model session may get ready.
     Talking    The greeting is said. Then the caller's turns, keys and interruptions, and the model's answers and
                functions are carried out. The clock replaces a greeting that does not come, and ends a call that costs
                too much, lasts too long or stays silent.
