@@ -8,8 +8,8 @@ sum is the index of the finished sample in a table:
     up     sum + 32768.5          -> table of 65,536 int16
     down   (sum + 98305.5) / 4    -> table of 49,152 mu-law codes
 
-Going down, the sum is three times the sample. G.711 uses 14 bits of the sample: floor((sum + 1.5) / 12), counted from
--8192. The matrix divides by four, and the table divides by three.
+For the downlink, the sum is three times the sample. G.711 uses 14 bits of the sample: floor((sum + 1.5) / 12), counted
+from -8192. The matrix divides by four, and the table divides by three.
 
 All calls of a thread share a few sets of buffers (for one to ten frames), because these stay in the CPU's
 cache. With 240 calls, buffers for each call would cost 1.3 us more a frame going up and 1.7 us going down. A call

@@ -17,7 +17,7 @@ class CallerTurn:
     words_until: float = 0.0  # Until this time, other parts of the call wait for the turn's words.
     spoken: Turn | None = None  # The turn as the conversation has it. None before it has its place there.
     early: CallerTranscribed | None = None  # Words that came before its commit.
-    is_answered: bool = False  # True if an answer that did not know the turn's words answers the turn too.
+    is_answered: bool = False  # True if an answer that was asked for before these words came answers this turn too.
     has_interrupted: bool = False  # True if an answer was given up for it.
     is_misunderstood: bool = False  # True if the agent or the caller did not understand it.
 

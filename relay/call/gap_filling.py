@@ -14,7 +14,8 @@ LONGEST_PAD_MS = 10_000
 # same.
 IDLE_BEFORE_PAD_S = 0.750
 IDLE_PAD_MS = 1_000
-# Two clocks differ by less than a millisecond in a second. A delay that grows more slowly than this is no lateness.
+# Two clocks differ by less than a millisecond in a second. So a delay that grows more slowly than this is clock drift,
+# and not lateness.
 DRIFT_S_PER_S = 0.001
 # More than this is not lateness either: audio was lost, and measuring begins again.
 LOST_S = 2.0

@@ -29,14 +29,15 @@ from relay.call.vocabulary import ItemId, ResponseId
 # given up counts as short.
 SHORT_S = 0.400
 # The words of a short interruption come 1.65 to 1.8 s after it (0.5 s for the VAD, then 1.15 to 1.3 s). The model's
-# answer comes after 1.15 to 1.5 s (0.5 s, then 0.65 to 1.0 s). Both times were seen in captures. The two are so close
-# that the answer waits for the words. The agent is silent in any case. The answer of a faster model does not wait.
+# answer comes after 1.15 to 1.5 s (0.5 s, then 0.65 to 1.0 s). Both were seen in captures. Words and answer come at
+# nearly the same time, so the answer waits for the words. The agent is silent then in any case. The answer of a faster
+# model does not wait.
 WORDS_BEHIND_VOICE_S = 1.8
 WITHHELD_LIMIT_S = 0.5
 # An early answer comes this much sooner, so it may wait this much longer for the words.
 EARLIER_S = 0.3
-# After a break of seconds the agent goes on after the last pause, if one was within this time. Three quiet frames are a
-# pause, because they are longer than a consonant.
+# After a break of several seconds the agent goes on after the last pause that was heard, if that was at most this long
+# before the break. Three quiet frames are a pause, because they are longer than a consonant.
 REWIND_BYTES = 1_500 * BYTES_PER_MS
 PAUSE_FRAMES = 3
 PAUSE_DBFS = -45.0
@@ -92,7 +93,7 @@ def _asks(heard: str, said: str) -> bool:
 
 
 def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
-    """The place where the agent goes on after a break of seconds: the last pause before the break, or the break."""
+    """The place where the agent goes on after several seconds: the last pause before the break, or the break."""
     stopped = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
     quiet = 0
     for at in range(stopped, max(0, stopped - REWIND_BYTES) - 1, -FRAME_BYTES):

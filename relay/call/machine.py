@@ -10,10 +10,14 @@ Rule 3: an event goes in, and all its actions come out. Caller audio has its own
         and usually returns no action.
 Rule 4: what a peer does never raises an exception here. A strange event is counted or ignored.
 
-            Arriving            Talking                      Leaving               Gone
-model       greeting item       answers, barge-in            ignored               ignored
-caller      greeting            turns, digits                heard: finish         ignored
-clock       -                   ladder, caps, silence        deadline: finish      late words, then over
+The phases of a call:
+    Arriving   The caller cannot hear us yet. A model session may get ready.
+    Talking    The greeting is said. Then the caller's turns, keys and interruptions, and the model's answers and
+               functions are carried out. The clock replaces a greeting that does not come, and ends a call that costs
+               too much, lasts too long or stays silent.
+    Leaving    The last words play. When they were heard, or at a deadline, the stream ends. The caller's words may
+               still bring a human, or take a goodbye back.
+    Gone       The stream has ended. Late words of the caller are still written down. Then the call is over.
 """
 
 from __future__ import annotations
@@ -129,7 +133,7 @@ class Machine:
         if has_ended:
             self._settle(now, out)
         # This is checked at each frame, because the watchdog's step is a quarter of the wait. A function that was held
-        # until now gets the time of one frame, because a quick one needs no phrase.
+        # until now has one frame to finish before a phrase is due, because a quick one needs no phrase.
         if call.functions.running and not has_ended and call.phase is Phase.TALKING:
             function_calls.tick(call, now, out)
         if call.playout.queue or call.figures.rung is Rung.NONE:

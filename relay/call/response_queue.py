@@ -27,10 +27,10 @@ ASK_AGAIN_AFTER_LIMIT_S = 4.0
 # waits for one answer together are no longer than the next value. After that a human is better.
 RETRY_MARGIN_S = 0.1
 RETRY_LIMIT_S = 15.0
-# When all audio of a response has come, its end is reported within 50 ms (captures). If the end is not reported, the
-# next answer is asked for after this time (if the server is not done, it refuses, and nothing is lost) ...
+# When all audio of a response has come, its end is usually reported within 50 ms (captures). If it is not, the next
+# answer is asked for after this time. If the server is not done, it refuses, and nothing is lost.
 END_EXPECTED_S = 1.0
-# ... and after this time the response counts as ended. A function that is called after spoken words may take as long.
+# After this time the response counts as ended. A function that is called after spoken words may take as long.
 END_LIMIT_S = 3.0
 
 # What follows when a response has ended. "nothing": no request. "again": the same request. "rest": a request for the

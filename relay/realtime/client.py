@@ -226,7 +226,7 @@ class _Warm:
     idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # Cancel it to end the waiting, not the session.
     done: trio.Event = field(default_factory=trio.Event)
     session: ModelSession | None = None
-    error: str = "it was not claimed in its time"
+    error: str = "its opening was stopped before it was done"
     do: str = ""
     claimed: bool = False
 

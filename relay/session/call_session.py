@@ -93,8 +93,8 @@ log = structlog.get_logger()
 
 # Before the first audio was written, the watchdog looks this often, because the clip is due at 150 ms.
 FIRST_TICKS_S = 0.025
-# Caller audio may be this far ahead of the clock, if the line was held up at its first frame. Audio that is further
-# ahead does not come from a caller, and every second of it would cost money.
+# Caller audio may be this far ahead of the clock, if the first frame came late. Audio that is further ahead does not
+# come from a caller, and every second of it would cost money.
 AHEAD_LIMIT_S = 10.0
 # Twilio's stop on the media socket and its callback come on different connections. The stop may come this much later.
 SOCKET_SPEAKS_FIRST_S = 1.0
@@ -213,7 +213,7 @@ class CallSession:
         return await self._orders.order(order, self._start)
 
     def close_rows(self) -> None:
-        """Write the last rows and stop: after the end, or when the call's next stream waits no longer."""
+        """Write the last rows and stop: after the end, or when the call's next stream must begin."""
         for waited in self._spoken.forget() if self._spoken is not None else ():
             self.machine.handle(waited, trio.current_time())  # The rest of the voice's bill.
         self.rows.close()

@@ -33,7 +33,7 @@ class CallerAudio:
         self._waiting = bytearray()
 
     def pieces(self, frames: Iterable[Frame], now: float, *, paired: bool) -> list[bytes]:
-        """Mu-law in pieces to be measured, with gaps filled. In pieces, a cough in a burst does not look like speech.
+        """Mu-law in pieces, with gaps filled. Each piece is measured, so a cough in a burst does not look like speech.
 
         `paired`: two frames are one piece. This halves the measurements while the loop is behind.
         """

@@ -30,8 +30,8 @@ __all__ = ["Gone", "Request", "WebSocketEnd"]
 MAX_FROM_CALLER_BYTES = 65_536
 # OpenAI's largest events are deltas and conversation items. The 1 MiB that trio-websocket allows was too little.
 MAX_FROM_MODEL_BYTES = 16 << 20
-# How long a close waits for the peer's close frame. A shorter wait would reset the connection before Twilio's last
-# frames.
+# How long a close waits for the peer's close frame. A socket that is closed sooner resets the connection, and Twilio's
+# last frames would be lost.
 CLOSE_S = 2.0
 # RFC 6455 5.5.1: a control frame carries 125 bytes. Two of them are the close code.
 MAX_REASON_BYTES = 123

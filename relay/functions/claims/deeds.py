@@ -10,7 +10,8 @@ from typing import Any, Final
 from relay.functions.claims import claims
 from relay.functions.claims.patterns import DONE, LISTED
 
-# The relay forces a turn about one deed at most this often. A model that does not follow is not asked a third time.
+# The relay forces a turn that corrects what was said about a deed. After this many corrections, this deed is no longer
+# a reason for another one.
 CORRECTIONS: Final = 2
 
 
