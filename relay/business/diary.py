@@ -21,7 +21,7 @@ Kind = Literal["booked", "moved", "cancelled"]
 class DiaryUnavailable(Exception):
     """The diary could not be read or written. The message holds no name and no number of a caller.
 
-    `may_have_happened`: the answer to a write was lost, so the write may have been done.
+    `may_have_happened`: the answer to a write was lost, and perhaps the write was done.
     """
 
     def __init__(self, words: str, *, may_have_happened: bool = False) -> None:
@@ -32,7 +32,7 @@ class DiaryUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """One entry. `busy_min`: from its start until its person or place is free again."""
+    """One entry. `busy_min`: the minutes from its start until its person or place is free again."""
 
     service: str
     resource: Resource
@@ -100,10 +100,10 @@ class Store(Protocol):
         """The blocks in a span, in order."""
 
     def block(self, block: Block) -> str:
-        """Block a span; returns its id."""
+        """Block a span. Returns the block's id."""
 
     def unblock(self, block_id: str) -> bool:
-        """True if there was such a block."""
+        """Remove a block. True if there was such a block."""
 
 
 class Diary(Protocol):

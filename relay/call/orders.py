@@ -1,7 +1,7 @@
 """The owner's orders to a running call: put it through, hang up, say this sentence.
 
-Two people may give the same order, one may give it twice, or it may come too late. Each order gets one answer, and is
-carried out once.
+Two people may give the same order. One person may give an order twice. An order may come too late. Each order gets one
+answer, and is carried out once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from relay.call.vocabulary import (
 )
 
 WHY = "the owner put the call through"
-# The same sentence within this time is a second click, or a second person who pressed the same button.
+# The same sentence within this time comes from a second click, or from a second person who pressed the same button.
 SAME_SENTENCE_S = 10.0
 
 

@@ -30,8 +30,8 @@ QUEUE_BYTES = 2 << 20
 # all calls.
 DISK_PAUSE_S = 1.0
 TELL_AGAIN_S = 60.0  # A full disk is reported once a minute, not once a second.
-# How many calls with rows on disk are also kept in memory. When a stream ends, Twilio asks what comes next, and the
-# answer needs these rows.
+# For this many calls, the rows that tell a call's state stay in memory too when they are put on disk. When a stream
+# ends, Twilio asks what comes next, and the answer needs these rows.
 CALLS_KNOWN = 4_096
 
 log = structlog.get_logger()
@@ -57,7 +57,7 @@ class Backlog:
         self._pieces = deque(Piece(path, rows, None, on_disk=True) for path, rows in self._spill.found())
         self._queue: list[Entry] = []
         self._queue_bytes = 0
-        self._since = 0.0  # When the oldest row of the queue came.
+        self._since = 0.0  # The time at which the oldest row of the queue came.
         self._disk = trio.Lock()  # Held while a thread puts pieces on disk.
         self._disk_again_at = 0.0
         self._refusal_told_at = self._spilled_told_at = 0.0
@@ -106,7 +106,7 @@ class Backlog:
     # To disk
 
     def put_now(self) -> bool:
-        """Put everything from memory on disk, at once. False if the disk refuses. Then it stays in memory."""
+        """Put everything from memory on disk, at once. False if the disk refuses. Then everything stays in memory."""
         for piece in self._pieces:
             if not piece.on_disk and not piece.being_put and not self._try_to_put(piece):
                 return False
@@ -133,7 +133,7 @@ class Backlog:
         self._queue, self._queue_bytes = [], 0
 
     async def put(self) -> None:
-        """As `put_now`, but in a thread, so that no call waits for the disk."""
+        """Put everything from memory on disk, as `put_now` does, but in a thread. So no call waits for the disk."""
         async with self._disk:
             for piece in [piece for piece in self._pieces if not piece.on_disk]:
                 if not await self._put_in_thread(piece):
@@ -248,7 +248,7 @@ class Backlog:
         log.info("ledger.spill_shipped", rows=rows)
 
     def set_aside(self, lines: list[bytes], words: str) -> None:
-        """Keep the lines that Postgres will never take, for a human. They are logged and counted."""
+        """Keep lines that cannot be written to Postgres, so that the operator can look at them. Log and count them."""
         self.refused += len(lines)
         log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
         with suppress(OSError):  # If the disk is full, only the count and the log line are left.

@@ -1,4 +1,5 @@
-"""The thread that talks to Postgres: one thread, one connection. No caller waits longer than the limit it gave.
+"""The thread that talks to Postgres: one thread, one connection. Code that uses it waits no longer than the limit that
+it gave.
 
 psycopg has no support for Trio, so it runs in a thread (docs/protocol/postgres.md 1). A server that hangs would block
 this thread, and Trio cannot stop a thread. So at the limit Trio stops waiting (`abandon_on_cancel`), and the
@@ -33,8 +34,8 @@ STATEMENT_LIMIT_MS = 5_000  # 100 times longer than any of our statements takes.
 IDLE_LIMIT_S = 60.0
 
 # The settings that our statements need, whatever the defaults of the server, the database or the role are. psycopg
-# reads timestamps only in the ISO style. The encoding is not among them: it is set when a connection starts, and a
-# pooler keeps it for each client.
+# reads timestamps only in the ISO style. The encoding is not among these settings: it is set when a connection starts,
+# and a pooler keeps it for each client.
 _BEGIN = f"""begin;
 set local statement_timeout = {STATEMENT_LIMIT_MS};
 set local timezone = 'UTC';
@@ -68,7 +69,7 @@ def connect(url: str) -> Connection:
 def transaction(connection: Connection) -> Iterator[None]:
     """One transaction with the settings that our statements need.
 
-    The settings end with it, so no other client of a pooler gets them.
+    The settings end with the transaction, so no other client of a pooler gets them.
     """
     connection.execute(_BEGIN)
     try:
@@ -163,7 +164,7 @@ class PostgresThread:
         """Shut down the socket for which the thread waits. Its statement then ends with an error."""
         connection = self._connection
         if connection is None or connection.closed:
-            return  # The thread is still connecting. CONNECT_LIMIT_S ends that.
+            return  # The thread is still connecting. It gives up after CONNECT_LIMIT_S.
         try:
             with socket.socket(fileno=os.dup(connection.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)
@@ -191,7 +192,7 @@ class PostgresThread:
 
 
 def _nothing_stands(error: psycopg.Error) -> bool:
-    """True if the server has refused our transaction. Then a second try does nothing twice.
+    """True if the server has refused our transaction, so that nothing of it was stored. Then a second try is safe.
 
     False for classes 08 and 57. There the connection or the server ended, perhaps after a commit whose answer was lost.
     """
@@ -199,9 +200,12 @@ def _nothing_stands(error: psycopg.Error) -> bool:
 
 
 def words_of(error: Exception) -> str:
-    """What a database error says, without the values of a row. Details quote them, and so do some messages."""
+    """What a database error says, without the values of a row.
+
+    The details of an error quote these values, and so do some messages.
+    """
     if not isinstance(error, psycopg.Error):
-        return f"{type(error).__name__} in the relay's own code"  # Its message may quote a row.
+        return f"{type(error).__name__} in the relay's own code"  # The message of such an error may quote a row.
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return "the tables are not there, or are older than this relay: run `relay migrate`, in the folder of your .env"
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):

@@ -59,7 +59,7 @@ def _xml(document: str) -> Response:
 
 
 def _one(asked: Request, name: str) -> str | None:
-    """A header that must not come twice. If it did, nobody would know which of the two a proxy has checked."""
+    """A header that must not come twice. If it came twice, nobody would know which of the two a proxy has checked."""
     values = asked.headers.getlist(name)
     return values[0] if len(values) == 1 else None
 
@@ -289,7 +289,7 @@ class Webhooks:
     async def _status(self, fields: dict[str, str]) -> str:
         """The number's status callback, once at the end of the call.
 
-        The callbacks for a human's leg come here too. They name their call in `call`.
+        The callbacks for a human's leg come here too. These callbacks name their call in `call`.
         """
         if "call" in fields:
             log.info("human.status", status=fields.get("CallStatus", "")[:16])

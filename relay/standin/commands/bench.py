@@ -75,7 +75,7 @@ def limit_of(steps: list[Step]) -> int:
 def reckoned(steps: list[Step]) -> int:
     """The calls that a core can carry, computed from the CPU time of the largest step that kept up.
 
-    With more calls, each call costs less.
+    With more calls, each call needs less CPU time. So the largest step counts.
     """
     good = [step for step in steps if step.keeps_up()]
     return int(RECKONED_BUSY * 1000 / good[-1].cpu_ms_per_call_s) if good else 0
@@ -115,7 +115,7 @@ def _climb(relay: Relay, cores: list[int], log: Path) -> list[Step]:
         for calls in ALONE_STEPS if alone else STEPS:
             load.ring_up_to(calls)
             load.loop.run(lambda: False, SETTLE_S)
-            for _ in range(2):  # Two late steps prove it. One may come from another program.
+            for _ in range(2):  # Two late steps prove the limit. Another program may cause one late step.
                 step = load.measure("relay", calls, WINDOW_S, pid, cores[0])
                 _say(step)
                 if step.keeps_up():

@@ -1,4 +1,7 @@
-"""The load's loop: sockets by epoll, timers by a heap, one thread. Asyncio and Trio cost several times more."""
+"""The load's loop: sockets by epoll, timers by a heap, one thread.
+
+Asyncio and Trio would need several times more CPU time.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class Loop:
         self._epoll.register(one.fileno(), select.EPOLLIN)
 
     def forget(self, one: Readable) -> None:
-        """Stop watching it. Called before its socket is closed."""
+        """Stop watching this object. It is called before the object's socket is closed."""
         number = one.fileno()
         if self._watched.pop(number, None) is not None:
             self._epoll.unregister(number)

@@ -44,18 +44,21 @@ class Turn:
     from_s: float
     to_s: float
     text: str
-    cut: bool = False  # True if the relay stopped it.
+    cut: bool = False  # True if the relay stopped this turn.
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the relay's ledger and the stand-in business know of the call. The code that runs a scenario provides it."""
+    """What the relay's ledger and the stand-in business know of the call.
+
+    The code that runs a scenario provides this evidence.
+    """
 
     end_reason: str = ""
     outcome: str = ""
     functions: Sequence[str] = ()
     transcript: Sequence[tuple[str, str]] = ()
-    cut: int = 0  # Turns of the agent that were interrupted.
+    cut: int = 0  # The number of the agent's turns that were interrupted.
     transfer: str = ""
     rows: dict[str, int] = field(default_factory=dict)
     bookings: int = 0
@@ -65,20 +68,20 @@ class Evidence:
 
 @dataclass(slots=True)
 class CallReport:
-    """The summary of one call. Times are in ms unless their name has another unit."""
+    """The summary of one call. Times are in ms, except where the name has another unit."""
 
     scenario: str
     call_sid: str
     ended_by: str
     status: str
     duration_s: float
-    greeting_ms: int | None  # From the stream's `start` to the first sound.
-    pickup_ms: int | None  # From the first ring to the first sound.
+    greeting_ms: int | None  # The time from the stream's `start` to the first sound.
+    pickup_ms: int | None  # The time from the first ring to the first sound.
     turns: list[Turn]
-    latencies_ms: list[int]  # For each turn of the caller: from their last sound to the agent's first.
+    latencies_ms: list[int]  # For each turn of the caller: from the caller's last sound to the agent's first.
     stops_ms: list[int]  # For each interruption: from the caller's first sound to the agent's last.
     gaps_ms: list[int]  # For each time that the buffer was empty while the agent spoke.
-    silences_ms: list[int]  # For each time that nobody spoke although the agent had to.
+    silences_ms: list[int]  # For each time that nobody spoke although the agent had to speak.
     complaints: list[Complaint]
     streams: int
     dialled: list[str]
@@ -100,7 +103,7 @@ class CallReport:
         return [turn.text for turn in self.turns if turn.who == "agent" and turn.text]
 
     def write_wav(self, path: Path) -> None:
-        """Write the call as the caller heard it: their own words on the left, what they heard on the right."""
+        """Write the call as the caller heard it: the caller's words on the left, what the caller heard on the right."""
         write_stereo(path, self.caller_mulaw, self.heard_mulaw)
 
     def as_dict(self) -> dict[str, Any]:
@@ -172,7 +175,7 @@ def recognise(state: CallState, from_s: float, to_s: float, known_words: tuple[s
     return _words_in(state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)), known_words)
 
 
-@functools.lru_cache(maxsize=256)  # Of many calls to one relay, each begins with the same greeting.
+@functools.lru_cache(maxsize=256)  # Many calls to one relay all begin with the same greeting.
 def _words_in(mulaw: bytes, known_words: tuple[str, ...]) -> str:
     return Ear(("agent", "human"), known_words).transcribe(dsp.decode(mulaw), RATE_HZ)
 
@@ -209,7 +212,10 @@ def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
 
 
 def _may_go_on_s(turn: Turn) -> float:
-    """The time within which more of the same answer may come. If its words were understood, it has ended."""
+    """The time within which more of the same answer may come.
+
+    If the words of the answer were understood, the answer has ended.
+    """
     if turn.cut:
         return RESUMED_S
     return 0.0 if turn.text else PAUSED_S
@@ -319,7 +325,7 @@ def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
 
 
 def _beside(text: str, others: Sequence[str]) -> str:
-    """The part of a text that is in none of the other texts."""
+    """The part of a text that occurs in none of the other texts."""
     left = f" {words(text)} "
     for own in sorted(others, key=len, reverse=True):
         left = left.replace(f" {words(own)} ", " ")

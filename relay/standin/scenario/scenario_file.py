@@ -26,9 +26,9 @@ delay_ms = 40
 [number]                                              # "primary handler fails", hosted by Twilio itself
 fallback_twiml = "<Response><Dial>+12125550102</Dial></Response>"
 
-[[trouble]]                                           # what happens meanwhile; see Trouble
+[[trouble]]                                           # what happens during the call: see Trouble
 does = "socket_cut"
-upon = "stream_started"                               # an event of the exchange; else the first ring
+upon = "stream_started"                               # an event of the exchange. Without `upon`: the first ring
 after_s = 6
 
 # What follows is for a stage of ours (relay demo --scenario): a relay that is only called has its own.
@@ -42,7 +42,7 @@ faults = { drops_after_ms = 1500 }
 [backend]                                             # relay/standin/business/faults.py
 "POST /appointments" = { kind = "slow", ms = 2000 }   # or "/appointments", or "*" for all
 
-[business]                                            # the relay's own business.toml; see BusinessTable
+[business]                                            # the relay's own business.toml: see BusinessTable
 file = "..."
 
 [relay]                                               # settings, by their names in the environment
@@ -117,7 +117,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     play: str | None = None  # The path of a WAV file, from the folder where the command runs.
     cough: bool = False
     press: str | None = None  # One key after the other: 0-9 * # A-D, and w for half a second.
-    listen: bool | WholeMs = False  # Until something new was heard, and then 900 ms of quiet, or this many ms.
+    # Wait until something new was heard, and then for 900 ms of quiet, or for this many ms of quiet.
+    listen: bool | WholeMs = False
     until: EventKind | None = None
     silent_s: Seconds | None = None
     mute_s: Seconds | None = None  # The line sends nothing at all, not even silence.
@@ -125,7 +126,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     after_ms: WholeMs = 0  # Wait this long first.
     interrupt_after_ms: WholeMs | None = None  # First wait until the agent has spoken for this long.
-    limit_s: Seconds = 30.0  # A longer wait fails the call, and ends it.
+    limit_s: Seconds = 30.0  # After a longer wait the call has failed, and ends.
 
     @property
     def kinds(self) -> list[str]:
@@ -138,9 +139,9 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who calls, from which number and line, and what they do."""
 
     steps: tuple[Step, ...]
-    number: str = "+12125550101"  # Without the plus, it is "anonymous": a caller who hides their number.
-    state: str | None = None  # The state of the number, like "NY". None is Los Angeles.
-    silence: Silence = "ff"  # What the line sends meanwhile: mu-law +0, mu-law -0, or faint noise.
+    number: str = "+12125550101"  # A text without the plus is no number: "anonymous" hides the number.
+    state: str | None = None  # The state of the number, like "NY". None means a number of Los Angeles.
+    silence: Silence = "ff"  # What the line sends while the caller is silent: mu-law +0, mu-law -0, or faint noise.
     patience_s: Seconds = 20.0  # How long the caller stays on the line after the last step.
     calls_before: Count = 0  # How often the same number rang before and hung up at once.
     calls_meanwhile: Count = 0  # How many other callers are on the line.
@@ -150,15 +151,15 @@ class HumanTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a human who is dialled behaves."""
 
     does: Behaviour = "accepts"
-    ring_s: Seconds = 4.0  # Until the phone is picked up.
-    talk_s: Seconds = 5.0  # Until the human hangs up, after the two were connected.
+    ring_s: Seconds = 4.0  # The time until the phone is picked up.
+    talk_s: Seconds = 5.0  # The time until the human hangs up, after the two were connected.
 
 
 class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The network between Twilio and the relay. A burst holds messages back, and loses none."""
 
-    connect_ms: Ms = 365.0  # From the TwiML to the open socket.
-    delay_ms: Ms = 0.0  # One way.
+    connect_ms: Ms = 365.0  # The time from the TwiML to the open socket.
+    delay_ms: Ms = 0.0  # The delay in each direction.
     jitter_ms: Ms = 0.0  # At most this much is added.
     bursts_per_minute: Annotated[float, msgspec.Meta(ge=0, le=6_000)] = 0.0
     burst_ms: Ms = 233.0
@@ -176,12 +177,12 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "relay_starts",  # Another relay takes its place, with the same ledger.
         "relay_drains",  # The relay is told to stop.
         "model_dies",  # Every connection to the model breaks.
-        "model_stays_away",  # The same, and nobody listens at the model any more.
+        "model_stays_away",  # Every connection to the model breaks, and nobody listens at the model any more.
         "postgres_leaves",
         "postgres_returns",
         "rest_fails",  # Twilio's REST API answers 500.
-        "rest_is_busy",  # It answers 429.
-        "rest_hangs",  # It takes requests and does not answer.
+        "rest_is_busy",  # Twilio's REST API answers 429.
+        "rest_hangs",  # Twilio's REST API takes requests and does not answer.
         "day_is_spent",  # The other calls of the day have cost as much as a day may cost.
         "business_changes",  # The owner saves the changed file of [business].
         "business_breaks",  # The owner saves a file with a mistake.
@@ -189,7 +190,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
     upon: EventKind | Literal["before"] = "ringing"  # "before": before the phone rings
     after_s: Seconds = 0.0
-    times: Count = 1  # After this many events of that kind. 0: after every one.
+    times: Count = 1  # The trouble comes after this many events of that kind. 0: after every event.
 
     @property
     def of_rest(self) -> bool:
@@ -200,7 +201,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BusinessTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The business for which the relay itself answers. own_business.py explains the texts."""
 
-    file: str = ""  # Its business.toml. "": the relay has a backend.
+    file: str = ""  # The text of its business.toml. If it is "", the relay has a backend.
     changed: str = ""
     taken: str = ""  # A local time, such as {tomorrow}T19:00.
 
@@ -240,10 +241,10 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recordings: int | None = None
     streams: int | None = None  # The number of media streams in the call.
     no_gap_over_ms: int | None = None  # While the agent speaks, the buffer is empty for no longer than this.
-    no_silence_over_ms: int | None = None  # From the caller's last sound until the agent speaks.
-    within_s: float | None = None  # The whole call.
+    no_silence_over_ms: int | None = None  # The longest silence from the caller's last sound until the agent speaks.
+    within_s: float | None = None  # The whole call lasts no longer than this.
     no_complaints: bool = True  # No complaints in Twilio's debugger.
-    complaints: tuple[int, ...] = ()  # Codes that must appear there. They are no failure.
+    complaints: tuple[int, ...] = ()  # Codes that must appear in Twilio's debugger. They are no failure.
     rows: dict[str, Count | AtLeast] = {}  # Table -> its number of rows, or "3+".
 
     def without_ledger(self) -> Expect:
@@ -346,7 +347,7 @@ def _check(step: Step, where: str) -> None:
     if step.play is not None:
         try:
             read_wav(Path(step.play))
-        except (AudioRefused, OSError, ValueError) as error:  # A path may contain what no path can have.
+        except (AudioRefused, OSError, ValueError) as error:  # The text may contain characters that no path can have.
             raise ScenarioError(f"{where}: {step.play} cannot be played: {error}") from error
     if step.press is not None and (not step.press or set(step.press) - set("0123456789*#ABCDw")):
         raise ScenarioError(f"{where}: keys are 0-9 * # A-D, and w for half a second: {step.press!r}")

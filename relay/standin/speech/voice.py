@@ -28,7 +28,7 @@ import dsp
 FOLDER = Path(__file__).parent / "clips"
 RATE_HZ = 8000
 BABBLE_MS_PER_CHARACTER = 60  # About 165 words a minute, a usual reading speed.
-GAP_MS = 80  # Between two sentences. More than the 70 ms of silence at a clip's ends.
+GAP_MS = 80  # The silence between two sentences. It is longer than the 70 ms of silence at a clip's ends.
 LEVEL = 32768 * 10 ** (-22 / 20)  # The RMS of the clips (make_clips.SPEECH_DBFS).
 # Where the energy of a vowel is (F1, F2 in Hz). This is rough, because it must only sound like a person.
 FORMANTS = {"a": (750, 1250), "e": (550, 1850), "i": (320, 2250), "o": (500, 950), "u": (340, 1050), "y": (400, 2000)}
@@ -45,7 +45,7 @@ class Clip:
 
     @property
     def ms(self) -> int:
-        """Its length."""
+        """The clip's length in milliseconds."""
         return len(self.mulaw) * 1000 // RATE_HZ
 
 
@@ -80,7 +80,8 @@ class Voice:
 
     def __init__(self, piper: bool = False) -> None:
         self.babbled: list[str] = []
-        self._spoken: dict[str, bytes] = {}  # By piper, which is slow and never speaks a text twice in the same way.
+        # What piper has spoken. Piper is slow, and never speaks a text twice in the same way.
+        self._spoken: dict[str, bytes] = {}
         self._piper = _load_piper() if piper and piper_is_installed() else None
 
     def say(self, text: str) -> bytes:
@@ -99,7 +100,7 @@ class Voice:
 
 
 def _parts(text: str) -> list[Clip | str]:
-    """The longest parts that are clips, and the sentences between them."""
+    """The longest parts that are clips, and the sentences between these parts."""
     sentences = [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
     parts: list[Clip | str] = []
     while sentences:

@@ -37,7 +37,7 @@ EXPECTED_CLOSES = (1000, 1001, 1012)
 class Network:
     """The network between Twilio and the relay. The delays are one way. Bursts hold frames back and lose none."""
 
-    connect_ms: float = 365.0  # from the TwiML to the open socket, as measured (docs/protocol/twilio.md 1.3)
+    connect_ms: float = 365.0  # The time from the TwiML to the open socket, as measured (docs/protocol/twilio.md 1.3)
     delay_ms: float = 0.0
     jitter_ms: float = 0.0
     bursts_per_minute: float = 0.0
@@ -45,7 +45,10 @@ class Network:
 
 
 class Way:
-    """One direction of the network: when a message that leaves now arrives. Never before the one in front of it."""
+    """One direction of the network: when a message that leaves now arrives.
+
+    No message arrives before one that was sent earlier.
+    """
 
     def __init__(self, network: Network, rng: random.Random) -> None:
         self._network, self._rng = network, rng
@@ -97,10 +100,10 @@ class Streaming:
         self._first_media = True
         self._wake_marks = trio.Event()
         self._out_channel, self._out_waiting = trio.open_memory_channel[tuple[float, str]](math.inf)
-        self._on_its_way = ""  # Messages that have left that channel and were not sent yet.
+        self._on_its_way = ""  # A message that was taken from that channel and was not sent yet.
 
     async def run(self) -> None:
-        """From the connection to the end of the stream. Returns when the relay closes, or if nothing could be opened.
+        """Run the stream from the connection to the end. Returns when the relay closes, or if nothing could be opened.
 
         If it is cancelled (the caller hung up, or REST brings a new document), it sends `stop` and closes. What was
         still buffered is lost.
@@ -118,7 +121,7 @@ class Streaming:
                     await self._hang_up(self._socket)
 
     async def dtmf(self, digit: str) -> None:
-        """The caller pressed a key. Before there is a stream it is lost."""
+        """The caller pressed a key. Before there is a stream the key is lost."""
         if self._socket is not None:
             await self._send(self._stream.dtmf(digit))
 
