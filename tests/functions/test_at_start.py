@@ -39,7 +39,7 @@ async def test_the_function_in_the_documents_has_ten_lines_and_runs(
     monkeypatch.syspath_prepend(tmp_path)
     registry = load(package(tmp_path, "of_the_documents", documented()))
     (tool,) = [tool for tool in registry.tools() if tool["name"] == "dish_left"]
-    assert tool["description"] == "Whether a dish is still to be had today."
+    assert tool["description"] == "Whether a dish is still available today."
     assert tool["parameters"]["properties"]["dish"]["maxLength"] == 60
     assert registry.holding()["dish_left"] == "Let me ask the kitchen."
     async with business(standin()) as (backend, _):
