@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dsp
-from dsp import g711, line, polyphase, taps
+from dsp import g711, line, taps
 
 
 def test_the_self_test_passes_on_this_machine() -> None:
@@ -54,7 +54,7 @@ def test_another_filter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_upsampling_with_errors_in_the_last_bits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A BLAS that computes in float32 does this."""
-    monkeypatch.setattr("dsp.line.UP", polyphase.UP.astype(np.float32).astype(np.float64))
+    monkeypatch.setattr("dsp.line.UP_MATRIX", line.UP_MATRIX.astype(np.float32).astype(np.float64))
     with pytest.raises(dsp.SelfTestFailed, match=r"uplink differs .* in \d+ of 6219 samples .* by up to 1"):
         dsp.self_test()
 
