@@ -9,7 +9,7 @@ The rooms, in the order in which a caller's audio passes them:
       webhooks.py         a phone rings: Twilio's questions           human_transfer.py   the human's side of a call
       admission.py        which rings get the agent                   descriptors.py      enough of them for calls
       media_endpoint.py   the media socket's door: signature, token, start message
-      console_door.py     the console's sockets: session and origin (console_rooms.py: what is behind it)
+      console_door.py     the console's sockets: session and origin (console_rooms.py: what each of them serves)
       live_calls.py       running calls, for the owner            listening_in.py     their sound, for a browser
       fly_replay.py       the machine that knows the call         browser_calls.py    test calls from the console's page
       briefings.py        made at start, and when a file changes  owner.py            what the console may show of us

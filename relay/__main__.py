@@ -2,7 +2,7 @@
 
 import sys
 
-if sys.platform == "win32":  # This comes before any import that does not work on Windows.
+if sys.platform == "win32":  # This check comes before any import that does not work on Windows.
     sys.exit("relay: it runs on Linux and macOS; on Windows use it inside WSL (wsl --install)")
 
 from relay.cli import main

@@ -246,7 +246,7 @@ def _serve(_: argparse.Namespace) -> None:
         ledger = _ledger(url, loaded)
         try:
             trio.run(app.run, loaded, ledger, url)
-        except Exception as error:  # It may also be a group of errors from a nursery.
+        except Exception as error:  # The error may also be a group of errors from a nursery.
             first = first_error(error)
             if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed | StoreUnusable):
                 raise CommandFailed(str(first)) from None
@@ -477,7 +477,10 @@ def _key(arguments: argparse.Namespace) -> None:
 
 
 def _hash_of_a_password() -> str:
-    """The hash of a password. A terminal asks for it twice and does not show it. In a pipe it is the first line."""
+    """The hash of a password. A terminal asks for the password twice and does not show it.
+
+    In a pipe the password is the first line.
+    """
     import getpass
 
     from relay.console import password
@@ -528,7 +531,7 @@ def _standin(arguments: argparse.Namespace) -> None:
             raise CommandFailed(words, USAGE)
         serve = partial(main_caller, target, arguments.port)
     try:
-        # Otherwise a Ctrl-C during a request would go to the web framework, and the stand-in would not end.
+        # Without this, a Ctrl-C during a request would go to the web framework, and the stand-in would not end.
         trio.run(serve, restrict_keyboard_interrupt_to_checkpoints=True)
     except (OSError, BaseExceptionGroup) as error:
         if not isinstance(first := first_error(error), OSError):

@@ -5,8 +5,9 @@ file        reads and checks business.toml; names each mistake with its line  (h
 opening     the times when the business or a person is there, even when the clocks change       (pure)
 offers      which times are free, which are offered, who or what is booked                      (pure)
 bookings    what may be booked, moved and cancelled, and why not                                (pure)
-diary       the port of the appointments, and a diary in memory  diary_postgres  the diary in Postgres
+diary       the port of the appointments, and a diary in memory; diary_postgres is the diary in Postgres
 told        what the agent knows from the start, within a budget of tokens                      (pure)
-embedded    the backend's port, answered by these files          identity  name, zone and country: file or environment
+embedded    the backend's port, answered by these files
+identity    which name, zone and country count: the environment's or the file's      (pure)
 owner       the command `relay diary`
 """

@@ -1,4 +1,4 @@
-"""What a caller may book, move and cancel, and what is said when it is not possible (pure).
+"""What a caller may book, move and cancel, and what the caller is told when a change is not possible (pure).
 
 Each method is the work of one transaction of the diary (`Store`), at a given minute. A refusal is raised and changes
 nothing. A change is kept under its key. The same key gets the first answer again.
@@ -34,7 +34,7 @@ class NotFree(Exception):
 
 
 class NotOffered(Exception):
-    """There is no such service, or nobody of that name does it. `choices` are the names that exist."""
+    """There is no such service, or nobody of that name does the service. `choices` are the names that exist."""
 
     def __init__(self, why: str, choices: Sequence[str]) -> None:
         super().__init__(why)
@@ -47,7 +47,7 @@ class NoSuchAppointment(Exception):
 
 
 class KeyReused(Exception):
-    """This key was used for another kind of change."""
+    """The key was used before, for another kind of change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,10 @@ class Reception:
         return store.keep(Change("booked", made, deed.key, deed.by, deed.call_sid))
 
     def move(self, store: Store, now: int, appointment_id: str, start_min: int, deed: Deed) -> Appointment:
-        """Move to another time, with the same person if there was one. Raises NotFree, NoSuchAppointment, KeyReused."""
+        """Move an appointment to another time, with the same person if it had one.
+
+        Raises NotFree, NoSuchAppointment, KeyReused.
+        """
         before = _before(store, "moved", deed)
         if before is not None:
             return before
@@ -217,7 +220,7 @@ class Reception:
     def _why_not(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, able: Sequence[Choice]
     ) -> str:
-        """The reason, in a sentence that the agent can say."""
+        """Why the time cannot be booked, in a sentence that the agent can say."""
         tz = self.business.tz
         when = time_words(moment_of(start, tz), tz)
         earliest, beyond = bookable(self.business, service, now)

@@ -32,7 +32,7 @@ class DiaryUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """One entry. `busy_min`: from its start until its person or place is free again."""
+    """One entry. `busy_min`: the minutes from its start until its person or place is free again."""
 
     service: str
     resource: Resource
@@ -103,7 +103,7 @@ class Store(Protocol):
         """Block a span; returns its id."""
 
     def unblock(self, block_id: str) -> bool:
-        """True if there was such a block."""
+        """Remove a block. True if there was such a block."""
 
 
 class Diary(Protocol):

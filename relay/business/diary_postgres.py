@@ -71,7 +71,7 @@ class PostgresDiary:
 
 @dataclass(frozen=True, slots=True)
 class _Told(Generic[T]):
-    """What the work returned or raised. After a refusal the connection is still good."""
+    """What the work returned or raised. A refusal does not harm the connection."""
 
     result: T | None = None
     refusal: Exception | None = None
@@ -89,7 +89,7 @@ def _told(work: Callable[[Store], T], store: Store) -> _Told[T]:
 def _alone(connection: Connection, work: Callable[[Store], T]) -> _Told[T]:
     for number in range(TRIES):
         try:
-            # This is inside the transaction of the thread. After a collision only this part is rolled back.
+            # The work runs inside the transaction of the thread. After a collision only the work is rolled back.
             with connection.transaction():
                 connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
                 return _told(work, PostgresStore(connection))

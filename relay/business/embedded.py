@@ -22,7 +22,7 @@ from relay.functions.backend.contract import Appointment, BackendFault, Caller, 
 from relay.functions.builtin.times import clock_words, time_words
 
 LIMIT_S: Final = 2.5  # The same limit as for a backend of the owner's own.
-MARGIN_S: Final = 0.05  # It ends this long before the function's deadline, so that this answer is used.
+MARGIN_S: Final = 0.05  # The work ends this long before the function's deadline, so that its answer is used.
 NOT_FOUND: Final = 404
 UNCLEAR: Final = 422
 
@@ -39,7 +39,7 @@ class Embedded:
     call_sid: str = ""
 
     def for_call(self, call_sid: str) -> Embedded:
-        """The same for one call. The history then names the call with each change."""
+        """This backend for one call. The history then names the call with each change."""
         return replace(self, call_sid=call_sid)
 
     async def hours(self, day: dt.date) -> Hours:
@@ -61,7 +61,7 @@ class Embedded:
         return [self._shown(each) for each in found]
 
     async def caller(self, phone: str) -> Caller | None:
-        """The name under which this number has booked before. Nobody has checked it."""
+        """The name under which this number has booked before. Nobody has checked the name."""
         name = await self._ask(lambda store: store.last_name(phone), writes=False)
         return Caller(name=name) if name else None
 
@@ -73,12 +73,12 @@ class Embedded:
         return self._shown(await self._ask(lambda store: self._reception.book(store, self._now, wish, self._deed(key))))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move it. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
+        """Move an appointment. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
         minute = minute_of(start)
         await self._ask(lambda store: self._reception.move(store, self._now, appointment, minute, self._deed(key)))
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Cancel it. Raises Refused with status 404 if there is no such appointment."""
+        """Cancel an appointment. Raises Refused with status 404 if there is no such appointment."""
         await self._ask(lambda store: self._reception.cancel(store, appointment, self._deed(key)))
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:

@@ -42,7 +42,7 @@ _SERVICE = ("name", "also", "minutes", "buffer_minutes", "price", "places", "ste
 
 
 class BusinessFileInvalid(ValueError):
-    """A business file that cannot be used. The message names every mistake. `mistakes` is their list."""
+    """A business file that cannot be used. The message names every mistake, and `mistakes` is the list of them."""
 
     def __init__(self, name: str, mistakes: Sequence[str]) -> None:
         super().__init__(f"{name} needs mending:\n" + "\n".join(f"  - {each}" for each in mistakes))
@@ -241,7 +241,7 @@ def _hours_value(value: object) -> tuple[Span, ...]:
 
 
 def _days_of(table: _Table, key: str, value: object) -> tuple[Days, ...]:
-    """One entry of days, or a list of them."""
+    """Read one entry of days, or a list of such entries."""
     listed = value if isinstance(value, list) else [value]
     found = [table.read(key, each, read_days) for each in listed]
     return tuple(each for each in found if each is not None)
@@ -258,7 +258,7 @@ def _special(table: _Table) -> SpecialDay:
 
 
 def _special_once(tables: Sequence[_Table], special: Sequence[SpecialDay]) -> None:
-    """Report two entries for one day. One with a year and one without are allowed."""
+    """Report two entries for one day. Two entries are allowed if only one of them has a year."""
     for number, (table, one) in enumerate(zip(tables, special, strict=True)):
         for other in special[:number]:
             if one.days.every_year == other.days.every_year and _meet(one.days, other.days):

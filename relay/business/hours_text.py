@@ -21,7 +21,7 @@ _LEAP_YEAR: Final = 2000  # A leap year, so that 02-29 can be a date of every ye
 
 
 def read_hours(text: str) -> tuple[Span, ...]:
-    """Spans in minutes of the day, in order. Raises ValueError in words."""
+    """Read spans in minutes of the day, in order. Raises ValueError with the mistake in words."""
     if text.strip().casefold() == "closed":
         return ()
     spans = sorted(_read_span(part.strip()) for part in text.split(","))
@@ -50,7 +50,7 @@ def _clock(opens: int, closes: int) -> str:
 
 
 def read_weekdays(text: str) -> list[int]:
-    """Weekdays from 0 (Monday). Raises ValueError in words."""
+    """Read weekdays, counted from 0 (Monday). Raises ValueError with the mistake in words."""
     first, _, last = text.strip().casefold().partition("-")
     if first not in WEEKDAYS or (last and last not in WEEKDAYS) or text.endswith("-"):
         raise ValueError(f"allowed is {WEEKDAYS_ALLOWED}")
@@ -59,7 +59,10 @@ def read_weekdays(text: str) -> list[int]:
 
 
 def read_days(value: object) -> Days:
-    """A day or several in a row, from a TOML date or a string. Raises ValueError in words."""
+    """Read one day or several days in a row, from a TOML date or a string.
+
+    Raises ValueError with the mistake in words.
+    """
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         return Days(value, value)
     if not isinstance(value, str):

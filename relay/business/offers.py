@@ -1,6 +1,6 @@
 """Finds which times are free, which of them are offered, and who or what is booked at a time (pure).
 
-Rule 1: an appointment lies within the opening hours, and within those of its person. Its buffer may end after closing.
+Rule 1: an appointment lies within the opening hours, and within its person's hours. Its buffer may end after closing.
 Rule 2: its person or place is free for the appointment and its buffer.
 Rule 3: it begins after the notice, and on a day within the horizon.
 Every time that keeps these rules can be booked. Only times in steps from each opening are offered.
@@ -42,7 +42,7 @@ class Choice:
 
 
 def choices(business: Business, service: Service, first: dt.date, last: dt.date, who: str = "") -> list[Choice]:
-    """The people or places that could do it on these days. `who`: only this person."""
+    """The people or places that could do the service on these days. `who`: only this person."""
     pieces = business_pieces(business, first, last)
     if service.places:
         return [_choice(tuple(business.resources_of(service)), pieces, service)]
@@ -104,7 +104,7 @@ def _first_step(piece: Span, step: int, business: Business) -> int:
     """The opening time, rounded up to a part of the hour that fits the step."""
     part, minute = gcd(step, 60), piece[0]
     while past := moment_of(minute, business.tz).minute % part:
-        minute += part - past  # This runs once, or more often if the clock changes by half an hour in between.
+        minute += part - past  # The loop runs once, or more often if the clock changes by half an hour in between.
     return minute
 
 

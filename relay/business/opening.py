@@ -52,14 +52,14 @@ def first_minute(day: dt.date, minute: int, tz: ZoneInfo) -> int:
 
 
 def business_pieces(business: Business, first: dt.date, last: dt.date) -> list[Span]:
-    """The spans that begin on these days, and on the day before and after: hours may go on after midnight."""
+    """The spans that begin on these days, on the day before and on the day after: hours may go on after midnight."""
     return _pieces(first, last, business.tz, lambda day: _hours_on(business, day))
 
 
 def person_pieces(
     business: Business, person: Person, first: dt.date, last: dt.date, pieces: list[Span], opened: Sequence[Span]
 ) -> list[Span]:
-    """The spans in which this person can be booked: their own hours within those of the business.
+    """The spans in which this person can be booked: the person's own hours, while the business is open.
 
     `pieces` are the hours of the business. `opened` are the same, merged.
     """
@@ -76,7 +76,7 @@ def is_open(business: Business, minute: int) -> bool:
 
 
 def next_opening(business: Business, minute: int, days: int = 60) -> int | None:
-    """When it opens next after this minute. None if it does not open within `days` days."""
+    """When the business opens next after this minute. None if it does not open within `days` days."""
     day = day_of(minute, business.tz)
     spans = merged(business_pieces(business, day, day + dt.timedelta(days=days)))
     return next((start for start, _ in spans if start > minute), None)
@@ -120,7 +120,7 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 
 def common(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
-    """The spans that are in both."""
+    """The spans that lie in both lists."""
     found: list[Span] = []
     i = j = 0
     while i < len(one) and j < len(other):
@@ -135,7 +135,7 @@ def common(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
 
 
 def clipped(span: Span, spans: Sequence[Span]) -> Iterator[Span]:
-    """The parts of one span that lie in sorted others."""
+    """The parts of one span that lie in the other spans, which are sorted."""
     at = max(bisect_right(spans, (span[0], span[0])) - 1, 0)
     while at < len(spans) and spans[at][0] < span[1]:
         start, end = max(span[0], spans[at][0]), min(span[1], spans[at][1])

@@ -191,7 +191,10 @@ class _Hand:
         return await self.diary.write(work, limit_s=LIMIT_S)
 
     def _minute(self, text: str, *, ends: bool = False) -> int:
-        """A local time of the business. A day without a time means its beginning; with `ends`, its end."""
+        """A local time of the business. A day without a time means the beginning of the day.
+
+        With `ends` it means the end of the day.
+        """
         tz = self.business.tz
         try:
             if len(text) == len("2026-11-24"):

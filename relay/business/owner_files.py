@@ -68,7 +68,7 @@ def read(settings: Settings) -> Read:
 def closed_words(business: Business, now: dt.datetime) -> str:
     """The instructions for the model while the business is closed.
 
-    "" while it is open, or if the file has no [after_hours].
+    The text is "" while the business is open, or if the file has no [after_hours].
     """
     minute = minute_of(now)
     if business.after_hours is None or is_open(business, minute):

@@ -64,7 +64,7 @@ class Service:
     people: tuple[str, ...] = ()
     places: str = ""
     also: tuple[str, ...] = ()
-    # The minutes after it in which the person or place is not free. They may end after closing.
+    # The minutes after the appointment in which the person or place is not free. They may end after closing.
     buffer_minutes: int = 0
     price: str = ""
     step_minutes: int = 30  # The minutes between two times that are offered.
@@ -74,7 +74,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person who does services. `hours` None means those of the business. Own hours count only within those."""
+    """A person who does services. If `hours` is None, the business's hours count.
+
+    Own hours count only while the business is open.
+    """
 
     name: str
     does: tuple[str, ...]
@@ -123,7 +126,7 @@ class Business:
         return min(found, key=lambda each: each.days.every_year, default=None)
 
     def person(self, name: str) -> Person | None:
-        """The person with this name, or with this first name if only one has it. Case does not matter."""
+        """The person with this name, or with this first name if only one person has it. Case does not matter."""
         wanted = _plain(name)
         full = [each for each in self.people if _plain(each.name) == wanted]
         first = [each for each in self.people if _plain(each.name).split()[:1] == wanted.split()[:1]]
@@ -145,7 +148,7 @@ class Business:
         return _only(each for name, each in called if said and said <= _stems(name))
 
     def resources_of(self, service: Service) -> list[Resource]:
-        """Who can do it, or where, in the order of the file."""
+        """The people or places that can do the service, in the order of the file."""
         if service.places:
             return [Resource(service.places, number + 1) for number in range(self.places[service.places])]
         return [Resource(name) for name in service.people]

@@ -22,7 +22,7 @@ def lines_of(text: str) -> dict[Path, int]:
 
 
 def line_at(lines: Mapping[Path, int], path: Path) -> int:
-    """The line of a path, or of the nearest table around it. 1 for a key that is missing at the top."""
+    """The line of a path, or of the nearest table around it. It is 1 if a key is missing at the top level."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)

@@ -74,7 +74,7 @@ class File:
 
 @dataclass(frozen=True)
 class Owner:
-    """What the pages need beside Postgres: everything that the process shows of itself."""
+    """What the pages need besides Postgres: everything that the process shows of itself."""
 
     settings: Settings
     utc_now: Callable[[], dt.datetime]
@@ -380,7 +380,7 @@ ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 def _first(rows: list[Row]) -> Row:
-    """The only row of a table. Without a row, one in which every column is None."""
+    """The only row of a table. If the table has no row, a row in which every column is None."""
     return defaultdict(lambda: None, rows[0] if rows else {})
 
 

@@ -2,7 +2,7 @@
 
 Without CONSOLE_PASSWORD_HASH the console answers only on the owner's own machine: PUBLIC_URL is unset or loopback, the
 Host header is loopback, the peer is loopback, and no header shows a proxy. A tunnel and DNS rebinding also come from
-loopback. They are known by this: a tunnel adds a forwarding header, and DNS rebinding asks for another host.
+loopback. The relay recognises both: a tunnel adds a forwarding header, and DNS rebinding asks for another host.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Guard:
         return _words(401, SIGNED_OUT, {"HX-Redirect": "/console/login"})
 
     def socket_refusal(self, headers: Headers, address: str) -> tuple[int, str] | None:
-        """Why this socket gets nothing, as a status and words. None if it may go on. Asked before the upgrade.
+        """Why this socket gets nothing, as a status and words. None if it may go on. It is called before the upgrade.
 
         A browser lets any page open a socket to us. It sends our cookie too if that page is of the same site. So a
         socket must always name our own origin.
@@ -218,7 +218,10 @@ def _words(status: int, words: str, headers: Mapping[str, str] | None = None) ->
 
 
 def _once_more() -> Response:
-    """Let the browser ask again from our own page. After a link in a web mail it sends no strict cookie."""
+    """Let the browser ask again from our own page.
+
+    A browser that follows a link in a web mail sends no strict cookie.
+    """
     page = '<!doctype html><title>Console</title><meta http-equiv="refresh" content="0"><p>One moment.</p>'
     return Response(page, 200, content_type="text/html; charset=utf-8")
 

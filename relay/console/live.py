@@ -47,7 +47,7 @@ class LiveCall:
     words: str = "waiting"  # Whether words may be shown: "kept", "waiting" (for the notice) or "never".
     # The last words of the call, if they may be kept: each is "caller" or "agent", and the text.
     said: tuple[tuple[str, str], ...] = ()
-    has_agent: bool = False  # True if the agent has the call, or is about to have it. Orders reach it.
+    has_agent: bool = False  # True if the agent has the call, or is about to have it. Orders reach such a call.
     can_listen: bool = False
     is_test: bool = False
 

@@ -59,7 +59,7 @@ class LivePages:
             words = f"{MOST_WATCHERS} pages watch the calls already. Close one of them.\n"
             return Response(words, 503, content_type="text/plain; charset=utf-8")
         response = Response(self.watch.events(), content_type="text/event-stream")
-        response.headers["X-Accel-Buffering"] = "no"  # Without this, nginx would hold events back.
+        response.headers["X-Accel-Buffering"] = "no"  # Without this header, nginx would hold events back.
         response.timeout = None  # The stream ends by itself.
         return response
 
@@ -72,7 +72,7 @@ class LivePages:
         return await self._order(call_sid, HangUpOrdered(), "hung up a running call")
 
     async def say(self, call_sid: str) -> Response:
-        """Make the agent say a sentence. The audit does not keep it."""
+        """Make the agent say a sentence. The audit does not keep the sentence."""
         form = await request.form
         text = sentence_of(form.get("text", ""))
         if not text:

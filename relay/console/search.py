@@ -39,7 +39,7 @@ class Question:
 
     @classmethod
     def of(cls, asked: Mapping[str, str]) -> Question:
-        """From the address line."""
+        """Read the question from the address line."""
         values = {name: asked.get(name, "").strip()[:200] for name in _NAMES}
         odd = []
         if values["day"] and _day(values["day"]) is None:

@@ -57,7 +57,7 @@ class TurnedAway:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a call ended. `reason` is None if it never began.
+    """How a call ended. `reason` is None if the call never began.
 
     `human` is the person whose phone would ring. That person would hear `whisper`.
     """
@@ -75,10 +75,10 @@ class Calls(Protocol):
         """Begin a call. `number` is the caller's; "" hides it. `is_real`: the call books in the real diary."""
 
     def ended(self, call_sid: str) -> Ended | None:
-        """How a call ended. None if this process does not know it."""
+        """How a call ended. None if this process does not know the call."""
 
     def elsewhere(self, machine: str, failed: str | None) -> dict[str, str] | None:
-        """The header that sends a request to the machine that has the call. None if this machine has it."""
+        """The header that sends a request to the machine that has the call. None if this machine has the call."""
 
 
 @dataclass(frozen=True)

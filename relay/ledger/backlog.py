@@ -57,7 +57,7 @@ class Backlog:
         self._pieces = deque(Piece(path, rows, None, on_disk=True) for path, rows in self._spill.found())
         self._queue: list[Entry] = []
         self._queue_bytes = 0
-        self._since = 0.0  # When the oldest row of the queue came.
+        self._since = 0.0  # The time at which the oldest row of the queue came.
         self._disk = trio.Lock()  # Held while a thread puts pieces on disk.
         self._disk_again_at = 0.0
         self._refusal_told_at = self._spilled_told_at = 0.0
@@ -106,7 +106,7 @@ class Backlog:
     # To disk
 
     def put_now(self) -> bool:
-        """Put everything from memory on disk, at once. False if the disk refuses. Then it stays in memory."""
+        """Put everything from memory on disk, at once. False if the disk refuses. Then everything stays in memory."""
         for piece in self._pieces:
             if not piece.on_disk and not piece.being_put and not self._try_to_put(piece):
                 return False

@@ -33,7 +33,7 @@ BATCH_BYTES = 1 << 20
 # SQLSTATE classes of the server's own errors: connection, transaction state, login, database, rollback by a conflict,
 # resources, object state, intervention, system. A row that met one of these errors is written again.
 _OF_THE_SERVER = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
-# Of these classes, the two that are never the fault of a row: disk or memory is full.
+# An error of these two classes is never the fault of a row: the disk or the memory is full, or the system failed.
 _NEVER_OF_A_ROW = ("53", "58")
 
 # A plain row of each kind. If the database takes it and refuses another row, the fault is in that row.

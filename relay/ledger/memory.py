@@ -66,7 +66,8 @@ class MemoryLedger:
         for one in also:
             self.record(one)
         self._recorded += 1
-        # If a row is not JSON, the real ledger counts it, and the call goes on. Here it raises, so that a test fails.
+        # If a row is not JSON, the real ledger counts it, and the call goes on. Here `record` raises, so that a test
+        # fails.
         r.encode(row)
         row = row if self._keep_words else r.without_words(row)
         if self._away:

@@ -2,8 +2,8 @@
 
 Rule 1: a file that was applied must not be changed. Its checksum is kept, and a file that differs is refused.
 Rule 2: all new files are applied in one transaction, or none of them.
-Rule 3: a migration holds an advisory lock, and others wait. The lock ends with the transaction, so it works behind a
-        pooler.
+Rule 3: a migration holds an advisory lock, and others wait. The lock ends with the transaction, so it also works
+        through a pooler.
 Rule 4: if another program has a table `migrations` here, ours is `relay_migrations`.
 A database that is ahead of these files is accepted, so that an older release can still be started.
 """
@@ -76,7 +76,7 @@ def migrate(url: str, sql_dir: Path = SQL_DIR) -> list[str]:
     try:
         with psycopg.connect(url, connect_timeout=10, client_encoding="UTF8", application_name="relay") as connection:
             _check_encoding(connection)
-            # Set only for this transaction, because behind a pooler another client gets the session next.
+            # Set only for this transaction, because a pooler gives the session to another client next.
             connection.execute(f"set local lock_timeout = '{LOCK_LIMIT_S}s'")
             connection.execute("set local statement_timeout = 0")
             connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])

@@ -35,8 +35,8 @@ class Ledger(Protocol):
     async def fetch_call(self, call_sid: str, *, limit_s: float) -> SeenCall | None:
         """How a call ended and how often it was resumed. None if the call is not known.
 
-        Rows that wait to be written count too. Raises LedgerUnavailable if Postgres is away and no such row is of the
-        call.
+        Rows that wait to be written count too. Raises LedgerUnavailable if Postgres is away and none of these rows
+        belongs to the call.
         """
 
     async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float, besides: str = "") -> float:
@@ -66,10 +66,9 @@ class Ledger(Protocol):
         """Claim `key`: the right to do its action, once among all relays. Never raises."""
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
-        """Write how a reserved function ended. Never raises: if Postgres is away, it is recorded like a row.
+        """Write how a reserved function ended. Never raises: if Postgres is away, the end is recorded like a row.
 
         After `Unavailable` there is no row to settle. Then a repeat finds the FunctionCallRow recorded with the key.
-        finds.
         """
 
     async def ready(self, *, limit_s: float) -> str | None:

@@ -33,8 +33,8 @@ STATEMENT_LIMIT_MS = 5_000  # 100 times longer than any of our statements takes.
 IDLE_LIMIT_S = 60.0
 
 # The settings that our statements need, whatever the defaults of the server, the database or the role are. psycopg
-# reads timestamps only in the ISO style. The encoding is not among them: it is set when a connection starts, and a
-# pooler keeps it for each client.
+# reads timestamps only in the ISO style. The encoding is not among these settings: it is set when a connection starts,
+# and a pooler keeps it for each client.
 _BEGIN = f"""begin;
 set local statement_timeout = {STATEMENT_LIMIT_MS};
 set local timezone = 'UTC';
@@ -199,9 +199,12 @@ def _nothing_stands(error: psycopg.Error) -> bool:
 
 
 def words_of(error: Exception) -> str:
-    """What a database error says, without the values of a row. Details quote them, and so do some messages."""
+    """What a database error says, without the values of a row.
+
+    The details of an error quote these values, and so do some messages.
+    """
     if not isinstance(error, psycopg.Error):
-        return f"{type(error).__name__} in the relay's own code"  # Its message may quote a row.
+        return f"{type(error).__name__} in the relay's own code"  # The message of such an error may quote a row.
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return "the tables are not there, or are older than this relay: run `relay migrate`, in the folder of your .env"
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):

@@ -137,7 +137,7 @@ class OutcomeRow:
     dialled: str | None = None  # A phone number. It never goes into the log.
     transfer_result: str | None = None
     process: str | None = None  # The run of the relay that recorded this row.
-    seq: int | None = None  # Its number among the outcomes of this call.
+    seq: int | None = None  # This row's number among the outcomes of this call.
     voice_fault: str | None = None  # Why the voice service was lost that spoke the model's text.
 
     def identities(self) -> tuple[Identity, ...]:
@@ -189,11 +189,11 @@ class RecordingRow:
     statement: ClassVar[str] = "keep_recordings"
     name: str
     call_sid: str
-    started_ms: int | None = None  # Its start on the call's time line, in ms.
+    started_ms: int | None = None  # The file's start on the call's time line, in ms.
     length_ms: int | None = None
     stored_in: str | None = None  # "disk" (of the machine in calls.machine), or a store's URL.
     n_bytes: int | None = None
-    key_id: str | None = None  # The id of the key of RECORDING_KEY that opens it.
+    key_id: str | None = None  # The id of the key, one of RECORDING_KEY, that opens the file.
     ended: str | None = None  # "whole", "closed after a crash", or why it stopped.
     peaks_step_ms: int | None = None  # The time that a pair of peaks covers, in ms.
     # Bytes in the form that Postgres reads ("\\x..."): pairs of left and right. 0 is silence, 127 the loudest.
@@ -333,9 +333,9 @@ class Counts:
     recorded: int
     written: int
     queued: int
-    spilled: int  # On disk now, and not in Postgres yet.
-    refused: int  # Postgres or the encoder will never take them. They are kept in `refused.jsonl`.
-    lost: int  # Neither Postgres nor the disk took them.
+    spilled: int  # Rows that are on disk now, and not in Postgres yet.
+    refused: int  # Rows that Postgres or the encoder will never take. They are kept in `refused.jsonl`.
+    lost: int  # Rows that neither Postgres nor the disk took.
 
 
 def encode(row: Row) -> bytes:
@@ -394,7 +394,7 @@ def merge(old: AnyRow, new: AnyRow) -> AnyRow:
 
 
 def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | OutcomeRow]) -> SeenCall | None:
-    """What is known of a call: first what Postgres has, then the rows that are not there yet, in order."""
+    """What is known of a call: first what Postgres has, then the rows that Postgres does not have yet, in order."""
     known = stored
     for row in pending:
         if row.call_sid != call_sid:

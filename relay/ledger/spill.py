@@ -43,7 +43,7 @@ class Entry:
         return (self, *self.also)
 
     def line(self) -> bytes:
-        """Its line in a file."""
+        """The line that holds this row in a file."""
         return self._json() + b"\n"
 
     def _json(self) -> bytes:
@@ -98,7 +98,7 @@ class Spill:
         return entries, unreadable
 
     def remove(self, path: Path) -> None:
-        """The rows of this file are in Postgres: remove it."""
+        """Remove a file whose rows are in Postgres."""
         path.unlink(missing_ok=True)
 
     def set_aside(self, lines: Iterable[bytes]) -> None:

@@ -107,7 +107,7 @@ class Alarms:
         try:
             body: Json = {"alarm": kind, "title": title, "do": do}
             if call := line.get("call_sid"):
-                body["call"] = str(call)  # The call in which it was first seen. The mail links to it.
+                body["call"] = str(call)  # The call in which the fault was first seen. The mail links to this call.
             self._tell(f"alarm.{kind}.{hour}", "alarm", body)
         finally:
             self._telling = False

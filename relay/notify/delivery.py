@@ -1,4 +1,4 @@
-"""The task that sends what waits: at the start, when there is news, when some is due, and once a day.
+"""The task that sends what waits: at the start, when there is news, when some news is due, and once a day.
 
 Between these times it asks Postgres nothing, so that a database can sleep while it is idle.
 """
@@ -38,7 +38,7 @@ class Delivery:
         self.states: dict[str, int] = {}  # State -> rows, at the last look. For the metrics.
 
     def wake(self) -> None:
-        """This process has news."""
+        """Look for news at once, because this process has recorded some."""
         self._news.set()
 
     async def run(self) -> None:
@@ -73,7 +73,7 @@ class Delivery:
     async def _settle(self, item: Item, state: str, words: str, pause: float = 0.0) -> None:
         try:
             await self._outbox.settle(item, state, words=words, pause_s=pause)
-        except LedgerUnavailable as error:  # Its lease ends, and it is sent again with the same id.
+        except LedgerUnavailable as error:  # The lease of the news ends, and the news is sent again with the same id.
             log.warning("outbox.not_settled", words=str(error), do="nothing: it may be sent a second time")
 
     async def _deliver(self, item: Item) -> None:

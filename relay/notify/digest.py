@@ -23,7 +23,7 @@ class Digest:
 
     @classmethod
     def of(cls, setting: str, tz: tzinfo, utc_now: Callable[[], datetime]) -> Digest | None:
-        """From NOTIFY_DIGEST: "off", or a time like 18:00."""
+        """Read NOTIFY_DIGEST: "off", or a time like 18:00."""
         return None if setting == "off" else cls(time.fromisoformat(setting), tz, utc_now)
 
     def last(self) -> tuple[str, datetime]:

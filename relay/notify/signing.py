@@ -1,6 +1,6 @@
 """Signatures by Standard Webhooks (pure): HMAC-SHA256 over `id.timestamp.body`, one for each secret.
 
-While a secret is being changed, there are two. The receiver accepts either of them.
+While a secret is being changed, there are two secrets. The receiver accepts either of them.
 """
 
 from __future__ import annotations

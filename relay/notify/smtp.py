@@ -13,7 +13,7 @@ import trio
 from relay.notify.sending import NotSent
 
 SOCKET_LIMIT_S = 20.0  # For each answer of the server.
-SEND_LIMIT_S = 60.0  # For the whole sending. A thread that hangs longer is left behind, and ends at SOCKET_LIMIT_S.
+SEND_LIMIT_S = 60.0  # For the whole sending. A thread that hangs longer is abandoned. It ends at SOCKET_LIMIT_S.
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -33,7 +33,7 @@ class Server:
 
     @classmethod
     def of(cls, url: str) -> Server:
-        """From SMTP_URL. Raises SmtpUrlUnclear."""
+        """Read SMTP_URL. Raises SmtpUrlUnclear."""
         try:
             parts = urlsplit(url)
             tls = parts.scheme == "smtps"

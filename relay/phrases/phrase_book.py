@@ -51,8 +51,8 @@ RENDER_LIMIT_S = 30.0
 TRIES = 3
 # The number of phrases rendered at once: enough for a quick start, and below the model's rate limits.
 AT_ONCE = 4
-# A phrase that could not be rendered is tried again after the first time, then after twice as long each time, up to the
-# second time.
+# A phrase that could not be rendered is tried again after the first number of seconds. Each further pause is twice as
+# long, up to the second number.
 AGAIN_S = (60.0, 3_600.0)
 # The number of greetings that were learnt from calls and may wait to be stored. There are two: with and without the
 # notice.
@@ -204,7 +204,8 @@ class PhraseBook:
         self._kept: dict[str, bytes] = {}  # Text -> mu-law.
         self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
         self._told: set[tuple[str, str]] = set()  # What was reported since the book was last filled.
-        # Why the service refused everything when the book was last filled. None: it did not, or that passes by itself.
+        # Why the service refused everything when the book was last filled. None: it did not refuse, or the reason
+        # passes by itself.
         self.refused: ModelUnreachable | None = None
         self.complete = trio.Event()  # Set when the phrases that every call needs are there, or were tried.
 
@@ -256,7 +257,7 @@ class PhraseBook:
     def _shipped(self, key: str) -> Phrase:
         clip = shipped_clip(key)
         if key == EMERGENCY and self._prompts.rules.emergency_number not in clip.text:
-            return shipped_clip("emergency_elsewhere")  # It says no number. That is better than a wrong number.
+            return shipped_clip("emergency_elsewhere")  # This clip says no number. That is better than a wrong number.
         return clip
 
     def holding(self, text: str) -> Phrase | None:
@@ -330,7 +331,7 @@ class PhraseBook:
         for number in range(TRIES):
             if number:
                 await trio.sleep(2.0**number)
-            if self.refused is not None:  # What stops one phrase stops all of them.
+            if self.refused is not None:  # A refusal that stops one phrase stops all of them.
                 return str(self.refused)
             try:
                 rendered = await speak(text)
@@ -433,7 +434,7 @@ class PhraseBook:
             )
 
     def _complain(self, event: str, words: str, do: str) -> None:
-        """Report a fault once each time that the book is filled, because what stops one phrase stops all of them."""
+        """Report a fault once for each filling of the book, because a fault that stops one phrase stops all of them."""
         if (event, words) not in self._told:
             self._told.add((event, words))
             log.warning(event, words=words, do=do)

@@ -77,7 +77,10 @@ class Prompts:
 
     @property
     def version(self) -> str:
-        """A hash of everything that the model is told. A row names it, to show under which prompt a call ran."""
+        """A hash of everything that the model is told.
+
+        The row of a call has this hash, to show under which prompt the call ran.
+        """
         return hashlib.sha256(self.system.encode()).hexdigest()[:12]
 
 

@@ -34,7 +34,7 @@ WHOLE, AFTER_A_CRASH = "whole", "closed after a crash"
 class Finished:
     """A closed file: the values for its row."""
 
-    name: str  # Its name below the folder, and in every store.
+    name: str  # The file's name below the folder, and in every store.
     header: Header
     samples: int
     n_bytes: int
@@ -101,7 +101,10 @@ class FileInProgress:
         return Finished(self.name, self.header, samples, self._written, ended, step_ms, pairs)
 
     def give_up(self, why: str) -> Finished | None:
-        """The disk takes no more. Close the file as it is, if that is possible. Otherwise the next start closes it."""
+        """The disk takes no more. Close the file as it is, if that is possible.
+
+        Otherwise the next start of the relay closes the file.
+        """
         try:
             os.ftruncate(self._fd, self._written)
             return self.close(b"", why)
@@ -166,7 +169,7 @@ class Recording:
         return stereo[skip : skip + 2 * (end - first)]
 
     def chunks(self) -> Iterator[bytes]:
-        """All of it, in order. Raises RecordingRefused."""
+        """All chunks of the recording, in order. Raises RecordingRefused."""
         for number in range(self._full + 1):
             yield self.chunk(number)
 
@@ -225,7 +228,7 @@ def _is_free(path: Path) -> bool:
 
 
 def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
-    """Close a file whose process has died. None if there was not one complete chunk in it.
+    """Close a file whose process has died. None if the file had no complete chunk.
 
     Raises OSError, KeyMissing, RecordingRefused.
     """

@@ -111,7 +111,7 @@ def write_wav_file(path: Path, recordings: Sequence[Recording]) -> None:
 
 
 def play(recordings: Sequence[Recording]) -> None:
-    """Play it with a player of this machine. Raises NotHeard."""
+    """Play the call with a player of this machine. Raises NotHeard."""
     player = next((one for one in PLAYERS if shutil.which(one[0])), None)
     if player is None:
         names = ", ".join(one[0] for one in PLAYERS)

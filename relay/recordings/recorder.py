@@ -205,7 +205,7 @@ class Recorder:
     # The end
 
     def close(self, now: float, *, by_caller: bool) -> None:
-        """The stream has ended. `by_caller`: it ended at Twilio, half a round trip before we knew it."""
+        """The stream has ended. `by_caller`: the stream ended at Twilio, half a round trip before we knew."""
         if self._closed:
             return
         self._closed = True

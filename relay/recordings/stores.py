@@ -19,7 +19,7 @@ from relay.recordings.files import SUFFIX, Recording, open_file
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-# A recording of ten minutes has 10 MB. If the upload takes longer than this, it is tried again later.
+# A recording of ten minutes has 10 MB. An upload that takes longer than this is tried again later.
 REQUEST_LIMIT = timedelta(seconds=60)
 CONNECT_LIMIT = timedelta(seconds=10)
 
@@ -137,7 +137,10 @@ class ObjectStore:
         )
 
     def put(self, name: str, path: Path) -> None:
-        """Upload a file. When this returns, the store has confirmed that it has all of it. Raises StoreFailed."""
+        """Upload a file. When this method returns, the store has confirmed that it has the whole file.
+
+        Raises StoreFailed.
+        """
         size = path.stat().st_size
         if self.size(name) == size:  # A process was killed after the upload and before it removed the file.
             return
@@ -150,7 +153,7 @@ class ObjectStore:
             raise StoreFailed(f"the store says that it has {kept} bytes of {size}")
 
     def size(self, name: str) -> int | None:
-        """How many bytes the store has under this name. None if it has no such name. Raises StoreFailed."""
+        """How many bytes the store has under this name. None if the store has no such name. Raises StoreFailed."""
         try:
             return int(self._api.head(self._store, name)["size"])
         except FileNotFoundError:

@@ -37,7 +37,7 @@ NEVER = -(1 << 60)
 JITTER_SAMPLES = 6 * SAMPLES_PER_MS
 # The usual delay may grow by 1 ms with each mark. So a longer way is learned within a minute.
 USUAL_GROWS = SAMPLES_PER_MS
-# The delay of marks until the first one has come. Twilio's is below this.
+# The delay of marks until the first one has come. Twilio's delay is below this.
 USUAL_AT_FIRST = 400 * SAMPLES_PER_MS
 # A piece this old is settled if its mark has come. Bursts of 233 ms are normal (docs/protocol/twilio.md 3.3).
 SETTLE_SAMPLES = 300 * SAMPLES_PER_MS
@@ -152,7 +152,7 @@ class PlaybackTrack:
         return min(self._usual or 0, USUAL_LIMIT)
 
     def begin(self) -> None:
-        """From now on places count. A piece whose mark takes the usual time is at its place."""
+        """From now on places count. A piece is at its planned place if its mark takes the usual time."""
         self._base = self.lag
 
     def played(self, mulaw: bytes, mark: str | None, at: int) -> None:
@@ -179,7 +179,10 @@ class PlaybackTrack:
         self._place()
 
     def _hindsight(self, piece: Piece) -> None:
-        """Correct earlier pieces. A playback never catches up, so what played just before this piece was no later."""
+        """Correct earlier pieces.
+
+        A playback never catches up, so the piece that played just before was not later than this one.
+        """
         pieces = list(self._pieces)
         if piece not in pieces:
             return

@@ -358,7 +358,10 @@ def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
 
 
 def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """What a deployed relay can run with, but probably should not, in words. The log tells it once, at the start."""
+    """What a deployed relay can run with, but probably should not, in words.
+
+    The log tells these doubts once, at the start.
+    """
     if settings.is_local:
         return []
     told = [

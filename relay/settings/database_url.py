@@ -34,7 +34,7 @@ def understood(text: str) -> str:
     text = _without_foreign_parameters(text) if text.startswith(("postgres://", "postgresql://")) else text
     try:
         parts = conninfo_to_dict(text)
-    except (psycopg.Error, ValueError):  # Its message quotes the URL with the password.
+    except (psycopg.Error, ValueError):  # The message of such an error quotes the URL with the password.
         raise DatabaseUrlUnclear(_why_unreadable(text)) from None
     # libpq ends a user name at the first @ or /, and a host at the first colon. If the password has such a sign, libpq
     # takes the rest of the password for a host, a port or a database. Its errors would then show that rest.

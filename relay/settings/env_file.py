@@ -16,7 +16,7 @@ from dotenv.parser import parse_stream
 
 from relay.settings import Settings, SettingsInvalid
 
-# The setting that names another file. If it is empty, no file is read: a demo and the tests do this.
+# The setting that names another file. If this setting is empty, no file is read: a demo and the tests set it so.
 CHOICE = "RELAY_ENV_FILE"
 DEFAULT = ".env"
 # A name this similar to one of ours is probably a typing error. Two exchanged letters give 0.92. The environment also

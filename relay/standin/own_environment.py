@@ -39,7 +39,10 @@ def own_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> d
 
 @contextmanager
 def only_own_environment(also: tuple[str, ...] = ()) -> Iterator[None]:
-    """Let this process see no more than that. Its libraries read the environment too (libpq reads the PG… names)."""
+    """Let this process see no more than `own_environment` gives.
+
+    Its libraries read the environment too (libpq reads the PG… names).
+    """
     before = dict(os.environ)
     try:
         _become(own_environment(before, also))

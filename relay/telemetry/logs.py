@@ -22,7 +22,7 @@ _PASSWORD = re.compile(r"(?<=://)[^/\s]+@")
 _IN_QUERY = re.compile(r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s]+", re.IGNORECASE)
 
 # The messages of these errors come from the system, or name parts of the code. Any other message may quote a caller, as
-# KeyError and ValueError do. For those, the log shows only the type and the place.
+# KeyError and ValueError do. For such errors, the log shows only the type and the place.
 _TELL_NO_TALES = (AssertionError, AttributeError, ImportError, NameError, NotImplementedError, OSError, TypeError)
 _WITHHELD = "(the message is left out, because it may quote a caller)"
 # After an endless recursion, the last calls are enough.
@@ -76,7 +76,10 @@ def _with_trace(_logger: object, _name: str, event: MutableMapping[str, Any]) ->
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """The place and the type of an error, without values. Its message only if it cannot hold a caller's words."""
+    """The place and the type of an error, without values.
+
+    The message is added only if it cannot hold a caller's words.
+    """
     seen.add(id(error))
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before is not None and id(before) not in seen:
@@ -129,5 +132,5 @@ def configure(log_format: str) -> None:
         cache_logger_on_first_use=False,  # There are few lines, and a test may configure the log again.
     )
     for noisy in ("httpx", "httpcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)  # Their INFO lines hold phone numbers in URLs.
+        logging.getLogger(noisy).setLevel(logging.WARNING)  # INFO lines of these loggers hold phone numbers in URLs.
     logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()])

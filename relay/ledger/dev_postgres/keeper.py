@@ -63,7 +63,7 @@ def main() -> int:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.truncate()
             lock.write(str(os.getpid()))  # The pid of the holder. It means nothing while the lock is free.
-            lock.flush()  # This writes the first byte to a disk that may be full.
+            lock.flush()  # The flush writes the first byte to a disk that may be full.
             threading.Thread(target=_wait_for_the_last_user, args=(folder, stop), daemon=True).start()
             _initdb(keep, log)
             _serve(keep, log, stop)
@@ -139,7 +139,7 @@ def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
             return
         _stop(postgres)
         failures = 1 if time.monotonic() - started_s > START_S else failures + 1
-        # If the first start fails, one reason is worth another try: the server of a killed keeper is still shutting
+        # A first start that fails is tried again for one reason only: the server of a killed keeper is still shutting
         # down.
         if failures >= TRIES or not (said or "postmaster.pid" in _tail(keep)):
             raise Failed(f"postgres ended with {postgres.returncode}: {_tail(keep)}")
@@ -198,7 +198,7 @@ def read_of_server(folder: Path, name: str) -> str | None:
 def is_ready(folder: Path, pid: int | None = None) -> bool:
     """True if the server (or the one with this pid) takes connections.
 
-    `postmaster.pid` tells it: line 1 is its pid, line 8 its state.
+    `postmaster.pid` tells this: line 1 is the server's pid, line 8 is its state.
     """
     try:
         lines = (read_of_server(folder, "postmaster.pid") or "").splitlines()

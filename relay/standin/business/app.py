@@ -1,7 +1,7 @@
-"""The stand-in business backend: the embedded backend's engine behind the HTTP contract.
+"""The stand-in business backend: it serves the HTTP contract with the embedded backend's engine.
 
-Rule 1: one Idempotency-Key has one answer. A repeat gets the first answer, even if that was a refusal, however its body
-        is written. The same key on another route, or with another content, is refused (422).
+Rule 1: one Idempotency-Key has one answer. A repeat gets the first answer, even if that was a refusal. Another spelling
+        of the same body is a repeat too. The same key on another route, or with another content, is refused (422).
 Rule 2: a fault that was ordered does not change the diary. With `after`, the diary changes and the answer is lost.
 
 Beyond the contract: `POST /standin/faults` (a table for `Faults.from_table`), `GET /standin/bookings` (all bookings and
@@ -101,7 +101,8 @@ def stage_diary(
     capacity: int = 1,
     business: Business | None = None,
 ) -> Diary:
-    """The diary for a rehearsal, on its clock. It is of this business, or of a restaurant that is open every day.
+    """The diary for a rehearsal, on its clock. It is the diary of this business, or of a restaurant that is open every
+    day.
 
     `capacity` is the number of tables, rooms or chairs, for a rehearsal with many callers at once.
     """
@@ -119,7 +120,10 @@ async def serve_business(
     shutdown: Callable[[], Awaitable[None]] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve it until `shutdown` returns, or until cancelled. Starts with its URLs. Port 0 takes a free port."""
+    """Serve the backend until `shutdown` returns, or until cancelled. `task_status` is started with its URLs.
+
+    Port 0 takes a free port.
+    """
     config = Config()
     config.bind = [f"{host}:{port}"]
     config.graceful_timeout = 0.5
@@ -257,7 +261,7 @@ async def _exactly_once(keys: dict[str, _Kept], act: Callable[[bytes], tuple[int
 def _meant(body: bytes) -> Any:
     """What a body says, without the order of its keys, and without case and blanks in its texts.
 
-    If it is not JSON, it is the body itself.
+    If the body is not JSON, this is the body itself.
     """
     try:
         said = msgspec.json.decode(body)

@@ -1,6 +1,7 @@
 """The diary of the stand-in: the embedded backend's engine with a diary in memory, and messages.
 
-Without a business file it is a small restaurant, open from 11 to 22. With a file it is that business.
+Without a business file it is the diary of a small restaurant, open from 11 to 22. With a file it is the diary of that
+business.
 """
 
 from __future__ import annotations

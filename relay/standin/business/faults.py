@@ -90,7 +90,7 @@ class Faults:
         self._places = other._places
 
     def next(self, method: str, path: str) -> Fault | None:
-        """The fault for this request. It is used up by one request."""
+        """The fault for this request. The request counts as one of the fault's `times`."""
         room = "/" + path.lstrip("/").split("/")[0]
         for place in (f"{method} {room}", room, "*"):
             faults = self._places.get(place)

@@ -115,7 +115,7 @@ def _climb(relay: Relay, cores: list[int], log: Path) -> list[Step]:
         for calls in ALONE_STEPS if alone else STEPS:
             load.ring_up_to(calls)
             load.loop.run(lambda: False, SETTLE_S)
-            for _ in range(2):  # Two late steps prove it. One may come from another program.
+            for _ in range(2):  # Two late steps prove the limit. Another program may cause one late step.
                 step = load.measure("relay", calls, WINDOW_S, pid, cores[0])
                 _say(step)
                 if step.keeps_up():

@@ -49,7 +49,7 @@ class Target:
 
     @property
     def unusable(self) -> str:
-        """Why it cannot be rung, in a sentence. Empty if it can be rung."""
+        """Why this relay cannot be rung, in a sentence. Empty if it can be rung."""
         if not _is_origin(self.url):
             return f"This is not an http or https URL of a relay: {self.url!r}. Write it like http://127.0.0.1:8080"
         if not self.account.auth_token:
@@ -262,7 +262,7 @@ async def serve_http(
 async def main_caller(
     target: Target, port: int, tell: Line = print, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """The exchange as a server: Twilio's REST API, `POST /standin/ring?scenario=NAME`, `GET /standin/calls`."""
+    """Run the exchange as a server: Twilio's REST API, `POST /standin/ring?scenario=NAME`, `GET /standin/calls`."""
     exchange = target.exchange(partial(tell_event, tell))
     reports: dict[str, dict[str, Any]] = {}
     rest = RestApi(exchange)

@@ -84,7 +84,7 @@ OUR_BUGS = frozenset(
 
 
 def utc_now() -> dt.datetime:
-    """The clock of the stage: the machine's, which the relay's process has too."""
+    """The clock of the stage. It is the machine's clock, which the relay's process uses too."""
     return dt.datetime.now(dt.UTC)
 
 
@@ -142,7 +142,7 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, conso
         try:
             stage = _Stage(settings, played, scenario, script, own.spoken)
             return trio.run(partial(_play, stage, url, out, live=live, console=console))
-        except BaseExceptionGroup as group:  # The nursery wraps it.
+        except BaseExceptionGroup as group:  # The nursery wraps the error in a group.
             failed, others = group.split(DemoFailed)
             if failed is None or others is not None:
                 raise
@@ -248,7 +248,10 @@ async def _spend_the_day(exchange: Exchange) -> None:
 
 
 async def evidence(url: str, business: BusinessApp | None, call_sid: str) -> Evidence:
-    """What the ledger and the business know, as soon as the outcome's row is there. No business: the relay's diary."""
+    """What the ledger and the business know, as soon as the outcome's row is there.
+
+    If there is no stand-in business, the relay's own diary is read.
+    """
     tables: dict[str, list[dict[str, object]]] = {}
     deadline = trio.current_time() + ROWS_LIMIT_S
     while not tables.get("call_outcomes") and trio.current_time() < deadline:

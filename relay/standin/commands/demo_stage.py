@@ -69,14 +69,14 @@ class Hands:
     # The lines
 
     async def model_port(self, port: int) -> int:
-        """The port at which the relay finds the model that listens at this one."""
+        """The port at which the relay finds the model that listens at this port."""
         if not self._needs & {"model_dies", "model_stays_away"}:
             return port
         self._model = Line(partial(trio.open_tcp_stream, "127.0.0.1", port))
         return int(await self._nursery.start(self._model.serve))
 
     async def database_url(self, url: str) -> str:
-        """The URL by which the relay finds the database that has this one."""
+        """The URL by which the relay finds the database that has this URL."""
         if not self._needs & {"postgres_leaves", "postgres_returns"}:
             return url
         self._postgres = Line(partial(_open_postgres, url))
@@ -84,7 +84,7 @@ class Hands:
         return psycopg.conninfo.make_conninfo(url, host="127.0.0.1", port=port)
 
     async def public_port(self, port: int) -> int:
-        """The port at which Twilio finds the relay that listens at this one."""
+        """The port at which Twilio finds the relay that listens at this port."""
         if "relay_starts" not in self._needs:
             return port
         edge = Line(partial(self._open_relay, port), EDGE_PATIENCE_S)

@@ -1,4 +1,4 @@
-"""The stand-in voice service's side of the protocol: it checks what clients send, and writes what it sends.
+"""The stand-in voice service's side of the protocol: it checks what clients send, and writes what the service sends.
 
 Source: docs/protocol/elevenlabs.md 2. The service's examples and its own package write keys in two ways, so a client
 must accept both. An error is {message, error, code}, then a close with that code (docs/protocol/elevenlabs.md 1.2).
@@ -33,7 +33,7 @@ class RefusedError(Exception):
 
 
 # The texts of these two errors, and of the time-out, are from issues of clients (livekit/agents-js#1985,
-# elevenlabs/elevenlabs-python#167, elevenlabs/elevenlabs-docs#426). Of the others only the codes are known.
+# elevenlabs/elevenlabs-python#167, elevenlabs/elevenlabs-docs#426). For the other errors only the codes are known.
 TOO_MANY_CONTEXTS = RefusedError(
     "max_active_conversations",
     "Maximum simultaneous contexts per WebSocket connection exceeded (5). "

@@ -1,7 +1,8 @@
 """How the stand-in voice reads a text that comes in pieces: together they sound like the whole text read at once.
 
-It is told in advance which texts may come (a stand-in model in the same process knows them). A piece is then a part of
-the whole text's sound. So a sentence that a client cuts at its commas is still a clip that `speech/ear.py` recognises.
+The voice is told in advance which texts may come (a stand-in model in the same process knows them). A piece is then a
+part of the whole text's sound. So a sentence that a client cuts at its commas is still a clip that `speech/ear.py`
+recognises.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Reading:
         return Piece(text, gap + self._mulaw[begin:end])
 
     def _choose(self, so_far: str) -> None:
-        """Choose the text that begins like this: the newest announced one."""
+        """Choose the newest announced text that begins with these words."""
         self._whole = self._read = ""
         if so_far:
             for text in reversed(self._foretold()):

@@ -39,7 +39,7 @@ RIFF = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x07\0\x01\0\x40\x1f\0\0\x40\x1f\
 
 @dataclass
 class Report:
-    """What happened in one connection."""
+    """Report of what happened in one connection."""
 
     query: dict[str, str] = field(default_factory=dict)
     received: list[bytes] = field(default_factory=list)
@@ -166,7 +166,7 @@ class _Connection:
             self._house.open_sockets -= 1
 
     def _refusal(self, request: Request) -> tuple[RefusedError | None, str]:
-        """Why this client is not served, and how to tell it. None if it is served."""
+        """Why this client is not served, and how the client is told. None if it is served."""
         faults, script = self._faults, self._script
         parts = urlsplit(request.path)
         segments = parts.path.strip("/").split("/")
@@ -253,7 +253,7 @@ class _Connection:
             self._nursery.start_soon(self._speak, context)
 
     async def _mind_the_time(self) -> None:
-        """After too long without input, end the context that is open, or the whole socket."""
+        """After too long a time without input, end the context that is open, or the whole socket."""
         while True:
             inputs = [each.last_input_s for each in self._contexts.values() if not each.is_closing]
             over_at = min(inputs, default=self._last_input_s) + self._timeout_s
@@ -286,7 +286,7 @@ class _Connection:
         if not self._faults.never_final and not self._is_dumb:
             await self._send(self._spelling.final(context.id))
         for _ in range(self._faults.late_chunks):
-            late = b"\x2a\xaa" * 800  # Loud, so that it is noticed if it is played.
+            late = b"\x2a\xaa" * 800  # This sound is loud, so that it is noticed if it is played.
             await self._send(self._spelling.audio(context.id, late, [("x", 0, 200)]))
 
     async def _say(self, context: _Context, piece: Piece) -> None:

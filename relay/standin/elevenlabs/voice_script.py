@@ -121,7 +121,7 @@ class VoiceScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise VoiceScriptError(in_words(error, cls)) from None
 
     def with_faults(self, header: str) -> VoiceScript:
-        """This script with `name=value, name`: a bare name is true. Raises VoiceScriptError in words."""
+        """This script, changed by `name=value, name`. A name alone means true. Raises VoiceScriptError in words."""
         given = msgspec.structs.asdict(self.faults)
         for part in filter(None, (part.strip() for part in header.split(","))):
             name, has_value, value = (each.strip() for each in part.partition("="))

@@ -21,7 +21,7 @@ from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.signing import signature
 
 MARKER_EVERY = 50  # Frames: one marker a second.
-# A shorter break in an answer comes from the clock's resolution. It is no gap.
+# A shorter break in an answer comes from the clock's resolution, and does not count as a gap.
 GRAIN_S = 0.001
 _HEAD = b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"'
 
@@ -246,7 +246,7 @@ class Caller:
         self._link.write(frame(b"\x03\xe8", masked=True, opcode=8))
 
     def fail(self, words: str) -> None:
-        """Give the call up. It counts as failed."""
+        """Give the call up. The call then counts as failed."""
         if not self.failure:
             self.failure = words
             self._load.failures.append(f"call {self.number}: {words}")

@@ -2,7 +2,7 @@
 
 The relay runs on one core and the load on another, so that only the relay is measured. The load also measures itself.
 If it uses more than `LOAD_LIMIT` of its core, its figures cannot be trusted, and it says so. bench/ and `relay bench`
-use it.
+use this load.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ READY_LIMIT_S = 40.0
 CALL_LIMIT_S = 15.0
 # The figures of a step begin this long after its last call, when the greeting and the first turns are over.
 SETTLE_S = 10.0
-# Calls are rung one by one, so that each model session is known to belong to one call. This is the most in a second.
+# Calls are rung one by one, so that each model session is known to belong to one call. At most this many calls are rung
+# in a second.
 RINGS_PER_S = 20.0
 STOP_LIMIT_S = 8.0
 
@@ -217,7 +218,10 @@ def running(
     turn_s: float = TURN_S,
     load_class: type[Load] = Load,
 ) -> Iterator[tuple[Load, int]]:
-    """Start the model and a relay that uses it. Yields the load and the relay's process id. Raises LoadFailed."""
+    """Start the model and a relay that uses this model. Yields the load and the relay's process id.
+
+    Raises LoadFailed.
+    """
     with tempfile.TemporaryDirectory(prefix="relay-load-") as temporary:
         loop, context, cert = Loop(), None, Path()
         if tls:
@@ -266,7 +270,7 @@ def _wait_until_ready(load: Load, relay: Relay, process: subprocess.Popen[bytes]
         raise LoadFailed(f"{relay.name} ended with code {process.returncode}: see {log}")
     quiet_since, known = clock(), load.sessions
 
-    def is_quiet() -> bool:  # At first it renders phrases. Those sessions belong to no call.
+    def is_quiet() -> bool:  # At first the relay renders phrases. Those sessions belong to no call.
         nonlocal quiet_since, known
         if load.sessions != known:
             quiet_since, known = clock(), load.sessions

@@ -1,7 +1,8 @@
 """A connection of the load: a WebSocket on a non-blocking socket, with TLS or not, as cheap as Python allows.
 
 It is only for `relay/standin/load/generator.py`, which must cost far less than the relay. So it has no fragments, no
-close handshake and no checks. The mask of what it sends is zero. That is allowed, and does not change the relay's work.
+close handshake and no checks. The mask of the frames that it sends is zero. A zero mask is allowed, and does not change
+the relay's work.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Link:
             while bio.pending:
                 parts.append(tls.read(RECV_BYTES))
         except ssl.SSLWantReadError:
-            pass  # Half of a record. The rest will come.
+            pass  # Only half of a TLS record has come. The rest will come.
         except ssl.SSLError as error:
             raise Closed(f"TLS: {error.reason}") from None
         if self._tls_out.pending:
@@ -105,7 +106,7 @@ class Link:
         except BlockingIOError:
             taken = 0
         except OSError:
-            return  # The reader reports it.
+            return  # The reader reports the end of the connection.
         if taken < len(data):
             self._unsent += data[taken:]
 

@@ -36,7 +36,7 @@ class Loop:
         self._epoll.register(one.fileno(), select.EPOLLIN)
 
     def forget(self, one: Readable) -> None:
-        """Stop watching it. Called before its socket is closed."""
+        """Stop watching this object. It is called before the object's socket is closed."""
         number = one.fileno()
         if self._watched.pop(number, None) is not None:
             self._epoll.unregister(number)

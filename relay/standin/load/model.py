@@ -1,8 +1,9 @@
 """The model of the load: Realtime sessions that hear markers and answer every turn with two seconds of audio.
 
 A turn comes every four seconds: speech_started soon after the caller's voice begins, and a second later speech_stopped
-and committed. Then comes the answer, when the relay asks for it, or by itself if the session is set so: eight deltas of
-250 ms at five times real time. So it speaks half of the time. If turns come faster, each interrupts the answer before.
+and committed. The answer comes when the relay asks for it, or by itself if the session is set so. It is eight deltas of
+250 ms at five times real time. So the model speaks half of the time. If turns come faster, each turn interrupts the
+answer before it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from relay.standin.load.stage import CallerEnd, Stage
 
 TURN_S = 4.0
 SPEECH_S = 1.0
-ONSET_S = 0.1  # A VAD needs this much of a voice before it reports it.
+ONSET_S = 0.1  # A VAD needs this much of a voice before it reports speech.
 FIRST_TURN_S = 7.0  # After the greeting.
 DELTA_EVERY_S = audio.DELTA_MS / 1000 / 5
 DELTAS_AN_ANSWER = audio.ANSWER_MS // audio.DELTA_MS

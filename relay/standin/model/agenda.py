@@ -27,7 +27,7 @@ class Agenda:
         self.now = max(self.now, now)
 
     def clear(self) -> None:
-        """Nothing more will happen."""
+        """Drop every planned action."""
         self._entries.clear()
 
     @property

@@ -1,4 +1,5 @@
-"""The audio formats of the Realtime API: bytes of PCM16 24 kHz, mu-law or A-law become samples, and samples bytes.
+"""The audio formats of the Realtime API: turns bytes of PCM16 24 kHz, mu-law or A-law into samples, and samples into
+bytes.
 
 Internally, the stand-in model speaks mu-law at 8 kHz, because its clips have this format.
 """

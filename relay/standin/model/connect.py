@@ -1,4 +1,4 @@
-"""Decides whether a connection is accepted. The upgrade always succeeds. A refusal follows it.
+"""Decides whether a connection is accepted. The upgrade always succeeds. A refusal comes after the upgrade.
 
 Source: docs/protocol/openai.md 1.2.
 """

@@ -28,9 +28,9 @@ class Item:
     role: str = ""  # user | assistant | system, for messages.
     status: str = "completed"
     text: str = ""
-    audio_ms: int = 0  # The length of the audio in it.
-    audio: bytes = b""  # This audio in the session's format, for `retrieve`.
-    truncated: bool = False  # If True, it has no transcript any more.
+    audio_ms: int = 0  # The length of the item's audio.
+    audio: bytes = b""  # The item's audio in the session's format, for `retrieve`.
+    truncated: bool = False  # If True, the item has no transcript any more.
     content: list[dict[str, Any]] = field(default_factory=list)  # In the form of the events.
     call_id: str = ""
     name: str = ""
@@ -38,7 +38,7 @@ class Item:
     output: str = ""
 
     def wire(self, with_audio: str = "") -> dict[str, Any]:
-        """The item as events carry it. The real ones have no `object` key (docs/protocol/openai.md 2.2)."""
+        """The item as events carry it. The real server's items have no `object` key (docs/protocol/openai.md 2.2)."""
         if self.type == "function_call_output":
             return {"id": self.id, "type": self.type, "call_id": self.call_id, "output": self.output}
         head = {"id": self.id, "type": self.type, "status": self.status}

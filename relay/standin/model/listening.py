@@ -13,7 +13,7 @@ import numpy as np
 from relay.standin.model.audio import Samples, from_wire, rate_hz
 from relay.standin.model.vad import Started, Stopped, Vad
 
-KEEP_MS = 1000  # Kept while nobody speaks. More than the prefix.
+KEEP_MS = 1000  # The audio that is kept while nobody speaks. It is longer than the prefix.
 # Semantic VAD ends a turn after such a pause. The real one waits up to 8, 4 or 2 s when a sentence sounds unfinished
 # (docs/protocol/openai.md 2.1). The stand-in cannot know that, so it uses the shorter times.
 SEMANTIC_SILENCE_MS = {"low": 1500, "medium": 900, "auto": 900, "high": 500}

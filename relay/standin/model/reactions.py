@@ -1,4 +1,5 @@
-"""Chooses the line of the script that applies, by what was heard, told and answered. Pure.
+"""Chooses the line of the script that applies, by what the caller said, what the model was told, and what a function
+answered. Pure.
 
 A response looks at the items after the assistant's last message. What the relay says for the agent (a greeting, a
 holding phrase) is such a message too.
@@ -66,8 +67,8 @@ class Director:
         *,
         must_call: bool = False,
     ) -> Plan:
-        """The plan for a response to these items. `declared` are the tools that the model may call, or one of which it
-        must call.
+        """The plan for a response to these items. `declared` are the tools that the model may call. With `must_call` it
+        must call one of them.
 
         If it must call one and the script has no call, it calls the first one without words, as often as it is asked.
         """
@@ -83,11 +84,11 @@ class Director:
             return Plan(text)
         recent = _behind_last(items, lambda each: each.role == "assistant")
         if text := next((literal(each.text) for each in recent if each.role == "system" and literal(each.text)), ""):
-            return Plan(text)  # What it was told while the caller spoke.
+            return Plan(text)  # The text for what the model was told while the caller spoke.
         output = next((each for each in reversed(recent) if _counts(each)), None)
         if output is not None and output.type == "function_call_output":
             return self._answered(output, items, turn)
-        # What came before a call was the reason for it.
+        # The items before a function call were the reason for that call. So only later items count.
         new = _behind_last(recent, lambda each: each.type != "message")
         heard = " ".join(each.text for each in new if each.role == "user")
         told = " ".join([instructions, *(each.text for each in recent if each.role == "system")])
@@ -134,7 +135,10 @@ class Director:
         return None
 
     def _filled(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments with {today}, {tomorrow} and {offset} filled in. The offset belongs to the time before it."""
+        """Arguments with {today}, {tomorrow} and {offset} filled in.
+
+        An {offset} belongs to the time that stands before it.
+        """
         here = self._now.astimezone(self._script.zone)
         known = {
             "{today}": here.date().isoformat(),
@@ -202,7 +206,7 @@ def _behind_last(items: list[Item], ends: Callable[[Item], bool]) -> list[Item]:
 def _counts(item: Item) -> bool:
     """True if a response can be about this item, because it has words or a function's answer.
 
-    False for a cough after such an item.
+    It is False for a cough that comes after such an item.
     """
     return item.type == "function_call_output" or (item.role == "user" and bool(item.text))
 

@@ -1,8 +1,8 @@
 """One session of the stand-in model: client events and audio in, server events out, on a clock that is passed in.
 
 There is no I/O here. The shell (server.py) passes in what arrives, and calls again at `next_deadline`. `take()` returns
-what must be sent. Sources: docs/protocol/openai.md 1 (the connection), 2.3 (the order of events), 6 (its likeness to
-the real one).
+what must be sent. Sources: docs/protocol/openai.md 1 (the connection), 2.3 (the order of events), 6 (what the stand-in
+does like the real model).
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class RealtimePeer:
         self._agenda.after(self.script.lifetime_s, self._expire)
 
     def receive(self, message: str | bytes, now: float) -> None:
-        """A message of the client. `bytes` is a binary frame, which the real model refuses."""
+        """A message of the client. A message of type `bytes` is a binary frame, which the real model refuses."""
         self.due(now)
         if self.closed or self.faults.silent_after_connect:
             return
@@ -152,7 +152,7 @@ class RealtimePeer:
         return -float("inf") if self._outs else self._agenda.next_deadline
 
     def take(self) -> list[Out]:
-        """What must be sent, in order."""
+        """Take the frames that must be sent, in order."""
         outs, self._outs = self._outs, []
         return outs
 

@@ -187,16 +187,16 @@ class Script:
     # A random value between the two, for each response (docs/protocol/openai.md 3).
     first_delta_ms: tuple[int, int] = (300, 700)
     delta_ms: int = 250  # A real delta has 12,000 bytes of PCM16 (docs/protocol/openai.md 3).
-    pace: float = 5.0  # Times real time (docs/protocol/openai.md 3).
+    pace: float = 5.0  # This many times real time (docs/protocol/openai.md 3).
     transcription_s: tuple[float, float] = (1.0, 1.5)  # After the commit (docs/protocol/openai.md 6).
     lifetime_s: float = 3600.0  # docs/protocol/openai.md 1.4
     ping_s: float = 20.0  # docs/protocol/openai.md 1.3
     api_key: str = ""  # The only key that is accepted. Empty: every key.
-    time_zone: str = "America/New_York"  # The business's, for {today}, {tomorrow} and {offset} in arguments.
+    time_zone: str = "America/New_York"  # The business's time zone, for {today}, {tomorrow} and {offset} in arguments.
     utc_offset: str = ""  # A fixed offset in place of a zone.
-    # True: text without a clip is spoken by piper, if it is installed, and not babbled. One second of piper's speech
-    # stops everything in this process for half a second. That is fine in `relay standin model`, where it is the
-    # default, but not beside calls.
+    # True: piper, if it is installed, speaks a text without a clip. Otherwise such a text is babbled. One second of
+    # piper's speech stops everything in this process for half a second. That is fine in `relay standin model`, where it
+    # is the default, but not beside calls.
     piper: bool = False
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
 """The stand-in model on a socket: OpenAI's Realtime endpoint for demo, tests and rehearsals.
 
-`StandInModel` is the server. Each connection is one `RealtimePeer` behind the protocol core of `websockets`. It serves
-a port (`serve`) or any Trio stream (`speak_to`), so that plays can use it on a fake clock.
+`StandInModel` is the server. Each connection is one `RealtimePeer`, which the protocol core of `websockets` connects
+with the socket. The server serves a port (`serve`) or any Trio stream (`speak_to`), so that plays can use it on a fake
+clock.
 """
 
 from __future__ import annotations

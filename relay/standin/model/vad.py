@@ -1,4 +1,4 @@
-"""Detects when somebody speaks: an energy detector with the settings of the real one.
+"""Detects when somebody speaks: an energy detector with the settings of the real model's VAD.
 
 Its clock is the audio that was received (docs/protocol/openai.md 2.2). While no audio comes, nothing starts or ends.
 """

@@ -66,7 +66,7 @@ class Actor:
             clip = find(step.say or "cough") or self._babbled(step.say or "")
             text = "" if clip.speaker == "noise" else clip.text
             if text:
-                self._listened_until = now  # An answer to this begins later.
+                self._listened_until = now  # An answer to this action begins later.
             call.state.log(now, "caller_said", text=text or clip.text, clip=clip.id)
             await trio.sleep_until(mouth.say(clip.mulaw, now, text, "speech" if text else "cough"))
         elif step.play is not None:
@@ -136,6 +136,9 @@ class Actor:
 
 
 async def _until(missing_s: Callable[[], float]) -> None:
-    """Wait until nothing is missing. Checks every LOOK_S, and not when it would be too early."""
+    """Wait until nothing is missing.
+
+    It looks in steps of LOOK_S, and sleeps through the time in which something must be missing.
+    """
     while (missing := missing_s()) > 0:  # noqa: ASYNC110 -- what is heard changes with the clock, without an event
         await trio.sleep(max(1, int(missing / LOOK_S)) * LOOK_S)

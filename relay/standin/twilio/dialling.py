@@ -143,7 +143,7 @@ class Dialling:
         leg.status, leg.answered_s = "in-progress", trio.current_time()
         self._state.log(leg.answered_s, "human_answered", number=leg.number, does=human.does)
         self._report(number, leg, "answered")
-        if not self._verb.answer_on_bridge:  # Otherwise the caller hears ringing while the human hears the whisper.
+        if not self._verb.answer_on_bridge:  # With it, the caller hears ringing while the human hears the whisper.
             self._stop_ringing()
         return True
 

@@ -180,7 +180,7 @@ class LiveCall:
 
     @property
     def live(self) -> bool:
-        """True while REST can still change it."""
+        """True while REST can still change the call."""
         return self.state.ended_by is None
 
     def redirect(self, *, twiml: Document | None = None, url: str = "", method: str = "POST") -> None:
@@ -193,7 +193,7 @@ class LiveCall:
     # the call itself
 
     async def run(self, act: Callable[[LiveCall], Awaitable[None]]) -> None:
-        """From the first ring to the last callback."""
+        """Run the call from the first ring to the last callback."""
         self._log("ringing", caller=self.state.leg.caller_id, number=self.state.leg.number)
         async with trio.open_nursery() as background:
             self._background = background
@@ -282,7 +282,10 @@ class LiveCall:
         return None, {}
 
     async def _play(self, verb: Verb) -> tuple[_Order | None, dict[str, str]] | None:
-        """Play one verb. None if the document's next verb follows. Otherwise the document where the call goes on."""
+        """Play one verb. None if the document's next verb follows.
+
+        Otherwise the next order, with the fields of its request.
+        """
         match verb:
             case Say() | Play() | Pause():
                 await self.phone.prompt(verb)

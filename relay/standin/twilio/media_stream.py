@@ -100,7 +100,7 @@ class MediaStream:
     # Twilio to the relay
 
     def connected(self) -> str:
-        """The first message. It has neither a stream nor a number."""
+        """The first message. It has neither a stream's SID nor a sequence number."""
         return _json({"event": "connected", "protocol": "Call", "version": "1.0.0"})
 
     def start(self) -> str:

@@ -1,4 +1,4 @@
-"""The caller's speech: what the caller says and when, to the sample, with a telephone line's silence between.
+"""The caller's speech: what the caller says and when, to the sample, with a telephone line's silence between the clips.
 
 Pure: the time is passed in, in seconds of one monotonic clock.
 """
@@ -54,7 +54,7 @@ class Mouth:
     def say(
         self, mulaw: bytes, now: float, text: str = "", kind: Literal["speech", "cough", "wav"] = "speech"
     ) -> float:
-        """Say a clip now, or after the clip before it. Returns when it ends (seconds)."""
+        """Say a clip now, or after the clip before it. Returns the time at which the clip ends (seconds)."""
         busy_until = self.utterances[-1].end if self.utterances else 0
         self.utterances.append(Utterance(max(samples_at(now), busy_until), mulaw, text, kind))
         return self.utterances[-1].end / RATE_HZ

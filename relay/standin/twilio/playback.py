@@ -49,7 +49,7 @@ class Playback:
 
     def __init__(self) -> None:
         self._starts: list[int] = []
-        self._runs: list[bytearray] = []  # Each is played without a break. Run i begins at sample _starts[i].
+        self._runs: list[bytearray] = []  # Each run is played without a break. Run i begins at sample _starts[i].
         # Marks, and the sample at which the audio before each was played.
         self._pending: deque[tuple[str, int]] = deque()
         self._stream_from = 0  # The index of the first run of the present stream.

@@ -1,4 +1,4 @@
-"""Plays `<Record>`: keeps what the caller says after the beep, and tells the relay where it is."""
+"""Plays `<Record>`: keeps what the caller says after the beep, and tells the relay where the recording is."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Recording:
     sid: str
     call_sid: str
     mulaw: bytes
-    words: str  # What was said in it, for tests.
+    words: str  # The words that were said in the recording, for tests.
     ended_by: str  # A key, "timeout", "limit" or "hangup".
 
     @property
     def seconds(self) -> int:
-        """Its length in the form that Twilio gives."""
+        """The length of the recording in the form that Twilio gives."""
         return round(len(self.mulaw) / RATE_HZ)
 
 

@@ -28,7 +28,7 @@ class Reply(NamedTuple):
 
 
 class NoConnection(OSError):
-    """No connection: refused, unknown host, or not in time."""
+    """There is no connection: it was refused, the host is unknown, or it was not opened in time."""
 
 
 class RelayDoor(Protocol):
@@ -68,7 +68,8 @@ class NetworkDoor:
         if self._client is None:
             # Without keep-alive: Twilio's requests come from many machines.
             limits = httpx.Limits(max_keepalive_connections=0)
-            # Its jar keeps nothing. Cookies belong to one call (webhooks.py), and a door serves many calls.
+            # The client's cookie jar keeps nothing. Cookies belong to one call (webhooks.py), and a door serves many
+            # calls.
             jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
             # Without our proxy, because the media socket is opened without one too.
             self._client = httpx.AsyncClient(

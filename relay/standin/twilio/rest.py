@@ -190,7 +190,7 @@ class RestApi:
 
     def _end(self, call: LiveCall, status: str) -> None:
         if status == "canceled":
-            # This cancels only a call that was not answered (docs/protocol/twilio.md 4).
+            # `canceled` ends only a call that was not answered (docs/protocol/twilio.md 4).
             if call.state.leg.answered_s is None:
                 call.hang_up("relay", "canceled")
         elif status == "completed":

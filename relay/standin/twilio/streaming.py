@@ -45,7 +45,10 @@ class Network:
 
 
 class Way:
-    """One direction of the network: when a message that leaves now arrives. Never before the one in front of it."""
+    """One direction of the network: when a message that leaves now arrives.
+
+    No message arrives before one that was sent earlier.
+    """
 
     def __init__(self, network: Network, rng: random.Random) -> None:
         self._network, self._rng = network, rng
@@ -100,7 +103,7 @@ class Streaming:
         self._on_its_way = ""  # Messages that have left that channel and were not sent yet.
 
     async def run(self) -> None:
-        """From the connection to the end of the stream. Returns when the relay closes, or if nothing could be opened.
+        """Run the stream from the connection to the end. Returns when the relay closes, or if nothing could be opened.
 
         If it is cancelled (the caller hung up, or REST brings a new document), it sends `stop` and closes. What was
         still buffered is lost.
@@ -118,7 +121,7 @@ class Streaming:
                     await self._hang_up(self._socket)
 
     async def dtmf(self, digit: str) -> None:
-        """The caller pressed a key. Before there is a stream it is lost."""
+        """The caller pressed a key. Before there is a stream the key is lost."""
         if self._socket is not None:
             await self._send(self._stream.dtmf(digit))
 

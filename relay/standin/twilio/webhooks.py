@@ -50,7 +50,7 @@ class Overrides:
 
     @classmethod
     def of(cls, url: str) -> Overrides:
-        """Read them from a URL. A value out of range is replaced by the nearest allowed value."""
+        """Read the overrides from a URL. A value out of range is replaced by the nearest allowed value."""
         given = dict(parse_qsl(urlsplit(url).fragment))
 
         def limit(name: str, least_ms: int, most_ms: int, default_s: float) -> float:
