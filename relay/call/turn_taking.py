@@ -9,20 +9,28 @@ VAD and by our own level (level_vad.py):
     STOPS_AGENT   the agent was stopped at once, and nothing is lost yet, because it may be a cough
     INTERRUPTS    it was no cough, so the agent's answer was given up
 
-    event                         QUIET     SPEAKS                      STOPS_AGENT                 INTERRUPTS
-    the VAD hears it begin        SPEAKS    (reported twice)            stays: its end got lost     SPEAKS
-    frame, the voice is up        -         STOPS_AGENT: hold           250 ms long: INTERRUPTS:    -
-                                            if the agent speaks or      give up
-                                            thinks, unprotected
-    frame, the voice is down      -         -                           SPEAKS: resume              -
-    the VAD hears it end          -         pause                       SPEAKS: resume, pause       pause
-    its item is made              (waits)   QUIET: answer, if long      QUIET: its words decide     QUIET: answer
+    event                      QUIET        SPEAKS                      STOPS_AGENT              INTERRUPTS
+    the VAD hears it begin *   SPEAKS       SPEAKS                      stays: its end got lost  SPEAKS
+    frame, the voice is up     -            STOPS_AGENT: hold           250 ms long:             -
+                                            250 ms long:                INTERRUPTS: give up
+                                            INTERRUPTS: give up
+                                            (both only if the agent
+                                            speaks or thinks, and is
+                                            not protected)
+    frame, the voice is down   -            -                           SPEAKS: resume           -
+    the VAD hears it end       -            pause                       SPEAKS: resume, pause    pause
+    two seconds after a hold   -            -                           SPEAKS: resume           -
+    its item is made           (waits)      QUIET: answer, if long      QUIET: its words decide  QUIET: answer
                                             enough; else its words do
-    its words come                nothing, a listener's "mm-hmm", an answer, or an interruption after all
-    two seconds by our level      -         idle: noise that the VAD hears; nobody waits for it
-    the session is lost           -         QUIET                       QUIET                       QUIET
+    its words come             nothing, a listener's "mm-hmm", an answer, or an interruption after all
+    two seconds quiet by level -            idle: only the VAD hears something, so nobody waits for its end
+    the session is lost        -            QUIET                       QUIET                    QUIET
 
-Protected speech (the notice, last words) is not stopped. Speech over it is only noted, and its words decide later.
+* After this, the speech is judged at once, as at a frame. The VAD reports speech later than our level hears it. The
+  250 ms count from the level's rise. So they may be over already: then the answer is given up without a hold.
+
+Protected words of the agent (the notice, last words) are not stopped. Nor does a short "Hello?" stop the first words of
+the greeting. Such speech of the caller is only noted, and its words decide later.
 bench/barge_in simulates other values of GIVE_UP_MS with clips.
 """
 
