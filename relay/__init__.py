@@ -2,7 +2,7 @@
 
 Each line is a sentence. Its subject is the file or the folder at the beginning of the line.
 
-Above the calls. These rooms carry no audio:
+The rooms above the calls. The audio between caller and model does not pass through these rooms:
 
     cli.py                    reads a command's arguments and calls the code that does the work
     server/                   is the process
@@ -23,7 +23,8 @@ Above the calls. These rooms carry no audio:
       descriptors.py          raises the limit of file descriptors, so that there are enough for the calls
       check.py                finds every mistake of the settings, the business file, the prompts and the functions
 
-On the way of the audio, from the caller to the model:
+The rooms of a call. The caller's audio passes through these rooms, from transport/ to
+realtime/ and back to transport/. voices/ and phrases/ are other sources of sound for the caller:
 
     transport/                carries bytes and messages on sockets, to the caller and to the model
       hub.py                  looks at all sockets in each pass of the loop, and hands over what has come
@@ -122,7 +123,7 @@ On the way of the audio, from the caller to the model:
       phrase_book.py          renders phrases once in the agent's voice, and keeps them
       clips/                  has the recordings that ship with the relay
 
-Beside the audio:
+The rooms beside the audio:
 
     functions/                is what the model may do
       registry.py             finds a function and runs it
