@@ -23,8 +23,8 @@ The rooms above the calls. The audio between caller and model does not pass thro
       descriptors.py          raises the limit of file descriptors, so that there are enough for the calls
       check.py                finds every mistake of the settings, the business file, the prompts and the functions
 
-The rooms of a call. The caller's audio passes through these rooms, from transport/ to
-realtime/ and back to transport/. voices/ and phrases/ are other sources of sound for the caller:
+The rooms of a call. The caller's audio passes through these rooms, from transport/ to realtime/ and back to
+transport/. voices/ and phrases/ are other sources of sound for the caller:
 
     transport/                carries bytes and messages on sockets, to the caller and to the model
       hub.py                  looks at all sockets in each pass of the loop, and hands over what has come
