@@ -18,7 +18,7 @@ from relay.business.rules import Business, Person, Resource, Service
 from relay.functions.builtin.times import clock_words, time_words
 
 ALTERNATIVES: Final = 3
-LOOK_AHEAD_DAYS: Final = 14  # Alternatives are looked for on this many days, if the wanted day has none.
+LOOK_AHEAD_DAYS: Final = 14  # If the wanted day has no free time, alternatives are looked for on this many days.
 
 
 class NotFree(Exception):

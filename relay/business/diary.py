@@ -21,7 +21,7 @@ Kind = Literal["booked", "moved", "cancelled"]
 class DiaryUnavailable(Exception):
     """The diary could not be read or written. The message holds no name and no number of a caller.
 
-    `may_have_happened`: the answer to a write was lost, so the write may have been done.
+    `may_have_happened`: the answer to a write was lost, and perhaps the write was done.
     """
 
     def __init__(self, words: str, *, may_have_happened: bool = False) -> None:
@@ -100,7 +100,7 @@ class Store(Protocol):
         """The blocks in a span, in order."""
 
     def block(self, block: Block) -> str:
-        """Block a span; returns its id."""
+        """Block a span. Returns the block's id."""
 
     def unblock(self, block_id: str) -> bool:
         """Remove a block. True if there was such a block."""

@@ -1,4 +1,4 @@
-"""Reads and checks `business.toml`. One error names every mistake, with its line (pure except `load`)."""
+"""Reads and checks `business.toml`. One error names every mistake, with its line. All but `load` is pure."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _MIDNIGHT = dt.time()
 
 
 def minute_of(moment: dt.datetime) -> int:
-    """An aware time in whole minutes since 1970; seconds are dropped."""
+    """An aware time in whole minutes since 1970. Seconds are dropped."""
     return int((moment - _EPOCH).total_seconds() // 60)
 
 

@@ -1,6 +1,6 @@
 """The line of each key in a TOML file, so that a mistake can be reported with its line (pure).
 
-tomllib has read the text before, so it is valid TOML.
+tomllib has read the text before, so the text is valid TOML.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ class Guard:
         try:
             asked = urlsplit(origin)
             is_loopback = asked.hostname in ("localhost", "127.0.0.1", "::1")
-        except ValueError:  # Half of an IPv6 address.
+        except ValueError:  # The address is half of an IPv6 address.
             return False
         if not asked.netloc:  # "null": a page without an origin, or a page that hides its origin.
             return False

@@ -37,7 +37,7 @@ class Audit(Protocol):
 
 
 class LivePages:
-    """The answers to LIVE_ROUTES. `page` fills a template; `address` says who asks."""
+    """The answers to LIVE_ROUTES. `page` fills a template. `address` says who asks."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class LivePages:
         self.watch = Watch(calls)
 
     async def live(self) -> Response:
-        """The page; its script fills it."""
+        """The page without calls. Its script fills in the calls."""
         return self._page("live.html", machine=self._calls.machine)
 
     async def events(self) -> Response:

@@ -88,7 +88,10 @@ class Reads:
     # Calls
 
     async def calls(self, asked: Question, tz: dt.tzinfo) -> tuple[list[Row], int]:
-        """A page of calls, newest first, and how many calls match in all. One row too many means: there are more."""
+        """A page of calls, newest first, and how many calls match in all.
+
+        If the answer has one row too many, there are more calls.
+        """
         where, values = asked.conditions(tz)
         beyond, key = asked.beyond()
         listed = SQL("select {} {} where {} and {} order by c.started_at desc, c.call_sid desc limit {}").format(

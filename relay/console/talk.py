@@ -72,7 +72,10 @@ class Calls(Protocol):
     """Where calls from the page are made."""
 
     def ring(self, number: str, *, is_real: bool) -> Rung | TurnedAway:
-        """Begin a call. `number` is the caller's; "" hides it. `is_real`: the call books in the real diary."""
+        """Begin a call. `number` is the caller's number. "" hides the number.
+
+        `is_real`: the call books in the real diary.
+        """
 
     def ended(self, call_sid: str) -> Ended | None:
         """How a call ended. None if this process does not know the call."""

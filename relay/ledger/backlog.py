@@ -133,7 +133,7 @@ class Backlog:
         self._queue, self._queue_bytes = [], 0
 
     async def put(self) -> None:
-        """As `put_now`, but in a thread, so that no call waits for the disk."""
+        """Put everything from memory on disk, as `put_now` does, but in a thread. So no call waits for the disk."""
         async with self._disk:
             for piece in [piece for piece in self._pieces if not piece.on_disk]:
                 if not await self._put_in_thread(piece):

@@ -26,7 +26,7 @@ class Ledger(Protocol):
     def record(self, row: Row, *also: Row) -> None:
         """Take a row. Never blocks and never raises: it is called on the audio path and at the end of a call.
 
-        `also` is written in the same transaction, or neither is written. Together they count as one row.
+        `also` is written in the same transaction: both rows are written, or none. Together they count as one row.
         """
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

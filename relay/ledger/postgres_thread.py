@@ -1,4 +1,5 @@
-"""The thread that talks to Postgres: one thread, one connection. No caller waits longer than the limit it gave.
+"""The thread that talks to Postgres: one thread, one connection. Code that uses it waits no longer than the limit that
+it gave.
 
 psycopg has no support for Trio, so it runs in a thread (docs/protocol/postgres.md 1). A server that hangs would block
 this thread, and Trio cannot stop a thread. So at the limit Trio stops waiting (`abandon_on_cancel`), and the
@@ -68,7 +69,7 @@ def connect(url: str) -> Connection:
 def transaction(connection: Connection) -> Iterator[None]:
     """One transaction with the settings that our statements need.
 
-    The settings end with it, so no other client of a pooler gets them.
+    The settings end with the transaction, so no other client of a pooler gets them.
     """
     connection.execute(_BEGIN)
     try:
@@ -163,7 +164,7 @@ class PostgresThread:
         """Shut down the socket for which the thread waits. Its statement then ends with an error."""
         connection = self._connection
         if connection is None or connection.closed:
-            return  # The thread is still connecting. CONNECT_LIMIT_S ends that.
+            return  # The thread is still connecting. It gives up after CONNECT_LIMIT_S.
         try:
             with socket.socket(fileno=os.dup(connection.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)

@@ -43,8 +43,8 @@ class CallRow:
     voice: str | None = None
     prompt_hash: str | None = None
     greeting_rung: str | None = None
-    greeting_ms: float | None = None  # From the stream's `start` to the first audio that was written, in ms.
-    greeting_heard_ms: float | None = None  # From the stream's `start` to the greeting's first mark, in ms.
+    greeting_ms: float | None = None  # The time from the stream's `start` to the first audio that was written, in ms.
+    greeting_heard_ms: float | None = None  # The time from the stream's `start` to the greeting's first mark, in ms.
     webhook_greeting_ms: float | None = None  # The same two times, counted from the webhook.
     webhook_greeting_heard_ms: float | None = None
     resumed: int | None = None  # How often another stream took over the call.
@@ -212,7 +212,7 @@ class RecordingPauseRow:
     statement: ClassVar[str] = "keep_recording_pauses"
     call_sid: str
     from_ms: int  # On the call's time line.
-    to_ms: int | None = None  # None: until the call's end.
+    to_ms: int | None = None  # None means the call's end.
     why: str | None = None
 
     def identities(self) -> tuple[Identity, ...]:

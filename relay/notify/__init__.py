@@ -1,7 +1,7 @@
 """How the owner is told: an outbox in Postgres, mail and signed webhooks, alarms.
 
 news        what the owner is told, made from a call's rows                                  (pure)
-outbox      the rows, with a lease, so that two machines never send one at the same time
+outbox      the rows, with a lease, so that two machines never send the same row at the same time
 delivery    sends what waits, in order for each call, with growing pauses (backoff.py)
 digest      one mail a day for news that can wait, if NOTIFY_DIGEST is set                   (pure)
 letter      news as text; invitation.py: the part for the calendar; mail.py, smtp.py: to the mail server

@@ -35,7 +35,7 @@ class Delivery:
     def __init__(self, outbox: Outbox, channels: Mapping[str, Send], waits: Callable[[], int]) -> None:
         self._outbox, self._channels, self._waits = outbox, channels, waits
         self._news = trio.Event()
-        self.states: dict[str, int] = {}  # State -> rows, at the last look. For the metrics.
+        self.states: dict[str, int] = {}  # State -> number of rows, at the last look. The metrics show it.
 
     def wake(self) -> None:
         """Look for news at once, because this process has recorded some."""

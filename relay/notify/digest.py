@@ -1,7 +1,7 @@
 """The digest: one mail a day for news that can wait, if NOTIFY_DIGEST is set (pure).
 
-A digest has one id, by its date in the business's time zone. Its content is fixed when it is made, so a digest that is
-sent twice is the same mail. Messages, call backs and alarms never wait for it. Webhooks do not wait either.
+A digest has one id, by its date in the business's time zone. Its content is fixed when it is made, so both mails are
+the same if a digest is sent twice. Messages, call backs and alarms never wait for it. Webhooks do not wait either.
 """
 
 from __future__ import annotations

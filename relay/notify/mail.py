@@ -30,7 +30,10 @@ def _line(text: str, limit: int = SUBJECT_CHARS) -> str:
 def compose(
     item: Item, *, sender: str, reader: str, business: str, public_url: str, host: str, tz: tzinfo
 ) -> EmailMessage:
-    """The mail to one reader. The same news has the same Message-ID, so a reader who gets it twice sees one mail."""
+    """The mail to one reader.
+
+    The same news has the same Message-ID, so a reader who gets the news twice sees one mail.
+    """
     told = letter(item, public_url)
     parts = [letter(one, public_url) for one in item.members]
     message = EmailMessage(policy=SMTP)

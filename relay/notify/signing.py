@@ -1,4 +1,4 @@
-"""Signatures by Standard Webhooks (pure): HMAC-SHA256 over `id.timestamp.body`, one for each secret.
+"""Signatures by Standard Webhooks (pure): an HMAC-SHA256 over `id.timestamp.body` for each secret.
 
 While a secret is being changed, there are two secrets. The receiver accepts either of them.
 """

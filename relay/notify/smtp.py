@@ -12,8 +12,9 @@ import trio
 
 from relay.notify.sending import NotSent
 
-SOCKET_LIMIT_S = 20.0  # For each answer of the server.
-SEND_LIMIT_S = 60.0  # For the whole sending. A thread that hangs longer is abandoned. It ends at SOCKET_LIMIT_S.
+SOCKET_LIMIT_S = 20.0  # The limit for each answer of the server.
+# The limit for the whole sending. A thread that hangs longer is abandoned. It ends at SOCKET_LIMIT_S.
+SEND_LIMIT_S = 60.0
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 

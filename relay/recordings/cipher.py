@@ -5,9 +5,9 @@
     chunk  = 250 ms of both channels (left byte, right byte, ...; mu-law at 8 kHz) and a tag of 16 bytes
     nonce  = the file's prefix (7 bytes), the chunk's number (4 bytes), and 1 for the last chunk, otherwise 0 (1 byte)
 
-Every chunk except the last is full. So the place of each is known, and to play from any moment, one chunk is read. The
-last chunk is always shorter. The key of a file comes from RECORDING_KEY, the salt and the whole header, by HKDF. So a
-file whose header was changed cannot be opened. A chunk that was changed or cut does not fit its tag. A chunk that was
+Every chunk except the last is full. So the place of each chunk is known. To play from any moment, one chunk is read.
+The last chunk is always shorter. The key of a file comes from RECORDING_KEY, the salt and the whole header, by HKDF. So
+a file whose header was changed cannot be opened. A chunk that was changed or cut does not fit its tag. A chunk that was
 swapped or moved has another number or another flag, so its tag does not fit either. Such a chunk is refused.
 
 Rule: no chunk is ever encrypted twice with the same file key and nonce. To change a recording, write a new file with a

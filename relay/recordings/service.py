@@ -252,7 +252,7 @@ def folder_of(settings: Settings) -> Path:
 
 
 def store_of(settings: Settings) -> ObjectStore | None:
-    """The store that RECORDINGS_URL names, if any. Raises StoreUnusable."""
+    """The store that RECORDINGS_URL names. None if the setting is empty. Raises StoreUnusable."""
     if not settings.recordings_url:
         return None
     return ObjectStore(

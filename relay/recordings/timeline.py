@@ -121,12 +121,12 @@ class Piece:
 
     mulaw: bytes
     mark: str | None
-    planned: int  # Its place if nothing delays the playback.
+    planned: int  # The piece's place if nothing delays the playback.
     start: int
     late: int = 0
     proved: bool = False
-    moved: bool = False  # True if its mark is overdue: it is not being played yet.
-    follows: bool = False  # True if it was written before the piece before it had been played.
+    moved: bool = False  # True if the mark of the piece is overdue: the piece is not being played yet.
+    follows: bool = False  # True if the piece was written before the previous piece had been played.
 
     @property
     def end(self) -> int:

@@ -48,7 +48,7 @@ class Writer:
         try:
             self._tell(news)
         except trio.RunFinishedError:
-            pass  # The news can reach nobody any more. The next start finds the file.
+            pass  # Nobody can get this news any more. The next start finds the file.
 
     def start(self) -> None:
         """Start the thread. Called in Trio's thread."""

@@ -1,4 +1,4 @@
-"""The log: one line for each event, JSON unless it goes to a terminal.
+"""The log: one line for each event. A line is JSON, except on a terminal.
 
 It never holds audio, keys, words or phone numbers.
 """

@@ -1,4 +1,7 @@
-"""The metrics that Prometheus reads. A label has few values, all known beforehand: never a call, a number or a word."""
+"""The metrics that Prometheus reads. A label has few values, which are all known beforehand.
+
+No value is a call, a phone number or a word.
+"""
 
 from __future__ import annotations
 

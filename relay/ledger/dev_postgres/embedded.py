@@ -53,8 +53,8 @@ class EmbeddedPostgresFailed(Exception):
 def database(url: str | None, data_dir: Path, *, durable: bool = True) -> Iterator[str]:
     """The URL of the database to use: the given one, or that of the embedded Postgres while the block runs.
 
-    `url` is DATABASE_URL. None, "" or "embedded" means the embedded one. `durable=False` is faster, but not safe in
-    a power cut (tests). Raises EmbeddedPostgresFailed.
+    `url` is DATABASE_URL. None, "" or "embedded" means the embedded one. `durable=False` is for tests: it is faster,
+    but not safe in a power cut. Raises EmbeddedPostgresFailed.
     """
     if url and url != "embedded":
         yield url
@@ -311,7 +311,8 @@ def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None
             _end_keeper(folder)
         elif _try(users, fcntl.LOCK_SH):
             if started is not None:
-                # Others use the server, so the keeper lives longer than we do. Do not wait for it, and report no error.
+                # Others use the server, so the keeper lives longer than we do. Do not wait for the keeper, and report
+                # no error.
                 started.returncode = 0
             return
         deadline_s = time.monotonic() + keeper.STOP_S

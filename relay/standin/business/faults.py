@@ -38,7 +38,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: bool = False
 
     async def strike(self) -> Response | None:
-        """The spoiled answer. None: go on with the request."""
+        """Carry out the fault. Returns the spoiled answer. None: go on with the request."""
         if self.kind == "slow":
             await trio.sleep(self.ms / 1000)
             return None

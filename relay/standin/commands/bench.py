@@ -75,7 +75,7 @@ def limit_of(steps: list[Step]) -> int:
 def reckoned(steps: list[Step]) -> int:
     """The calls that a core can carry, computed from the CPU time of the largest step that kept up.
 
-    With more calls, each call costs less.
+    With more calls, each call needs less CPU time. So the largest step counts.
     """
     good = [step for step in steps if step.keeps_up()]
     return int(RECKONED_BUSY * 1000 / good[-1].cpu_ms_per_call_s) if good else 0

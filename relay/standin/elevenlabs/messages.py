@@ -1,7 +1,8 @@
 """The stand-in voice service's side of the protocol: it checks what clients send, and writes what the service sends.
 
-Source: docs/protocol/elevenlabs.md 2. The service's examples and its own package write keys in two ways, so a client
-must accept both. An error is {message, error, code}, then a close with that code (docs/protocol/elevenlabs.md 1.2).
+Source: docs/protocol/elevenlabs.md 2. The service's examples and its own package write keys in two ways. So a client
+must accept both ways. An error is {message, error, code}, then a close with that code (docs/protocol/elevenlabs.md
+1.2).
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class _Connection:
         self._timeout_s = TIMEOUT_S
         self._last_input_s = 0.0
         self._hold_characters = (
-            120  # The first of the default schedule, without auto_mode (docs/protocol/elevenlabs.md 1.1).
+            120  # The first number of the default schedule, without auto_mode (docs/protocol/elevenlabs.md 1.1).
         )
         self._audio_ms = 0.0
         self._is_dumb = False

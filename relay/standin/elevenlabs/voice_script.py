@@ -103,9 +103,9 @@ class VoiceScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pace: Positive = 8.0  # Assumption: this many times real time, as soon as it speaks.
     holds_characters: Count = 40  # With auto_mode, a shorter text waits for more text or a flush (assumption).
     contexts: Count = 5  # docs/protocol/elevenlabs.md 2.3
-    slots: Ordinal = 0  # Sockets at once. 0: no limit.
+    slots: Ordinal = 0  # The number of sockets at once. 0: no limit.
     slot_refusal: Literal["http", "socket"] = "http"
-    characters: Ordinal | None = None  # Characters that the account has. None: no limit.
+    characters: Ordinal | None = None  # The number of characters that the account has. None: no limit.
     # How keys are spelled. ElevenLabs' own sources have both ways.
     spelling: Literal["mixed", "camel", "snake"] = "mixed"
     api_key: str = ""  # The only key that is accepted. Empty: every key.

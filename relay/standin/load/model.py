@@ -22,7 +22,7 @@ from relay.standin.load.stage import CallerEnd, Stage
 TURN_S = 4.0
 SPEECH_S = 1.0
 ONSET_S = 0.1  # A VAD needs this much of a voice before it reports speech.
-FIRST_TURN_S = 7.0  # After the greeting.
+FIRST_TURN_S = 7.0  # The first turn comes this long after the call began, when the greeting is over.
 DELTA_EVERY_S = audio.DELTA_MS / 1000 / 5
 DELTAS_AN_ANSWER = audio.ANSWER_MS // audio.DELTA_MS
 TRANSCRIBED_AFTER_S = 0.3

@@ -92,7 +92,7 @@ def _fault(default: Any, says: str) -> Any:
 class Faults:
     """What goes wrong, and when. The defaults are a model without faults."""
 
-    # Which responses and connections
+    # The responses and connections that have the faults
     response: int = _fault(0, "only the n-th response of the default conversation suffers")
     connections: int = _fault(0, "only the first n connections to this stand-in suffer, so that a reconnect succeeds")
 
@@ -188,12 +188,12 @@ class Script:
     first_delta_ms: tuple[int, int] = (300, 700)
     delta_ms: int = 250  # A real delta has 12,000 bytes of PCM16 (docs/protocol/openai.md 3).
     pace: float = 5.0  # This many times real time (docs/protocol/openai.md 3).
-    transcription_s: tuple[float, float] = (1.0, 1.5)  # After the commit (docs/protocol/openai.md 6).
+    transcription_s: tuple[float, float] = (1.0, 1.5)  # From the commit to the words (docs/protocol/openai.md 6).
     lifetime_s: float = 3600.0  # docs/protocol/openai.md 1.4
     ping_s: float = 20.0  # docs/protocol/openai.md 1.3
     api_key: str = ""  # The only key that is accepted. Empty: every key.
     time_zone: str = "America/New_York"  # The business's time zone, for {today}, {tomorrow} and {offset} in arguments.
-    utc_offset: str = ""  # A fixed offset in place of a zone.
+    utc_offset: str = ""  # A fixed offset, used in place of a time zone.
     # True: piper, if it is installed, speaks a text without a clip. Otherwise such a text is babbled. One second of
     # piper's speech stops everything in this process for half a second. That is fine in `relay standin model`, where it
     # is the default, but not beside calls.

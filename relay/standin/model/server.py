@@ -34,7 +34,7 @@ from relay.standin.speech.voice import Voice
 PATH = "/v1/realtime"
 FAULTS_HEADER = "x-standin-faults"
 READ_BYTES = 65536
-SLOW_READ_BYTES = 1024  # With the fault slow_read_s.
+SLOW_READ_BYTES = 1024  # The fault slow_read_s reads this many bytes at once.
 # An append may hold 15 MiB (docs/protocol/openai.md 1.3). Base64 makes it one third larger.
 MAX_MESSAGE_BYTES = 24 * 2**20
 CLOSE_LIMIT_S = 2.0  # How long a client may take to answer a close.
@@ -57,7 +57,7 @@ class StandInModel:
         self.utc_now = utc_now
         self.voice = Voice(self.script.piper)
         self.ear = Ear(also=hears)
-        # The newest is the last. Each `report` says what the session heard and said.
+        # The sessions, the newest last. The `report` of each says what the session heard and said.
         self.sessions: list[RealtimePeer] = []
         self._connections = 0
 
@@ -67,7 +67,7 @@ class StandInModel:
         return self.voice.babbled
 
     def said(self) -> list[str]:
-        """All that was said, or written, so far."""
+        """All texts that the model has spoken or written so far."""
         return [text for session in self.sessions for text in session.report.said]
 
     async def serve(
@@ -102,7 +102,7 @@ class StandInModel:
             await trio.sleep(self.script.connect_ms / 1000)
             await _Connection(self, stream, self._connections).run()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-            pass  # The client has gone.
+            pass  # The client has closed the connection.
         finally:
             await trio.aclose_forcefully(stream)
 
@@ -120,7 +120,7 @@ class _Connection:
         self._peer: RealtimePeer | None = None
         self._parts: list[bytes] = []  # The parts of a message that comes in several frames.
         self._text = True
-        self._unsent: list[bytes] = []  # b"" means the end of the stream.
+        self._unsent: list[bytes] = []  # Bytes to send. b"" means the end of the stream.
         self._cut = False
         self._news = trio.Event()  # Set when the writer must look again.
         self._looks_at_s = math.inf  # When the writer looks by itself.

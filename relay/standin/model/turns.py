@@ -16,7 +16,7 @@ from relay.standin.model.script import Faults
 from relay.standin.speech.voice import Voice
 
 RATE_LIMIT_TOKENS = 15_000_000
-RATE_LIMITS_S = 0.043  # After response.done (docs/protocol/openai.md 2.3).
+RATE_LIMITS_S = 0.043  # The time from response.done to rate_limits.updated (docs/protocol/openai.md 2.3).
 # The time from speech_started to the end of the response. A delta may still come in it (docs/protocol/openai.md 2.3).
 CANCEL_S = 0.02
 

@@ -58,7 +58,7 @@ class Evidence:
     outcome: str = ""
     functions: Sequence[str] = ()
     transcript: Sequence[tuple[str, str]] = ()
-    cut: int = 0  # Turns of the agent that were interrupted.
+    cut: int = 0  # The number of the agent's turns that were interrupted.
     transfer: str = ""
     rows: dict[str, int] = field(default_factory=dict)
     bookings: int = 0
@@ -68,15 +68,15 @@ class Evidence:
 
 @dataclass(slots=True)
 class CallReport:
-    """The summary of one call. Times are in ms unless their name has another unit."""
+    """The summary of one call. Times are in ms, except where the name has another unit."""
 
     scenario: str
     call_sid: str
     ended_by: str
     status: str
     duration_s: float
-    greeting_ms: int | None  # From the stream's `start` to the first sound.
-    pickup_ms: int | None  # From the first ring to the first sound.
+    greeting_ms: int | None  # The time from the stream's `start` to the first sound.
+    pickup_ms: int | None  # The time from the first ring to the first sound.
     turns: list[Turn]
     latencies_ms: list[int]  # For each turn of the caller: from their last sound to the agent's first.
     stops_ms: list[int]  # For each interruption: from the caller's first sound to the agent's last.
@@ -175,7 +175,7 @@ def recognise(state: CallState, from_s: float, to_s: float, known_words: tuple[s
     return _words_in(state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)), known_words)
 
 
-@functools.lru_cache(maxsize=256)  # Of many calls to one relay, each begins with the same greeting.
+@functools.lru_cache(maxsize=256)  # Many calls to one relay all begin with the same greeting.
 def _words_in(mulaw: bytes, known_words: tuple[str, ...]) -> str:
     return Ear(("agent", "human"), known_words).transcribe(dsp.decode(mulaw), RATE_HZ)
 

@@ -26,9 +26,9 @@ delay_ms = 40
 [number]                                              # "primary handler fails", hosted by Twilio itself
 fallback_twiml = "<Response><Dial>+12125550102</Dial></Response>"
 
-[[trouble]]                                           # what happens meanwhile; see Trouble
+[[trouble]]                                           # what happens during the call: see Trouble
 does = "socket_cut"
-upon = "stream_started"                               # an event of the exchange; else the first ring
+upon = "stream_started"                               # an event of the exchange. Without `upon`: the first ring
 after_s = 6
 
 # What follows is for a stage of ours (relay demo --scenario): a relay that is only called has its own.
@@ -42,7 +42,7 @@ faults = { drops_after_ms = 1500 }
 [backend]                                             # relay/standin/business/faults.py
 "POST /appointments" = { kind = "slow", ms = 2000 }   # or "/appointments", or "*" for all
 
-[business]                                            # the relay's own business.toml; see BusinessTable
+[business]                                            # the relay's own business.toml: see BusinessTable
 file = "..."
 
 [relay]                                               # settings, by their names in the environment
@@ -117,7 +117,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     play: str | None = None  # The path of a WAV file, from the folder where the command runs.
     cough: bool = False
     press: str | None = None  # One key after the other: 0-9 * # A-D, and w for half a second.
-    listen: bool | WholeMs = False  # Until something new was heard, and then 900 ms of quiet, or this many ms.
+    # Wait until something new was heard, and then for 900 ms of quiet, or for this many ms of quiet.
+    listen: bool | WholeMs = False
     until: EventKind | None = None
     silent_s: Seconds | None = None
     mute_s: Seconds | None = None  # The line sends nothing at all, not even silence.
@@ -125,7 +126,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     after_ms: WholeMs = 0  # Wait this long first.
     interrupt_after_ms: WholeMs | None = None  # First wait until the agent has spoken for this long.
-    limit_s: Seconds = 30.0  # A longer wait fails the call, and ends it.
+    limit_s: Seconds = 30.0  # After a longer wait the call has failed, and ends.
 
     @property
     def kinds(self) -> list[str]:
@@ -150,15 +151,15 @@ class HumanTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a human who is dialled behaves."""
 
     does: Behaviour = "accepts"
-    ring_s: Seconds = 4.0  # Until the phone is picked up.
-    talk_s: Seconds = 5.0  # Until the human hangs up, after the two were connected.
+    ring_s: Seconds = 4.0  # The time until the phone is picked up.
+    talk_s: Seconds = 5.0  # The time until the human hangs up, after the two were connected.
 
 
 class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The network between Twilio and the relay. A burst holds messages back, and loses none."""
 
-    connect_ms: Ms = 365.0  # From the TwiML to the open socket.
-    delay_ms: Ms = 0.0  # One way.
+    connect_ms: Ms = 365.0  # The time from the TwiML to the open socket.
+    delay_ms: Ms = 0.0  # The delay in each direction.
     jitter_ms: Ms = 0.0  # At most this much is added.
     bursts_per_minute: Annotated[float, msgspec.Meta(ge=0, le=6_000)] = 0.0
     burst_ms: Ms = 233.0
@@ -346,7 +347,7 @@ def _check(step: Step, where: str) -> None:
     if step.play is not None:
         try:
             read_wav(Path(step.play))
-        except (AudioRefused, OSError, ValueError) as error:  # A path may contain what no path can have.
+        except (AudioRefused, OSError, ValueError) as error:  # The text may contain characters that no path can have.
             raise ScenarioError(f"{where}: {step.play} cannot be played: {error}") from error
     if step.press is not None and (not step.press or set(step.press) - set("0123456789*#ABCDw")):
         raise ScenarioError(f"{where}: keys are 0-9 * # A-D, and w for half a second: {step.press!r}")

@@ -26,7 +26,7 @@ BIN_HZ = 1000 // WINDOW_MS
 # Edges of the bands, in bins of 50 Hz. They become wider as the bands of human hearing do.
 EDGES = np.array([4, 6, 8, 10, 13, 16, 20, 25, 31, 38, 46, 56, 68])
 HIGH_FROM_BAND = 9  # 1.9 kHz and higher. Speech is weak there, and clicks are not.
-FLOOR_DB = -75.0  # Below the quietest phone line, so that silence does not look like detail.
+FLOOR_DB = -75.0  # This is below the level of the quietest phone line, so that silence does not look like detail.
 
 ENVELOPE_ALIKE = 0.80  # From this correlation on, a clip is compared in detail.
 CELL_DB = 5.0  # How much a band may differ from the clip's after the levels were matched.
@@ -157,7 +157,10 @@ def _correlate(wanted: Array, level_db: Array) -> Array:
 
 
 def _peaks(alike: Array, apart: int) -> list[int]:
-    """The best three steps of each place. Neighbours of a peak are almost as good, so a distance of one is enough."""
+    """At most the three best steps of each place.
+
+    Steps that are less than `apart` from each other belong to one place.
+    """
     found: list[int] = []
     for lag in np.argsort(alike)[::-1]:
         if alike[lag] < ENVELOPE_ALIKE:

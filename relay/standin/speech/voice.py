@@ -28,7 +28,7 @@ import dsp
 FOLDER = Path(__file__).parent / "clips"
 RATE_HZ = 8000
 BABBLE_MS_PER_CHARACTER = 60  # About 165 words a minute, a usual reading speed.
-GAP_MS = 80  # Between two sentences. More than the 70 ms of silence at a clip's ends.
+GAP_MS = 80  # The silence between two sentences. It is longer than the 70 ms of silence at a clip's ends.
 LEVEL = 32768 * 10 ** (-22 / 20)  # The RMS of the clips (make_clips.SPEECH_DBFS).
 # Where the energy of a vowel is (F1, F2 in Hz). This is rough, because it must only sound like a person.
 FORMANTS = {"a": (750, 1250), "e": (550, 1850), "i": (320, 2250), "o": (500, 950), "u": (340, 1050), "y": (400, 2000)}

@@ -89,7 +89,7 @@ class CallerLine:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What REST wants to happen to a running call: a document, a URL that has one, or the end."""
+    """What REST wants to happen to a running call: a document, the URL of a document, or the end."""
 
     twiml: Document | None = None
     url: str = ""

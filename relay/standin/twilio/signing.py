@@ -1,6 +1,6 @@
 """X-Twilio-Signature as Twilio computes it (docs/protocol/twilio.md 2.1).
 
-Pure. It shares no code with the relay's own check, so that a mistake in one of them is found.
+Pure. It shares no code with the relay's own check, so that a test finds a mistake in either of them.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ EXPECTED_CLOSES = (1000, 1001, 1012)
 class Network:
     """The network between Twilio and the relay. The delays are one way. Bursts hold frames back and lose none."""
 
-    connect_ms: float = 365.0  # from the TwiML to the open socket, as measured (docs/protocol/twilio.md 1.3)
+    connect_ms: float = 365.0  # The time from the TwiML to the open socket, as measured (docs/protocol/twilio.md 1.3)
     delay_ms: float = 0.0
     jitter_ms: float = 0.0
     bursts_per_minute: float = 0.0
@@ -100,7 +100,7 @@ class Streaming:
         self._first_media = True
         self._wake_marks = trio.Event()
         self._out_channel, self._out_waiting = trio.open_memory_channel[tuple[float, str]](math.inf)
-        self._on_its_way = ""  # Messages that have left that channel and were not sent yet.
+        self._on_its_way = ""  # A message that was taken from that channel and was not sent yet.
 
     async def run(self) -> None:
         """Run the stream from the connection to the end. Returns when the relay closes, or if nothing could be opened.
