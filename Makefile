@@ -15,7 +15,7 @@ setup: $(VENV)/.stamp
 
 .bootstrap/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12"; exit 1; }
-	@! ldd --version 2>&1 | grep -qi musl || { echo "setup: not on Alpine: the embedded Postgres has no build for musl; take Debian, Ubuntu or Fedora, or the Dockerfile"; exit 1; }
+	@! ldd --version 2>&1 | grep -qi musl || { echo "setup: it does not work on Alpine, because the embedded Postgres has no build for musl. Use Debian, Ubuntu, Fedora or the Dockerfile."; exit 1; }
 	@echo "setup: making $(VENV) (once, about a minute)"
 	@$(PYTHON) -m venv .bootstrap || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
 	@.bootstrap/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9

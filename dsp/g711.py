@@ -3,7 +3,7 @@
 Both tables are computed from the formula when this module is imported. tests/dsp/test_g711.py compares them with golden
 tables taken from the ITU code: all 65,536 inputs and all 256 codes. Other encoders differ from the ITU code: audioop in
 508 inputs, sox in 510, ffmpeg in 964. The difference matters for silence. Here -1 to -4 encode as 0x7f, whose value is
-0, and 0 encodes as 0xff. With audioop, -1 is decoded as -8.
+0, and 0 encodes as 0xff. With audioop, a sample of -1 becomes -8 when it is encoded and decoded.
 """
 
 import math
@@ -18,13 +18,13 @@ Samples = npt.NDArray[np.int16]
 Mulaw = bytes | bytearray | memoryview
 
 SILENCE = 0xFF  # The code of 0. The value of 0x7f is also 0.
-BIAS = 33  # G.711: added to the 13-bit magnitude. The eight segments then begin at powers of two.
+BIAS = 33  # G.711: added to the 13-bit magnitude. Then segments 1 to 7 begin at powers of two: 64 to 4096.
 CLIP = 8191  # The greatest biased magnitude, by ulaw_compress of G.191.
 FLOOR_DBFS = -100.0
 
 
 class BadAudio(ValueError):
-    """The input is not audio of the kind that this function takes: wrong type, dtype, shape or base64."""
+    """The input is not audio that the called function accepts: it has a wrong type, dtype or shape."""
 
 
 def _decode_table() -> Samples:
@@ -86,7 +86,11 @@ class _LevelBuffers:
 
 
 class _LevelBuffersOfThread(threading.local):
-    """The buffers of one thread, for the usual sizes: a frame of 20 ms, two of them, and 100 ms of our own voice."""
+    """The buffers of one thread, for the usual sizes.
+
+    These are one frame (160 bytes), two frames (320), and the 100 ms pieces of the agent's audio that
+    relay/call/echo.py measures (800).
+    """
 
     def __init__(self) -> None:
         self.by_size = {size: _LevelBuffers(size) for size in (160, 320, 800)}

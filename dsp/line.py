@@ -8,8 +8,8 @@ sum is the index of the finished sample in a table:
     up     sum + 32768.5          -> table of 65,536 int16
     down   (sum + 98305.5) / 4    -> table of 49,152 mu-law codes
 
-Going down, the sum is three times the sample. G.711 uses 14 bits of the sample: floor((sum + 1.5) / 12), counted from
--8192. The matrix divides by four, and the table divides by three.
+For the downlink, the sum is three times the sample. G.711 uses 14 bits of the sample: floor((sum + 1.5) / 12), counted
+from -8192. The matrix divides by four, and the table divides by three.
 
 All calls of a thread share a few sets of buffers (for one to ten frames), because these stay in the CPU's
 cache. With 240 calls, buffers for each call would cost 1.3 us more a frame going up and 1.7 us going down. A call
@@ -132,7 +132,7 @@ class Uplink:
         self._tail = UP_SILENCE
 
     def _run(self, mulaw: bytes) -> memoryview:
-        """The PCM of at most MOST_FRAMES frames. It is in the buffer: copy it before anything else is fed."""
+        """The PCM of at most MOST_FRAMES frames. This PCM is in the buffer: copy it before anything else is fed."""
         n = len(mulaw)
         if n == 0:
             return memoryview(b"")
@@ -143,7 +143,8 @@ class Uplink:
         codes = self._tail + mulaw
         buffers.codes[: UP_HISTORY + n] = codes
         self._tail = codes[n:]
-        # After the n bytes the buffers still hold older audio, perhaps of another call. Its result is cut off below.
+        # After the n bytes the buffers still hold older audio, perhaps of another call. The result of older audio is
+        # cut off below.
         buffers.work()
         return buffers.pcm24k if n == frames * FRAME else buffers.pcm24k[: 6 * n]
 
@@ -170,9 +171,9 @@ class Downlink:
     def flush(self) -> bytes:
         """The end of the audio: 23 or 24 bytes (3 ms) of samples left over and the end of the filter's answer.
 
-        It gives nothing if no sample was fed. It is called at the end of an item. The caller hears these bytes, but
-        they do not count for the length of the item: that is its number of samples / 24, in ms. Half a sample at the
-        very end is dropped. Afterwards the object is as new.
+        It gives nothing if no sample was fed. This function is called at the end of an item. The caller hears these
+        bytes, but they do not count for the length of the item: that is its number of samples / 24, in ms. Half a
+        sample at the very end is dropped. Afterwards the object is as new.
         """
         whole = len(self._tail) & ~1
         nothing = self._fresh and whole == len(DOWN_SILENCE)

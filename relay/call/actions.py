@@ -106,7 +106,7 @@ class SendSilence:
 
 @dataclass(frozen=True, slots=True)
 class KeepAudio:
-    """Keep the sound of the response that begins. It is the greeting, spoken live."""
+    """Keep the sound of the response that begins. This response is the greeting, spoken live."""
 
     response_id: ResponseId
 

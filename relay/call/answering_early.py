@@ -1,4 +1,4 @@
-"""Ends the caller's open turn. Its early answer (early_answer.py) is then heard, and its functions run."""
+"""Ends the caller's open turn. Then its early answer (early_answer.py) is heard, and the answer's functions run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _close(call: Call, now: float, out: list[Action]) -> None:
-    """The turn has ended. Its early answer is heard, and its functions may run."""
+    """The turn has ended. Its early answer is heard, and the answer's functions may run."""
     turn, response_id, held = call.early.close(now, call.loud_at)
     call.floor.closes_turn()
     if why := call.early.governor.news():
@@ -40,7 +40,7 @@ def _close(call: Call, now: float, out: list[Action]) -> None:
     for event in held:
         function_calls.asked(call, event, now, out)
     if turn.wants_answer and response_id is None and not call.answers.is_pending:
-        call.answers.want("turn")  # The early answer was taken back, and what the VAD heard after that was not speech.
+        call.answers.want("turn")  # The early answer was taken back, but the sound after that was no speech.
 
 
 def _counts(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:

@@ -1,4 +1,4 @@
-"""What a call is told before it begins: its greeting, its phrases, its limits, its rules. Only frozen values."""
+"""What a call is told before it begins: its greeting, its phrases, its limits, its rules. All are frozen values."""
 
 from __future__ import annotations
 

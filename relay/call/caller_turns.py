@@ -1,4 +1,4 @@
-"""The caller's turns apart from their words: when each began, whether its words are awaited, and its effects."""
+"""Holds, for each turn of the caller, when it began, whether its words are awaited, and what it has caused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CallerTurn:
     words_until: float = 0.0  # Until this time, other parts of the call wait for the turn's words.
     spoken: Turn | None = None  # The turn as the conversation has it. None before it has its place there.
     early: CallerTranscribed | None = None  # Words that came before its commit.
-    is_answered: bool = False  # True if an answer that did not know the turn's words answers the turn too.
+    is_answered: bool = False  # True if an answer that was asked for before these words came answers this turn too.
     has_interrupted: bool = False  # True if an answer was given up for it.
     is_misunderstood: bool = False  # True if the agent or the caller did not understand it.
 
@@ -87,7 +87,7 @@ class CallerTurns:
     # The effects of turns
 
     def were_asked_about(self) -> None:
-        """An answer was asked for. It also answers turns whose words are not known yet."""
+        """An answer was asked for. This answer also answers turns whose words are not known yet."""
         for turn in self.awaited.values():
             turn.is_answered = True
 

@@ -29,7 +29,7 @@ class Words(enum.Enum):
 class Consent:
     """One call's consent, and the rows of its transcript that wait for it.
 
-    `keeps`: RECORD is not off. `announces`: this caller must hear the notice first.
+    `keeps`: False with RECORD=off. `announces`: this caller must hear the notice first.
     """
 
     keeps: bool = True

@@ -226,7 +226,7 @@ class CutOff:
 def _stays_with_the_turn_before(entry: Turn | Called | PastTurn) -> bool:
     """True for a function call, and for a part of an answer that was given up unheard.
 
-    The model's order no longer contains these.
+    No later turn names such an entry as the item before it: it is no turn, or the model has deleted its item.
     """
     return not isinstance(entry, Turn) or (entry.interrupted and not entry.heard)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from relay.call.call_config import Bill, Price, Voice
 
-# One token for each 50 ms of the model's audio. Its transcript adds about one third of that in text tokens
+# One token for each 50 ms of the model's audio. The transcript of the audio adds about one third of that in text tokens
 # (docs/protocol/openai.md 5).
 AUDIO_TOKENS_OUT_PER_S = 20.0
 TEXT_PER_AUDIO_TOKEN = 1 / 3

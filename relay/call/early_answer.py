@@ -3,7 +3,8 @@
 The server's VAD reports a silence after VAD_SILENCE_MS. This does not end a turn, because
 people pause to breathe. But the answer is asked for at once. Until the turn has ended, nothing of the answer counts:
 its sound is withheld, and its functions do not run. If the caller goes on, the answer is taken back. Then nobody has
-heard it, and nothing was done for it. The VAD may cut a turn into pieces. They are one turn: one row, one answer.
+heard this answer, and nothing was done for it. The VAD may cut a turn into pieces. These pieces are one turn: one row,
+one answer.
 
     CLOSED   by the VAD, the caller speaks, or has said nothing that may go on
     OPEN     a piece of a turn is an item, and the silence after it is not long enough yet
@@ -57,7 +58,7 @@ ROUND_TRIP_MS = 150
 SOFT_END_MS = 40
 # A frame may come this much earlier than 20 ms after the frame before it.
 JITTER_MS = 15
-# No frame has come for this long (a muted line, a stall): our level hears nothing, and the server's silence counts.
+# If no frame has come for this long (a muted line, a stall), our level hears nothing. Then the server's silence counts.
 NO_FRAMES_S = 0.5
 
 
@@ -104,7 +105,7 @@ class EarlyAnswer:
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
     def goes_on(self, at: float) -> bool:
-        """The VAD hears speech. By our own level it began at `at`. True if an early answer must be taken back."""
+        """The VAD hears speech, which began at `at` by our own level. True if an early answer must be taken back."""
         self._began_at = at
         if self.turn is None and at - self._closed_at < GOES_ON_MS / 1000:
             self._lengths.was_none()
@@ -250,7 +251,7 @@ class EarlyAnswer:
     def take_back(self) -> tuple[ResponseId | None, list[ItemId], list[FunctionAsked]]:
         """The early answer is not wanted any more.
 
-        Returns its id if it has begun, its items, and its functions, which never ran.
+        Returns the answer's id if the answer has begun, its items, and its functions. These functions never ran.
         """
         response, items, held = self.response, self._items, self._held
         self.governor.was_taken_back()

@@ -68,7 +68,7 @@ class Governor:
         self.why_off = self.why_off or why
 
     def news(self) -> str:
-        """Why there are no more early answers. It is told only once."""
+        """Why there are no more early answers. The reason is told only once."""
         if self.is_told or not self.why_off:
             return ""
         self.is_told = True

@@ -15,7 +15,7 @@ import dsp
 # Echo from the network or a room comes 50 to 300 ms after the sound was played. These limits add a frame on both sides.
 SOONEST_S = 0.030
 LATEST_S = 0.340
-# Levels are kept for pieces of this length. It is shorter than a syllable, and long enough for a stable level.
+# Levels are kept for pieces of this length. This length is shorter than a syllable, and enough for a stable level.
 PIECE_BYTES = 800
 BYTES_PER_S = 8_000
 NOTHING_DBFS = -100.0

@@ -34,8 +34,8 @@ _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENC
 # How long the call waits for words that come after its end. A transcription takes 1.0 to 1.5 s
 # (docs/protocol/openai.md 3).
 LATE_WORDS_S = 2.0
-# The same for a caller who is still on the line: Twilio opens their next stream within half a second. That stream uses
-# what was said here, and waits for it at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
+# The same limit for a caller who is still on the line: Twilio opens their next stream within half a second. That stream
+# uses what was said here, and waits for it at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 
@@ -100,8 +100,8 @@ def transfer(
     """Connect the caller with the human. False if no human is there. Then the model says so.
 
     A goodbye that is being said is taken back. An emergency replaces any other reason. `by_agent`: the model has
-    decided it and may have said so, so its words are heard to their end. `by_owner`: HUMAN_HOURS do not count, because
-    the owner knows who is there.
+    decided the transfer and may have told the caller, so its words are heard to their end. `by_owner`: HUMAN_HOURS do
+    not count, because the owner knows who is there.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False

@@ -102,7 +102,7 @@ class Rules:
     def from_table(cls, table: Mapping[str, object], country: str = "US") -> Rules:
         """Check a parsed TOML table. Raises RulesInvalid with every key that is unknown or of the wrong kind.
 
-        `country` is two letters. Its emergency numbers become emergency words.
+        `country` is two letters. The country's emergency numbers become emergency words.
         """
         mistakes: list[str] = []
         values: dict[str, object] = {}

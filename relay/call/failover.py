@@ -75,7 +75,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
 
 def _dial(call: Call, out: list[Action]) -> None:
     """No session serves. Order the next one, if none is being opened."""
-    hard = call.figures.reconnects >= RECONNECTS  # Before the first session: only until the greeting is overdue.
+    hard = call.figures.reconnects >= RECONNECTS  # Before the first session, greeting.py limits the tries.
     order = call.sessions.dial(call.plan.model_hard if hard else call.model, "lost")
     if order is not None:
         out.append(order)
@@ -244,7 +244,7 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
         cut_off(call, now, out)
     call.floor.falls_idle()  # The VAD hears somebody, but our own level hears nobody.
     call.rest.forget()
-    if has_begun:  # The answer stopped in the middle. Its rest does not fit after a phrase.
+    if has_begun:  # The answer stopped in the middle. The rest does not fit after a phrase.
         _give_up(call, "stuck", now, out, caller_waits=True)
     elif find_another and call.sessions.serves and not call.sessions.is_urgent:
         _find_another(call, "dead air", now, out)

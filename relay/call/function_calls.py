@@ -18,19 +18,20 @@ from relay.call.vocabulary import (
     TransferCall,
 )
 
-# A holding phrase is due this long after the function began, against dead air. A faster function needs none ...
+# A holding phrase is due this long after the function began, against dead air. A faster function needs no phrase.
 HOLDING_AFTER_S = 0.700
-# ... but the caller may have waited before the function began: the model was silent, and then called it without a word.
-# Then the whole silence counts, and it must stay below 0.9 s. The difference to 0.9 s is the time until the phrase is
-# heard: 160 ms, at worst 310 ms on a busy machine. This time is a frame, the quiet beginning of a clip, the quiet end
-# of a voice, and the way to the caller (bench/functions).
+# But the caller may already have waited before the function began: the model was silent, and then called it without a
+# word. Then all the silence counts, and it must stay below 0.9 s. The remaining 0.34 s are for the time until the
+# phrase is heard: 160 ms, at worst 310 ms on a busy machine. This time is a frame, the quiet beginning of a clip, the
+# quiet end of a voice, and the way to the caller (bench/functions).
 SILENCE_LIMIT_S = 0.560
-# If another answer is coming while the function runs, the phrase waits for it. But the caller waits no longer than
-# this.
+# If another answer is coming while the function runs, the phrase waits for that answer. But the caller waits no longer
+# than this time.
 HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
 PHRASES_AGAIN = ("one_moment_again", "holding_again")
-# After two failures of functions a human takes over. This many failures are allowed if some of them were a clear no.
+# A human takes over when one function has failed too often (escalation.py: two failures in a row). A clear no is not
+# such a failure. But this many more failures in a row bring a human too, even if all of them were a clear no.
 REFUSALS_BEFORE_HUMAN = 3
 
 
@@ -105,7 +106,7 @@ def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
         if call.functions.failed_attempts:
             call.functions.worked(event.name)
         return False
-    # One no and one failure are not yet enough. But a model that gets nothing else cannot go on.
+    # A clear no alone brings no human. But a model that gets only refusals and failures cannot go on.
     limit = call.plan.rules.human_after_failures
     if call.functions.failed(ANY) < limit + REFUSALS_BEFORE_HUMAN and (
         event.refused or call.functions.failed(event.name) < limit
@@ -165,7 +166,7 @@ def _phrase_due(call: Call) -> float:
     if functions.phrase_at:
         due = max(call.quiet_since(), functions.phrase_at) + HOLDING_AGAIN_S
     else:
-        # With a loud noise on the line, this silence never begins.
+        # Each loud sound on the line moves this time on, even noise. So the wait of HOLDING_AFTER_S is a limit too.
         silent_since = max(call.loud_at, call.playout.quiet_since_s)
         due = max(call.quiet_since(), functions.asked_at) + HOLDING_AFTER_S
         due = min(due, max(silent_since + SILENCE_LIMIT_S, functions.asked_at))

@@ -1,7 +1,7 @@
 """Gaps in the caller's audio: how much silence replaces audio that is missing, and how late the other audio comes.
 
-Twilio's timestamps step by about 20 ms, but not exactly. They jump where audio was lost or muted. The model's VAD
-counts bytes of audio. So without this silence, a turn before a gap would never end. openai-agents-js does the same.
+Twilio's timestamps step by about 20 ms, but not exactly. The timestamps jump where audio was lost or muted. The model's
+VAD counts bytes of audio. So without this silence, a turn before a gap would never end. openai-agents-js does the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ LONGEST_PAD_MS = 10_000
 # same.
 IDLE_BEFORE_PAD_S = 0.750
 IDLE_PAD_MS = 1_000
-# Two clocks differ by less than a millisecond in a second. A delay that grows more slowly than this is no lateness.
+# Two clocks differ by less than a millisecond in a second. So a delay that grows more slowly than this is clock drift,
+# and not lateness.
 DRIFT_S_PER_S = 0.001
 # More than this is not lateness either: audio was lost, and measuring begins again.
 LOST_S = 2.0

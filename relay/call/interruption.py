@@ -1,4 +1,4 @@
-"""Stops the agent, undoes that, gives its answer up at the place where it was heard, or goes on with the answer.
+"""Stops the agent, undoes a stop, gives up the part of an answer that was not heard, or goes on with that part.
 
 An answer is given up long before the words of the interruption are known. If the words mean nothing ("mm-hmm", a
 sneeze), the agent goes on with the answer from the last pause that was heard. In the model's conversation this is a new
@@ -29,14 +29,15 @@ from relay.call.vocabulary import ItemId, ResponseId
 # given up counts as short.
 SHORT_S = 0.400
 # The words of a short interruption come 1.65 to 1.8 s after it (0.5 s for the VAD, then 1.15 to 1.3 s). The model's
-# answer comes after 1.15 to 1.5 s (0.5 s, then 0.65 to 1.0 s). Both were seen in captures. The two are so close that
-# the answer waits for the words. The agent is silent in any case. The answer of a faster model does not wait.
+# answer comes after 1.15 to 1.5 s (0.5 s, then 0.65 to 1.0 s). Both were seen in captures. Words and answer come at
+# nearly the same time, so the answer waits for the words. The agent is silent then in any case. The answer of a faster
+# model does not wait.
 WORDS_BEHIND_VOICE_S = 1.8
 WITHHELD_LIMIT_S = 0.5
 # An early answer comes this much sooner, so it may wait this much longer for the words.
 EARLIER_S = 0.3
-# After a break of seconds the agent goes on after the last pause, if one was within this time. Three quiet frames are a
-# pause, because they are longer than a consonant.
+# After a break of several seconds the agent goes on after the last pause that was heard, if that was at most this long
+# before the break. Three quiet frames are a pause, because they are longer than a consonant.
 REWIND_BYTES = 1_500 * BYTES_PER_MS
 PAUSE_FRAMES = 3
 PAUSE_DBFS = -45.0
@@ -92,7 +93,7 @@ def _asks(heard: str, said: str) -> bool:
 
 
 def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
-    """The place where the agent goes on after a break of seconds: the last pause before the break, or the break."""
+    """The place where the agent goes on after several seconds: the last pause before the break, or the break."""
     stopped = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
     quiet = 0
     for at in range(stopped, max(0, stopped - REWIND_BYTES) - 1, -FRAME_BYTES):
@@ -133,7 +134,7 @@ def go_on(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def interrupt(call: Call, now: float, out: list[Action]) -> None:
-    """The words of a turn show that it was an interruption, although its sound did not show it."""
+    """The words of a turn show an interruption, although the turn's sound did not show it."""
     call.figures.barge_ins += 1
     cut_off(call, now, out)
 
@@ -187,7 +188,7 @@ def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = No
 
 
 def drop_unheard(call: Call, response_id: ResponseId) -> None:
-    """Note words of an answer that will have no sound. They are deleted when the answer has ended."""
+    """Note words of an answer that will have no sound. These words are deleted when the answer has ended."""
     dropped = call.conversation.drop_soundless(call.answer_items.get(response_id, []))
     if dropped:
         call.soundless_items.setdefault(response_id, set()).update(dropped)
@@ -212,7 +213,7 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
 
 
 def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
-    """Keep only these words of a text item. It is deleted, and created again in its place."""
+    """Keep only these words of a text item. The item is deleted, and created again in its place."""
     known = call.ids.pop(item, None)
     if known is None:
         return

@@ -37,7 +37,7 @@ class Keypad:
         return bool(self.untold) and now - self._at >= KEYS_TOGETHER_S
 
     def take_call_for_human(self) -> None:
-        """The row asked for a human. It is not told to the model."""
+        """The row asked for a human. The row is not told to the model."""
         self.untold = self.untold.removesuffix(self._row)
         self._row = ""
 

@@ -17,14 +17,16 @@ ABOVE_NOISE_DB = 12.0
 LOUDEST_DBFS = 0.0
 # Noise cannot raise the threshold above this. Otherwise a caller who shouts in a loud place could not interrupt.
 LOUDEST_THRESHOLD_DBFS = -25.0
-# Noise has no pauses. Speech and its echo have some in every second. So a level that never fell lower for this long is
-# noise. This time is shorter than the words that may interrupt a greeting (turn_taking.py, EARLY_WORD_MS).
+# Noise has no pauses. Speech and its echo have some in every second. So a level that stayed above one value for this
+# long is noise of at least that value. This time is shorter than the words that may interrupt a greeting
+# (turn_taking.py, EARLY_WORD_MS).
 NOISE_MS = 750
-# Pauses up to this long do not end a run of speech. They come from consonants, and from breath between syllables.
+# Pauses up to this long do not end a run of speech. Such pauses come from consonants, and from breath between
+# syllables.
 BREAK_MS = 120
-# The echo's level below our own. At first a bad hands-free phone is assumed, then the value that the line shows, but at
-# best -45 dB. It is learned while we speak and the caller does not. Five seconds of greeting are enough to get from the
-# worst value to the best.
+# The echo's level relative to our own. At first a bad hands-free phone is assumed. Later the measured value is used,
+# but never one below -45 dB. It is measured while we speak and the caller does not. Five seconds of greeting are enough
+# to get from the worst value to the best.
 ECHO_RETURN_AT_FIRST_DB = -10.0
 ECHO_RETURN_BEST_DB = -45.0
 ECHO_MARGIN_DB = 6.0
@@ -39,8 +41,8 @@ OWN_SILENCE_DBFS = -60.0
 OWN_SPEECH_DBFS = -40.0
 
 
-# A click is shorter than this many frames, and the shortest word is longer. This much of a turn must be louder than the
-# line's noise by the next value.
+# A click is shorter than SOUND_FRAMES frames, and the shortest word is longer. So this many frames of a turn must be
+# louder than the line's noise, by SOUND_ABOVE_NOISE_DB.
 SOUND_FRAMES = 3
 SOUND_ABOVE_NOISE_DB = 6.0
 # The frames before the VAD's report that belong to a turn. The server's VAD reports speech up to 0.3 s after its
@@ -111,10 +113,7 @@ class CallerVoice:
         self._learn_noise(level_dbfs, ms)
 
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
-        """Follow the lowest level. It falls at once.
-
-        It rises to the lowest level of the last 1 to 2 NOISE_MS.
-        """
+        """Follow the noise. It falls at once, and rises to the lowest level of the last 1 to 2 NOISE_MS."""
         if level_dbfs < self._lowest_dbfs:
             self._lowest_dbfs = level_dbfs
         self._lowest_for_ms += ms
@@ -134,7 +133,7 @@ class CallerVoice:
         self._echo_return_db = min(ECHO_RETURN_AT_FIRST_DB, max(ECHO_RETURN_BEST_DB, wanted_db))
 
     def lately(self) -> Sound:
-        """The sound of a turn that the server's VAD has just reported. It began a little before the report."""
+        """The sound of a turn that the server's VAD has just reported. The turn began a little before the report."""
         return Sound(self._lead_in)
 
     def is_above_noise(self, sound: Sound) -> bool:

@@ -1,10 +1,10 @@
 """Dead air: how long a waiting caller has heard nothing, measured at the playout, and what must be done against it.
 
 Each of the other rooms has a reason why the agent may be silent: an answer is coming, a session is being opened, a move
-waits. Any of these reasons may be wrong. So this room does not use them. It knows three things: when something audible
-was last playing, when the caller last spoke, and whether the caller is owed an answer. A debt begins with any wish for
-an answer. It ends when audio that answers is heard, whatever happened to the wish. Our own phrases that ask for
-patience do not end it.
+waits. Any of these reasons may be wrong. So this room does not use these reasons. This room knows three things: when
+something audible was last playing, when the caller last spoke, and whether the caller is owed an answer. A debt begins
+with any wish for an answer. The debt ends when audio that answers is heard, whatever happened to the wish. Our own
+phrases that ask for patience do not end it.
 
 After LIMIT_S of dead air the caller hears a phrase, and an answer is asked for if none is coming. After the same time
 again, another session is opened. After the third time, a human takes the call.
@@ -25,10 +25,10 @@ Missing = Literal["promise", "answer"]
 # comes 0.5 s after the caller's last sound.
 LIMIT_S = 5.3
 # A debt that begins this much later than the last sound was not caused by the caller's turn, but by a key or a
-# function's answer. Then the silence before it does not count.
+# function's answer. Then the silence before the debt does not count.
 UNRELATED_S = 3.5
-# The agent promised to look something up, and did not: after this time it is told to. A turn that the model left
-# unanswered waits longer, because it may have been for somebody else.
+# If the agent promised to look something up and did not, it is told after this time to do so. A turn that the model
+# left unanswered waits longer, because it may have been for somebody else.
 NUDGE_AFTER_S: dict[Missing, float] = {"promise": 2.0, "answer": 4.0}
 # The model is told this often what is missing. After that a human takes over.
 NUDGES = 2
@@ -80,7 +80,7 @@ class Liveness:
         return missing
 
     def was_answered(self) -> None:
-        """The model did what it was told. The next time counts as the first again."""
+        """The model did what it was told to do. Counting begins again."""
         self.nudges = 0
 
     def bridge(self, item: ItemId) -> None:

@@ -1,19 +1,23 @@
 """One phone call, as a state machine without I/O.
 
-Rule 1: everything that decides what a call does next is here, and in the rooms that it calls: greeting (the first
-        words), turns and interruption (the caller), responses and function_calls (the model), failover (its sessions),
-        orders (the owner), ending. Their common state is in state.py. Other pure rooms hold what is known: playout
-        (what was heard), turn_taking (who may speak), response_queue (`response.create`), conversation (what was said),
-        cost.
+Rule 1: everything that decides what a call does next is here, and in the rooms that are called from here: greeting (the
+        first words), turns and interruption (the caller), responses and function_calls (the model), failover (its
+        sessions), orders (the owner), ending. Their common state is in state.py. Other pure rooms hold what is known:
+        playout (what was heard), turn_taking (who may speak), response_queue (`response.create`), conversation (what
+        was said), cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
 Rule 3: an event goes in, and all its actions come out. Caller audio has its own method: it comes fifty times a second,
         and usually returns no action.
 Rule 4: what a peer does never raises an exception here. A strange event is counted or ignored.
 
-            Arriving            Talking                      Leaving               Gone
-model       greeting item       answers, barge-in            ignored               ignored
-caller      greeting            turns, digits                heard: finish         ignored
-clock       -                   ladder, caps, silence        deadline: finish      late words, then over
+The phases of a call:
+    Arriving   The caller cannot hear us yet. A model session may get ready.
+    Talking    The greeting is said. Then the caller's turns, keys and interruptions, and the model's answers and
+               functions are carried out. The clock replaces a greeting that does not come, and ends a call that costs
+               too much, lasts too long or stays silent.
+    Leaving    The last words play. When they were heard, or at a deadline, the stream ends. The caller's words may
+               still bring a human, or take a goodbye back.
+    Gone       The stream has ended. Late words of the caller are still written down. Then the call is over.
 """
 
 from __future__ import annotations
@@ -78,7 +82,7 @@ __all__ = ["Ending", "Figures", "Machine", "Next", "Phase"]
 
 # The kinds of items that the model makes when it answers.
 GENERATED = ("assistant", "function_call")
-# A shorter run of sound is a knock, or cloth that rubs on the phone. It does not show that somebody spoke.
+# A shorter run of sound is a knock, or cloth that rubs on the phone. Such a sound does not show that somebody spoke.
 KNOCK_MS = 200
 
 
@@ -105,7 +109,7 @@ class Machine:
         self._settle(now, out)
         return out
 
-    # Complex because a frame skips each room that has nothing to do: a call to it would cost more than the question.
+    # Complex because a frame skips each room that has nothing to do: to call such a room costs more than to ask first.
     def caller_audio(self, level_dbfs: float, ms: int, now: float) -> list[Action]:
         """Take in `ms` of caller audio by its level (a frame, or padding).
 
@@ -129,7 +133,7 @@ class Machine:
         if has_ended:
             self._settle(now, out)
         # This is checked at each frame, because the watchdog's step is a quarter of the wait. A function that was held
-        # until now gets the time of one frame, because a quick one needs no phrase.
+        # until now has one frame to finish before a phrase is due, because a quick one needs no phrase.
         if call.functions.running and not has_ended and call.phase is Phase.TALKING:
             function_calls.tick(call, now, out)
         if call.playout.queue or call.figures.rung is Rung.NONE:

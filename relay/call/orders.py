@@ -1,7 +1,7 @@
 """The owner's orders to a running call: put it through, hang up, say this sentence.
 
-Two people may give the same order, one may give it twice, or it may come too late. Each order gets one answer, and is
-carried out once.
+Two people may give the same order. One person may give an order twice. An order may come too late. Each order gets one
+answer, and is carried out once.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Playout: what was sent to the caller, what of it was heard, and where it is cut.
 
-Twilio plays what it gets, in order, in real time. It returns a mark when the audio before it was played, but also when
-a `clear` dropped that audio (docs/protocol/twilio.md 3.2). So each mark has a generation, and marks of an older
+Twilio plays what it gets, in order, in real time. Twilio returns a mark when the audio before it was played, but also
+when a `clear` dropped that audio (docs/protocol/twilio.md 3.2). So each mark has a generation, and marks of an older
 generation prove nothing. Between marks, the playback clock gives the position: audio that is written while something
 plays comes after it, and audio that is written during silence plays at once. A constant delay to Twilio changes
-nothing, because the `clear` takes as long as the audio did.
+nothing, because the `clear` is delayed as much as the audio.
 
 Only a little of an answer is given to Twilio ahead of time (`Lead`). The rest waits here. So one `clear` stops what the
 caller hears. A stop that was wrong can be undone: the answer goes on from the frame where it stopped.
@@ -33,7 +33,7 @@ SILENCE = b"\xff"  # Mu-law zero.
 # stutter (openai-agents-python #1906). A usual first delta has 250 ms and does not wait.
 PREBUFFER_MS = 60
 PREBUFFER_LIMIT_S = 0.1
-# The first mark of an answer comes after its first frame. It shows when the caller began to hear the answer.
+# The first mark of an answer comes after its first frame. This mark shows when the caller began to hear the answer.
 FIRST_MARK_BYTES = FRAME_BYTES
 # If a mark comes this much later than usual, the playback is late: the way to Twilio had a stall. A smaller delay is
 # jitter on the mark's way back.
@@ -45,7 +45,7 @@ USUAL_GROWS_S = 0.001
 # clock and Twilio's round differently. Nobody notices a frame that plays twice. A lost sample of speech is a click.
 RESUME_EARLIER_BYTES = BYTES_PER_MS
 # Trio's clock counts from the start of the machine, plus a million seconds. After a year, its seconds are exact only to
-# 4 ns. So audio that was played to its end may seem to miss this part of a byte.
+# 4 ns. So audio that was played to its end may seem to be short by up to this part of a byte.
 CLOCK_ROUNDS_BYTES = 1e-3
 
 
@@ -133,7 +133,7 @@ class Playout:
         self._bursts: deque[Burst] = deque()  # Sent, but not played yet.
         self.echo = Echo()  # The echo of the audio that was sent.
         self._play_end_s = 0.0
-        # Until this time `due` has nothing: Twilio holds enough, or no whole frame is here (then the time is infinite)
+        # Before this time `due` returns nothing, because Twilio holds enough. Infinite while no whole frame is here.
         self.due_s = -math.inf
         self._late_s = 0.0
         self.usual_lag_s: float | None = None  # The usual delay of marks: the way to the caller and back.
@@ -236,7 +236,8 @@ class Playout:
     def due(self, now: float) -> list[Play]:
         """The audio to write to the caller now."""
         self.sounded = None
-        # If the playback is late, Twilio may hold more than this. But a late mark may only be late itself.
+        # If the playback is late, Twilio holds more than is counted here. This cannot be known: a mark may be late
+        # although the playback is not.
         if not self.queue or self.held is not None or now <= self.due_s:
             return []
         ahead_s = self._play_end_s - now
@@ -397,7 +398,8 @@ class Playout:
             return False
         self.held = {}
         back: list[Utterance] = []
-        # The mark of audio that was played to its end is on its way back, and proves it. All other marks prove nothing.
+        # If audio was played to its end, its mark is on its way back and will prove that. All other marks prove
+        # nothing.
         ended = {n: b for n, b in self._marks.items() if self._played_bytes(b, now) == b.end - b.start}
         for utterance, heard_bytes in self._unheard(now):
             self.held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)

@@ -1,7 +1,7 @@
 """Whether the caller is still there: what they did last, and how long nobody has heard from them.
 
-A noise is no sign of life, but only its words show that it was a noise. So a turn counts as a sign at once. If it turns
-out to be a noise, it no longer counts. The agent's answer to the noise does not count either.
+A noise is no sign of life, but only the transcript shows that it was a noise. So a turn counts as a sign at once. If it
+turns out to be a noise, it no longer counts. The agent's answer to the noise does not count either.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Presence:
         self.perhaps_at, self.asked, self._silent_from = 0.0, 0, None
 
     def was_served(self, now: float) -> None:
-        """Something that the caller waited for is done. They may think about it. This is no sign of life."""
+        """Something that the caller waited for is done. The caller may think about it. This is no sign of life."""
         self.sign_at = max(self.sign_at, now)
 
     def perhaps(self, at: float) -> None:

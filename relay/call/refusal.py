@@ -140,7 +140,7 @@ def heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
 
 
 def confirm(call: Call, now: float, out: list[Action]) -> None:
-    """The agent confirms the refusal. Its answer to these words, if it has begun, is not heard."""
+    """The agent confirms the refusal. If the agent's answer to these words has begun, this answer is not heard."""
     if call.phase is not Phase.TALKING or not call.sessions.serves:
         return
     cut_off(call, now, out)

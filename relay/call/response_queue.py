@@ -1,4 +1,4 @@
-"""The only owner of `response.create`: a queue of one wish, and the earlier answers whose audio must still be dropped.
+"""The only owner of `response.create`. Holds one wish, and the earlier answers whose audio must still be dropped.
 
 Only one response may write to the conversation at a time (docs/protocol/openai.md 2.1). A request for another one is an
 error that has ended calls of other relays (openai-agents-python #1466, #1168). So a wish waits until the active
@@ -27,10 +27,10 @@ ASK_AGAIN_AFTER_LIMIT_S = 4.0
 # waits for one answer together are no longer than the next value. After that a human is better.
 RETRY_MARGIN_S = 0.1
 RETRY_LIMIT_S = 15.0
-# All audio of a response has come, but its end was not reported. The end follows within 50 ms (captures). After this
-# time the next answer is asked for (if the server is not done, it refuses, and nothing is lost) ...
+# When all audio of a response has come, its end is usually reported within 50 ms (captures). If it is not, the next
+# answer is asked for after this time. If the server is not done, it refuses, and nothing is lost.
 END_EXPECTED_S = 1.0
-# ... and after this time the response counts as ended. A function that is called after spoken words may take as long.
+# After this time the response counts as ended. A function that is called after spoken words may take as long.
 END_LIMIT_S = 3.0
 
 # What follows when a response has ended. "nothing": no request. "again": the same request. "rest": a request for the
@@ -104,7 +104,7 @@ class Answers:
 
     @property
     def is_going_on(self) -> bool:
-        """True while the caller will hear more: as `is_pending`, without a response that seems to be over."""
+        """The same as `is_pending`, but a response that seems to be over does not count."""
         return self.is_asked or (self.is_pending and self._complete_at is None)
 
     def waits_as_told(self, now: float) -> bool:
@@ -145,7 +145,7 @@ class Answers:
         self.active, self.active_ref, self._since, self._produced = response_id, ref or "", now, False
         self._active_wish, self._complete_at, self._refusals = Wish("turn"), None, 0
         if self._asked is None or ref not in (None, self._asked_ref):
-            return None  # We did not ask for it. It is heard like any other.
+            return None  # We did not ask for this response. It is heard like any other.
         self._active_wish, self._asked = self._asked, None
         if self._cancel_when_begun:
             self._cancel_when_begun = False
@@ -214,7 +214,7 @@ class Answers:
         return response_id in self._ended
 
     def was_presumed_ended(self, response_id: ResponseId) -> bool:
-        """True, once, for a response whose end was not reported in time. Its bill comes with the end."""
+        """True, once, for a response whose end was not reported in time. The bill comes with the end."""
         if response_id not in self._presumed:
             return False
         self._presumed.discard(response_id)

@@ -141,7 +141,7 @@ def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) ->
 
 
 def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is_told: bool = True) -> None:
-    """The model's answer was generated to its end. `is_told` False: no event reported it, but it must be so."""
+    """The model's answer was generated to its end. `is_told` False: no event has reported that."""
     response_id = event.response_id
     if call.answers.has_ended(response_id):  # The end was reported twice, or late.
         if call.answers.was_presumed_ended(response_id):

@@ -13,7 +13,7 @@ class GivenUp:
     parts: tuple[tuple[str, bytes], ...]  # Words and sound of each part, from the last pause before the cut.
     was_asking: bool  # True if the heard part asks something, or had begun to. Then "yes" is an answer.
     withheld_until: float = 0.0  # The model's answer to the interruption is not heard before this time.
-    was_none: bool = False  # True if the words meant nothing, but the agent could not go on at once.
+    was_none: bool = False  # True if the words meant nothing, but the agent could not go on when they came.
 
 
 @dataclass(slots=True)

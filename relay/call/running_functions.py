@@ -10,7 +10,7 @@ from relay.call.vocabulary import ResponseId
 
 # The name under which the failures and refusals of all functions in a row are counted.
 ANY = ""
-# The most answers in a row that only call functions. Three look-ups before an answer are usual. So are five: for the
+# The most answers in a row that only call functions. Three to five look-ups before an answer are usual. Five are: the
 # caller, the hours, two days, and a booking. A model that goes on after this is lost.
 SILENT_ROUNDS = 6
 # The same limit, for answers with words between them ("let me check"), until the caller has said something.

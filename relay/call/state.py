@@ -137,8 +137,8 @@ class Call:
         self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
         self.dialled = ""  # Why the caller is to be connected with a human.
-        self.dialled_by_agent = False  # True: the reason is in the model's words, and may hold the caller's.
-        self.dialled_by_owner = False  # True: the owner may do this outside the human's hours.
+        self.dialled_by_agent = False  # If true, the reason is in the model's words, and may contain the caller's.
+        self.dialled_by_owner = False  # True if the owner ordered it. The owner may do this outside HUMAN_HOURS.
         self.missed_human = False  # True if a human was wanted outside their hours.
         self.warned = False
         self.told_midnight = False  # True if the model was told that a new day has begun.
@@ -160,7 +160,7 @@ class Call:
         return now - self.arrived_at if self.arrived_at is not None else 0.0
 
     def human_is_there(self, now: float) -> bool:
-        """True inside the human's hours. They may begin or end during the call."""
+        """True inside the human's hours. These hours may begin or end during the call."""
         after_s = self.plan.human_changes_s
         return self.plan.human_available != (after_s is not None and self.since_arrival_s(now) >= after_s)
 

@@ -32,7 +32,8 @@ BEGINNINGS = 1 / 3
 # The wait after a turn that is shorter than all turns of this caller: about one turn in thirty. This wait is longer
 # than nearly all pauses.
 SHORTEST_WAIT_MS = 1_100
-# The shipped clips, with and without pauses inside, in ms. They count twice: a caller's first turns say little.
+# The shipped clips, with and without pauses inside, in ms. The clips count twice, because a caller's first turns say
+# little.
 USUAL_MS = 2 * (600, 800, 1_200, 1_600, 2_000, 2_300, 2_600, 3_000)
 # A caller who speaks again within this time after the end of a turn had perhaps not ended that turn.
 GOES_ON_MS = 1_000

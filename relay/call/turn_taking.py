@@ -1,30 +1,30 @@
 """Decides who speaks: what the caller's speech does to the agent's speech, and whether a turn must be answered.
 
-Only this room decides who speaks. It keeps the caller's `Speech`, and gets the state of the `Agent` with each event. It
-only decides. interruption.py and turns.py carry the decisions out. The caller is in one of four states, by the server's
-VAD and by our own level (level_vad.py):
+Only this room decides who speaks. The room keeps the caller's `Speech`, and gets the state of the `Agent` with each
+event. This room only decides. interruption.py and turns.py carry the decisions out. The caller is in one of four
+states, by the server's VAD and by our own level (level_vad.py):
 
     QUIET         the VAD hears nobody
     SPEAKS        the VAD hears speech; the agent goes on, or is silent anyway
-    STOPS_AGENT   the agent was stopped at once, and nothing is lost yet, because it may be a cough
+    STOPS_AGENT   the agent was stopped at once; it may be a cough, so nothing is given up yet
     INTERRUPTS    it was no cough, so the agent's answer was given up
 
-    event                      QUIET        SPEAKS                      STOPS_AGENT              INTERRUPTS
-    the VAD hears it begin *   SPEAKS       SPEAKS                      stays: its end got lost  SPEAKS
-    frame, the voice is up     -            STOPS_AGENT: hold           250 ms long:             -
-                                            250 ms long:                INTERRUPTS: give up
-                                            INTERRUPTS: give up
-                                            (both only if the agent
-                                            speaks or thinks, and is
-                                            not protected)
-    frame, the voice is down   -            -                           SPEAKS: resume           -
-    the VAD hears it end       -            pause                       SPEAKS: resume, pause    pause
-    two seconds after a hold   -            -                           SPEAKS: resume           -
-    its item is made           (waits)      QUIET: answer, if long      QUIET: its words decide  QUIET: answer
+    event                         QUIET     SPEAKS                      STOPS_AGENT                 INTERRUPTS
+    the VAD hears it begin *      SPEAKS    SPEAKS                      stays: its end got lost     SPEAKS
+    frame, the voice is up,       -         STOPS_AGENT: hold, if the   stays                       -
+    shorter than 250 ms                     agent speaks or thinks
+    frame, the voice is up,       -         INTERRUPTS: give up, if     INTERRUPTS: give up         -
+    for 250 ms or longer                    the agent speaks or thinks
+    frame, the voice is down      -         -                           SPEAKS: resume              -
+    nothing comes for 2 s         -         -                           SPEAKS: resume              -
+    the VAD hears it end          -         pause                       SPEAKS: resume, pause       pause
+    its item is made              (waits)   QUIET: answer, if long      QUIET: its words decide     QUIET: answer
                                             enough; else its words do
-    its words come             nothing, a listener's "mm-hmm", an answer, or an interruption after all
-    two seconds quiet by level -            idle: only the VAD hears something, so nobody waits for its end
-    the session is lost        -            QUIET                       QUIET                    QUIET
+    the session is lost           -         QUIET                       QUIET                       QUIET
+
+The words of an item come later, in any state. They may be nothing, a listener's "mm-hmm", a turn to answer, or an
+interruption after all. If our own level was quiet for 2 s while the VAD still hears speech, the speech is marked as
+idle: the VAD hears noise, and nobody waits for it. After 15 s the speech is dropped (turns.py).
 
 * After this, the speech is judged at once, as at a frame. The VAD reports speech later than our level hears it. The
   250 ms count from the level's rise. So they may be over already: then the answer is given up without a hold.
@@ -48,7 +48,7 @@ from relay.call.words import Meaning
 # Longer than a cough (150 to 200 ms), and shorter than the shortest word that stops the agent ("stop": 300 ms).
 # Measured by bench/barge_in.
 GIVE_UP_MS = 250
-# A shorter turn is answered only if its transcript has words. It may be a cough, a door, or a key.
+# A shorter turn is answered only if its transcript has words. A turn without words may be a cough, a door, or a key.
 SHORT_TURN_MS = 250
 # Transcripts come 1.0 to 1.5 s after the turn was committed (docs/protocol/openai.md 3).
 WORDS_LIMIT_S = 2.5
@@ -108,7 +108,7 @@ class Agent:
     thinking: bool  # An answer was asked for or is being generated.
     protected: bool  # What the caller hears must not be interrupted.
     early: bool  # The caller hears the greeting's first words.
-    silent_since_s: float = 0.0  # When both sides fell silent. In the future while audio is playing.
+    silent_since_s: float = 0.0  # When both sides fell silent. While audio plays, this time is in the future.
 
 
 NO_AGENT = Agent(speaking=False, thinking=False, protected=False, early=False)

@@ -18,13 +18,13 @@ from relay.call.words import Meaning
 # An agent that was stopped goes on after this time if neither words nor the end of the speech come, because then the
 # VAD or the line has gone silent.
 HOLD_LIMIT_S = 2.0
-# In a noisy place a VAD may hear speech that never ends, and then nobody is answered. Our own level knows the noise. By
-# this level, a caller who has said something has finished after this time, which is four times the pause that a VAD
-# needs. Then the VAD is given the silence that it waits for ...
+# In a noisy place a VAD may hear speech that never ends, and then nobody is answered. Our own level knows the noise. If
+# this level was quiet for the following time (four times the pause that a VAD needs), a caller who has said something
+# has finished. Then the VAD is given the silence that it waits for.
 DONE_AFTER_S = 2.0
-# ... and after this time even if there was only noise, so that the next turn does not begin with minutes of noise. If
-# the VAD still hears speech after that, it does not work (twilio-samples python #6). If it then misses the caller's
-# next words, the session is deaf.
+# After this time the VAD is given silence even if there was only noise. So the next turn does not begin with minutes of
+# noise. If the VAD still hears speech after that, it does not work (twilio-samples python #6). If it then misses the
+# caller's next words, the session is deaf.
 NOISE_LIMIT_S = 15.0
 SILENCE_MS = 1_000
 # Nobody waits longer than this for a transcription. Real ones took 1.0 to 1.5 s. The transcription of a minute of
@@ -148,7 +148,7 @@ class _Said:
 def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float) -> _Said:
     item_id, text = event.item_id, (event.text or "").strip()
     meaning = call.plan.rules.words.judge(text)
-    is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # The turn's sound has already decided.
+    is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # If no words are awaited, its sound has decided.
     is_open = item_id in call.floor.awaited
     lately_said = call.conversation.lately_said() if is_open or turn.has_interrupted else ""
     if is_open:
@@ -262,7 +262,7 @@ def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) 
 
 
 def _is_older(call: Call, turn: Turn | None) -> bool:
-    """True for a turn before the interruption. Its late words do not decide about what came after it."""
+    """True for a turn before the interruption. The late words of such a turn do not decide about later things."""
     kept = call.rest.kept
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
@@ -359,7 +359,8 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     end_noise(call, now, out)
     kept = call.rest.kept
     if kept is not None and kept.was_none and not call.answers.is_pending:
-        # The model does not answer it either. Otherwise the agent would be silent until the caller asks.
+        # The model does not answer these words either. If the agent did not go on, it would be silent until the caller
+        # asks.
         go_on(call, now, out)
     if not call.awaits_words(now) and call.floor.speech is None:
         call.presence.words_are_overdue()

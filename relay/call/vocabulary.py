@@ -1,4 +1,4 @@
-"""The events of a call and the ways in which it can end. Its actions are in actions.py.
+"""The events of a call, and the reasons for its end. The actions of a call are in actions.py.
 
 Events are in the past tense, actions in the imperative. All are frozen values, so that a call can be written down and
 played again. Caller audio is no event (`Machine.caller_audio`), because it comes fifty times a second.
@@ -354,7 +354,7 @@ class NextModelLost:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDoubted:
-    """What the agent said does not fit the deeds. It said that something was done, and no function did that.
+    """What the agent said does not fit the deeds. The agent said that something was done, and no function did that.
 
     Or a function did something, and the agent did not say so.
     """
@@ -442,7 +442,8 @@ class TakeMessage:
 class PauseRecording:
     """If calls are recorded, record silence from now on: the caller is about to say something that nobody may keep.
 
-    `why` is a word for the operator, like "card number". It is kept in a row, so it must not be a word of the caller.
+    `why` is a word for the operator, like "card number". This word is kept in a row, so it must not be a word of the
+    caller.
     """
 
     why: str

@@ -1,7 +1,7 @@
 """The voice that speaks the model's text is lost. The model speaks by itself for the rest of the call.
 
-Text that has a sound is heard to its end, and the model is told that it said only this. The rest of the answer is asked
-for again. A session that has only written may begin to speak, so no other session is opened.
+Text that has a sound is heard to its end, and the model is told that it has said only this text. The rest of the answer
+is asked for again. A session that has only written may begin to speak, so no other session is opened.
 """
 
 from __future__ import annotations

@@ -41,8 +41,7 @@ _HELLO_WORDS = 4
 KINDS = ("emergency", "human", "angry", "misunderstood", "repeat")
 _LISTS = ("backchannels", "not_backchannels", "hellos", "farewells", "nothing", "credits", "beside_nothing")
 _GRAMMAR = ("denials", "denials_of_the_next", "answers", "no_denials", "turns", "past", "now", "questions")
-# Only for an emergency it matters whether the sentence asks about it, or tells of the past. "can I talk to a person?"
-# is a wish.
+# It matters only for an emergency whether a sentence asks or tells of the past. "can I talk to a person?" is a wish.
 _OF_NOW = frozenset({"emergency"})
 
 
@@ -385,7 +384,7 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What the words of a turn mean. They are judged once, for all who ask."""
+    """What the words of a turn mean. The words are judged only once."""
 
     says: frozenset[str] = frozenset()  # The meanings that were found: "emergency", "human", "angry" and so on.
     is_nothing: bool = False  # True for the words that a transcriber writes for a noise.
@@ -416,7 +415,7 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """All languages that are listened for. Each is asked, whatever language is spoken.
+    """All languages that are listened for. A text is judged in each of them, whatever language is spoken.
 
     `own`: each kind that is listened for, with the operator's phrases for it.
     """

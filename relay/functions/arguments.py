@@ -1,7 +1,7 @@
 """Turns a Python signature into a JSON schema, and the model's JSON into checked values (pure).
 
-msgspec does both, and no schema is written by hand. The model may write anything. So its text is limited in size,
-control characters are removed, and it is converted strictly to the types of the signature.
+msgspec does both, and no schema is written by hand. The model may write anything. So the model's text is limited in
+size, control characters are removed, and the text is converted strictly to the types of the signature.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ resumes the call finds the result there. The third is the backend's Idempotency-
 after a lost answer books nothing new.
 
 The function declares which arguments make two wishes the same. For a booking this is the time, not the notes or the
-spelling of the name. After a success, the agent asks the caller about the same wish in other words. If the caller wants
-a second one, it is done. Only a success is final. After a refusal (the time is taken) the next try gets a new key,
-because a backend may keep its answers by key and would repeat the refusal. If the answer of an attempt was lost, the
-key stays. Then a refusal does not count as a refusal: the first attempt may be its cause. Another write of the call may
-change the same thing: it cancels or moves the booking. Then the earlier success no longer counts, and a repeat of it is
-a new wish with a new key. Two functions change the same thing if both have the same `about`, and both results have the
-same `id`. The id alone is not enough, because two tables may have equal ids.
+spelling of the name. If the model repeats a wish in other words after its success, the agent first asks the caller. If
+the caller wants a second one, it is done. Only a success is final. After a refusal (the time is taken) the next try
+gets a new key, because a backend may keep its answers by key and would repeat the refusal. If the answer of an attempt
+was lost, the key stays. If the next attempt is then refused, the result stays unknown, because the first attempt may be
+the cause of the refusal. Another write of the call may change the same thing: it cancels or moves the booking. Then the
+earlier success no longer counts, and a repeat of it is a new wish with a new key. Two functions change the same thing
+if both have the same `about`, and both results have the same `id`. The id alone is not enough, because two tables may
+have equal ids.
 """
 
 from __future__ import annotations

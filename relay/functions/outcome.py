@@ -35,8 +35,8 @@ __all__ = [
 # From whom the caller's name in a result comes: the business knows it, or the caller has said it.
 NamesCaller: TypeAlias = Literal["known", "said"]
 OUTPUT_LIMIT_BYTES: Final = 1024
-# (the most elements of a list or mapping, the most characters of a string). They are tried in this order until the
-# result fits.
+# (the most elements of a list or mapping, the most characters of a string). These pairs are tried in this order until
+# the result fits.
 _STEPS: Final = ((40, 400), (20, 240), (12, 160), (6, 120), (4, 80), (2, 60), (1, 40))
 _KEY_CHARS: Final = 40
 

@@ -30,8 +30,8 @@ QUEUE_BYTES = 2 << 20
 # all calls.
 DISK_PAUSE_S = 1.0
 TELL_AGAIN_S = 60.0  # A full disk is reported once a minute, not once a second.
-# How many calls with rows on disk are also kept in memory. When a stream ends, Twilio asks what comes next, and the
-# answer needs these rows.
+# For this many calls, the rows that tell a call's state stay in memory too when they are put on disk. When a stream
+# ends, Twilio asks what comes next, and the answer needs these rows.
 CALLS_KNOWN = 4_096
 
 log = structlog.get_logger()
@@ -248,7 +248,7 @@ class Backlog:
         log.info("ledger.spill_shipped", rows=rows)
 
     def set_aside(self, lines: list[bytes], words: str) -> None:
-        """Keep the lines that Postgres will never take, for a human. They are logged and counted."""
+        """Keep lines that cannot be written to Postgres, so that the operator can look at them. Log and count them."""
         self.refused += len(lines)
         log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
         with suppress(OSError):  # If the disk is full, only the count and the log line are left.

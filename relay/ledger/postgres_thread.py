@@ -192,7 +192,7 @@ class PostgresThread:
 
 
 def _nothing_stands(error: psycopg.Error) -> bool:
-    """True if the server has refused our transaction. Then a second try does nothing twice.
+    """True if the server has refused our transaction, so that nothing of it was stored. Then a second try is safe.
 
     False for classes 08 and 57. There the connection or the server ended, perhaps after a commit whose answer was lost.
     """

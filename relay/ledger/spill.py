@@ -1,9 +1,10 @@
-"""The folder where rows wait on disk while Postgres is away: one file for each piece, removed when it is written.
+"""The folder where rows wait on disk while Postgres is away.
 
-A file is written beside its place and then moved there. So it is complete, or it is not there. Two relays may share a
-folder: a file that is written to Postgres twice does no harm, because rows are idempotent. The files hold words and
-phone numbers, so only our user can read them. There is no fsync. So rows survive an absence of Postgres and a kill of
-the process, but perhaps not a power cut.
+Each file holds a group of rows in order. It is removed when its rows are in Postgres. A file is written with the ending
+`.new`, and then renamed. So under its real name it is complete. Two relays may share a folder: if both write a file's
+rows to Postgres, this does no harm, because rows are idempotent. The files hold words and phone numbers. So only the
+operating system's user under which the relay runs can read them. There is no fsync. So rows survive an absence of
+Postgres and a kill of the process, but perhaps not a power cut.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ class Entry:
 
 
 class Spill:
-    """The folder of rows that wait. Its methods use the disk at once and may raise OSError, except `next_file`."""
+    """The folder of rows that wait. Its methods block until the disk is done, and may raise OSError.
+
+    Only `next_file` does neither.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -64,14 +68,15 @@ class Spill:
     def found(self) -> list[tuple[Path, int]]:
         """The files that are there, oldest first, with the number of rows in each.
 
-        Called once at the start, before any call.
+        The relay uses this once, at its start, before the first phone call.
         """
         return [(path, path.read_bytes().count(b"\n")) for path in self._files()]
 
     def next_file(self) -> Path:
-        """A name that sorts after all others. So these rows are written after those of all other files."""
-        # The time keeps the files of two relays in order. The larger of time and last number keeps the order when the
-        # clock is set back, and after a restart while files are there.
+        """A name that sorts after all others. So this file's rows go to Postgres after those of all other files."""
+        # The time keeps the files of two relays in order. But a number is always larger than the last one. So the order
+        # is right even if the clock was set back, and also after a restart: `__init__` reads the last number from the
+        # files that are left.
         self._last = max(time.time_ns(), self._last + 1)
         return self._folder / f"rows-{self._last:020d}-{os.getpid()}.jsonl"
 
@@ -83,12 +88,15 @@ class Spill:
             _write(fresh, b"".join(entry.line() for entry in entries), os.O_TRUNC)
             fresh.rename(path)
         except OSError:
-            with suppress(OSError):  # Nobody reads half a file, and it takes up the room that is left.
+            with suppress(OSError):  # Nothing reads an incomplete file, and its disk space is needed.
                 fresh.unlink()
             raise
 
     def read(self, path: Path) -> tuple[list[Entry], list[bytes]]:
-        """The rows of a file in order, and the lines that are not rows (of a newer relay, or from a broken disk)."""
+        """The rows of a file in order, and the lines that cannot be read as rows.
+
+        A newer relay wrote such lines, or the disk is broken.
+        """
         entries, unreadable = [], []
         for text in path.read_bytes().splitlines():
             try:
@@ -102,7 +110,7 @@ class Spill:
         path.unlink(missing_ok=True)
 
     def set_aside(self, lines: Iterable[bytes]) -> None:
-        """Keep lines that Postgres will never take, for a human."""
+        """Keep lines that cannot be written to Postgres in `refused.jsonl`, so that the operator can look at them."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(self._folder / "refused.jsonl", b"".join(line.rstrip(b"\n") + b"\n" for line in lines), os.O_APPEND)
 

@@ -37,9 +37,9 @@ SPILL_EVERY_S = 1.0  # If Postgres does not take rows, they are put on disk afte
 WRITE_LIMIT_S = 10.0  # Twice the statement timeout. After that the server hangs, and its connection is cut.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0  # The pauses between tries while Postgres is away.
 CLOSE_LIMIT_S = 1.0
-# If a batch has failed this often and for this long while the same tables take other rows, its rows are tried one by
-# one. One of them makes its backend process crash or hang. The time is long enough for a lock that somebody holds, and
-# for a failover.
+# If a batch has failed this often and for this long while the same tables take other rows, perhaps one of its rows
+# makes Postgres crash or hang. So its rows are then tried one by one. A lock that somebody holds, and a failover, end
+# within this time.
 SUSPECT_TRIES, SUSPECT_S = 5, 60.0
 
 log = structlog.get_logger()

@@ -11,12 +11,12 @@ from icalendar import Calendar, Event, vCalAddress, vText
 
 from relay.notify.letter import Item
 
-# The length in minutes that is used if a booking's length is not known.
+# The length of the event in minutes: news about a booking does not tell its length.
 MINUTES = 60
 
 
 def method_of(item: Item) -> str | None:
-    """REQUEST or CANCEL. None if there is no time for a calendar."""
+    """REQUEST or CANCEL. None if the item is not about a booking, or if a booking that stands has no readable start."""
     if item.kind != "booking" or not item.body.get("booking"):
         return None
     if item.body.get("done") == "cancelled":

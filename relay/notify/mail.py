@@ -49,7 +49,7 @@ def compose(
         if (method := method_of(one)) is None:
             continue
         calendar = invitation(one, sender=parseaddr(sender)[1], reader=parseaddr(reader)[1], host=host, tz=tz)
-        if item.members:  # Several bookings: each has a calendar file, and the reader chooses.
+        if item.members:  # A digest: each booking has a file of its own. The reader chooses which to add to a calendar.
             name = f"{_line(str(one.body['booking']), 40)}.ics"
             params = {"method": method}
             message.add_attachment(calendar.decode(), subtype="calendar", filename=name, params=params)
@@ -59,7 +59,7 @@ def compose(
 
 
 def _newest(items: Iterable[Item]) -> list[Item]:
-    """Only the newest version of each booking. The older versions are out of date when they are read together."""
+    """Only the newest version of each booking. In a digest all versions arrive together: the older are out of date."""
     return list({str(one.body.get("booking") or one.news): one for one in items}.values())
 
 

@@ -31,7 +31,7 @@ class News:
         self.on_news: Callable[[], None] = lambda: None  # Called when there is news.
 
     def of(self, row: Row, caller: Caller) -> list[OutboxRow]:
-        """The outbox rows for a row of a call. None if the row is not news."""
+        """The outbox rows for a row of a call. An empty list if the row is not news."""
         if not self._channels:
             return []
         match row:

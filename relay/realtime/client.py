@@ -1,8 +1,8 @@
 """The client of the model: it opens and configures sessions. It also opens warm sessions for calls that ring.
 
 OpenAI answers every upgrade with 101 and reports errors as events (docs/protocol/openai.md 1.2). So a session is
-connected when `session.created` has come. It is configured when a `session.updated` has come with the formats that were
-asked for. A warm session that no call takes in time is closed.
+connected when `session.created` has come. The session is configured when a `session.updated` has come with the formats
+that were asked for. A warm session that no call takes in time is closed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ log = structlog.get_logger()
 # TLS, upgrade and `session.created` together took 0.84 to 2.1 s from India. No capture is from farther away.
 CONNECT_LIMIT_S = 5.0
 CONFIGURE_LIMIT_S = 5.0
-# A warm session that no call takes costs only a socket. It must not stay open if the caller's stream never starts
-# (gptme #792).
+# A warm session that no call takes costs only a socket. But a warm session must not stay open if the caller's stream
+# never starts (gptme #792).
 WARM_LIFE_S = 30.0
 # The most warm sessions in a minute, so that robocalls do not use up sessions. Further calls open their session when
 # their stream starts.
@@ -226,7 +226,7 @@ class _Warm:
     idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # Cancel it to end the waiting, not the session.
     done: trio.Event = field(default_factory=trio.Event)
     session: ModelSession | None = None
-    error: str = "it was not claimed in its time"
+    error: str = "its opening was stopped before it was done"
     do: str = ""
     claimed: bool = False
 
@@ -268,7 +268,7 @@ class WarmSessions:
         return call_sid in self._warm
 
     async def claim(self, call_sid: CallSid) -> ModelSession:
-        """The session of the call. It waits while the session is being opened.
+        """The session of the call. The function waits while the session is being opened.
 
         Whoever claims it must close it. Raises ModelUnreachable if there is none, or if it failed.
         """

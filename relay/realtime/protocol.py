@@ -312,7 +312,7 @@ _READERS = {
     "response.created": _began,
     RESPONSE_DONE: _ended,
     "response.output_audio_transcript.delta": _worded,
-    TEXT_DELTA: _worded,  # From a model that writes. Only another voice makes these words heard.
+    TEXT_DELTA: _worded,  # It comes from a model that writes. Only another voice makes these words heard.
     ITEM_DONE: _item_done,
     "rate_limits.updated": _limits,
     "error": _erred,

@@ -42,8 +42,8 @@ def session_config(
 ) -> dict[str, object]:
     """The `session` of our one `session.update`. It stays the same over a call: a change would empty the prompt cache.
 
-    `writes`: the model answers in text. It can be told to speak later. `silence_ms`: after this much silence of the
-    caller, the server reports it.
+    `writes`: the model answers in text. The model can be told to speak later. `silence_ms`: after this much silence of
+    the caller, the server reports it.
     """
     config: dict[str, object] = {
         "type": "realtime",

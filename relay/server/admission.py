@@ -29,7 +29,7 @@ COUNT_LIMIT_S = 0.1
 
 
 class Refusal(enum.StrEnum):
-    """Why a call does not get the agent. It is also the outcome in its row."""
+    """Why a call does not get the agent. The reason is also the outcome in the call's row."""
 
     DRAINING = "draining"
     CAPACITY = "capacity"
@@ -39,7 +39,7 @@ class Refusal(enum.StrEnum):
     OWN_NUMBER = "own_number"  # A human's phone forwards to our number: our own call comes in again.
 
 
-# These calls do not reach the human either. They are rejected, so that nobody pays for them. Values: what to do.
+# These calls do not reach the human either. These calls are rejected, so that nobody pays for them. Values: what to do.
 FOR_NOBODY: dict[str, str] = {
     Refusal.OWN_NUMBER: "the human's phone forwards its calls back to the agent's number: turn that off",
     Refusal.FLOOD: "block the number at Twilio if it goes on",

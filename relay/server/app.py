@@ -210,7 +210,7 @@ class Daemon:
 
     async def _metrics(self) -> Response:
         # The counts of calls and dollars are not public. Fly reads them directly, without a proxy. A request through a
-        # proxy is refused. It has a header that names the client, or, without such a header, the public host.
+        # proxy is refused: it has a header that names the client, or it asks for the public host.
         settings = self.desk.settings
         is_public = not settings.is_local and _host(f"//{request.host}") == _host(settings.public_url)
         if is_public or any(_is_a_proxys(name) for name, _ in request.headers):

@@ -1,8 +1,8 @@
 """The door of the console's sockets: who may open one, and which room serves it.
 
-Before the upgrade, the same checks are made as for a page: the password or the own machine, the session, and the
-origin. Then the room that the path names gets the socket. The room may still refuse the socket. Otherwise it accepts
-the socket, and stays until the socket has ended.
+Before the upgrade the guard checks the origin. If a password is set, it checks the session too. Otherwise the browser
+must be on the relay's own machine. Then the room that the path names gets the socket. The room may still refuse the
+socket. Otherwise it accepts the socket, and returns only when the socket has ended.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ log = structlog.get_logger()
 PREFIX = "/console/socket/"
 
 Room: TypeAlias = Callable[[Request, WebSocketEnd, str], Awaitable[None]]
-"""Called before the upgrade with the request, and with the rest of the path after the room's name. See http.Door."""
+"""Called before the upgrade with the request, the socket's end, and the part of the path after the room's name.
+See http.Door."""
 
 
 def headers_of(request: Request) -> Headers:
-    """The request's headers in the form that the pages use: names in any case, repeated names kept."""
+    """The request's headers in the form that the pages use. The case of names does not matter.
+
+    A name that comes twice is kept twice.
+    """
     return Headers(list(request.headers.raw_items()))
 
 
@@ -37,7 +41,7 @@ class ConsoleDoor:
         self._guard, self.rooms, self._refused = guard, rooms, refused
 
     async def open(self, request: Request, end: WebSocketEnd) -> None:
-        """Serve one socket from its upgrade to its end."""
+        """Check one socket before its upgrade. Refuse it, or let its room serve it until its end."""
         if refusal := self._guard.socket_refusal(headers_of(request), end.peer):
             status, words = refusal
             self._refused.labels("console").inc()

@@ -103,7 +103,7 @@ def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
 
 
 def _listen_on(bind: list[str], stack: ExitStack) -> list[socket.socket]:
-    """A socket for each address. It listens on all IPv6 addresses only if the machine has any. Raises PortUnusable."""
+    """A socket for each address. IPv6 is left out of "all addresses" if the machine has none. Raises PortUnusable."""
     listening: list[socket.socket] = []
     for address in bind:
         try:

@@ -96,7 +96,7 @@ class Transfers:
         return self._ring(file, 0, say)
 
     def _ring(self, file: CallFile, which: int, say: str | None = None) -> str:
-        """Ring one of the numbers. Its index is in the URL, so a relay that was started meanwhile rings the next."""
+        """Ring one of the numbers. The URL has its index, so a relay that was started meanwhile rings the next."""
         called = self._numbers[which]
         file.human.accepted, file.human.result = False, "asked"
         file.expects(RING_S + WHISPER_LIMIT_S)

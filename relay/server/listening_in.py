@@ -1,8 +1,8 @@
 """Listening in: sends both channels of a running call to a browser's socket, placed as in the recording.
 
 This works only if the call is recorded and the notice was heard. The listener hears exactly what is recorded, so pauses
-and a caller's refusal are silence here too. The sound comes about one second later than in the call. It costs the call
-one list that is checked four times a second. Nobody waits for a listener that does not read: it is dropped.
+and a caller's refusal are silence here too. The sound comes about one second later than in the call. Listening costs
+the call one list that is checked four times a second. Nobody waits for a listener that does not read: it is dropped.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class ListeningIn:
 
 
 async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
-    """Wait until the listener leaves. It has nothing to send, so any message from it ends the listening."""
+    """Wait until the listener leaves. A listener has nothing to send, so any message from it ends the listening."""
     try:
         await end.receive()
     except Gone:

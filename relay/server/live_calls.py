@@ -1,4 +1,4 @@
-"""The calls of this process for the page Live: what the page shows of each, and the owner's orders to it."""
+"""The calls of this process, for the page Live: what the page shows of each call, and the owner's orders to a call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CallsInHand:
         return self._desk.settings.machine
 
     def seen(self) -> Iterator[LiveCall]:
-        """Every running call, oldest first. Each call is looked at when its turn comes."""
+        """Every running call, oldest first. The state of a call is read only when the iterator reaches it."""
         for file in sorted(self._desk.files.at_hand(), key=lambda file: file.rang_at):
             if (call := _seen(file, trio.current_time())) is not None:
                 yield call
@@ -55,24 +55,27 @@ _NAMES: dict[type[Order], str] = {PutThroughOrdered: "put_through", HangUpOrdere
 
 
 def session_of(file: CallFile) -> CallSession | None:
-    """The session that has the caller now."""
+    """The session of the stream on which the caller is now. None if there is no such stream."""
     streams = [stream for stream in file.open_streams if isinstance(stream, CallSession) and not stream.is_decided]
     return streams[-1] if streams else None
 
 
 def can_listen(session: CallSession, file: CallFile) -> bool:
-    """True while this call may be heard: it is recorded, and the caller knows that."""
+    """True while the owner may listen in: the call is recorded, and its words may be kept now."""
     return session.recorder is not None and file.consent.may_keep
 
 
 def _rings(file: CallFile) -> bool:
-    """True while a stream of this call is on its way."""
+    """Asked while no `CallSession` has the caller: true if one is still to come, after the ring or between streams."""
     waits = file.brings_stream and trio.current_time() < file.asks_until
     return file.is_served or (waits and file.decision.then is not Next.HUMAN)
 
 
 def _too_late(file: CallFile, order: Order) -> OrderAnswer:
-    """The answer when the agent no longer has this call: whether this same order transferred or ended it."""
+    """The answer if the agent no longer has this call.
+
+    ALREADY if the call was transferred (by anyone) or the owner hung up, and the order asks for just that.
+    """
     was_put = isinstance(order, PutThroughOrdered) and file.decision.then is Next.HUMAN
     was_hung_up = isinstance(order, HangUpOrdered) and file.decision.reason is EndReason.HUNG_UP_BY_OWNER
     return OrderAnswer.ALREADY if was_put or was_hung_up else OrderAnswer.TOO_LATE
@@ -87,7 +90,7 @@ def _seen(file: CallFile, now: float) -> LiveCall | None:
         elif file.decision.then is Next.HUMAN and file.human.result == "asked":
             stage = Stage.HUMAN if file.human.accepted else Stage.TRANSFERRING
         else:
-            return None  # The call has ended, except for its last rows.
+            return None  # Nobody has this call now: it has ended, or Twilio has not asked yet what comes next.
         has_agent = stage is Stage.RINGING
         return LiveCall(file.call_sid, caller, stage, seconds, round(usd, 3), has_agent=has_agent, is_test=file.is_test)
     view = look(session.machine.call, now)

@@ -1,8 +1,8 @@
 """The door of the media socket: who may open it, and the call that it belongs to.
 
-Before the upgrade, the signature and the one-use token are checked (otherwise 403). After it, a start message must come
-within five seconds and name the same call (otherwise 1008). A path of another machine is answered with `fly-replay`
-before the upgrade.
+Before the upgrade, the signature and the one-use token are checked (otherwise 403). After the upgrade, a start message
+must come within five seconds and name the same call (otherwise 1008). A path of another machine is answered with
+`fly-replay` before the upgrade.
 """
 
 from __future__ import annotations

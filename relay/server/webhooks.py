@@ -289,7 +289,7 @@ class Webhooks:
     async def _status(self, fields: dict[str, str]) -> str:
         """The number's status callback, once at the end of the call.
 
-        The callbacks for a human's leg come here too. They name their call in `call`.
+        The callbacks for a human's leg come here too. These callbacks name their call in `call`.
         """
         if "call" in fields:
             log.info("human.status", status=fields.get("CallStatus", "")[:16])

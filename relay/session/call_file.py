@@ -88,7 +88,7 @@ class Decision:
 
     @property
     def own_why(self) -> str:
-        """The reason in words of ours. They may be logged, and are kept even when no words are."""
+        """The reason in words of ours. Such words may be logged, and are kept even if no words are kept."""
         return "the agent's own decision" if self.by_agent else self.why
 
 
@@ -104,7 +104,7 @@ class HumanSide:
 class Talk:
     """The state with which the next stream of the call begins."""
 
-    model: str  # The model that serves the next stream. It is the harder one if the call was moved to it.
+    model: str  # The model that serves the next stream. This is the harder model if the call was moved to it.
     history: tuple[PastTurn, ...] = ()
     next_seq: int = 0
     talked_s: float = 0.0  # The time on streams that have ended, without the time with a human.

@@ -1,4 +1,4 @@
-"""The files of a process's calls. A ring looks only at the calls that need this process, not at those of hours ago."""
+"""The files of a process's calls. A ring looks only at the calls that need this process, not at old calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.session.call_file import Caller, CallFile
 
 # A call's file is kept for this long after its last event. Twilio's longest call is four hours.
 FILE_LIFE_S = 4 * 3600.0
-# A ring drops at most this many old files. It adds one, so two would be enough.
+# A ring drops at most this many old files. A ring adds one file, so two would be enough.
 FORGET_AT_ONCE = 8
 
 

@@ -398,8 +398,8 @@ class CallRows:
 def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
     """What the call is about, for a human.
 
-    If the model has given a sentence, that sentence is returned. Otherwise it is the caller's longest sentence, because
-    a short one ("Operator!") says nothing. In an emergency it is the caller's sentence about the emergency.
+    If the model has given a sentence, that sentence is returned. Otherwise the caller's longest sentence is returned,
+    because a short one ("Operator!") says nothing. In an emergency it is the caller's sentence about the emergency.
     """
     said = [turn.text for turn in past if turn.role == "user"]
     if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):

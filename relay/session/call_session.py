@@ -93,8 +93,8 @@ log = structlog.get_logger()
 
 # Before the first audio was written, the watchdog looks this often, because the clip is due at 150 ms.
 FIRST_TICKS_S = 0.025
-# Caller audio may be this far ahead of the clock, if the line was held up at its first frame. Audio that is further
-# ahead does not come from a caller, and every second of it would cost money.
+# Caller audio may be this far ahead of the clock, if the first frame came late. Audio that is further ahead does not
+# come from a caller, and every second of it would cost money.
 AHEAD_LIMIT_S = 10.0
 # Twilio's stop on the media socket and its callback come on different connections. The stop may come this much later.
 SOCKET_SPEAKS_FIRST_S = 1.0
@@ -213,7 +213,7 @@ class CallSession:
         return await self._orders.order(order, self._start)
 
     def close_rows(self) -> None:
-        """Write the last rows and stop: after the end, or when the call's next stream waits no longer."""
+        """Write the last rows and stop: after the end, or when the call's next stream must begin."""
         for waited in self._spoken.forget() if self._spoken is not None else ():
             self.machine.handle(waited, trio.current_time())  # The rest of the voice's bill.
         self.rows.close()
@@ -361,7 +361,7 @@ class CallSession:
             await self._serve_model(session)
 
     async def _serve_model(self, session: ModelSession) -> None:
-        """Serve one session until it has ended or another one must serve. Its later messages are dropped."""
+        """Serve one session until it has ended or another one must serve. Later messages of the session are dropped."""
         self._model, self._hears = session, False
         if session.writes and self._spoken is None:  # Opened before the voice was lost.
             self._post_to_model([model_dialect.SPEAK])
@@ -505,7 +505,7 @@ class CallSession:
 
         The caller comes first because a `clear` is urgent. Each socket's messages stay in order. Rows follow, and then
         slow work is started. `append` is caller audio. It goes to the model after the messages, in the same write. True
-        if it was sent. It is not sent if the model leaves.
+        if the audio was sent. The audio is not sent if the model leaves.
         """
         to_caller: list[bytes] = []
         to_model: list[model_dialect.ToModel | bytes] = []
@@ -621,7 +621,8 @@ class CallSession:
                 self._answers.keep(response_id)
             case LearnGreeting(response_id):
                 greeting = self._answers.kept(response_id)
-                # If a voice was lost, the greeting was spoken by another voice. It is not kept for later calls.
+                # If a voice was lost, the greeting was spoken by another voice. Such a greeting is not kept for later
+                # calls.
                 if greeting and not self._file.talk.voice_fault:
                     self.rows.learn_greeting(greeting)
         return []

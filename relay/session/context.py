@@ -127,7 +127,7 @@ class Desk:
         return sum(file.live or file.brings_stream for file in self.files.at_hand())
 
     def begin_drain(self, limit_s: float) -> None:
-        """Take no more calls. Open streams, and streams that open for calls in hand, have this long."""
+        """Take no more calls. The streams of calls that were already taken have this long."""
         self.draining, self.leaves_at = True, trio.current_time() + limit_s
 
     @property
@@ -151,7 +151,7 @@ class Desk:
         return self.bill.usd + sum(f.talk.spent_usd - f.talk.bill.usd for f in self.files.at_hand() if f.live)
 
     def _bill_unheard(self, call_sid: CallSid, session: ModelSession) -> None:
-        """A greeting was generated for a caller who never heard it. It must be paid for."""
+        """A greeting was generated for a caller who never heard it. The greeting must be paid for."""
         file = self.files.get(call_sid)
         before = file.talk.bill if file is not None else Bill()
         bill = bill_of_unheard(session, before)
@@ -191,7 +191,7 @@ class Desk:
     ) -> CallFile:
         """The file of a call. The call's first webhook makes it. `country` is the caller's, in two letters.
 
-        `rings`: the call begins here. Otherwise another relay knew it before, and our rows are the later ones.
+        `rings`: the call begins here. Otherwise another relay knew the call before, and our rows are the later ones.
         `is_test`: the call comes from the console's page.
         """
         file = self.files.get(call_sid)

@@ -27,8 +27,8 @@ class AnswerAudio:
     def spoke(self, response_id: ResponseId, item: ItemId, delta: str) -> list[ModelFinished | ModelSpoke]:
         """A delta: base64 of PCM16 at 24 kHz, of any length. Raises ValueError if it is not base64.
 
-        If the earlier item has had no end yet, its end is returned first. A long answer may come in several messages
-        with all ends after the last one (gpt-realtime-2). An item that was complete may go on.
+        If the earlier item has had no end yet, its end is returned first. A long answer may be several items, whose end
+        messages all come after the last item (gpt-realtime-2). An item that was complete may go on.
         """
         pcm24k = pybase64.b64decode(delta, validate=True)
         events: list[ModelFinished | ModelSpoke] = []

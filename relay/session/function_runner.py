@@ -32,7 +32,7 @@ NOBODY_THERE = (
     'with take_message or to book."}'
 )
 FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
-# A function that makes the whole process wait longer than this is reported. It is ten frames of every call.
+# A function that makes the whole process wait longer than this is reported. This time is ten frames of every call.
 BLOCKED_S = 0.2
 
 
@@ -119,7 +119,7 @@ class FunctionRunner:
 def _function_row(
     file: CallFile, action: RunFunction, outcome: Outcome, output: dict[str, Any]
 ) -> rows.FunctionCallRow:
-    """The row of a function call. It has the backend's own words only if words may be kept."""
+    """The row of a function call. The row has the backend's own words only if words may be kept."""
     keeps_output = outcome.ok or file.consent.words is not Words.NEVER
     return rows.FunctionCallRow(
         call_sid=file.call_sid,

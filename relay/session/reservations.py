@@ -1,4 +1,4 @@
-"""The idempotency keys of a call. They are claimed without words that may not be kept."""
+"""The idempotency keys of a call. The keys are claimed without words that may not be kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from relay.call.consent import Consent, Words
 from relay.ledger.port import Ledger
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-# What a repeat on another machine needs. It holds no words: only that it was done, and its id.
+# What a repeat on another machine needs. This holds no words: only the fact that the write was done, and its id.
 _BARE: Final = frozenset({"status", "done", "id"})
 
 

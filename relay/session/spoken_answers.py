@@ -1,8 +1,8 @@
 """Answers that the model writes and a voice speaks: the text goes to the voice, and the voice's sound to the call.
 
-For the call they look like answers that the model speaks. So the call is told of a function only when the words before
-it have begun to sound ("let me book that"). It is told of the end of a response only when its last sound has come.
-Until then these events wait here.
+For the call these answers look like answers that the model speaks. So the call is told of a function only when the
+words before it have begun to sound ("let me book that"). The call is told of the end of a response only when the
+response's last sound has come. Until then these events wait here.
 """
 
 from __future__ import annotations

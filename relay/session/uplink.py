@@ -1,4 +1,4 @@
-"""Caller audio on its way to the model: gaps are filled, levels measured, appends made. Without a model it is kept."""
+"""Prepares caller audio for the model: fills gaps, measures levels, makes appends. Keeps it while there is no model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CallerAudio:
         self._waiting = bytearray()
 
     def pieces(self, frames: Iterable[Frame], now: float, *, paired: bool) -> list[bytes]:
-        """Mu-law in pieces to be measured, with gaps filled. In pieces, a cough in a burst does not look like speech.
+        """Mu-law in pieces, with gaps filled. Each piece is measured, so a cough in a burst does not look like speech.
 
         `paired`: two frames are one piece. This halves the measurements while the loop is behind.
         """
@@ -51,7 +51,8 @@ class CallerAudio:
     def hear(self, frames: Iterable[Frame], now: float, *, paired: bool, append: bool) -> tuple[Levels, bytes, bytes]:
         """Measure what came together. Returns the levels of its pieces, the whole audio (mu-law), and a message.
 
-        The message appends the audio to the model's input. It is made only if `append` is set, in the same step.
+        The message appends the audio to the model's input. The message is made only if `append` is set, in the same
+        step.
         """
         audio = self.pieces(frames, now, paired=paired)
         mulaw = audio[0] if len(audio) == 1 else b"".join(audio)

@@ -12,8 +12,8 @@ from relay.voices.voice import Voice, VoiceFault, Voices, VoiceUnavailable
 
 log = structlog.get_logger()
 
-# A voice waits for its call as long as a model session does (realtime/client.py). A stream that never starts must not
-# keep a voice.
+# A warm voice waits this long for its call: as long as a warm model session (realtime/client.py). If the stream never
+# starts, the voice is closed then.
 WARM_LIFE_S = 30.0
 
 
@@ -52,9 +52,9 @@ class WarmVoices:
             warm.life.cancel()
 
     async def claim(self, call_sid: CallSid) -> Voice:
-        """The call's voice. Waits while it is being opened. Opens another if none waits. Raises VoiceUnavailable.
+        """The call's voice. Waits while it is being opened. If none is kept for this call, opens one now.
 
-        The caller of this function must close the voice.
+        The caller of this function must close the voice. Raises VoiceUnavailable.
         """
         warm = self._warm.pop(call_sid, None)
         if warm is None:
@@ -63,14 +63,14 @@ class WarmVoices:
         warm.idle.cancel()
         try:
             await warm.done.wait()
-        except trio.Cancelled:  # The call ended while it waited. Nobody else closes this voice.
+        except trio.Cancelled:  # The call ended while it waited. A voice that `_hold` handed over is closed here.
             warm.claimed = False
             warm.life.cancel()
             if warm.voice is not None:
                 await warm.voice.close()
             raise
         if warm.voice is None:
-            raise warm.error or VoiceUnavailable(VoiceFault.UNREACHABLE, "it was not claimed in its time")
+            raise warm.error or VoiceUnavailable(VoiceFault.UNREACHABLE, "its opening was stopped before it was done")
         return warm.voice
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -86,13 +86,13 @@ class WarmVoices:
                 voice = await self.source.open()
                 with warm.idle:
                     await voice.keep()
-                    await trio.sleep_forever()  # If it is lost, its `run` reports that.
+                    await trio.sleep_forever()  # If the voice is lost meanwhile, `Voice.run` reports it later.
             if warm.claimed:
                 warm.voice, voice = voice, None
         except VoiceUnavailable as error:
             warm.error = error
         except Exception as error:
-            log.exception("voice.warm_voice_broke", words="our own bug: the model speaks by itself")
+            log.exception("voice.warm_voice_broke", words="a bug of the relay: the model speaks by itself")
             warm.error = VoiceUnavailable(VoiceFault.UNREACHABLE, f"a bug of the relay: {error}")
         finally:
             if self._warm.get(call_sid) is warm:

@@ -94,8 +94,8 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
 class _Head:
     """Gives an HTTP head to the core and keeps what comes after it. Those bytes are frames, which `_feed` reads.
 
-    The core would take them too. But if it then held half of a frame, we would not know it. We would take the other
-    half for the beginning of another frame.
+    The core would take these bytes too. But if the core then held half of a frame, we would not know that. We would
+    take the other half for the beginning of another frame.
     """
 
     def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:

@@ -10,8 +10,8 @@ there. The function runs with the task's context variables (for a call's log lin
 function is not called any more. The function itself cannot wait. Each pass reads a socket once and then runs all tasks
 that are ready. So a peer that floods us cannot keep the tasks from running.
 
-Trio has no public hook for this. A system task that waits for our own epoll would need only public calls. But it would
-be woken once in each pass, so nothing is saved while frames come one by one. Therefore `_Seam` is put in front of
+Trio has no public hook for this. A system task that waits for our own epoll would need only public calls. But while
+frames come one by one, it would be woken once for each frame, so nothing is saved. Therefore `_Seam` is put in front of
 Trio's private I/O manager. Trio is pinned to 0.35, and tests/transport/test_hub.py checks the seam. If it does not fit
 (a system without epoll, another Trio), `current_hub` returns None, and readers wait like any other task.
 """
@@ -55,7 +55,7 @@ class _Waiting:
         return self._told
 
     def tell(self, told: outcome.Outcome[None]) -> bool:
-        """Wake the reader with this result. False if its own function is running: that finishes first."""
+        """Wake the reader with this result. False if its function runs at this moment: the function ends first."""
         if self._at_work:
             self._told = self._told or told
             return False

@@ -1,16 +1,16 @@
 """A ticker for many tasks: one timer for all watchdogs of a process, instead of one for each.
 
-A sleep of its own costs each watchdog a cancel scope, a place in the heap of deadlines, and an exception. For 200
-watchdogs that was 9 % of a core (bench/profile). The watchdogs are woken in groups, one group after another, because
-all of them at once would delay the audio.
+If each watchdog slept by itself, it would need a cancel scope, a place in the heap of deadlines, and an exception. For
+200 watchdogs that was 9 % of a core (bench/profile). The watchdogs are woken in groups, one group after another,
+because all of them at once would delay the audio.
 """
 
 from __future__ import annotations
 
 import trio
 
-# A watchdog's step. It is half of the time that Twilio holds ahead (call/playout.py), so that Twilio gets audio in time
-# when no frame comes.
+# The step of a watchdog is half of the time that Twilio holds ahead (call/playout.py), so that Twilio gets audio in
+# time when no frame comes.
 EVERY_S = 0.200
 LOTS = 4
 

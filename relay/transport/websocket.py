@@ -1,6 +1,6 @@
 """Messages on a wire: both ends of the audio path, on the protocol core of `websockets`.
 
-This file knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here,
+This file knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. Such frames are cut and made here,
 because the core handles every case and takes several microseconds more for each. The core handles control frames,
 fragments and protocol errors. `send` and `receive` raise one exception, `Gone`. handshake.py opens the connection.
 Nothing is compressed: mu-law and base64 become no smaller, and Twilio does not offer it.
@@ -30,8 +30,8 @@ __all__ = ["Gone", "Request", "WebSocketEnd"]
 MAX_FROM_CALLER_BYTES = 65_536
 # OpenAI's largest events are deltas and conversation items. The 1 MiB that trio-websocket allows was too little.
 MAX_FROM_MODEL_BYTES = 16 << 20
-# How long a close waits for the peer's close frame. A shorter wait would reset the connection before Twilio's last
-# frames.
+# How long a close waits for the peer's close frame. A socket that is closed sooner resets the connection, and Twilio's
+# last frames would be lost.
 CLOSE_S = 2.0
 # RFC 6455 5.5.1: a control frame carries 125 bytes. Two of them are the close code.
 MAX_REASON_BYTES = 123
@@ -39,7 +39,7 @@ MAX_REASON_BYTES = 123
 # An incomplete text frame is kept here up to this size. Above this size the core collects it, with less copying.
 KEEP_BYTES = 1 << 17
 
-# If its logger is at DEBUG, the library logs every frame with its audio. This logger is never at DEBUG.
+# The library logs every frame with its audio if the library's logger is at DEBUG. This logger is never at DEBUG.
 QUIET = logging.getLogger("relay.transport.websocket")
 QUIET.setLevel(logging.WARNING)
 

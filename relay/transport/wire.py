@@ -158,8 +158,8 @@ class SocketWire(_OneOutBuffer):
 
     It talks to the kernel directly and waits only when it must. Trio's stream methods pass the scheduler at every call:
     a send takes 23 µs instead of 10. Trio's SSLStream takes 49 µs for a send, a MemoryBIO 1.4. A read waits before it
-    tries, because after a read the kernel has nothing left. For the same reason a peer that floods us cannot keep other
-    tasks from running.
+    tries, because after a read the kernel usually has nothing left. Each wait lets other tasks run. So a peer that
+    floods us cannot keep them from running.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class Attestation(enum.StrEnum):
 class CallerId:
     """Who calls. Numbers are E.164. "" if there is none."""
 
-    presented: str  # The number that the network showed. It is kept in the rows.
+    presented: str  # The number that the network showed. The rows keep it.
     number: str  # The same number if it identifies one caller, else "".
     attestation: Attestation
     is_attested: bool  # False if this number alone is not enough to tell or change anything.

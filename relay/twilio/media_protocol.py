@@ -56,7 +56,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The stream has begun. It has its ids, its format, and the `<Parameter>`s of our TwiML."""
+    """The stream has begun. The message has its ids, its format, and the `<Parameter>`s of our TwiML."""
 
     stream_sid: StreamSid
     call_sid: CallSid
@@ -172,7 +172,7 @@ def parse(message: bytes) -> Frame | Event | None:
 
 
 def _second_look(message: bytes, error: Exception) -> Event | None:
-    """Find out if a message is broken, or only has a new event or an unexpected form in parts that are not used."""
+    """Find out if a message is broken, or only has a new event, or an unexpected form in fields that we do not use."""
     try:
         event = _decode_any(message).event
     except _MALFORMED as e:

@@ -1,7 +1,7 @@
 """The documents that tell Twilio what to do with a call. Pure: words and URLs in, XML out.
 
 The last verb of each document never leaves a caller in silence. The twilio package would build the same XML, and tests
-compare the two. It is not used here, because it needs four HTTP libraries.
+compare the two. That package is not used here, because it needs four HTTP libraries.
 """
 
 from __future__ import annotations

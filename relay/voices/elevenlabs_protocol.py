@@ -1,7 +1,7 @@
 """ElevenLabs' multi-context protocol: makes our messages and reads theirs. Pure.
 
 Source: docs/protocol/elevenlabs.md 2. The service's reference, its examples and its own package write keys in two ways
-(contextId, context_id). Both are read. Unknown messages are skipped and counted.
+(contextId, context_id). Both forms are read. Unknown messages are skipped and counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from relay.voices.voice import VoiceFault, VoiceUnavailable
 
 # The longest time that is allowed. The default is 20 s.
 INACTIVITY_TIMEOUT_S = 180
-# The defaults of the documentation. They are sent because the owner of a voice may change its settings in the library.
+# The defaults of the documentation. The defaults are sent because the owner of a voice may change its settings in the
+# library.
 VOICE_SETTINGS = {"stability": 0.5, "similarity_boost": 0.75, "speed": 1.0}
 
 _encode = msgspec.json.Encoder().encode

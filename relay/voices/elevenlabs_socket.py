@@ -1,7 +1,7 @@
 """The socket to ElevenLabs. It is opened when the phone rings. A child task of the OpenAI reader reads it.
 
 A socket holds one of the account's concurrent requests for the whole call, even while nobody speaks. So sockets are
-counted. They are on the audio path, so they use our own transport. v4 models need another endpoint with another
+counted. The sockets are on the audio path, so they use our own transport. v4 models need another endpoint with another
 protocol (Text-to-Dialogue). That would be another implementation of voice.py.
 """
 
@@ -30,7 +30,8 @@ DEFAULT_URL = "wss://api.elevenlabs.io"
 DEFAULT_MODEL = "eleven_flash_v2_5"
 # The limit for TCP, TLS and the upgrade together. A slower voice would delay the greeting.
 CONNECT_LIMIT_S = 3.0
-# The limit for a phrase. It has fewer than 200 characters: 12 s of speech, which are generated faster than they play.
+# The limit for a phrase. A phrase has fewer than 200 characters: 12 s of speech, which are generated faster than they
+# play.
 RENDER_LIMIT_S = 20.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TICK_S = 0.1
@@ -209,7 +210,7 @@ class ElevenLabsVoice:
             self._news.set()
 
     def _gone(self, gone: Gone) -> None:
-        """The connection has ended. Its close frame may name the fault, if no error message has come."""
+        """The connection has ended. The close frame may name the fault, if no error message has come."""
         code = next((code for code in protocol.KNOWN_ERRORS if code in gone.reason), "")
         if code:
             refused = protocol.refused(code, "")

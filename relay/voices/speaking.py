@@ -18,8 +18,8 @@ from relay.voices.text_for_speech import Clause, TextForSpeech
 from relay.voices.voice import Spoken, SpokenWhole, VoiceEvent, VoiceFault, VoiceLost
 
 BYTES_PER_MS = 8
-# The service allows five contexts on a socket. This one stays open: a message to a context is the only documented way
-# to keep the socket alive between answers. With it, a wrong key or voice is also noticed while the phone rings.
+# The service allows five contexts on a socket. This context stays open: a message to a context is the only documented
+# way to keep the socket alive between answers. This context also shows a wrong key or voice while the phone rings.
 IDLE = "idle"
 CONTEXTS = 4
 # A third of the limit of 180 s.
@@ -36,7 +36,8 @@ FINAL_S, FINAL_UNALIGNED_S = 0.5, 2.0
 HOLES_S = 0.8
 # The sound of a text that comes late may take this long. A longer pause comes from the service.
 FIRST_SOUND_S = 0.3
-# A context that was cut speaks to its end, several times faster than real time. It counts as open for this long.
+# A context that was cut speaks to its end, several times faster than real time. Such a context counts as open for this
+# long.
 GHOST_S = 10.0
 # The characters of an alignment may differ from those that were sent by this share, or by this number.
 ALIGNED_SHARE, ALIGNED_LEAST = 0.05, 2

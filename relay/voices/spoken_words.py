@@ -1,7 +1,7 @@
 """Turns a text into words that are read aloud: numbers, dates, times, prices and addresses in words, no markdown. Pure.
 
 It works in English only. The service could do it, but only for large accounts on the fast models (ElevenLabs' API
-reference, apply_text_normalization). And then the relay would not know the place of such words in the model's text.
+reference, apply_text_normalization). Then the relay would also not know the place of such words in the model's text.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Cuts the model's text into clauses for a voice service: deltas in, clauses out, with their places in the text. Pure.
 
-The first clause of an item is sent early, because the caller hears nothing before it. It ends at the first comma, or
-before a word that begins a phrase. Later clauses are whole sentences if these are not too long: earlier sound is still
-being played, and a voice speaks a whole sentence better. Each clause is flushed, because below about 40 characters the
-service would wait for more.
+The first clause of an item is sent early, because the caller hears nothing before it. The first clause ends at the
+first comma, or before a word that begins a phrase. Later clauses are whole sentences if these are not too long: earlier
+sound is still being played, and a voice speaks a whole sentence better. Each clause is flushed, because below about 40
+characters the service would wait for more.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Voice(Protocol):
         """The item is not wanted any more. From now on no sound of it and no SpokenWhole comes out."""
 
     def tick(self) -> None:
-        """Must be called a few times a second. It keeps the connection alive and notices silence."""
+        """Must be called a few times a second. `tick` keeps the connection alive and notices silence."""
 
     async def keep(self) -> None:
         """Answer the service before the call begins, until cancelled. `run` later reports what happened."""

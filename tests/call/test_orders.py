@@ -178,7 +178,7 @@ def test_a_watcher_sees_where_the_call_is_and_the_look_changes_nothing(
 
 
 @by_name
-def test_the_order_put_through_leads_to_a_human_at_every_stage_and_only_once(
+def test_the_order_put_through_leads_to_a_human_once_unless_it_comes_too_late(
     situation: tuple[Situation, At, OrderAnswer, OrderAnswer, OrderAnswer],
 ) -> None:
     make, _, first, *_ = situation
@@ -198,7 +198,7 @@ def test_the_order_put_through_leads_to_a_human_at_every_stage_and_only_once(
 
 
 @by_name
-def test_the_order_hang_up_ends_the_call_at_once_at_every_stage_and_only_once(
+def test_the_order_hang_up_ends_the_call_once_unless_it_comes_too_late(
     situation: tuple[Situation, At, OrderAnswer, OrderAnswer, OrderAnswer],
 ) -> None:
     make, _, _, first, _ = situation

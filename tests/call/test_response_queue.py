@@ -69,7 +69,7 @@ def test_an_answer_is_cancelled_only_once_and_not_after_its_end() -> None:
     assert answers.cancel(1.25) is None
 
 
-def test_a_refusal_of_a_second_answer_waits_for_the_end_of_the_first() -> None:
+def test_a_refused_request_is_sent_again_after_a_pause() -> None:
     answers = Answers()
     request = asked(answers)
     answers.refused(request.ref, True, 2.0)

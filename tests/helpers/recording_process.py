@@ -1,8 +1,9 @@
 """A process that records calls in real time, for tests that kill it.
 
-Start it with `python -m tests.helpers.recording_process FOLDER KEY N`. Each frame contains its call and number, so that
-a test can find its place in a recording. FOLDER.progress has for each call the number of its frames, and the longest
-delay of a frame on the busy machine, in ms.
+Start it with `python -m tests.helpers.recording_process FOLDER KEY N`: N calls. The bytes of each frame contain the
+call's number and the frame's number, so a test knows where in a recording a frame belongs. The file FOLDER.progress
+holds two figures for each call: how many frames were recorded, and the longest delay of one frame in ms (the machine
+may be busy).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from relay.recordings.service import Recordings
 from relay.telemetry.metrics import Metrics
 
 FRAME_S = 0.02
-BURST = 10  # this many frames are written together, 200 ms ahead
+BURST = 10  # the agent's frames are written this many at a time, 200 ms before they are played
 
 
 @dataclass(frozen=True)

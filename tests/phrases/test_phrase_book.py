@@ -188,7 +188,7 @@ async def test_after_a_change_only_the_changed_texts_are_rendered(
     assert sessions == (len(book.texts()) if rendered == "all" else 1)
 
 
-async def test_with_a_full_disk_and_without_postgres_the_phrases_are_kept_in_memory(
+async def test_without_a_folder_and_without_postgres_the_phrases_are_kept_in_memory(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     shelf = Shelf(tmp_path / "a file")
@@ -224,7 +224,7 @@ def test_the_same_sentence_with_other_punctuation_is_accepted() -> None:
         ({"transcript": ""}, "other words"),
         ({"mulaw": b""}, "0 ms of sound"),
         ({"mulaw": spoken("Goodbye, and thank you for calling.").mulaw[:4_000]}, "500 ms of sound"),
-        ({"mulaw": spoken("Goodbye, and thank you for calling.").mulaw * 5}, "is no sentence"),
+        ({"mulaw": spoken("Goodbye, and thank you for calling.").mulaw * 5}, "cannot be a sentence"),
         ({"mulaw": b"\xff" * 24_000}, "its loudness is -100 dBFS"),
         ({"mulaw": louder(spoken("Goodbye, and thank you for calling.").mulaw, 0.005)}, "its loudness is"),
         ({"mulaw": b"\x80\x00" * 12_000}, "its loudness is"),
@@ -294,7 +294,7 @@ async def test_when_nothing_can_be_rendered_the_reason_is_reported_once_and_not_
         nursery.cancel_scope.cancel()
 
 
-async def test_a_full_disk_and_an_unreachable_postgres_are_reported_once(
+async def test_a_folder_that_cannot_be_made_and_an_unreachable_postgres_are_reported_once(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("no folder")

@@ -32,7 +32,7 @@ from tests.helpers import play as plays
 CALL = parse('title = "t"\n[caller]\nsteps = [{ silent_s = 14 }, { hang_up = true }]\n', "t")
 SEQ, ITEM = 77, ItemId("item_77")
 ROW = RecordTurn(SEQ, ITEM, "agent", "At ten.", "At ten.", 9_000, 9_500)
-# The rows come first in this list. The sockets must be written first all the same.
+# The rows come first in this list. Even so, the messages must go to the sockets before any row is recorded.
 ACTIONS: list[Action] = [
     ROW,
     RecordConsent(9_500),
@@ -115,14 +115,14 @@ async def test_the_frame_that_caused_actions_goes_to_the_model_in_the_same_write
         assert writes[0][-1] == b"the frame"
 
 
-async def test_a_frame_is_not_given_to_a_model_that_its_own_actions_release(
+async def test_a_frame_whose_actions_release_the_model_session_is_not_sent_to_it(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, _):
         writes: list[bytes] = []
         assert session._model is not None
         monkeypatch.setattr(session._model.end, "post", lambda *messages: writes.extend(messages))
-        assert not session._perform([*ACTIONS, ReleaseModel()], b"the frame"), "the frame waits for the next one"
+        assert not session._perform([*ACTIONS, ReleaseModel()], b"the frame"), "the frame was not kept"
         assert b"the frame" not in writes
 
 
@@ -148,7 +148,7 @@ async def test_when_the_caller_is_gone_no_row_is_lost(monkeypatch: pytest.Monkey
 
 
 def hold_back(session: CallSession, for_s: float) -> bytearray:
-    """From now on let the socket to Twilio be full for `for_s`, and collect what it sends."""
+    """Make the socket to Twilio full for the next `for_s` seconds. What it sends after that is put into the result."""
     stream: Any = session._caller._wire._stream  # type: ignore[attr-defined] # a StreamWire, in a play
     send_all, until, sent = stream.send_all, trio.current_time() + for_s, bytearray()
 
@@ -161,7 +161,8 @@ def hold_back(session: CallSession, for_s: float) -> bytearray:
     return sent
 
 
-CLOSE_FRAME = b"\x88"  # RFC 6455 5.2: FIN and opcode 8; no other byte of these messages is above 127
+# The first byte of a close frame (RFC 6455 5.2: FIN and opcode 8). No other byte of these messages is 0x88.
+CLOSE_FRAME = b"\x88"
 
 
 async def test_on_a_full_socket_clear_audio_and_close_reach_twilio_in_their_order(
@@ -208,4 +209,4 @@ async def test_a_full_socket_of_the_caller_does_not_stop_either_reader(
 
         monkeypatch.setattr(session.machine, "caller_audio", listen)
         await trio.sleep(1.0)
-        assert len(heard) >= 48, "frames were not heard at once"
+        assert len(heard) >= 48, "the caller's frames reached the machine too late"

@@ -67,7 +67,7 @@ class Backend:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         )
         self.breaker = Breaker()
-        self._unsure: dict[str, None] = {}  # The keys of writes whose answer was lost. They may have been done.
+        self._unsure: dict[str, None] = {}  # The keys of writes whose answer was lost. Such writes may have been done.
 
     @property
     def trouble(self) -> str:
@@ -241,7 +241,7 @@ class Backend:
 
 
 def _try_again(error: Exception) -> bool | float:
-    """Whether to ask once more, and after how many seconds if the backend names a time.
+    """Returns whether to ask once more, or after how many seconds if the backend names a time.
 
     False if that time is longer than a caller waits.
     """

@@ -1,4 +1,4 @@
-"""The answers of the business backend, as types, and what a different answer means (pure).
+"""Defines the answers of the business backend as types, and decides what a different answer means (pure).
 
 Additional keys are allowed. Wrong types, missing keys and times without offset are a `BackendFault` that says so.
 """
@@ -22,7 +22,7 @@ T = TypeVar("T")
 WORDS_LIMIT: Final = 300  # Characters of a sentence of the backend.
 _LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-# A code is one word. It cannot be a person's name: it has an underscore, a point, a digit, or a capital inside.
+# A code is one word. The word cannot be a person's name: it has an underscore, a point, a digit, or a capital inside.
 _CODE = re.compile(r"\d{1,6}|[a-z]+(?:[_.-][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+")
 _WHY = ("message", "error", "errors", "detail", "details", "msg", "title", "description", "error_description", "reason")
 _DEPTH = 4
@@ -34,8 +34,8 @@ class BackendFault(Exception):
 
     `words` are for the operator and hold no phone number. `told` is for the model. `may_have_happened`: the answer to a
     write was lost, and only a repeat with the same Idempotency-Key can tell whether it was done. `passing`: another
-    attempt may succeed, after `retry_after_s` if the backend names a time. `reason` has the backend's own words. They
-    may quote a caller. So they go to the model and into rows that may hold words, never into the log.
+    attempt may succeed, after `retry_after_s` if the backend names a time. `reason` has the backend's own words. These
+    words may quote a caller. So they go to the model and into rows that may hold words, never into the log.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class Answer:
     def _taken(self) -> Taken:
         """The exception for a 409, with the free times that it names.
 
-        A 409 is a refusal, even if its body cannot be read. It is not a fault.
+        A 409 is a refusal, even if its body cannot be read. A 409 is never a fault.
         """
         try:
             instead = msgspec.json.decode(self.body, type=Alternatives)
@@ -279,7 +279,7 @@ class Answer:
             return ""
 
     def _words(self) -> str:
-        """What happened, for the log. It has none of the backend's words, because they may quote a caller.
+        """What happened, for the log. The text has none of the backend's words, because they may quote a caller.
 
         Only a code of one word is allowed.
         """

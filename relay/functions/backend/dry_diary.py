@@ -1,7 +1,7 @@
 """Bookings of test calls with a backend of your own. The backend is only read. Bookings of test calls are kept here.
 
-All test calls of a process share them: a test call finds, moves and cancels what an earlier one has booked. They are
-gone after a restart.
+All test calls of a process share them: a test call finds, moves and cancels what an earlier one has booked. These
+bookings are gone after a restart.
 """
 
 from __future__ import annotations

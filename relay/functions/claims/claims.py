@@ -65,7 +65,8 @@ _NOT_A_CLAIM: Final = re.compile(
     r"right now|somebody|someone|appears|apparently|should|just need|it seems|whether|who|was told|were told)\b|"
     r"n't\b|'ll\b|\bwill\b|'d\b|\b(?:after|while|hopefully)\s*$"
 )
-# Conditions. This pattern counts anywhere before the claim in its sentence, the next one only after it in its clause.
+# Conditions. This pattern counts anywhere before the claim in its sentence. The next pattern counts only after the
+# claim, in its clause.
 _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whether|when|whenever|in case|before)\b")
 _CONDITION_AFTER: Final = re.compile(
     r"\b(?:if|unless|once|as soon as|when|by (?:someone|somebody|another)|yesterday|earlier|already|within|it seems|"
@@ -233,7 +234,7 @@ def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
 
 
 def _first(claim: frozenset[str]) -> str:
-    """The deed by which a claim is named: the first of these that it has."""
+    """The deed that names a claim: the first deed of this order that the claim has."""
     return next(deed for deed in (DONE, BOOKED, CANCELLED, MOVED, SENT, MESSAGE) if deed in claim)
 
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 from relay.functions.claims import claims
 from relay.functions.claims.patterns import DONE, LISTED
 
-# The relay forces a turn about one deed at most this often. A model that does not follow is not asked a third time.
+# The relay forces a turn that corrects what was said about a deed. After this many corrections, this deed is no longer
+# a reason for another one.
 CORRECTIONS: Final = 2
 
 
@@ -22,7 +23,7 @@ class Deeds:
     unproved: set[str] = field(default_factory=set)  # Claimed deeds that no function did.
     # Deeds that were done, but not told by a turn that should have told them.
     untold: set[str] = field(default_factory=set)
-    _news: dict[str, float] = field(default_factory=dict)  # Deed -> when it was done. These were not told so far.
+    _news: dict[str, float] = field(default_factory=dict)  # Deed -> when it was done. Only untold deeds.
     _outputs: set[str] = field(default_factory=set)
     _corrected: Counter[str] = field(default_factory=Counter)
 
@@ -50,7 +51,7 @@ class Deeds:
     def heard(self, said: str, began_s: float, *, more_comes: bool) -> str | None:
         """The caller heard a turn of the model, which began at this time. Returns instructions for a turn to be forced.
 
-        `more_comes`: another answer was asked for or is coming. It may still tell what this one does not tell.
+        `more_comes`: another answer was asked for or is coming. That answer may still tell what this one does not tell.
         """
         known = {deed for deed, at_s in self._news.items() if at_s <= began_s}
         verdict = claims.check(said, self.done, known, more_comes=more_comes)

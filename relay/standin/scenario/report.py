@@ -78,10 +78,10 @@ class CallReport:
     greeting_ms: int | None  # The time from the stream's `start` to the first sound.
     pickup_ms: int | None  # The time from the first ring to the first sound.
     turns: list[Turn]
-    latencies_ms: list[int]  # For each turn of the caller: from their last sound to the agent's first.
+    latencies_ms: list[int]  # For each turn of the caller: from the caller's last sound to the agent's first.
     stops_ms: list[int]  # For each interruption: from the caller's first sound to the agent's last.
     gaps_ms: list[int]  # For each time that the buffer was empty while the agent spoke.
-    silences_ms: list[int]  # For each time that nobody spoke although the agent had to.
+    silences_ms: list[int]  # For each time that nobody spoke although the agent had to speak.
     complaints: list[Complaint]
     streams: int
     dialled: list[str]

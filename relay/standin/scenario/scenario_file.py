@@ -139,9 +139,9 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who calls, from which number and line, and what they do."""
 
     steps: tuple[Step, ...]
-    number: str = "+12125550101"  # Without the plus, it is "anonymous": a caller who hides their number.
+    number: str = "+12125550101"  # A text without the plus is no number: "anonymous" hides the number.
     state: str | None = None  # The state of the number, like "NY". None means a number of Los Angeles.
-    silence: Silence = "ff"  # What the line sends meanwhile: mu-law +0, mu-law -0, or faint noise.
+    silence: Silence = "ff"  # What the line sends while the caller is silent: mu-law +0, mu-law -0, or faint noise.
     patience_s: Seconds = 20.0  # How long the caller stays on the line after the last step.
     calls_before: Count = 0  # How often the same number rang before and hung up at once.
     calls_meanwhile: Count = 0  # How many other callers are on the line.
@@ -190,7 +190,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
     upon: EventKind | Literal["before"] = "ringing"  # "before": before the phone rings
     after_s: Seconds = 0.0
-    times: Count = 1  # After this many events of that kind. 0: after every one.
+    times: Count = 1  # The trouble comes after this many events of that kind. 0: after every event.
 
     @property
     def of_rest(self) -> bool:
@@ -241,10 +241,10 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recordings: int | None = None
     streams: int | None = None  # The number of media streams in the call.
     no_gap_over_ms: int | None = None  # While the agent speaks, the buffer is empty for no longer than this.
-    no_silence_over_ms: int | None = None  # From the caller's last sound until the agent speaks.
+    no_silence_over_ms: int | None = None  # The longest silence from the caller's last sound until the agent speaks.
     within_s: float | None = None  # The whole call lasts no longer than this.
     no_complaints: bool = True  # No complaints in Twilio's debugger.
-    complaints: tuple[int, ...] = ()  # Codes that must appear there. They are no failure.
+    complaints: tuple[int, ...] = ()  # Codes that must appear in Twilio's debugger. They are no failure.
     rows: dict[str, Count | AtLeast] = {}  # Table -> its number of rows, or "3+".
 
     def without_ledger(self) -> Expect:
