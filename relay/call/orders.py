@@ -19,7 +19,7 @@ from relay.call.vocabulary import (
 )
 
 WHY = "the owner put the call through"
-# The same sentence within this time is a second click, or a second person who pressed the same button.
+# The same sentence within this time comes from a second click, or from a second person who pressed the same button.
 SAME_SENTENCE_S = 10.0
 
 

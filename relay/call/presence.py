@@ -32,7 +32,7 @@ class Presence:
         self.perhaps_at = at
 
     def words_are_overdue(self) -> None:
-        """The words of that turn will not come, so it counts."""
+        """The words of that turn will not come, so the turn counts as a sign."""
         if self.perhaps_at:
             self.sign(self.perhaps_at)
 

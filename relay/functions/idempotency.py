@@ -123,7 +123,7 @@ class _Record:
     again: int = 0
     under_way: trio.Event | None = None
     outcome: Outcome | None = None
-    unsure: bool = False  # True after the answer of an attempt was lost, until a success.
+    unsure: bool = False  # True if the answer of an attempt was lost and no attempt has succeeded since.
     changed: object = None  # The id of the thing that a success wrote.
 
     @property

@@ -59,7 +59,7 @@ def _xml(document: str) -> Response:
 
 
 def _one(asked: Request, name: str) -> str | None:
-    """A header that must not come twice. If it did, nobody would know which of the two a proxy has checked."""
+    """A header that must not come twice. If it came twice, nobody would know which of the two a proxy has checked."""
     values = asked.headers.getlist(name)
     return values[0] if len(values) == 1 else None
 

@@ -56,7 +56,8 @@ _DENIALS: Final = tuple(
         (r"(?:send|sent|text|texted|e-?mail|e-?mailed)\b", SENT),
     )
 )
-# Words before the claim, in the same clause. With one of these it is an offer, a plan, a wish or a denial.
+# Words before the claim, in the same clause. With one of these words the sentence is an offer, a plan, a wish or a
+# denial.
 _NOT_A_CLAIM: Final = re.compile(
     r"\b(?:would|shall|should|could|might|may|must|can(?! (?:see|confirm|tell))|cannot|not|never|no|nothing|without|"
     r"want|need|like|let|let's|going to|gonna|about to|try|trying|make sure|making sure|to (?:have|get|see|be)|"
