@@ -246,7 +246,7 @@ def _package(path: Path, monkeypatch: pytest.MonkeyPatch, name: str, **files: st
     return name
 
 
-async def test_an_own_package_adds_functions_and_replaces_built_in_ones(
+async def test_the_operators_package_adds_functions_and_replaces_built_in_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = _package(
@@ -343,7 +343,9 @@ async def test_a_result_of_a_wrong_type_counts_as_a_bug_and_not_as_an_effect(res
 
 
 @pytest.mark.parametrize(("status", "ok"), [("shipped", True), (None, True), ("ok", True), ("error", False)])
-async def test_a_status_of_an_own_function_is_not_a_failure_that_leads_to_a_human(status: str | None, ok: bool) -> None:
+async def test_a_status_of_an_operators_function_is_no_failure_that_leads_to_a_human(
+    status: str | None, ok: bool
+) -> None:
     async def order_status(call: CallContext) -> dict[str, Any]:
         """Where an order is."""
         return {"status": status}

@@ -81,7 +81,7 @@ async def test_other_calls_are_not_taken_for_calls_from_the_relays_own_number(
         assert await rings(play, 1, fictional_number(6)) == [AGENT]  # a number that the relay called is not its own
 
 
-async def test_the_humans_number_does_not_become_an_own_number_when_it_is_called(autojump_clock: Clock) -> None:
+async def test_the_humans_number_does_not_become_a_number_of_the_relay_when_it_is_called(autojump_clock: Clock) -> None:
     async with stage() as play:
         assert await rings(play, 1, fictional_number(1), To=HUMANS_PHONE) == [AGENT]
         assert await rings(play, 1, HUMANS_PHONE) == [AGENT]
