@@ -1,7 +1,8 @@
 """The echo of our voice that may come back from the caller's phone: the levels that were sent, and when they played.
 
 A hands-free phone returns the agent's words 50 to 300 ms later, and 10 to 30 dB quieter. We know exactly what we send.
-So we also know what may come back. `level_vad` asks here before it counts a loud frame as the caller's voice.
+So we also know what may come back. For each caller frame, `Machine.caller_audio` asks here how loud the echo may be.
+The answer goes to level_vad.py. A loud frame is the caller's voice only if the frame is louder than the echo.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ states, by the server's VAD and by our own level (level_vad.py):
     INTERRUPTS    it was no cough, so the agent's answer was given up
 
     event                         QUIET     SPEAKS                      STOPS_AGENT                 INTERRUPTS
-    the VAD hears it begin        SPEAKS    (reported twice)            stays: its end got lost     SPEAKS
+    the VAD hears it begin *      SPEAKS    SPEAKS                      stays: its end got lost     SPEAKS
     frame, the voice is up,       -         STOPS_AGENT: hold, if the   stays                       -
     shorter than 250 ms                     agent speaks or thinks
     frame, the voice is up,       -         INTERRUPTS: give up, if     INTERRUPTS: give up         -
@@ -26,7 +26,11 @@ The words of an item come later, in any state. They may be nothing, a listener's
 interruption after all. If our own level was quiet for 2 s while the VAD still hears speech, the speech is marked as
 idle: the VAD hears noise, and nobody waits for it. After 15 s the speech is dropped (turns.py).
 
-Protected speech (the notice, last words) is not stopped. Speech over it is only noted, and its words decide later.
+* After this, the speech is judged at once, as at a frame. The VAD reports speech later than our level hears it. The
+  250 ms count from the level's rise. So they may be over already: then the answer is given up without a hold.
+
+Protected words of the agent (the notice, last words) are not stopped. Nor does a short "Hello?" stop the first words of
+the greeting. Such speech of the caller is only noted, and its words decide later.
 bench/barge_in simulates other values of GIVE_UP_MS with clips.
 """
 
