@@ -38,6 +38,7 @@ from relay.call.turn_end import (
     GOES_ON_MS,
     LATE_WAIT_MS,
     READING_WAIT_MS,
+    WAIT_MS,
     TurnLengths,
 )
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
@@ -73,6 +74,7 @@ class OpenTurn:
     heard_at: float = 0.0  # When the newest frame came.
     wants_answer: bool = False
     reads_out: bool = False  # True if its words are digits or letters: more will come.
+    in_function: bool = False  # True if it began while a function was awaited: then nobody may wait long.
 
 
 @dataclass(slots=True)
@@ -111,14 +113,17 @@ class EarlyAnswer:
             self._lengths.was_none()
         return self.is_asked
 
-    def piece(self, item_id: ItemId, now: float, *, reads_out: bool, sounds: bool, wants_answer: bool) -> bool:
+    def piece(
+        self, item_id: ItemId, now: float, *, reads_out: bool, in_function: bool, sounds: bool, wants_answer: bool
+    ) -> bool:
         """Speech became an item: a turn, or one more piece of the open one. True if the turn wants an answer.
 
-        `reads_out`: the agent has asked for digits or letters, if it begins a turn. `sounds`: our level hears somebody.
-        `wants_answer`: this piece is worth an answer.
+        `reads_out` and `in_function` count if it begins a turn: the agent has asked for digits or letters, or the
+        caller waits for a function. `sounds`: our level hears somebody. `wants_answer`: this piece is worth an answer.
         """
         if self.turn is None:
-            self.turn = OpenTurn(min(now, self._began_at or now), now, reads_out=reads_out)
+            began_at = min(now, self._began_at or now)
+            self.turn = OpenTurn(began_at, now, reads_out=reads_out, in_function=in_function)
         self.turn.pieces.append(item_id)
         self.turn.stopped_at, self.turn.sounds_since = now, now if sounds else None
         self.turn.heard_at = now
@@ -148,6 +153,8 @@ class EarlyAnswer:
             return READING_WAIT_MS if turn.reads_out else LATE_WAIT_MS
         if turn.reads_out:
             return BEGINNING_WAIT_MS
+        if turn.in_function:
+            return WAIT_MS
         return self._lengths.wait_ms(self._spoken_ms(turn, loud_at))
 
     def words_are(self, item_id: ItemId, words: str) -> None:

@@ -90,7 +90,14 @@ def _may_go_on(call: Call, item_id: ItemId, speech: Speech | None, wants_answer:
         return wants_answer  # By our own level it ended long ago. The sound that the VAD heard since was noise.
     call.floor.opens_turn()
     reads_out = asks_signs(call.conversation.asked())
-    return call.early.piece(item_id, now, reads_out=reads_out, sounds=call.voice.is_up, wants_answer=wants_answer)
+    return call.early.piece(
+        item_id,
+        now,
+        reads_out=reads_out,
+        in_function=call.functions.is_awaited,
+        sounds=call.voice.is_up,
+        wants_answer=wants_answer,
+    )
 
 
 def _answer(call: Call, item_id: ItemId) -> None:
