@@ -1,1 +1,1 @@
-"""Twilio's protocol: media messages, TwiML, signatures and tokens (pure), and the REST client."""
+"""Twilio's protocol: media messages, TwiML and signatures (pure), tokens, and the REST client."""

@@ -1,4 +1,4 @@
-"""One-use stream tokens. Only Twilio gets the path with the token, and can open the media socket of the call. Pure.
+"""One-use stream tokens. Only Twilio gets the path with the token, and can open the media socket of the call.
 
 Twilio removes the query of a stream's URL, so the token is in the path. The handshake does not name its call. `claim`
 gives the call of a token, and `start.callSid` must be the same.
