@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from relay.settings.version import VERSION
-from relay.standin.load.generator import free_port
+from relay.standin.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 UV = ROOT / ".bootstrap" / "bin" / "uv"

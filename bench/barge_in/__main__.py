@@ -22,12 +22,13 @@ import trio
 
 from bench.barge_in import commit
 from bench.barge_in.calls import Cleared, Load
-from bench.greeting.relay_process import environment, free_port, greet, serving
+from bench.greeting.relay_process import environment, greet, serving
 from bench.relays import OUT, RELAY_CORE, machine, ours, quieten
 from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
 from relay.standin.load.generator import SETTLE_S, Spread, running
 from relay.standin.model.server import PATH
+from relay.standin.ports import free_port
 
 ERROR_LIMIT_MS, CLEAR_LIMIT_MS = 20.0, 5.0
 # In seconds. The turns of the load come so fast that each one interrupts the 2 s answer before it.

@@ -22,12 +22,13 @@ from pathlib import Path
 import trio
 
 from bench.functions.backend_process import SLOW_MS
-from bench.greeting.relay_process import ACCOUNT, NUMBER, environment, free_port, greet, serving
+from bench.greeting.relay_process import ACCOUNT, NUMBER, environment, greet, serving
 from bench.relays import OUT, machine, quieten
 from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
 from relay.standin.commands.call import Target
 from relay.standin.load.generator import Spread
+from relay.standin.ports import free_port
 from relay.standin.scenario.report import CallReport, Turn
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, parse

@@ -21,12 +21,13 @@ import trio
 from bench.greeting import report
 from bench.greeting.calls import Load, own_p99_ms, rungs
 from bench.greeting.cases import CASES, Case
-from bench.greeting.relay_process import environment, free_port, greet, serving
+from bench.greeting.relay_process import environment, greet, serving
 from bench.greeting.report import Measured
 from bench.relays import quieten
 from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
 from relay.standin.model.server import PATH
+from relay.standin.ports import free_port
 
 OUT = Path(__file__).parents[2] / "out"
 NOBODY = "postgresql://nobody@127.0.0.1:9/none"

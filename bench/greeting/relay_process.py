@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -48,13 +47,6 @@ def environment(port: int, model_url: str, database_url: str, folder: Path) -> d
         "LOG_FORMAT": "json",
         "OPENBLAS_NUM_THREADS": "1",
     }
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def greet(environ: Mapping[str, str]) -> None:

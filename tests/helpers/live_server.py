@@ -21,11 +21,11 @@ from relay.standin.commands.demo_stage import (
     NUMBER,
     STAGE,
     environment_of,
-    free_port,
     serving,
     wait_until_ready,
 )
 from relay.standin.model.server import StandInModel
+from relay.standin.ports import free_port
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
 from relay.standin.twilio.exchange import Exchange

@@ -14,8 +14,9 @@ import trio
 from relay import settings as environment
 from relay.ledger.store import PostgresLedger
 from relay.server import app
-from relay.standin.commands.demo_stage import STAGE, environment_of, free_port
+from relay.standin.commands.demo_stage import STAGE, environment_of
 from relay.standin.model.server import StandInModel
+from relay.standin.ports import free_port
 from relay.telemetry import logs
 
 

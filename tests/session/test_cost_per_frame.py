@@ -18,10 +18,11 @@ from relay import settings as environment
 from relay.ledger.memory import MemoryLedger
 from relay.server.app import Daemon, open_desk, rest_of
 from relay.standin.commands.bench import serve_command
-from relay.standin.load.generator import Load, free_port
+from relay.standin.load.generator import Load
 from relay.standin.load.loop import Loop
 from relay.standin.load.model import Listener
 from relay.standin.load.stage import Target
+from relay.standin.ports import free_port
 from relay.transport.wire import SocketWire
 
 CALLS = 4

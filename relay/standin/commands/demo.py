@@ -47,7 +47,6 @@ from relay.standin.commands.demo_stage import (
     Hands,
     another_voice,
     environment_of,
-    free_port,
     say,
     stop_when_told,
 )
@@ -56,6 +55,7 @@ from relay.standin.elevenlabs.voice_script import VoiceScript
 from relay.standin.model.script import Script, ScriptError
 from relay.standin.model.server import StandInModel
 from relay.standin.own_environment import OF_THE_MODEL, only_own_environment
+from relay.standin.ports import free_port
 from relay.standin.scenario import fitting, own_business
 from relay.standin.scenario.report import CallReport, Evidence
 from relay.standin.scenario.run import run_scenario

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -196,13 +195,6 @@ def another_voice(port: int) -> dict[str, str]:
         "ELEVENLABS_VOICE_ID": "demo",
         "ELEVENLABS_URL": f"ws://127.0.0.1:{port}",
     }
-
-
-def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

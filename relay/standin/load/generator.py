@@ -25,6 +25,7 @@ from relay.standin.load.model import TURN_S, Listener, Session
 from relay.standin.load.process_figures import ProcessFigures, rss_mb
 from relay.standin.load.stage import CallerEnd, ModelEnd, Target, Window
 from relay.standin.own_environment import own_environment
+from relay.standin.ports import free_port
 
 LOAD_LIMIT = 0.70
 READY_LIMIT_S = 40.0
@@ -184,13 +185,6 @@ class Load:
         for caller in self.callers:
             caller.hang_up()
         self.loop.run(lambda: False, 1.0)
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
