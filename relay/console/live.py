@@ -105,6 +105,9 @@ class Watch:
 
     async def events(self) -> AsyncIterator[bytes]:
         """One watcher's stream: a snapshot at each change. It ends when it is cancelled, or after STREAM_LIMIT_S."""
+        # Another page took the last place after this one was let in. This page asks again, and is refused.
+        if self.is_full:
+            return
         place = self._places.pop()
         offset_s = place * STEP_S / MOST_WATCHERS
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -59,6 +60,62 @@ async def test_nothing_is_computed_without_watchers_and_only_once_for_all_of_the
     looks = calls.looks
     await trio.sleep(60)
     assert (calls.looks, watch.watchers) == (looks, 0)
+
+
+async def test_other_tasks_run_between_two_calls_of_a_snapshot(autojump_clock: MockClock) -> None:
+    """The audio of all calls runs in the same thread."""
+    ran: list[int] = []
+    passes = 0
+
+    class TwentyCalls(Calls):
+        def seen(self) -> Iterator[LiveCall]:  # type: ignore[override]
+            for number in range(20):
+                ran.append(passes)
+                yield replace(CALL, call_sid=f"CA{number}")
+
+    got: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read, Watch(TwentyCalls()).events(), got)
+        for _ in range(100):
+            passes += 1
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert len(calls_in(got[1])) == 20
+    assert len(set(ran)) >= 10  # Trio runs the two tasks of a pass in any order, so two calls may see the same number.
+
+
+async def test_two_watchers_never_wake_at_the_same_moment(autojump_clock: MockClock) -> None:
+    numbers = itertools.count()
+
+    class NewEachTime(Calls):
+        def seen(self) -> list[LiveCall]:
+            return [replace(CALL, seconds=next(numbers))]
+
+    async def note(events: AsyncIterator[bytes], into: list[float]) -> None:
+        async for _ in events:
+            into.append(trio.current_time())
+
+    watch = Watch(NewEachTime())
+    woken: tuple[list[float], list[float]] = ([], [])
+    with trio.move_on_after(5):
+        async with trio.open_nursery() as nursery:
+            for into in woken:
+                nursery.start_soon(note, watch.events(), into)
+    first, second = (set(into[3:]) for into in woken)
+    assert first
+    assert second
+    assert first.isdisjoint(second)
+
+
+async def test_a_page_that_finds_no_place_left_ends_without_an_error() -> None:
+    watch = Watch(Calls(CALL))
+    let_in = [watch.events() for _ in range(live.MOST_WATCHERS + 1)]  # Nobody watches yet when the last is let in.
+    for events in let_in[:-1]:
+        await anext(events)
+    assert [event async for event in let_in[-1]] == []
+    for events in let_in:
+        await cast(Any, events).aclose()
+    assert watch.watchers == 0
 
 
 async def test_an_event_comes_after_a_change_and_a_keep_alive_when_nothing_changes(
