@@ -128,8 +128,8 @@ def row(name: str, pairs: Pairs) -> str:
 
 
 HEAD = (
-    f"{'speech, model':50} {'turns':>5} {'mute':>3} {'today':>6} {'ours':>6} {'sooner':>6} {'p95':>6} {'cuts':>5} "
-    f"{'ours':>5} {'of':>6} {'only':>4} {'only':>4}  {'taken back':>10} {'ref':>3}  cuts by pause (today, ours)"
+    f"{'speech, model':50} {'turns':>5} {'mute':>3} {'off':>6} {'on':>6} {'sooner':>6} {'p95':>6} {'cuts':>5} "
+    f"{'on':>5} {'of':>6} {'only':>4} {'only':>4}  {'taken back':>10} {'ref':>3}  cuts by pause (off, on)"
 )
 
 

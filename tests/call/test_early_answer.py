@@ -91,6 +91,15 @@ def answers(play: Stage, response: ResponseId = R1, item: ItemId = ANSWER, ms: i
     return play.tell(begun, ItemPlaced(item, None, "assistant"), ModelSpoke(response, item, sound, len(sound) / 8))
 
 
+def calls_a_function(play: Stage) -> list[Action]:
+    """Let the model answer with a function instead of words."""
+    return play.tell(
+        ResponseBegan(R1, play.machine.answers._asked_ref),
+        FunctionAsked(R1, "call_1", "create_booking", "{}", ItemId("function_1")),
+        ResponseEnded(R1, "completed", None, None),
+    )
+
+
 def of(kind: type, done: list[Action]) -> list[Action]:
     return [action for action in done if isinstance(action, kind)]
 
@@ -205,11 +214,7 @@ def test_words_after_the_end_of_a_turn_are_another_turn() -> None:
 def test_a_function_of_an_early_answer_is_not_run_before_the_turn_is_over() -> None:
     play = stage()
     says(play, 1)
-    done = play.tell(
-        ResponseBegan(R1, play.machine.answers._asked_ref),
-        FunctionAsked(R1, "call_1", "create_booking", "{}", ItemId("function_1")),
-        ResponseEnded(R1, "completed", None, None),
-    )
+    done = calls_a_function(play)
     assert not of(RunFunction, done + play.wait(WITHHELD_MS))
     assert of(RunFunction, play.wait(60)) == [RunFunction("call_1", "create_booking", "{}", 10)]
     done = play.tell(FunctionReturned("call_1", "create_booking", "{}", True, 10))
@@ -219,11 +224,7 @@ def test_a_function_of_an_early_answer_is_not_run_before_the_turn_is_over() -> N
 def test_a_quick_function_that_was_held_back_needs_no_holding_phrase() -> None:
     play = stage()
     says(play, 1)
-    play.tell(
-        ResponseBegan(R1, play.machine.answers._asked_ref),
-        FunctionAsked(R1, "call_1", "create_booking", "{}", ItemId("function_1")),
-        ResponseEnded(R1, "completed", None, None),
-    )
+    calls_a_function(play)
     ran = False
     done: list[Action] = []
     for _ in range(WAIT_MS // 5):
@@ -235,14 +236,23 @@ def test_a_quick_function_that_was_held_back_needs_no_holding_phrase() -> None:
     assert not of(Play, done)
 
 
+def test_a_short_word_while_a_function_runs_is_answered_without_the_longest_wait() -> None:
+    """The caller of "Hello?" already waits. SHORTEST_WAIT_MS would be more silence than the 900 ms that are allowed."""
+    play = stage()
+    says(play, 1)
+    calls_a_function(play)
+    assert of(RunFunction, play.wait(WAIT_MS))
+    says(play, 2, ms=SHORTEST_MS)
+    play.wait(WITHHELD_MS)
+    assert play.machine.call.early.turn is not None
+    play.wait(60)
+    assert play.machine.call.early.turn is None
+
+
 def test_a_function_of_an_answer_that_is_taken_back_never_runs_and_the_model_forgets_it() -> None:
     play = stage()
     says(play, 1)
-    play.tell(
-        ResponseBegan(R1, play.machine.answers._asked_ref),
-        FunctionAsked(R1, "call_1", "create_booking", "{}", ItemId("function_1")),
-        ResponseEnded(R1, "completed", None, None),
-    )
+    calls_a_function(play)
     done = says(play, 2) + play.wait(2_000)
     assert DeleteItem(ItemId("function_1")) in done
     assert not of(RunFunction, done)
