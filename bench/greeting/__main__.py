@@ -113,6 +113,8 @@ def main() -> int:
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, set(range((os.cpu_count() or 1) - 1)))  # the relay has the last core to itself
     quieten()  # BENCH_REALTIME=1 keeps other programs of a busy machine away
+    if not any(arguments.only in case.name for case in CASES):
+        parser.error(f"no case has these words in its name. The cases are: {'; '.join(case.name for case in CASES)}")
     found = run(arguments.calls, arguments.at_once, arguments.only)
     text = report.table(found)
     OUT.mkdir(exist_ok=True)
