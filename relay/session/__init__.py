@@ -1,1 +1,1 @@
-"""The shell of one call: its nursery with three tasks, and the rows that it writes."""
+"""Runs one stream of a call: its three tasks, and the rows that it writes."""

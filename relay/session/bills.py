@@ -1,4 +1,4 @@
-"""The cost of a model session that nobody heard, and a bill in the form of a row."""
+"""Counts the cost of a model session that nobody heard, and writes a bill for the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PCM24K_BYTES_PER_MS = 48
 
 
 def count_unheard(meter: Meter, session: ModelSession) -> None:
-    """Count what an unused session has generated: the live greeting that was asked for when the phone rang."""
+    """Count what a session has generated that the call did not use: the greeting that was asked for at the ring."""
     for raw in session.backlog:
         try:
             message = protocol.decode(raw)
@@ -27,14 +27,14 @@ def count_unheard(meter: Meter, session: ModelSession) -> None:
 
 
 def bill_of_unheard(session: ModelSession, before: Bill) -> Bill:
-    """The bill of a call, with the cost of an unused session added."""
+    """The bill of a call after the cost of an unused session was added to it."""
     meter = Meter(session.model, price_of(session.model), 0.0, before)
     count_unheard(meter, session)
     return meter.bill()
 
 
 def cost_of(bill: Bill) -> dict[str, object]:
-    """The bill in the form of `call_outcomes.cost`: tokens by kind, dollars by model, and early answers separately."""
+    """The bill as the value of `call_outcomes.cost`: tokens by kind, dollars by model, and early answers apart."""
     cost: dict[str, object] = {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}
     if bill.early:
         cost["early_answers"] = {key: round(amount, 6) for key, amount in bill.early.items()}

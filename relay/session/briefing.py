@@ -1,6 +1,7 @@
-"""What a call knows of the business, from its ring to its end: settings, words, sounds, and the backend.
+"""Holds what a call knows of the business: settings, prompts, phrases, and the backend.
 
-A process has one briefing at a time. When a file changes, a new one is made for the calls that begin after that.
+A process has one briefing at a time. When a file of the owner changes, a new briefing is made for later calls. A
+running call keeps its own until it ends.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ from relay.settings import Settings
 class Briefing:
     """One version of the owner's files.
 
-    `closed_words`: the words for the model while the business is closed. "" while the business is open.
+    `closed_words`: what the model is told while the business is closed. Returns "" while it is open.
     """
 
     settings: Settings
     prompts: Prompts
     phrases: PhraseBook
     backend: BackendPort
-    answers: Mapping[str, str] = field(default_factory=dict)  # The answers that do not fit into the prompt.
-    business_text: str = ""  # The business file, word for word. "" if none is read.
+    # Answers that are too long for the prompt. `lookup_answer` reads them.
+    answers: Mapping[str, str] = field(default_factory=dict)
+    business_text: str = ""  # The business file as text. "" if there is none.
     closed_words: Callable[[dt.datetime], str] = lambda _: ""
 
     @property
     def unused_functions(self) -> frozenset[str]:
-        """The functions that the model is not offered."""
+        """The names of the functions that the model is not offered."""
         return frozenset() if self.answers else frozenset({"lookup_answer"})

@@ -1,4 +1,4 @@
-"""The files of a process's calls. A ring looks only at the calls that need this process, not at old calls."""
+"""Keeps the files of a process's calls. It has a small index, so that a ring does not search all old calls."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import trio
 from relay.call.vocabulary import CallSid
 from relay.session.call_file import Caller, CallFile
 
-# A call's file is kept for this long after its last event. Twilio's longest call is four hours.
+# A file is kept for this long after its call's last event. Twilio's longest call is four hours.
 FILE_LIFE_S = 4 * 3600.0
-# A ring drops at most this many old files. A ring adds one file, so two would be enough.
+# Each new call drops at most this many old files. Each call adds only one, so the number of old files falls.
 FORGET_AT_ONCE = 8
 
 
@@ -21,20 +21,21 @@ class CallFiles(dict[CallSid, CallFile]):
     def __init__(self) -> None:
         super().__init__()
         self._at_hand: set[CallSid] = set()
-        self._looked_at: deque[tuple[float, CallSid]] = deque()  # When to check whether a file can be dropped.
+        # When to check whether a file can be dropped, and which.
+        self._looked_at: deque[tuple[float, CallSid]] = deque()
         self._rings: dict[str, deque[float]] = {}
 
     def add(self, file: CallFile, now: float) -> None:
-        """Keep the file of a call that is new to this process."""
+        """Add the file of a call that this process did not know."""
         self._forget_old(now)
         self[file.call_sid] = file
         file.at_hand = self._at_hand
         self._looked_at.append((now + FILE_LIFE_S, file.call_sid))
-        if not file.is_test:  # In a test call no phone rang.
+        if not file.is_test:  # A test call has no ring.
             self._rings.setdefault(_who(file.caller), deque()).append(now)
 
     def at_hand(self) -> list[CallFile]:
-        """The calls that need this process: with a stream, or about to come back to it."""
+        """The calls that need this process: they have a stream, or may come back soon."""
         now = trio.current_time()
         found = []
         for sid in tuple(self._at_hand):
@@ -46,12 +47,9 @@ class CallFiles(dict[CallSid, CallFile]):
         return found
 
     def rings(self, caller: Caller, within_s: float, now: float) -> int:
-        """How often this number rang in the last `within_s` seconds, this ring included.
-
-        Hidden callers count together.
-        """
+        """How often this number rang in the last `within_s` seconds, with this ring. Hidden numbers count as one."""
         count = 0
-        # The newest ring comes first, so the search ends early.
+        # The newest ring is the first, so the search can stop early.
         for at in reversed(self._rings.get(_who(caller), ())):
             if now - at >= within_s:
                 break
@@ -73,7 +71,7 @@ class CallFiles(dict[CallSid, CallFile]):
             who = _who(file.caller)
             rings = self._rings.get(who) if not file.is_test else None
             if rings:
-                rings.popleft()  # The oldest ring of this number is this file's, or older.
+                rings.popleft()  # The oldest ring of this number belongs to this file, or is older.
                 if not rings:
                     del self._rings[who]
 

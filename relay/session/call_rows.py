@@ -31,14 +31,14 @@ from relay.session.context import Desk
 
 log = structlog.get_logger()
 
-# A caller who waits longer than this for the first sound may hang up. The relay promises to be faster.
+# If the first sound comes later than this, the caller may hang up. The relay promises to be faster (docs/promises.md).
 GREETING_SLO_MS = 500
-# The most letters of an outcome, because functions of your own may name many deeds.
+# The longest text of an outcome. It lists deeds, and functions of your own may name many.
 DEEDS_CHARS = 200
 
 
 def call_row(file: CallFile) -> rows.CallRow:
-    """Who calls whom, and since when. This is known when the phone rings."""
+    """The row that says who calls whom, and since when. This is known when the phone rings."""
     return rows.CallRow(
         call_sid=file.call_sid,
         started_at=file.started_at,
@@ -55,9 +55,10 @@ def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeR
 
 
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
-    """Write down a call that has no stream here: it was refused, ended too early, or lost when another relay died.
+    """Write the rows of a call that has no stream here.
 
-    The rows that another relay has written about the call are kept.
+    It was refused, or it ended before its stream, or the relay that had it has died. Rows that the other relay wrote
+    stay as they are.
     """
     row = call_row(file)
     desk.ledger.record(replace(row, started_at=None) if reason is EndReason.RELAY_FAULT else row)
@@ -67,20 +68,20 @@ def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None
 
 
 class CallRows:
-    """The rows of one stream."""
+    """Writes the rows of one stream."""
 
     def __init__(self, desk: Desk, file: CallFile, machine: Machine, started_at: float) -> None:
         self._desk, self._file, self._machine = desk, file, machine
         self._metrics = desk.metrics_of(file)
-        self._began_at = started_at  # When Twilio's `start` was read, Trio clock.
+        self._began_at = started_at  # When Twilio's `start` was read (Trio clock).
         self._began_utc = desk.utc_now()
         if file.began_at is None:
             file.began_at = started_at
-        # The time from the call's first stream to this one.
+        # From the start of the call's first stream to the start of this one.
         self._since_call_ms = round((started_at - file.began_at) * 1000)
-        # The time until the first audio was written to the socket.
+        # From `start` until the first audio was written to the caller's socket.
         self.greeting_ms: float | None = None
-        self._held_rows: list[rows.Row] = []  # Rows with words, from before the notice was heard.
+        self._held_rows: list[rows.Row] = []  # Rows with words that wait until the notice was heard.
         self._judged: set[int] = set()
         self._decision: Decision | None = None
         self._closed = False
@@ -100,13 +101,16 @@ class CallRows:
         )
 
     def consent(self, heard_ms: int) -> None:
-        """The notice was heard, so rows that waited for it may be stored."""
+        """The notice was heard. Rows that waited for this are written."""
         log.info("call.notice_heard", heard_ms=heard_ms)
         self._record_notice(heard_ms)
         self._let_go()
 
     def refuse(self, at_ms: int) -> None:
-        """The caller does not want their words kept. The row says so. Rows that waited are written without words."""
+        """The caller does not want their words kept. Write this down.
+
+        Rows that waited are written without their words.
+        """
         log.info("call.words_refused", at_ms=at_ms, caller_hears="the agent confirms it")
         at = self._began_utc + dt.timedelta(milliseconds=at_ms)
         self._desk.ledger.record(rows.ConsentRow(call_sid=self._file.call_sid, seq=self._file.streams, refused_at=at))
@@ -118,9 +122,9 @@ class CallRows:
             self.record_words(row)
 
     def _record_notice(self, heard_ms: int | None) -> None:
-        """Record what was announced, in which version, under which rule, and when it was heard.
+        """Write down which notice was played, under which rule, and when it was heard.
 
-        `heard_ms` is None if the caller hung up before.
+        `heard_ms` is None if the caller hung up before its end.
         """
         notice = self._machine.plan.greeting.notice
         heard_at = None if heard_ms is None else self._began_utc + dt.timedelta(milliseconds=heard_ms)
@@ -137,7 +141,10 @@ class CallRows:
         )
 
     def record_words(self, row: rows.Row) -> None:
-        """A row with somebody's words. It is stored now, held until the notice was heard, or stored without words."""
+        """Write a row that holds somebody's words: now, or after the notice was heard, or without its words.
+
+        The consent decides.
+        """
         file = self._file
         caller = NewsCaller(file.caller_name, file.caller.id.presented)
         news = [] if file.is_test else self._desk.news.of(row, caller)
@@ -148,11 +155,11 @@ class CallRows:
                 self._desk.ledger.record(rows.without_words(row), *news)
             case Words.WAITING:
                 self._held_rows.append(row)
-                for one in news:  # An appointment was booked. The owner must be told, whatever happens to the row.
+                for one in news:  # The row may have to wait, but the owner must hear of an appointment at once.
                     self._desk.ledger.record(one)
 
     def turn(self, turn: RecordTurn) -> ClaimDoubted | None:
-        """Write a turn, and compare the agent's words with what was done."""
+        """Write the row of a turn, and compare what the agent said in it with what functions did."""
         latency = asdict(turn.latency) if turn.latency is not None else None
         self._desk.ledger.record(
             rows.TranscriptRow(
@@ -170,13 +177,14 @@ class CallRows:
             )
         )
         tally = self._file.tally
-        if latency is not None and turn.seq not in tally.turns:  # A newer version of the row does not count again.
+        # A row may be written again with more words. Its times count once.
+        if latency is not None and turn.seq not in tally.turns:
             self._time(latency)
         tally.turns.add(turn.seq)
         return self._judge(turn)
 
     def _time(self, latency: dict[str, int | None]) -> None:
-        """Note the waterfall of a turn, step by step."""
+        """Add the steps of a turn's waterfall to the metrics."""
         for step, ms in latency.items():
             if ms is not None:
                 self._metrics.turn_ms.labels(step).observe(ms)
@@ -185,9 +193,10 @@ class CallRows:
             self._file.tally.turn_ms.append(heard_ms)
 
     def _judge(self, turn: RecordTurn) -> ClaimDoubted | None:
-        """Compare the model's words that were heard with what was done. Our own sentences are no claims.
+        """Compare the words that were heard from the model with what functions did.
 
-        The words come from the conversation, because the row has none if no words are stored.
+        Sentences of the relay's own are left out.
+        The words come from the conversation. The row may have none, because they may not be kept.
         """
         call, deeds = self._machine.call, self._file.deeds
         if turn.role == "caller" or turn.seq in self._judged:
@@ -196,7 +205,7 @@ class CallRows:
         if spoken is None or spoken.own:
             return None
         if not spoken.said or spoken.heard is None:
-            return None  # The transcript comes later than the sound.
+            return None  # The transcript comes later than the sound. The row is written again then.
         self._judged.add(turn.seq)
         began_s = (call.arrived_at or 0.0) + spoken.started_ms / 1000
         before = deeds.unproved | deeds.untold
@@ -207,7 +216,7 @@ class CallRows:
         return ClaimDoubted(correction) if correction is not None else None
 
     def learn_greeting(self, mulaw: bytes) -> None:
-        """A live greeting was spoken to its end. If its text is right, keep it for the next call."""
+        """A live greeting was spoken to its end. If its words are right, its sound is stored for the next call."""
         said = next(
             (turn.said for turn in self._machine.conversation.turns() if turn.role == "agent" and not turn.own), ""
         )
@@ -241,9 +250,9 @@ class CallRows:
         return self._decision is not None
 
     def decide(self) -> None:
-        """Write how the stream ended and what comes next, as soon as the machine knows it, before any socket closes.
+        """Write down how the stream ended and what comes next. This happens before any socket closes.
 
-        More words may come until `close`, so after this only the summary changes.
+        The caller's last words may come until `close`. So after this only the summary may change.
         """
         if self._decision is not None:
             return
@@ -259,10 +268,10 @@ class CallRows:
         self._file.decide(self._decision)
 
     def close(self) -> None:
-        """The stream has ended. Write the outcome, the figures, and the log line.
+        """The stream has ended. Write its outcome, its figures, and its last log line.
 
-        It is synchronous, so that nothing can interrupt it. A second call does nothing. If this stream takes too long,
-        the call's next stream closes it.
+        There is no await in this method, so nothing can interrupt it. A second call does nothing. If this stream takes
+        too long, the call's next stream calls `close` for it.
         """
         if self._closed:
             return
@@ -278,7 +287,7 @@ class CallRows:
         desk.bill.ended(file.talk.bill.usd - machine.plan.bill.usd)
         if machine.notice_was_begun and not file.consent.heard:
             self._record_notice(None)
-        if file.streams == 1:  # A caller who comes back is not greeted again.
+        if file.streams == 1:  # Only the first stream of a call has a greeting.
             self._record_greeting()
         p50, p95 = _percentiles(file.tally.turn_ms)
         self._record_outcome(decision, reason, p50, p95)
@@ -299,7 +308,7 @@ class CallRows:
                 latency_p50_ms=p50,
                 latency_p95_ms=p95,
                 verified=file.deeds.are_told_right,
-                # While late words were awaited, Twilio may have asked already, and a human's phone may have rung.
+                # This is read late. Meanwhile Twilio may have asked what comes next, and a human's phone may have rung.
                 transfer_result=self._transfer_result(decision),
             ),
             file,
@@ -319,7 +328,7 @@ class CallRows:
         )
 
     def _hand_on(self) -> None:
-        """Write the state with which the next stream of this call begins."""
+        """Store the state with which the next stream of this call begins."""
         call, talk, tally = self._machine.call, self._file.talk, self._file.tally
         talk.talked_s += trio.current_time() - self._began_at
         talk.history, talk.next_seq = call.conversation.past(), call.conversation.next_seq
@@ -343,7 +352,7 @@ class CallRows:
         return round((self._began_at - self._file.rang_at) * 1000 + ms, 1)
 
     def _outcome(self) -> str:
-        """The outcome. It is made from what was done in this call, never from what was said about that."""
+        """The outcome in a few words. It says what functions did, not what the agent said about that."""
         deeds = self._file.deeds
         done = at_a_word(",".join(sorted(deeds.done - {LISTED})), DEEDS_CHARS)
         functions = map(self._desk.registry.get, self._file.tally.functions_done)
@@ -361,7 +370,7 @@ class CallRows:
         self._desk.metrics.usd.inc(max(0.0, self._file.talk.bill.usd - self._machine.plan.bill.usd))
         waited_ms = round((trio.current_time() - self._began_at) * 1000, 1)
         if self.greeting_ms is None and waited_ms > GREETING_SLO_MS:
-            self._slo_broken(waited_ms)  # The caller heard nothing at all.
+            self._slo_broken(waited_ms)  # This caller has heard nothing at all.
         if figures.greeting_heard_ms is not None:
             metrics.greeting_heard_ms.labels(str(figures.rung)).observe(figures.greeting_heard_ms)
             from_webhook_ms = self._from_webhook(figures.greeting_heard_ms)
@@ -396,10 +405,10 @@ class CallRows:
 
 
 def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
-    """What the call is about, for a human.
+    """One sentence for the human: what the call is about.
 
-    If the model has given a sentence, that sentence is returned. Otherwise the caller's longest sentence is returned,
-    because a short one ("Operator!") says nothing. In an emergency it is the caller's sentence about the emergency.
+    It is the model's summary, if there is one. Otherwise it is the caller's longest sentence, because a short one
+    ("Operator!") says nothing. In an emergency it is the sentence in which the caller said so.
     """
     said = [turn.text for turn in past if turn.role == "user"]
     if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):

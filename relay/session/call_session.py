@@ -1,13 +1,17 @@
-"""The shell of one stream of a call: one nursery, three tasks, and the machine's actions carried out.
+"""Runs one stream of a call: gives events to the machine (call/machine.py), and carries out the machine's actions.
 
-    Twilio reader   caller -> gaps -> uplink -> model; marks, digits      ends with the caller's socket
-    OpenAI reader   model -> downlink -> machine -> caller; dials again   ends when the model is released
-    watchdog        the clock: caps, silence, liveness, padding           ends with the call
-One frame is one call stack: the function that reads a frame also sends it. The two readers leave a function with their
-socket, and are not woken for each message (transport/hub.py). So no queue is between the two sockets. Work that needs
-time (functions, a full socket, a goodbye) is a child of the same nursery.
-A stalled caller cannot keep a paid session open, because the model's close never waits for the caller's socket.
-Exception groups are opened here and nowhere else.
+One nursery has three tasks:
+
+    Twilio reader   takes the caller's audio, marks and digits             ends with the caller's socket
+    OpenAI reader   takes the model's messages, and opens a lost model     ends when no model is wanted any more
+                    session again
+    watchdog        checks limits and silence, and fills gaps in the       ends with the call
+                    caller's audio
+
+There is no queue between the two sockets: the function that reads a frame also sends it. Each reader registers a
+function for its socket (transport/hub.py), so no task is woken for a message. Work that takes time is a task of its own
+in the same nursery: a function of the model, a full socket, a close. The model's socket is closed without waiting for
+the caller's socket. So a caller's socket that hangs cannot keep a paid session open.
 """
 
 from __future__ import annotations
@@ -91,23 +95,26 @@ from relay.twilio.media_protocol import Frame, Stopped
 
 log = structlog.get_logger()
 
-# Before the first audio was written, the watchdog looks this often, because the clip is due at 150 ms.
+# Until the first audio was written and the model is ready, the watchdog ticks this often. The reason: a recorded
+# greeting starts after 150 ms.
 FIRST_TICKS_S = 0.025
-# Caller audio may be this far ahead of the clock, if the first frame came late. Audio that is further ahead does not
-# come from a caller, and every second of it would cost money.
+# How far caller audio may be ahead of the clock. It can be ahead if the first frame came late. A caller cannot be
+# further ahead than this. The model charges for each second, so the call is ended.
 AHEAD_LIMIT_S = 10.0
-# Twilio's stop on the media socket and its callback come on different connections. The stop may come this much later.
+# Twilio's stop message and its callback come on different connections. After the callback, the relay waits this long
+# for the stop message.
 SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
-# More than one frame, and at most a frame and a mark: Twilio's media message has 360 to 400 bytes, its mark 110.
+# While the loop is behind, a read of the caller's socket waits for this many bytes. Twilio's media message has 360 to
+# 400 bytes, and its mark 110. So one frame alone is not enough, but a frame and a mark are.
 TWO_FRAMES_BYTES = 450
 # If more bytes than this wait for the model's socket (a quarter of a second of audio), it is congested. Then new audio
-# is kept separately, where the oldest audio can be dropped.
+# waits in `CallerAudio`. The oldest audio can be dropped there.
 CONGESTED_BYTES = 16_384
 
 
 class CallSession:
-    """One stream of one call. `dialect` is the protocol on the caller's socket."""
+    """Runs one stream of one call. `dialect` is the protocol on the caller's socket."""
 
     def __init__(
         self,
@@ -129,8 +136,9 @@ class CallSession:
         file.consent = self.machine.call.consent
         self.rows = CallRows(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
-        self._drains = False  # True while a task waits for the model's socket, which did not take everything.
-        self._hears = False  # True when the model gets the caller's audio directly, after what was waiting.
+        self._drains = False  # True while a task waits until the model's socket takes the rest.
+        # False until the machine has handled `ModelReady` of a new session. Until then, caller audio waits.
+        self._hears = False
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
@@ -138,12 +146,12 @@ class CallSession:
         if desk.voices_for(file) is not None:
             self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds, self.machine.is_early)
         self._recorder = self._recorder_of(file, started_at)
-        self._gathers = False  # True while two frames are read from the caller's socket at a time.
+        self._gathers = False  # True while the caller's socket is read two frames at a time.
         self._probe = CallerProbe(started_at)
         self._start: Callable[..., None] = lambda *_: None
         self._orders = OwnerOrders(file.call_sid, self._feed)
         self._scope = trio.CancelScope()
-        self._is_leaving = False  # True while the caller's socket is being closed. The last words are sent first.
+        self._is_leaving = False  # True while the caller's socket is being closed, after the last words were sent.
         self._functions = FunctionRunner(desk, file, self.machine, self.rows)
 
     def _recorder_of(self, file: CallFile, now: float) -> Recorder | None:
@@ -153,7 +161,10 @@ class CallSession:
         return self._desk.recordings.recorder(file.call_sid, file.began_at, self._desk.utc_now(), file.consent)
 
     async def run(self) -> None:
-        """Serve the stream until it has ended. An error is written to the ledger and not raised."""
+        """Run the stream until it has ended. An error is logged and not raised.
+
+        The call's end reason is then RELAY_FAULT.
+        """
         failure: BaseException | None = None
         try:
             with self._scope:
@@ -171,7 +182,7 @@ class CallSession:
             if self.machine.ending is None:
                 self.machine.handle(CallerLeft(EndReason.RELAY_FAULT), trio.current_time())
         finally:
-            if self.machine.ending is None:  # Cancelled from outside: the process stops.
+            if self.machine.ending is None:  # The task was cancelled from outside: the process stops.
                 self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
             self._stop_recording(by_caller=False)
             self.close_rows()
@@ -182,7 +193,7 @@ class CallSession:
             self._metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
 
-    # For the rest of the process (call_file.Stream)
+    # What the rest of the process calls (call_file.Stream)
 
     @property
     def is_decided(self) -> bool:
@@ -190,7 +201,7 @@ class CallSession:
         return self.rows.is_decided
 
     def end(self, reason: EndReason) -> None:
-        """Twilio reports that the stream has ended, even if the socket shows something else."""
+        """Twilio reports that the stream has ended. This counts even if the socket is still open."""
         self._stop_recording(by_caller=True)
         self._feed(CallerLeft(reason))
 
@@ -209,13 +220,20 @@ class CallSession:
         return self._recorder
 
     async def order(self, order: Order) -> OrderAnswer:
-        """The owner gives an order. A task of the call carries it out, so the owner may leave meanwhile."""
+        """Carry out an order of the owner.
+
+        A task of the call does it, so the owner's request may be cancelled meanwhile.
+        """
         return await self._orders.order(order, self._start)
 
     def close_rows(self) -> None:
-        """Write the last rows and stop: after the end, or when the call's next stream must begin."""
+        """Write the last rows and stop.
+
+        Called after the stream's end, and by the call's next stream if this stream takes too long.
+        """
         for waited in self._spoken.forget() if self._spoken is not None else ():
-            self.machine.handle(waited, trio.current_time())  # The rest of the voice's bill.
+            # Responses that the voice did not finish. They hold the tokens that must be paid for.
+            self.machine.handle(waited, trio.current_time())
         self.rows.close()
         self._file.stream_closes(self)
         self._scope.cancel()
@@ -237,7 +255,7 @@ class CallSession:
             self._feed(CallerLeft(reason))
 
     def _take(self, messages: list[bytes]) -> bool:
-        """Take messages that arrived together. Frames in a row become one append. True means: more is wanted."""
+        """Take messages that arrived together. Consecutive frames become one append. Returns True: call it again."""
         frames: list[Frame] = []
         for message in messages:
             try:
@@ -271,7 +289,7 @@ class CallSession:
                 self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
                 self._metrics.unknown_events.labels(self._dialect.NAME).inc()
-            # There is no case for connected and start, because they came before this session.
+            # `connected` and `start` have no case here, because they were read before this session began.
 
     def _caller_spoke(self, frames: list[Frame]) -> None:
         if self._gathers is not pace.is_behind:
@@ -291,7 +309,10 @@ class CallSession:
             self._keep(mulaw)
 
     def _listening_model(self) -> ModelSession | None:
-        """The model, if caller audio goes to it directly. Audio that it does not take now is kept, so nobody waits."""
+        """The model, if it can take caller audio now. None if there is no model or its socket is congested.
+
+        The caller of this method keeps the audio then, so that no task waits.
+        """
         model = self._model
         if model is None or not self._hears:
             return None
@@ -302,7 +323,10 @@ class CallSession:
         self._metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
 
     def _post_to_model(self, messages: list[bytes]) -> bool:
-        """Send to the model without waiting for it. False if its socket is closed. Then its reader gets the reason."""
+        """Send to the model without waiting for it.
+
+        False if its socket is closed: the OpenAI reader then gets the reason.
+        """
         model = self._model
         if model is None or not messages:
             return False
@@ -315,9 +339,10 @@ class CallSession:
         return True
 
     async def _drain_model(self, model: ModelSession) -> None:
-        """Wait for a socket that did not take everything, so that no other task has to wait.
+        """Wait until the model's socket has taken everything.
 
-        May be cancelled when the call ends.
+        This is a task of its own, so that no other task has to wait.
+        It may be cancelled when the call ends.
         """
         try:
             while True:
@@ -327,7 +352,8 @@ class CallSession:
                 if not model.end.post(self._uplink.append(waiting)):
                     return
         except Gone:
-            # The OpenAI reader gets the same error, and opens the session that will hear the waiting audio.
+            # The OpenAI reader gets the same error. It opens the next session, and that session gets the audio that
+            # waits.
             pass
         finally:
             self._drains = False
@@ -335,7 +361,7 @@ class CallSession:
     # OpenAI reader
 
     async def _read_model(self) -> None:
-        """Reads the ordered sessions, and the voice if another one speaks. Ends when no session is wanted."""
+        """Read one model session after the other, and the other voice if any. Ends when no session is wanted."""
         voices = self._desk.voices_for(self._file)
         if self._spoken is None or voices is None:
             await self._read_sessions()
@@ -346,7 +372,7 @@ class CallSession:
             nursery.cancel_scope.cancel()
 
     async def _read_sessions(self) -> None:
-        """Serve one session after the other. May be cancelled anywhere."""
+        """Read one session after the other. May be cancelled anywhere."""
         while True:
             try:
                 session = await self._connector.next_session()
@@ -361,9 +387,13 @@ class CallSession:
             await self._serve_model(session)
 
     async def _serve_model(self, session: ModelSession) -> None:
-        """Serve one session until it has ended or another one must serve. Later messages of the session are dropped."""
+        """Use one session until it has ended or the machine wants another one.
+
+        Later messages of this session are dropped.
+        """
         self._model, self._hears = session, False
-        if session.writes and self._spoken is None:  # Opened before the voice was lost.
+        # The session was opened before the voice was lost, so it would only write.
+        if session.writes and self._spoken is None:
             self._post_to_model([model_dialect.SPEAK])
         try:
             self._feed(ModelReady(session.id, session.model, session.greeting_asked))
@@ -385,7 +415,7 @@ class CallSession:
             await session.end.close()
 
     def _take_from(self, session: ModelSession, messages: list[bytes]) -> bool:
-        """Take messages that arrived together. False if another session must serve, or none."""
+        """Take messages that arrived together. Returns False if this session is no longer the call's session."""
         for message in messages:
             if self._model is session:
                 self._take_from_model(message)
@@ -415,7 +445,7 @@ class CallSession:
             self._feed(event)
 
     def _forget_spoken(self) -> None:
-        """The session has ended. Drop text that was not spoken yet."""
+        """The session has ended. Text that was not spoken yet is dropped."""
         if self._spoken is not None:
             self._feed_all(self._spoken.forget())
 
@@ -426,7 +456,7 @@ class CallSession:
     # Watchdog
 
     async def _watch(self) -> None:
-        """Looks at the clock. May be cancelled anywhere. Ends with the call."""
+        """Check everything that depends on the time. May be cancelled anywhere. Ends with the call."""
         ticker = self._desk.ticker
         lot = ticker.join()
         while True:
@@ -489,7 +519,7 @@ class CallSession:
         actions = self.machine.handle(event, trio.current_time())
         is_gone = self.machine.call.phase is Phase.GONE
         if is_gone:
-            self.rows.decide()  # A webhook may ask in the next moment.
+            self.rows.decide()  # Twilio's webhook may ask for the decision at any moment now.
         if actions:
             self._perform(actions)
         if is_gone:
@@ -499,13 +529,13 @@ class CallSession:
         if self.machine.is_over and not self._is_leaving:
             self._scope.cancel()
 
-    # Long because it is the table of all actions, with a few lines for each.
+    # Long because it lists all actions, with a few lines for each.
     def _perform(self, actions: list[Action], append: bytes = b"") -> bool:
-        """Carry out the machine's actions: messages to the sockets first, to the caller before the model.
+        """Carry out the machine's actions: messages to the caller, then to the model, then rows, then slow work.
 
-        The caller comes first because a `clear` is urgent. Each socket's messages stay in order. Rows follow, and then
-        slow work is started. `append` is caller audio. It goes to the model after the messages, in the same write. True
-        if the audio was sent. The audio is not sent if the model leaves.
+        The caller comes first because a `clear` is urgent. Each socket's messages stay in order. `append` is a message
+        with caller audio. It goes to the model after the other messages, in the same write. Returns True if `append`
+        was sent. It is not sent if slow work was started too, because that may close the model session.
         """
         to_caller: list[bytes] = []
         to_model: list[model_dialect.ToModel | bytes] = []
@@ -559,13 +589,14 @@ class CallSession:
         return is_sent
 
     async def _feed_later(self, events: list[Event]) -> None:
-        """Handle events that came from carrying out actions, after the present events."""
+        """Give the machine the events that came from carrying out actions. This happens after the present events."""
         self._feed_all(events)
 
     def _has_ended(self, action: CancelResponse, later: list[Event]) -> bool:
-        """True for a response that has ended at the model but that the voice still speaks. It needs no cancellation.
+        """True if the model has ended this response and only the voice still speaks.
 
-        The events that the call was not told yet are added to `later`.
+        Such a response needs no cancellation.
+        The events of this response that the machine did not get yet are added to `later`.
         """
         if self._spoken is None:
             return False
@@ -574,9 +605,9 @@ class CallSession:
         return cut.has_ended
 
     def _lose_voice(self) -> bytes:
-        """From now on the model speaks, in this stream and in the call's later ones.
+        """Let the model speak from now on, in this stream and in the call's later streams.
 
-        Returns the message for the model.
+        Returns the message that tells the model so.
         """
         self._spoken, fault = None, self.machine.call.voice_fault
         self._file.talk.voice_fault = fault
@@ -589,20 +620,24 @@ class CallSession:
             if messages and self._caller.post(*messages):
                 self._start(self._drain_caller)
         except Gone:
-            pass  # The Twilio reader reports it.
+            pass  # The Twilio reader ends the call.
 
     async def _drain_caller(self) -> None:
-        """Wait for the caller's socket while it is full, so that no other task must wait.
+        """Wait until the caller's socket has taken everything.
 
-        The socket is cut after 5 s without progress.
+        This is a task of its own, so that no other task has to wait.
+        The socket is closed after 5 s without progress.
         """
         try:
             await self._caller.drain()
         except Gone:
-            pass  # The Twilio reader reports it.
+            pass  # The Twilio reader ends the call.
 
     def _write_down(self, action: Action) -> list[Event]:
-        """Write rows and the record. Returns events for the machine, because the agent may have claimed too much."""
+        """Carry out an action about rows, the log, the recording or a stored greeting.
+
+        Returns an event for the machine if the agent claimed something that was not done.
+        """
         match action:
             case RecordTurn():
                 doubt = self.rows.turn(action)
@@ -621,8 +656,7 @@ class CallSession:
                 self._answers.keep(response_id)
             case LearnGreeting(response_id):
                 greeting = self._answers.kept(response_id)
-                # If a voice was lost, the greeting was spoken by another voice. Such a greeting is not kept for later
-                # calls.
+                # If a voice was lost, that voice spoke the greeting. Such a greeting is not stored for later calls.
                 if greeting and not self._file.talk.voice_fault:
                     self.rows.learn_greeting(greeting)
         return []
@@ -653,13 +687,16 @@ class CallSession:
                 self._start(self._leave_stream)
 
     def _drop_model(self) -> None:
-        """Drop what the model still says. The caller's words wait until another model has come."""
+        """Close the present session. What the model still says is dropped.
+
+        The caller's audio waits for the next session.
+        """
         model, self._model = self._model, None
         self._say_goodbye(model)
 
     def _say_goodbye(self, session: ModelSession | None) -> None:
         if session is not None:
-            self._start(session.end.close)  # To close a stuck session may take 2 s.
+            self._start(session.end.close)  # A session that does not answer delays the close by 2 s.
 
     async def _leave_stream(self) -> None:
         await close_behind_last_words(self._caller)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# Twilio is asked after this long without any message.
+# The relay asks for a mark after this long without any message.
 NOTHING_HEARD_S = 15.0
 PROBE_LIMIT_S = 5.0
 PROBE_MARK = "still there?"
@@ -17,13 +17,13 @@ PROBE_MARK = "still there?"
 
 @dataclass(slots=True)
 class CallerProbe:
-    """Times are of the Trio clock."""
+    """Remembers when the caller's socket was heard and asked. All times are of the Trio clock."""
 
-    heard_at: float  # When the newest message came from the caller's socket.
+    heard_at: float  # When the newest message came on the caller's socket.
     asked_at: float | None = None
 
     def due(self, now: float) -> Literal["nothing", "ask", "dead"]:
-        """What is due now. `ask`: ask for a mark. `dead`: the mark did not come."""
+        """What must be done now. `ask`: ask for a mark. `dead`: the mark did not come in time."""
         if now - self.heard_at <= NOTHING_HEARD_S:
             return "nothing"
         if self.asked_at is None or self.asked_at < self.heard_at:

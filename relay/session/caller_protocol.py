@@ -1,4 +1,7 @@
-"""The protocol that a session needs on its caller's socket: a phone's (twilio) or a browser's. Both are modules."""
+"""The functions that a session needs from its caller's protocol.
+
+twilio/ has them for a phone, browser/ for a browser.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ class CallerProtocol(Protocol):
 
     @property
     def NAME(self) -> str:  # noqa: N802 -- a module's constant
-        """The name of the peer in log lines and metrics."""
+        """The protocol's name in log lines and metrics."""
 
     @property
     def IS_A_PHONE_CALL(self) -> bool:  # noqa: N802
         """True if a phone must be hung up when the call ends."""
 
     def parse(self, message: bytes) -> Frame | Event | None:
-        """The frame or event in a message. None if we do not need it. Raises CallerProtocolError."""
+        """Parse a message into a frame or an event. None if the relay does not use it. Raises CallerProtocolError."""
 
     def play(self, stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
         """The messages that play this audio, and ask for a mark with this name after it."""
@@ -28,4 +31,4 @@ class CallerProtocol(Protocol):
         """The message that asks for a mark after what was sent before it."""
 
     def clear(self, stream_sid: str) -> bytes:
-        """The message that drops audio which was not played."""
+        """The message that drops audio which was not played yet."""

@@ -1,4 +1,4 @@
-"""What functions may ask about the caller's own words: whether they said something, and whether they spoke since."""
+"""Answers what functions ask about the caller: did they say these words, and have they spoken since a turn?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 
 from relay.call.state import Call
 
-# For this long, words of the caller's last turn may still come. Transcriptions took 1.0 to 1.5 s
+# The transcription of the caller's last turn may still come within this time. Transcriptions took 1.0 to 1.5 s
 # (docs/protocol/openai.md 3).
 WORDS_LIMIT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 0.1
@@ -18,9 +18,10 @@ LOOK_AGAIN_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class CallerWords:
-    """The caller's side of a conversation, when a function was called.
+    """The caller's words at the time of a function call.
 
-    `turn` is the number of the caller's last turn, over all streams of the call. -1 before the first turn.
+    `turn` is the number of the caller's last turn, counted over all streams of the call. It is -1 before the first
+    turn.
     """
 
     _call: Call
@@ -29,10 +30,10 @@ class CallerWords:
     async def have(self, value: str) -> bool:
         """True if the caller has said this name or number.
 
-        Waits for words that are still being transcribed.
+        Waits while their last words are being transcribed.
         """
         with trio.move_on_after(WORDS_LIMIT_S):
-            while not self._hold(value) and self._call.caller_turns.awaited:  # noqa: ASYNC110  # the machine has no events
+            while not self._hold(value) and self._call.caller_turns.awaited:  # noqa: ASYNC110  # no trio.Event to wait for
                 await trio.sleep(LOOK_AGAIN_S)
         return self._hold(value)
 

@@ -1,4 +1,4 @@
-"""The desk holds what all calls of a process share. call_file.py holds what one call keeps over its streams."""
+"""Holds the desk: what all calls of a process share. call_file.py holds what one call keeps over its streams."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ from relay.transport.ticker import Ticker
 from relay.twilio.rest import TwilioRest
 from relay.twilio.tokens import Tokens
 
-# A caller who comes back because no human took the call has at least this long for a message, even beyond the limit.
+# If no human took the call, the caller comes back to leave a message. Then the caller has at least this long, even if
+# the call's limit is reached.
 LAST_WORDS_S = 60.0
 
 
@@ -58,41 +59,41 @@ class Desk:
     metrics: Metrics
     utc_now: Callable[[], dt.datetime]
     recordings: Recordings | None = None  # None: calls are not recorded (RECORD=on records them).
-    voices: WarmVoices | None = None  # None: the model speaks itself.
+    voices: WarmVoices | None = None  # None: the model speaks with its own voice.
     ticker: Ticker = field(default_factory=Ticker)
     files: CallFiles = field(default_factory=CallFiles)
     draining: bool = False
-    # If the process drains: the time by which its streams must have ended, Trio clock.
+    # While the process drains: the time by which its streams must have ended (Trio clock).
     leaves_at: float | None = None
     hang_up_by_rest: bool = True
-    # The mistakes in changed files. Such files are not in use.
+    # Returns the mistakes in changed files of the owner. The relay goes on with the earlier versions of such files.
     files_trouble: Callable[[], str] = lambda: ""
-    # Set when a call comes that is new to this process.
+    # Set when a call comes that this process did not know. The tasks that run only while there are calls wait for it.
     rang: trio.Event = field(default_factory=trio.Event)
     bill: DayBill = field(init=False)
-    # The tasks that run beside the calls, by name.
+    # Tasks that run beside the calls, by name.
     tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 
     # Makes the news for the owner.
     news: News = field(default_factory=lambda: News((), lambda: dt.datetime.now(dt.UTC)))
-    own_numbers: set[str] = field(default_factory=set)  # The numbers that are known to lead to us.
-    test_metrics: Metrics = field(default_factory=Metrics)  # The metrics of test calls. Nobody reads them.
+    own_numbers: set[str] = field(default_factory=set)  # Our numbers: those that are known to lead to this relay.
+    test_metrics: Metrics = field(default_factory=Metrics)  # Test calls count here. Nobody reads these metrics.
 
     def __post_init__(self) -> None:
         self.bill = DayBill(self.ledger, self.settings.tz, lambda: self.utc_now())
         self.metrics.watch_ledger(self.ledger.counts)
         self.warm.unheard = self._bill_unheard
         self.learn_own(self.settings.twilio_phone_number)
-        # The gauge is read at each request for the metrics, so it is never old.
+        # The gauge calls this at each request for the metrics.
         self.metrics.live_calls.set_function(lambda: self.live_calls)
 
     def learn_own(self, *numbers: str) -> None:
-        """Note numbers of ours. A human's number is never one of them, even if it belongs to the same account."""
+        """Remember these numbers as ours. A human's number is left out, even if it belongs to the same account."""
         humans = {self.settings.human_transfer_number, *self.settings.human_numbers_also}
         self.own_numbers.update({*numbers} - humans - {""})
 
     def take_over(self, briefing: Briefing) -> None:
-        """From now on calls begin with this briefing. Running calls keep their own."""
+        """Use this briefing for calls that begin from now on. Running calls keep their own."""
         self.briefing = briefing
 
     # The briefing of the next call. A running call has its own briefing in its file.
@@ -120,24 +121,24 @@ class Desk:
 
     @property
     def lines_taken(self) -> int:
-        """Calls with a stream, or with a stream that will come.
+        """The number of calls with a stream, or with a stream that will come.
 
-        So a burst of rings is counted before its streams come.
+        Calls that have only rung are counted too. So many calls that ring at once do not exceed the limit.
         """
         return sum(file.live or file.brings_stream for file in self.files.at_hand())
 
     def begin_drain(self, limit_s: float) -> None:
-        """Take no more calls. The streams of calls that were already taken have this long."""
+        """Take no more calls. The calls that run or ring may last this long."""
         self.draining, self.leaves_at = True, trio.current_time() + limit_s
 
     @property
     def calls_in_hand(self) -> int:
-        """Calls that need this process: with a stream, or about to come back to it."""
+        """The number of calls that need this process: they have a stream, or may come back soon."""
         return len(self.files.at_hand())
 
     @property
     def day_usd(self) -> float:
-        """Dollars of today, without the streams that are open here."""
+        """Today's dollars, without the streams that are open in this process."""
         return self.bill.usd
 
     @day_usd.setter
@@ -146,12 +147,12 @@ class Desk:
 
     @property
     def spent_today_usd(self) -> float:
-        """Dollars of today, with running calls."""
-        # The bill has the cost of a call's earlier streams already.
+        """Today's dollars, open streams included."""
+        # The bill already has the cost of a call's earlier streams.
         return self.bill.usd + sum(f.talk.spent_usd - f.talk.bill.usd for f in self.files.at_hand() if f.live)
 
     def _bill_unheard(self, call_sid: CallSid, session: ModelSession) -> None:
-        """A greeting was generated for a caller who never heard it. The greeting must be paid for."""
+        """Add the cost of a greeting that the model generated for a caller who never heard it."""
         file = self.files.get(call_sid)
         before = file.talk.bill if file is not None else Bill()
         bill = bill_of_unheard(session, before)
@@ -165,16 +166,16 @@ class Desk:
             self.ledger.record(replace(self.outcome_row(file), cost_usd=usd_in_row, cost=cost_of(bill)))
 
     def metrics_of(self, file: CallFile) -> Metrics:
-        """The metrics in which a call counts. A test call counts in metrics that nobody reads."""
+        """The metrics that count this call. For a test call: metrics that nobody reads."""
         return self.test_metrics if file.is_test else self.metrics
 
     def record(self, row: Row, file: CallFile) -> None:
-        """Record a row of a call and, in the same transaction, the news for the owner that it causes."""
+        """Write a row of a call. News that the row causes for the owner is written in the same transaction."""
         caller = NewsCaller(file.caller_name, file.caller.id.presented)
         self.ledger.record(row, *([] if file.is_test else self.news.of(row, caller)))
 
     def outcome_row(self, file: CallFile) -> OutcomeRow:
-        """The next outcome row of a call, not filled yet."""
+        """The call's next outcome row. Only its key is filled."""
         return OutcomeRow(
             call_sid=file.call_sid, ended_at=self.utc_now(), process=self.bill.process, seq=file.next_outcome()
         )
@@ -189,9 +190,9 @@ class Desk:
         rings: bool = False,
         is_test: bool = False,
     ) -> CallFile:
-        """The file of a call. The call's first webhook makes it. `country` is the caller's, in two letters.
+        """The file of a call. It is made at the call's first webhook. `country` is the caller's, in two letters.
 
-        `rings`: the call begins here. Otherwise another relay knew the call before, and our rows are the later ones.
+        `rings`: the call begins here. Otherwise another relay had the call before, and our rows must count as newer.
         `is_test`: the call comes from the console's page.
         """
         file = self.files.get(call_sid)
@@ -205,7 +206,8 @@ class Desk:
             file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed, is_test)
             file.consent = Consent(s.keeps_words, announces)
             file.once = Once(ConsentedReservations(self.ledger, file))
-            # No relay reaches this number. If two relays take over a call one after the other, the clock decides.
+            # Outcome rows are ordered by number. This relay does not know how many rows an earlier relay wrote. So it
+            # begins with 1,000 times the UTC second, which is larger.
             file.outcomes = 0 if rings else 1_000 * int(file.started_at.timestamp())
             self.files.add(file, now)
             self.rang.set()
@@ -213,23 +215,23 @@ class Desk:
         return file
 
     def voices_for(self, file: CallFile) -> WarmVoices | None:
-        """The service that speaks in this call. None if the model speaks itself, from the start or after a loss."""
+        """The service whose voice speaks in this call. None if the model's own voice speaks."""
         return None if file.talk.voice_fault else self.voices
 
     def ring(self, file: CallFile, greeting: str | None, now: float) -> None:
-        """A phone rings. Begin to open the model's session for this call, and the voice if another one speaks."""
+        """A phone rings. Begin to open a model session for this call, and the other voice if there is one."""
         is_warmed = self.warm.ring(file.call_sid, lambda: self.wanted(file, file.talk.model, greeting=greeting), now)
         if is_warmed and (voices := self.voices_for(file)) is not None:
             voices.ring(file.call_sid, now)
 
     def rings_no_more(self, call_sid: CallSid) -> None:
-        """The call ended before its stream began."""
+        """The call ended before its stream began. What was opened for it is closed."""
         self.warm.release(call_sid)
         if self.voices is not None:
             self.voices.release(call_sid)
 
     def wanted(self, file: CallFile, model: str, *, greeting: str | None = None) -> Wanted:
-        """The model session for a call."""
+        """The settings with which a model session is opened for this call."""
         briefing, now = file.briefing, self.utc_now()
         local = now.astimezone(briefing.settings.tz)
         instructions = briefing.prompts.instructions(local.date(), file.caller.number)
@@ -241,7 +243,10 @@ class Desk:
         return Wanted(model, instructions, tools, greeting, writes=writes, silence_ms=silence_ms)
 
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
-        """The end of the business's day, if it comes during the call. The session was told the day of the ring."""
+        """The end of the business's day, if it comes during the call.
+
+        The session was told the date on which the phone rang.
+        """
         now = self.utc_now()
         today = now.astimezone(tz).date()
         if rang_at.astimezone(tz).date() < today:
@@ -250,9 +255,9 @@ class Desk:
         in_s = (dt.datetime.combine(tomorrow, dt.time(), tz) - now).total_seconds()
         return Midnight(in_s, f"{day_words(tomorrow)}, {tomorrow.year}") if in_s <= limit_s else None
 
-    # Long because it names everything that a call is told, one on each line.
+    # Long because it lists all settings of a call, one on each line.
     def plan(self, file: CallFile) -> CallPlan:
-        """What the machine is told before the call begins."""
+        """What the machine knows before the call begins."""
         s, book = file.briefing.settings, file.briefing.phrases
         holding = self.registry.holding()
         phrases: dict[str, Phrase] = book.phrases()
@@ -298,12 +303,12 @@ class Desk:
         return Voice() if voices is None else Voice(voices.source.name, voices.source.usd_per_character)
 
     def _left_s(self, file: CallFile) -> float:
-        """The time that is left for the call's next stream, in seconds."""
+        """How long the call's next stream may last, in seconds."""
         limit_s = self.settings.max_call_s
         return max(min(LAST_WORDS_S, limit_s), limit_s - file.talk.talked_s)
 
     def human_is_there(self, in_s: float = 0.0) -> bool:
-        """True inside HUMAN_HOURS, in the business's time zone, `in_s` from now."""
+        """True if a human takes calls `in_s` seconds from now. HUMAN_HOURS are in the business's time zone."""
         rows = check_hours(self.settings.human_hours)
         if rows is None:
             return True
@@ -312,7 +317,7 @@ class Desk:
         return any(day == at.weekday() and opens <= clock < closes for day, opens, closes in rows)
 
     def _human_changes_s(self, limit_s: float) -> float | None:
-        """The time until a human comes or goes, if that is before the end of the call, in seconds."""
+        """In how many seconds HUMAN_HOURS begin or end next. None if that is after the end of the call."""
         is_there, past_s = self.human_is_there(), self.utc_now().second
         minutes = (60.0 * minute - past_s for minute in range(1, int(limit_s // 60) + 2))
         return next((in_s for in_s in minutes if self.human_is_there(in_s) != is_there), None)

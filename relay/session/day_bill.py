@@ -1,9 +1,9 @@
-"""Today's dollars over all machines: our own are counted in memory, the others' are read from the ledger.
+"""Counts today's dollars over all machines. Our own are counted in memory, the others' are read from the ledger.
 
 Rule 1: the dollars that this run of the relay spent are counted only here, and the ledger's sum leaves them out. So a
         call that ends while the ledger is read is neither missing nor counted twice.
-Rule 2: other machines learn from rows what our running calls cost, every EVERY_S while a call runs.
-Rule 3: without calls the ledger is not asked, so a database can sleep while it is idle.
+Rule 2: every EVERY_S while a call runs, a row says what the call has cost. Other machines read these rows.
+Rule 3: while there are no calls, the ledger is not read. So a database that sleeps when idle stays asleep.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from relay.session.call_file import CallFile
 log = structlog.get_logger()
 
 EVERY_S = 30.0
-# From this share of MAX_DAY_USD on, money is short: no call asks for answers early any more. As in early_governor.py.
+# When this share of MAX_DAY_USD is spent, money is short, and no call asks for early answers any more.
 SHORT_SHARE = MOST_OF_MONEY
 READ_LIMIT_S = 2.0
 
@@ -32,11 +32,11 @@ class DayBill:
     """The bill of one day in the business's time zone. It begins again at midnight."""
 
     def __init__(self, ledger: Ledger, tz: dt.tzinfo, utc_now: Callable[[], dt.datetime]) -> None:
-        self.process = secrets.token_hex(6)  # The name of this run of the relay in rows.
+        self.process = secrets.token_hex(6)  # Names this run of the relay in rows.
         self._ledger, self._tz, self.utc_now = ledger, tz, utc_now
         self._day = self._today()
         self._others_usd = 0.0
-        self._own_usd = 0.0  # The dollars of streams that ended here.
+        self._own_usd = 0.0  # What the streams cost that ended in this process.
         self._told: dict[str, float] = {}
         self.is_short = False
 
@@ -50,7 +50,7 @@ class DayBill:
 
     @property
     def usd(self) -> float:
-        """What was spent today, without the streams that are open here."""
+        """Today's dollars, without the streams that are open in this process."""
         self._turn_page()
         return self._others_usd + self._own_usd
 
@@ -60,16 +60,16 @@ class DayBill:
         self._others_usd, self._own_usd = usd, 0.0
 
     def ended(self, usd: float) -> None:
-        """A stream has ended here, or a session that nobody heard. Add its dollars."""
+        """Add the dollars of a stream that has ended, or of a model session whose greeting nobody heard."""
         self._turn_page()
         self._own_usd += usd
 
     def weigh(self, spent_usd: float, most_usd: float) -> None:
-        """Check whether money is short. `spent_usd`: today's dollars, those of open streams included."""
+        """Decide whether money is short. `spent_usd`: today's dollars, open streams included."""
         self.is_short = spent_usd >= SHORT_SHARE * most_usd
 
     def tell(self, live: Iterable[CallFile]) -> None:
-        """Record for the other machines what our running calls have cost so far."""
+        """Write rows with what our running calls have cost so far. Other machines read them."""
         told, self._told = self._told, {}
         for file in live:
             self._told[file.call_sid] = file.talk.spent_usd
@@ -85,7 +85,7 @@ class DayBill:
                 )
 
     async def read(self) -> None:
-        """Ask the ledger what the other machines have spent."""
+        """Read from the ledger what the other machines have spent today."""
         self._turn_page()
         day = self._day
         try:

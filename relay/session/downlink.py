@@ -14,21 +14,22 @@ PCM24K_BYTES_PER_MS = 48
 
 
 class AnswerAudio:
-    """The answers of one stream. One item sounds at a time. The call decides what is heard of it."""
+    """Converts the answers of one stream, one item at a time. The machine decides which of this audio is played."""
 
     def __init__(self) -> None:
         self._line = dsp.Downlink()
         self._item = ""
         self._response_id = ResponseId("")
-        self._item_bytes = 0  # Bytes of PCM, as the model sent them.
-        self._last: tuple[str, int] = ("", 0)  # The last item that was complete, and its bytes.
-        self._kept: tuple[ResponseId, bytearray] | None = None  # The greeting that is spoken live.
+        self._item_bytes = 0  # Bytes of PCM in the present item.
+        self._last: tuple[str, int] = ("", 0)  # The last item that has ended, and its bytes of PCM.
+        # The response that is a live greeting, and its sound so far.
+        self._kept: tuple[ResponseId, bytearray] | None = None
 
     def spoke(self, response_id: ResponseId, item: ItemId, delta: str) -> list[ModelFinished | ModelSpoke]:
-        """A delta: base64 of PCM16 at 24 kHz, of any length. Raises ValueError if it is not base64.
+        """Convert a delta: base64 of PCM16 at 24 kHz, of any length. Raises ValueError if it is not base64.
 
-        If the earlier item has had no end yet, its end is returned first. A long answer may be several items, whose end
-        messages all come after the last item (gpt-realtime-2). An item that was complete may go on.
+        If the earlier item has not ended yet, its end is returned first. A long answer may have several items, and
+        gpt-realtime-2 sends all their end messages after the last item. An item that has ended may continue.
         """
         pcm24k = pybase64.b64decode(delta, validate=True)
         events: list[ModelFinished | ModelSpoke] = []
@@ -44,7 +45,7 @@ class AnswerAudio:
         return [*events, ModelSpoke(response_id, item, mulaw, self._item_bytes / PCM24K_BYTES_PER_MS)]
 
     def finished(self, response_id: ResponseId, item: ItemId) -> ModelFinished:
-        """All audio of the item has come. Returns the end of the filter."""
+        """All audio of the item has come. Returns the last samples, which the filter still held."""
         tail = b""
         if item == self._item:
             tail = self._line.flush()
@@ -58,11 +59,14 @@ class AnswerAudio:
         self._kept = (response_id, bytearray())
 
     def kept(self, response_id: ResponseId) -> bytes | None:
-        """The sound of this response, if it was kept. It is returned only once."""
+        """The stored sound, if it belongs to this response. Afterwards it is forgotten."""
         kept, self._kept = self._kept, None
         return bytes(kept[1]) if kept is not None and kept[0] == response_id else None
 
     def sounds(self, response_id: ResponseId, mulaw: bytes) -> None:
-        """A response's sound, from the model or from a voice. If it is the greeting, it is kept."""
+        """A response has this sound, from the model or from another voice.
+
+        It is stored if the response is the greeting.
+        """
         if self._kept is not None and self._kept[0] == response_id:
             self._kept[1].extend(mulaw)

@@ -1,7 +1,7 @@
-"""Runs the functions that a call's model asks for, and writes down their results.
+"""Runs the functions that the model calls, and writes down their results.
 
-A function leaves its row, the message that it took, and its line in the log. From then on the call also knows the deed
-and the caller's name.
+After a function, its row and its log line are written, and a message if it took one. The call's file then also has the
+deed and the caller's name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NOBODY_THERE = (
     'with take_message or to book."}'
 )
 FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
-# A function that makes the whole process wait longer than this is reported. This time is ten frames of every call.
+# If a function blocks the process for longer than this, an error is logged. In this time ten frames of every call wait.
 BLOCKED_S = 0.2
 
 
@@ -57,11 +57,14 @@ class FunctionRunner:
         )
 
     async def run(self, action: RunFunction) -> FunctionReturned:
-        """Run a function to its end and write it down. Never raises, because our own error is an outcome too."""
+        """Run a function to its end and write its result down.
+
+        Never raises: an error of the relay's own becomes an outcome, too.
+        """
         context = replace(self._context, caller_words=CallerWords(self._machine.call, action.caller_turn))
         try:
             outcome = await run(self._desk.registry, context, action.name, action.arguments, action.function_call_id)
-        except Exception:  # Our own error around a function is logged, and the call goes on.
+        except Exception:  # The error is ours, so the call goes on.
             log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
             outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
         if isinstance(outcome.effect, TransferCall) and not self._machine.call.human_is_there(trio.current_time()):
@@ -79,7 +82,7 @@ class FunctionRunner:
         )
 
     def write_down(self, action: RunFunction, outcome: Outcome) -> None:
-        """Write its row and its message, and note the deed and the name."""
+        """Write the function's row and message. Note its deed and the caller's name."""
         self._tell(action.name, outcome)
         file, output = self._file, _table(outcome.output)
         now, effect = self._desk.utc_now(), outcome.effect
@@ -87,19 +90,21 @@ class FunctionRunner:
         file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
         if outcome.ok:
             file.tally.functions_done.append(action.name)
-            # The name in the output may be another person's.
+            # The output may hold another person's name. `names_caller` says whether it is the caller's.
             if outcome.names_caller == "known" or (outcome.names_caller == "said" and not file.caller_name):
                 file.caller_name = str(output.get("name") or file.caller_name)
         self._rows.record_words(_function_row(file, action, outcome, output))
-        if message is not None:  # Written at once: the message is no record of the conversation.
+        # A message is written at once, also before the notice was heard. It is not a record of the conversation.
+        if message is not None:
             self._desk.record(message, file)
 
     def _tell(self, name: str, outcome: Outcome) -> None:
-        """Write the function's line in the log, and count it in the figures."""
+        """Write the function's log line, and count the function in the metrics."""
         known = name if outcome.is_known else "unknown"
         self._metrics.functions.labels(known, str(outcome.ok).lower()).inc()
         fields: dict[str, object] = {"function": name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
-        if outcome.refused:  # The refusal's words are for the model, and may repeat the caller's.
+        # The text of a refusal is for the model, and may repeat words of the caller. So it is not logged.
+        if outcome.refused:
             log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
         elif outcome.error:
             log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)
@@ -119,7 +124,10 @@ class FunctionRunner:
 def _function_row(
     file: CallFile, action: RunFunction, outcome: Outcome, output: dict[str, Any]
 ) -> rows.FunctionCallRow:
-    """The row of a function call. The row has the backend's own words only if words may be kept."""
+    """The row of a function call.
+
+    If no words may be kept, the output of a failed call is left out: the backend's error may repeat the caller's words.
+    """
     keeps_output = outcome.ok or file.consent.words is not Words.NEVER
     return rows.FunctionCallRow(
         call_sid=file.call_sid,
@@ -129,18 +137,21 @@ def _function_row(
         output=output if keeps_output else None,
         ok=outcome.ok,
         took_ms=round(outcome.took_s * 1000, 1),
-        key=outcome.key,  # If Postgres could not reserve the key, a repeat finds it in this row.
+        key=outcome.key,  # If Postgres could not reserve the key, a repeat of the call finds the key in this row.
         state=_state(outcome),
     )
 
 
 def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetime) -> rows.MessageRow:
-    """A message for the business. It is kept whatever RECORD is, because the caller asked for it."""
+    """The row of a message for the business.
+
+    It is written with any setting of RECORD, because the caller asked for it.
+    """
     return rows.MessageRow(
         call_sid=file.call_sid,
         seq=len(file.tally.functions_done) + ok,
         name=message.name,
-        phone=str(message.phone),  # A function's Phone type is not JSON.
+        phone=str(message.phone),  # `Phone` is a type of the functions and cannot be written as JSON.
         text=message.message,
         created_at=now,
         delivered=message.delivered,
@@ -148,7 +159,7 @@ def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetim
 
 
 def _table(text: str) -> dict[str, Any]:
-    """JSON as an object, whatever its type is."""
+    """Decode JSON. A value that is not an object is put into one."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Ends a stream: the phone call is ended by REST, and the caller's socket is closed after the last words."""
+"""Ends a stream: hangs up the phone by REST, and closes the caller's socket after the last words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HANG_UP_LIMIT_S = 6.0
 
 
 async def hang_up(rest: TwilioRest, call_sid: CallSid) -> None:
-    """End the phone call. The stream is closed after that, so that Twilio never waits for us."""
+    """End the phone call by REST. The caller of this function closes the stream afterwards."""
     try:
         await rest.hang_up(call_sid, HANG_UP_LIMIT_S)
     except (TwilioRefused, TwilioUnreachable) as error:
@@ -24,7 +24,7 @@ async def hang_up(rest: TwilioRest, call_sid: CallSid) -> None:
 
 
 async def close_behind_last_words(caller: WebSocketEnd) -> None:
-    """Close the caller's socket after the messages that wait: the last words, or the `clear` before them."""
+    """Close the caller's socket after it has taken the messages that wait, such as the last words."""
     try:
         with trio.move_on_after(NO_PROGRESS_S):
             await caller.drain()

@@ -1,7 +1,7 @@
-"""Provides a stream's model sessions: warm since the phone rang, newly opened, or kept beside the present one.
+"""Opens a stream's model sessions, and carries out the machine's orders about them (call/sessions.py).
 
-It carries out the machine's orders (call/sessions.py). Each order gets one answer: what `next_session` returns or
-raises, or what `keep_one_ready` reports.
+A session can be one that was opened when the phone rang, a new one, or one that was kept ready beside the present one.
+Each order has one result: what `next_session` returns or raises, or what `keep_one_ready` reports.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from relay.transport.websocket import Gone
 
 log = structlog.get_logger()
 
-# After a lost model, the next session is opened after this pause. If it cannot be opened, the pause doubles each time,
-# up to REDIAL_PAUSE_LIMIT_S. If the server says when to come back (Retry-After), that time is used, up to the other
-# limit.
+# The pause before a lost model session is opened again. After each failure the pause doubles, up to
+# REDIAL_PAUSE_LIMIT_S. If the server says when to come back (Retry-After), the pause is at least that long, but at most
+# RETRY_AFTER_LIMIT_S.
 REDIAL_PAUSE_S = 0.3
 REDIAL_PAUSE_LIMIT_S = 2.0
 RETRY_AFTER_LIMIT_S = 5.0
 
 
 def warm_up(desk: Desk, file: CallFile, now: float) -> None:
-    """Open a session for a call that rings. If its greeting is not kept, ask this session for it at once."""
+    """Begin to open a session for a call that rings.
+
+    If no recording of its greeting is stored, the model makes it now.
+    """
     greeting = file.briefing.phrases.greeting(file.announces, file.closed)
     live = file.resumed_as is None and not greeting.is_kept
     ask = wording.say_exactly(greeting.text) if live else None
@@ -39,30 +42,32 @@ def warm_up(desk: Desk, file: CallFile, now: float) -> None:
 
 
 class ModelConnector:
-    """The sessions of one stream."""
+    """Opens and provides the model sessions of one stream."""
 
     def __init__(self, desk: Desk, file: CallFile, machine: Machine) -> None:
         self._desk = desk
         self._file = file
         self._machine = machine
-        self._to_dial: str | None = machine.plan.model  # The model that was ordered and is not opened yet.
+        # The model whose session was ordered and is not being opened yet.
+        self._to_dial: str | None = machine.plan.model
         self._to_switch = False
         self._is_released = False
-        self._ordered = trio.Event()  # Set when one of the three was ordered.
-        self._pause_s = 0.0  # The pause before the next dial.
+        self._ordered = trio.Event()  # Set by `dial`, `switch` and `release`.
+        self._pause_s = 0.0  # The pause before the next attempt.
         self._kept: ModelSession | None = None
-        self._kept_waits = trio.CancelScope()  # Ends the waiting of the kept session, not the session itself.
-        self._kept_is_free = trio.Event()  # Set when nobody reads the kept session.
+        # Cancelling this ends the reading of the kept session, but does not close the session.
+        self._kept_waits = trio.CancelScope()
+        self._kept_is_free = trio.Event()  # Set when the kept session is not being read any more.
 
-    # Orders
+    # The machine's orders
 
     def dial(self, model: str) -> None:
-        """A session of this model must serve at once."""
+        """Open a session of this model. The call uses it at once."""
         self._to_dial = model
         self._ordered.set()
 
     def switch(self) -> None:
-        """The kept session must serve."""
+        """The call uses the kept session from now on."""
         self._to_switch = True
         self._ordered.set()
 
@@ -72,7 +77,7 @@ class ModelConnector:
         self._ordered.set()
 
     def forget(self) -> ModelSession | None:
-        """The kept session is not wanted any more. Returns it, so that it can be closed."""
+        """The kept session is not wanted any more. Returns it: the caller of this method closes it."""
         session, self._kept = self._kept, None
         if session is not None:
             self._kept_waits.cancel()
@@ -81,7 +86,7 @@ class ModelConnector:
     # The results of the orders
 
     async def next_session(self) -> ModelSession | None:
-        """The session that serves from now on. Waits for the order. None if no session is wanted any more.
+        """Wait until a session is ordered, and return it. None if no session is wanted any more.
 
         Raises ModelUnreachable if the session that was ordered could not be opened.
         """
@@ -117,14 +122,16 @@ class ModelConnector:
         return session
 
     async def _find(self, model: str) -> ModelSession:
-        """The session that was opened when the phone rang, if there is one."""
+        """The session that was opened when the phone rang. If there is none, a new one."""
         if self._desk.warm.knows(self._file.call_sid):
             try:
                 session = await self._desk.warm.claim(self._file.call_sid)
                 if not (session.greeting_asked and self._machine.plan.greeting.is_kept):
                     return session
                 count_unheard(self._machine.meter, session)
-                await session.end.close()  # This session has a greeting, and would greet the caller a second time.
+                # This session has generated a greeting, but the caller has heard the stored one. They would hear a
+                # second greeting.
+                await session.end.close()
             except ModelUnreachable as error:
                 log.warning("model.warm_session_lost", words=str(error), caller_hears="nothing yet: another is dialled")
         return await self._dial(model)
@@ -133,7 +140,7 @@ class ModelConnector:
         return await self._desk.realtime.open(self._desk.wanted(self._file, model))
 
     async def keep_one_ready(self, model: str, tell: Callable[[Event], None]) -> None:
-        """Open the session that will take over the conversation, and keep it until the machine switches."""
+        """Open the session that will continue the conversation, and keep it until the machine switches to it."""
         try:
             session = await self._open(model, may_be_warm=False)
         except ModelUnreachable as error:
@@ -144,7 +151,7 @@ class ModelConnector:
         try:
             tell(NextModelReady())
             with self._kept_waits:
-                while self._kept is session:  # Answer pings, and keep the messages that come.
+                while self._kept is session:  # Reading also answers pings. The messages are handled after the switch.
                     session.backlog += await session.end.receive()
         except Gone as gone:
             if self._kept is session:
@@ -154,6 +161,6 @@ class ModelConnector:
             is_free.set()
 
     async def close(self) -> None:
-        """The stream has ended, so nobody takes the kept session any more."""
+        """The stream has ended. Close the kept session."""
         if self._kept is not None:
             await self._kept.end.close(1000)

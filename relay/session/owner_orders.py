@@ -1,4 +1,4 @@
-"""The owner's orders to a running call. A task of the call carries each order out, and reports the result."""
+"""Gives the owner's orders to a running call, and returns the results. A task of the call carries each order out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from relay.call.vocabulary import CallSid, Event, Order, OrderAnswer
 
 
 class OwnerOrders:
-    """The orders for one stream. The owner may leave before an order is carried out."""
+    """The owner's orders to one stream. If the owner's request is cancelled, the order is carried out all the same."""
 
     def __init__(self, call_sid: CallSid, feed: Callable[[Event], None]) -> None:
         self._call_sid, self._feed = call_sid, feed
-        self.answer: Callable[[OrderAnswer], None] = lambda _: None  # Takes the result of the newest order.
+        self.answer: Callable[[OrderAnswer], None] = lambda _: None  # Called with the result of the newest order.
 
     async def order(self, order: Order, start: Callable[..., None]) -> OrderAnswer:
         """Have the order carried out, and return its result. `start` starts a task of the call."""
@@ -30,7 +30,7 @@ class OwnerOrders:
             with structlog.contextvars.bound_contextvars(call_sid=self._call_sid):
                 start(self._obey, order, answer, decided)
         except RuntimeError:
-            return OrderAnswer.TOO_LATE  # The call's nursery is closed, because the stream has ended.
+            return OrderAnswer.TOO_LATE  # The call's nursery has closed, because the stream has ended.
         await decided.wait()
         return answers[0] if answers else OrderAnswer.TOO_LATE
 
@@ -39,4 +39,4 @@ class OwnerOrders:
         try:
             self._feed(order)
         finally:
-            decided.set()  # Set even if a bug has ended the call instead.
+            decided.set()  # `decided` is set also if a bug has raised an error.

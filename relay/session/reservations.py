@@ -1,4 +1,4 @@
-"""The idempotency keys of a call. The keys are claimed without words that may not be kept."""
+"""Reserves a call's idempotency keys in the ledger, without words that may not be kept."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from relay.call.consent import Consent, Words
 from relay.ledger.port import Ledger
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-# What a repeat on another machine needs. This holds no words: only the fact that the write was done, and its id.
+# What a repeat on another machine must know: that the write was done, and its id. No words of the caller are in these.
 _BARE: Final = frozenset({"status", "done", "id"})
 
 
 class HasConsent(Protocol):
-    """The file of a call."""
+    """The part of a call's file that is needed here."""
 
     consent: Consent
 
 
 class ConsentedReservations:
-    """The ledger's reservations. Each time, the consent of the call's newest stream is checked."""
+    """The ledger's reservations. The words in them are left out if the call's consent says so at that moment."""
 
     def __init__(self, ledger: Ledger, file: HasConsent) -> None:
         self._ledger = ledger
@@ -28,14 +28,14 @@ class ConsentedReservations:
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
-        """Does the same as Ledger.reserve."""
+        """Like Ledger.reserve. The arguments are stored only if words may be kept now."""
         said = arguments if self._file.consent.words is Words.KEPT else {}
         return await self._ledger.reserve(
             key, call_sid, function, said, function_call_id=function_call_id, limit_s=limit_s
         )
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
-        """Does the same as Ledger.settle."""
+        """Like Ledger.settle. The output is stored only as far as words may be kept now."""
         await self._ledger.settle(key, ok, self._kept(output), limit_s=limit_s)
 
     def _kept(self, output: Json) -> Json:

@@ -1,8 +1,8 @@
-"""Answers that the model writes and a voice speaks: the text goes to the voice, and the voice's sound to the call.
+"""Has the model's text spoken by another voice. The text goes to the voice, and the voice's sound to the machine.
 
-For the call these answers look like answers that the model speaks. So the call is told of a function only when the
-words before it have begun to sound ("let me book that"). The call is told of the end of a response only when the
-response's last sound has come. Until then these events wait here.
+The machine gets the same events as from a model that speaks. So two kinds of events wait here until their sound has
+come. A function call waits until the words before it have begun to sound ("let me book that"). A response's end waits
+until the response's last sound.
 """
 
 from __future__ import annotations
@@ -33,39 +33,43 @@ from relay.voices.voice import Spoken, SpokenWhole, Voice, VoiceEvent, VoiceFaul
 log = structlog.get_logger()
 
 MULAW_BYTES_PER_MS = 8
-# Text waits this long for a voice that is still being connected. A voice may be silent for the same time.
+# How long text may wait for a voice that is still being connected. After that, the voice counts as lost.
+# voices/speaking.py waits equally long for sound.
 VOICE_LIMIT_S = 0.6
-# Before the caller's turn is over, the voice gets only this much of an early answer (relay/call/early_answer.py): some
-# four seconds of speech. A voice is paid by the character, even if nobody hears the sound. This limit does not delay
-# the first sound.
+# While the caller's turn is open, the voice gets only this much of an early answer (relay/call/early_answer.py): about
+# four seconds of speech. A voice charges for each character, even if nobody hears the sound. The first sound does not
+# come later because of this limit.
 EARLY_CHARACTERS = 60
 
 
 @dataclass(slots=True)
 class _Item:
-    """A message of the model that is being spoken."""
+    """One message of the model on its way through the voice."""
 
     response_id: ResponseId
     said_bytes: int = 0
     sent_characters: int = 0
-    is_written: bool = False  # True when all its text has come.
-    text: list[str] = field(default_factory=list)  # waits for the voice, or for the end of the caller's turn
-    # Sound that came before the earlier message was spoken to its end.
+    is_written: bool = False  # True when the model has sent all of its text.
+    text: list[str] = field(default_factory=list)  # Text that waits for the voice, or for the end of the caller's turn.
+    # Sound that came while an earlier message was not spoken to its end.
     early: list[Spoken | SpokenWhole] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A response that was cut off: what the call was not told of it, and whether it has ended at the model."""
+    """What is left of a response that was cut off.
+
+    `waited`: the events that the machine did not get. `has_ended`: True if the model has already ended the response.
+    """
 
     waited: list[Event]
     has_ended: bool
 
 
 class SpokenAnswers:
-    """The answers of one stream, while a voice speaks them.
+    """Has the answers of one stream spoken.
 
-    `wants`: may this still be heard? `is_early`: does this answer a turn of the caller's that may go on?
+    `wants` says whether an item may still be heard. `is_early` says whether a response answers an open turn.
     """
 
     def __init__(
@@ -77,16 +81,16 @@ class SpokenAnswers:
     ) -> None:
         self._feed, self._wants, self._sounds, self._is_early = feed, wants, sounds, is_early
         self._voice: Voice | None = None
-        self._items: dict[ItemId, _Item] = {}  # In the order in which they must be heard.
-        # Functions that wait for the words before them.
+        self._items: dict[ItemId, _Item] = {}  # In the order in which the caller must hear them.
+        # Function calls that wait for the sound of the words before them.
         self._asked: dict[ResponseId, list[FunctionAsked]] = {}
-        self._ended: dict[ResponseId, ResponseEnded] = {}  # Ends that wait for the last sound.
+        self._ended: dict[ResponseId, ResponseEnded] = {}  # Ends of responses that wait for the last sound.
         self._billed = 0
-        self._waits_since: float | None = None  # Since when text waits for the voice.
+        self._waits_since: float | None = None  # Since when text waits for the voice (Trio clock).
         self._is_lost = False
 
     async def run(self, voices: WarmVoices, call_sid: CallSid) -> None:
-        """Read the voice until it is lost or this is cancelled. Runs as a child of the OpenAI reader."""
+        """Read the voice until it is lost or this task is cancelled. Runs beside the OpenAI reader."""
         try:
             voice = await voices.claim(call_sid)
         except VoiceUnavailable as error:
@@ -102,9 +106,9 @@ class SpokenAnswers:
     # From the model
 
     def takes(self, message: model_dialect.Message, event: Event | None) -> bool:
-        """True for a message about the model's text. It is handled here. All other messages go to the call unchanged.
+        """Handle a message about the model's text. Returns False if the message is about something else.
 
-        `event` is the message as an event of the call.
+        `event` is the machine's event for this message.
         """
         match message.type:
             case model_dialect.TEXT_DELTA:
@@ -124,7 +128,7 @@ class SpokenAnswers:
         return True
 
     def _is_mute(self, response_id: ResponseId) -> bool:
-        """True while a response has words that have no sound yet."""
+        """True while this response has words of which no sound has come yet."""
         return any(item.response_id == response_id and not item.said_bytes for item in self._items.values())
 
     def _wrote(self, event: ModelWorded) -> None:
@@ -139,9 +143,9 @@ class SpokenAnswers:
             self._waits_since = trio.current_time()
 
     def _say(self, voice: Voice, item_id: ItemId, item: _Item) -> None:
-        """Give the voice the text that waits, as far as it may be spoken."""
+        """Give the waiting text to the voice. For an early answer, only the first EARLY_CHARACTERS."""
         if self._items.get(item_id) is not item:
-            return  # The bill of another item has led to a cut of this one.
+            return  # `_bill` of another item has caused this item to be cut off.
         while item.text and not (item.sent_characters >= EARLY_CHARACTERS and self._is_early(item.response_id)):
             text = item.text.pop(0)
             item.sent_characters += len(text)
@@ -167,7 +171,7 @@ class SpokenAnswers:
             self._feed(event)
 
     def _bill(self, response_id: ResponseId | None) -> None:
-        """Count what was sent to be spoken, because it must be paid for."""
+        """Tell the machine how many characters were sent to the voice. Each must be paid for."""
         characters = self._voice.characters - self._billed if self._voice is not None else 0
         if characters:
             self._billed += characters
@@ -181,7 +185,7 @@ class SpokenAnswers:
             self._say(voice, item_id, item)
 
     async def _listen(self, event: VoiceEvent) -> None:
-        """The voice calls this function for each event, and awaits it."""
+        """The voice awaits this function for each of its events."""
         self._hear(event)
 
     def _hear(self, event: VoiceEvent) -> None:
@@ -190,7 +194,7 @@ class SpokenAnswers:
             return
         item = self._items.get(event.item_id)
         if item is None:
-            return  # The item was cut off meanwhile.
+            return  # This item was cut off before its sound came.
         if event.item_id != next(iter(self._items)):
             item.early.append(event)
         elif isinstance(event, Spoken):
@@ -212,7 +216,7 @@ class SpokenAnswers:
 
     def _spoke_whole(self, item_id: ItemId, item: _Item) -> None:
         del self._items[item_id]
-        self._bill(item.response_id)  # A flush may have sent more text.
+        self._bill(item.response_id)  # `finish` may have sent the rest of the text to the voice.
         self._feed(ModelFinished(item.response_id, item_id, b""))
         self._let_functions_go(item.response_id)
         if all(other.response_id != item.response_id for other in self._items.values()):
@@ -240,9 +244,9 @@ class SpokenAnswers:
     # From the call
 
     def cut(self, response_id: ResponseId) -> Cut:
-        """Nothing more of this response must be heard.
+        """Stop speaking this response.
 
-        Returns the events of the model that the call was not told yet.
+        Returns the events that the machine did not get.
         """
         for item_id in [each for each, item in self._items.items() if item.response_id == response_id]:
             self._drop(item_id)
@@ -253,7 +257,10 @@ class SpokenAnswers:
         return Cut(waited, ended is not None)
 
     def forget(self) -> list[Event]:
-        """The session has ended, so no more of its answers is spoken. Returns what the call was not told yet."""
+        """The model session has ended, so its answers are not spoken any more.
+
+        Returns the events that the machine did not get.
+        """
         for item_id in [*self._items]:
             self._drop(item_id)
         asked, self._asked = self._asked, {}
@@ -267,7 +274,7 @@ class SpokenAnswers:
             self._voice.cut(item_id)
 
     def tick(self, now: float) -> None:
-        """Look at the clock."""
+        """Called again and again by the watchdog."""
         if self._voice is not None:
             for item_id, item in [*self._items.items()]:
                 if item.text:

@@ -1,4 +1,7 @@
-"""Prepares caller audio for the model: fills gaps, measures levels, makes appends. Keeps it while there is no model."""
+"""Prepares caller audio for the model: fills gaps, measures levels, makes appends.
+
+Keeps audio while there is no model.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,23 @@ from relay.call.gap_filling import Gaps
 from relay.realtime import protocol as model_dialect
 from relay.twilio.media_protocol import Frame
 
-# The caller audio that may wait for a model: 10 s, 80 kB. Beyond that, the oldest is dropped.
+# How much caller audio may wait for a model: 10 s, which is 80 kB. If there is more, the oldest is dropped.
 WAITING_LIMIT_BYTES = 80_000
 FRAME_BYTES = 160
 MULAW_BYTES_PER_MS = 8
 
 
 def silence(ms: int) -> bytes:
-    """Mu-law silence of this length (G.711: 0xFF is zero)."""
+    """Mu-law silence of this length. In G.711, 0xFF is the sample value zero."""
     return b"\xff" * (ms * MULAW_BYTES_PER_MS)
 
 
-# Pieces of caller audio: the length in ms of each, and its level in dBFS.
+# For each piece of caller audio: its length in ms and its level in dBFS.
 Levels = list[tuple[int, float]]
 
 
 class CallerAudio:
-    """The caller's audio of one stream, over all its model sessions."""
+    """The caller's audio of one stream. It stays the same object when the model session changes."""
 
     def __init__(self) -> None:
         self.gaps = Gaps()
@@ -33,9 +36,10 @@ class CallerAudio:
         self._waiting = bytearray()
 
     def pieces(self, frames: Iterable[Frame], now: float, *, paired: bool) -> list[bytes]:
-        """Mu-law in pieces, with gaps filled. Each piece is measured, so a cough in a burst does not look like speech.
+        """Split the frames into pieces of mu-law, and fill gaps with silence.
 
-        `paired`: two frames are one piece. This halves the measurements while the loop is behind.
+        Each piece is measured by itself. So a short cough in a burst of frames does not raise the level of the whole
+        burst. `paired`: two frames are one piece. This halves the measurements while the loop is behind.
         """
         audio: list[bytes] = []
         for frame in frames:
@@ -49,10 +53,9 @@ class CallerAudio:
         return audio
 
     def hear(self, frames: Iterable[Frame], now: float, *, paired: bool, append: bool) -> tuple[Levels, bytes, bytes]:
-        """Measure what came together. Returns the levels of its pieces, the whole audio (mu-law), and a message.
+        """Measure frames that came together. Returns the pieces' levels, all audio (mu-law), and an append message.
 
-        The message appends the audio to the model's input. The message is made only if `append` is set, in the same
-        step.
+        The append message is b"" unless `append` is set.
         """
         audio = self.pieces(frames, now, paired=paired)
         mulaw = audio[0] if len(audio) == 1 else b"".join(audio)
@@ -71,7 +74,7 @@ class CallerAudio:
         return model_dialect.append_audio(self._line.feed(mulaw))
 
     def keep(self, mulaw: bytes) -> float:
-        """Keep audio for the next model. Returns how many milliseconds were dropped to make room."""
+        """Keep audio for the next model session. Returns how many milliseconds were dropped to make room."""
         self._waiting += mulaw
         excess = max(0, len(self._waiting) - WAITING_LIMIT_BYTES)
         del self._waiting[:excess]
@@ -79,15 +82,15 @@ class CallerAudio:
 
     @property
     def is_waiting(self) -> bool:
-        """True while audio waits for a model or for its socket. New audio goes after it."""
+        """True while audio waits for a model. New audio must then wait too, so that the order stays right."""
         return bool(self._waiting)
 
     def take(self) -> bytes:
-        """The audio that waited (mu-law). After this, none waits."""
+        """Return the audio that waits (mu-law), and empty the buffer."""
         waiting, self._waiting = bytes(self._waiting), bytearray()
         return waiting
 
     def begin(self) -> bytes:
-        """A model has come. Returns the audio that waited (mu-law). The model gets this audio first."""
+        """A new model session begins. Returns the audio that waits (mu-law), which this session must get first."""
         self._line.reset()
         return self.take()

@@ -1,4 +1,4 @@
-"""Voices that are opened when a phone rings: one for each call. Each is claimed once."""
+"""Opens a voice for each call whose phone rings, and keeps it until the call claims it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from relay.voices.voice import Voice, VoiceFault, Voices, VoiceUnavailable
 
 log = structlog.get_logger()
 
-# A warm voice waits this long for its call: as long as a warm model session (realtime/client.py). If the stream never
-# starts, the voice is closed then.
+# How long an open voice waits for its call's stream. After that it is closed. A warm model session waits as long
+# (realtime/client.py).
 WARM_LIFE_S = 30.0
 
 
 @dataclass(slots=True)
 class _Warm:
-    """A voice that is being opened for one call, or that waits for it."""
+    """A voice that is being opened for one call, or that waits to be claimed."""
 
-    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # Ends a voice that was not claimed.
-    idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # Ends the waiting, not the voice.
+    # Cancelling this closes a voice that nobody claimed.
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)
+    # Cancelling this ends the wait and hands the voice over.
+    idle: trio.CancelScope = field(default_factory=trio.CancelScope)
     done: trio.Event = field(default_factory=trio.Event)
     voice: Voice | None = None
     error: VoiceUnavailable | None = None
@@ -30,7 +32,7 @@ class _Warm:
 
 
 class WarmVoices:
-    """The voices of a process's calls."""
+    """The open voices of all calls of a process."""
 
     def __init__(self, voices: Voices) -> None:
         self.source = voices
@@ -46,15 +48,15 @@ class WarmVoices:
         self._nursery.start_soon(self._hold, call_sid, warm)
 
     def release(self, call_sid: CallSid) -> None:
-        """The call ended before its stream began."""
+        """The call ended before its stream began. Its voice is closed."""
         warm = self._warm.get(call_sid)
         if warm is not None:
             warm.life.cancel()
 
     async def claim(self, call_sid: CallSid) -> Voice:
-        """The call's voice. Waits while it is being opened. If none is kept for this call, opens one now.
+        """The call's voice. Waits while it is being opened. If none was opened for this call, opens one now.
 
-        The caller of this function must close the voice. Raises VoiceUnavailable.
+        Whoever gets the voice must close it. Raises VoiceUnavailable.
         """
         warm = self._warm.pop(call_sid, None)
         if warm is None:
@@ -63,7 +65,8 @@ class WarmVoices:
         warm.idle.cancel()
         try:
             await warm.done.wait()
-        except trio.Cancelled:  # The call ended while it waited. A voice that `_hold` handed over is closed here.
+        # The call ended during this wait. `_hold` may have handed a voice over, so it is closed here.
+        except trio.Cancelled:
             warm.claimed = False
             warm.life.cancel()
             if warm.voice is not None:
@@ -86,7 +89,7 @@ class WarmVoices:
                 voice = await self.source.open()
                 with warm.idle:
                     await voice.keep()
-                    await trio.sleep_forever()  # If the voice is lost meanwhile, `Voice.run` reports it later.
+                    await trio.sleep_forever()  # If the voice is lost meanwhile, `Voice.run` raises later.
             if warm.claimed:
                 warm.voice, voice = voice, None
         except VoiceUnavailable as error:

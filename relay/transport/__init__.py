@@ -1,1 +1,1 @@
-"""Carries bytes and messages on sockets, and measures the loop's load. The package knows neither Twilio nor OpenAI."""
+"""Carries bytes and messages on sockets, and measures whether the loop is behind. Knows neither Twilio nor OpenAI."""

@@ -1,7 +1,4 @@
-"""The upgrade from a connected wire to a WebSocket, by client and by server, on the protocol core of `websockets`.
-
-`dial` raises OSError, ssl.SSLError, trio.TooSlowError and `Refused`.
-"""
+"""Opens a WebSocket on a connected wire, as client and as server. It uses the protocol core of `websockets`."""
 
 from __future__ import annotations
 
@@ -26,9 +23,9 @@ MAX_HEAD_BYTES = 16_384
 
 
 class Refused(Exception):
-    """The server did not answer the upgrade with a valid 101. Holds its status and body (text).
+    """The server refused to open the WebSocket. Holds the status and body (text) of its answer.
 
-    `retry_after` is its header of that name, as it came.
+    `retry_after` is the text of its header Retry-After.
     """
 
     def __init__(self, status: int, body: str, retry_after: str | None = None) -> None:
@@ -39,8 +36,9 @@ class Refused(Exception):
 async def dial(
     url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
 ) -> WebSocketEnd:
-    """Connect to a ws:// or wss:// URL and upgrade, all within `limit_s`. After a failure no socket stays open.
+    """Connect to a ws:// or wss:// URL and open a WebSocket, all within `limit_s`.
 
+    After a failure no socket stays open.
     Raises ValueError (not such a URL), OSError (name, connection), ssl.SSLError (certificate), trio.TooSlowError,
     Refused.
     """
@@ -60,7 +58,7 @@ async def dial(
 
 
 async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocketEnd:
-    """Be the client on a connected wire. It has no time limit of its own. Raises ConnectionError, Refused."""
+    """Open a WebSocket as client on a connected wire, without a time limit. Raises ConnectionError, Refused."""
     protocol = ClientProtocol(_parse(url), max_size=websocket.MAX_FROM_MODEL_BYTES, logger=QUIET)
     request = protocol.connect()
     for name, value in headers.items():
@@ -73,7 +71,7 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
         while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
             events = head.feed(await wire.read())
             if protocol.state is State.CONNECTING:
-                events += head.feed_rest()  # The body of a refusal.
+                events += head.feed_rest()  # A refusal has a body.
             response = next((e for e in events if isinstance(e, Response)), response)
         end = WebSocketEnd(wire, protocol, head.rest)
         end.begin()
@@ -92,20 +90,21 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
 
 
 class _Head:
-    """Gives an HTTP head to the core and keeps what comes after it. Those bytes are frames, which `_feed` reads.
+    """Gives an HTTP head to the core, and keeps the bytes that come after it.
 
-    The core would take these bytes too. But if the core then held half of a frame, we would not know that. We would
-    take the other half for the beginning of another frame.
+    They are WebSocket frames for `WebSocketEnd`.
+    The core could take these bytes too. But it may then hold the first half of a frame, and `WebSocketEnd` would not
+    know that. It would read the second half as a new frame.
     """
 
     def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:
         self._protocol = protocol
-        self._tail = b""  # The end of the bytes before. The blank line after a head may come in pieces.
+        self._tail = b""  # The last bytes so far. The blank line that ends a head may come in parts.
         self.n_bytes = 0
         self.rest = b""
 
     def feed(self, data: bytes) -> list[Request | Response | Frame]:
-        """The events that the core makes of these bytes. b"" is the end of the stream."""
+        """Give bytes to the core, and return its events. b"" means: the stream has ended."""
         if not data:
             self._protocol.receive_eof()
             return self._protocol.events_received()
@@ -119,7 +118,7 @@ class _Head:
         return self._protocol.events_received()
 
     def feed_rest(self) -> list[Request | Response | Frame]:
-        """Give the core what comes after the head, because it is a body."""
+        """Give the core the bytes after the head, because they are a body. Returns its events."""
         rest, self.rest = self.rest, b""
         if rest:
             self._protocol.receive_data(rest)
@@ -134,11 +133,11 @@ def _parse(url: str) -> WebSocketURI:
 
 
 async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[Request, WebSocketEnd]:
-    """Be the server on a connected wire: read the upgrade request. `first` is the part that was read already.
+    """Read the upgrade request as server on a connected wire. `first` is the part of it that was read already.
 
-    The caller looks at `request.path` and `request.headers` (names in any case; `.get_all` for a name that may come
-    twice). Then it calls `end.accept(request)` or `end.reject(...)`. Raises Gone after answering 400 or 408 to
-    something that is not a request, or if the peer has gone.
+    The caller of this function looks at `request.path` and `request.headers` (names in any case; `.get_all` for a name
+    that may come twice). Then it calls `end.accept(request)` or `end.reject(...)`. If the request is not valid or too
+    slow, this function answers 400 or 408 and raises Gone. It also raises Gone if the peer has gone.
     """
     protocol = ServerProtocol(max_size=websocket.MAX_FROM_CALLER_BYTES, logger=QUIET)
     head, data = _Head(protocol), first
@@ -147,7 +146,8 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
             while True:
                 events = head.feed(data) if data else []
                 begin, stop = span(head.rest, 0)
-                # A whole frame. No WebSocket client sends one before the answer.
+                # True if a whole frame came before our answer. A WebSocket client waits for the answer, so this is no
+                # such client.
                 spoke_first = 0 < begin <= stop <= len(head.rest)
                 is_request = len(events) == 1 and isinstance(events[0], Request) and protocol.handshake_exc is None
                 if is_request and not spoke_first:
@@ -167,10 +167,10 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
 
 
 async def _turn_away(wire: Wire, status: str) -> None:
-    """Answer a request that `ServerProtocol` can no longer answer."""
+    """Answer with this status and close. `ServerProtocol` cannot answer any more."""
     try:
         with trio.move_on_after(CLOSE_S):
             await wire.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # The peer has gone without the answer.
+        pass  # The peer has gone, so it gets no answer.
     wire.abort()

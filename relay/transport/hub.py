@@ -1,19 +1,20 @@
-"""The hub: in each pass of the loop it looks at the sockets of all calls and calls their functions. No task is woken.
+"""Reads the sockets of all calls in Trio's loop. In each pass, it calls a function for every socket that has bytes.
 
-Trio itself wakes a task for each read. That costs a waiter, a call to the kernel to arm the socket again, and a switch
-through the coroutines of the reader: one third of the CPU time of a caller's frame. Here a socket is registered once.
-When the socket has bytes, the loop calls the function that its reader left here, before any task runs.
+Without the hub, Trio wakes a task for each read. That takes one third of the CPU time of a caller's frame. Trio makes
+an object for the wait, asks the kernel to watch the socket again, and goes through the coroutines of the reader. With
+the hub, a reader registers its socket and a function once, in `Hub.serve`. In each pass, before any task runs, the loop
+calls the functions of the sockets that have bytes.
 
-One frame still has one call stack: the loop, `Hub`, `SocketWire`, `WebSocketEnd`, the reader's function. But the stack
-begins in Trio's loop and not in the reader's task. The task waits in `Hub.serve`. An error of the function is raised
-there. The function runs with the task's context variables (for a call's log lines). If the task is cancelled, the
-function is not called any more. The function itself cannot wait. Each pass reads a socket once and then runs all tasks
-that are ready. So a peer that floods us cannot keep the tasks from running.
+A frame is handled in one call stack: the loop, `Hub`, `SocketWire`, `WebSocketEnd`, the reader's function. The reader's
+task waits in `Hub.serve` meanwhile. If the function raises an error, `Hub.serve` raises it. The function has the
+context variables of the reader's task (for a call's log lines). It cannot await anything. When the task is cancelled,
+the function is not called any more. Each pass reads a socket only once, and then runs all tasks that are ready. So a
+peer that sends without a pause cannot stop the tasks.
 
-Trio has no public hook for this. A system task that waits for our own epoll would need only public calls. But while
-frames come one by one, it would be woken once for each frame, so nothing is saved. Therefore `_Seam` is put in front of
-Trio's private I/O manager. Trio is pinned to 0.35, and tests/transport/test_hub.py checks the seam. If it does not fit
-(a system without epoll, another Trio), `current_hub` returns None, and readers wait like any other task.
+Trio has no public interface for this. With public calls alone, a task would have to wait for our epoll. It would be
+woken for each frame, and nothing would be saved. Therefore `_Seam` replaces Trio's I/O manager, which is private. Trio
+is pinned to 0.35, and tests/transport/test_hub.py checks that `_Seam` fits. If it does not fit (another Trio, or a
+system without epoll), `current_hub` returns None. Then a task is woken for each read.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ import trio
 
 log = structlog.get_logger()
 
-# One look reads at most this many sockets. The others are read in the next pass, which follows at once.
+# One pass reads at most this many sockets. The next pass follows at once and reads the others.
 AT_ONCE = 256
 
 
 class _Waiting:
-    """A reader that waits, and the function that it left. The function returns False to wake its reader."""
+    """A reader's task that waits, and its function. The task is woken when the function returns False."""
 
     __slots__ = ("_at_work", "_run", "_told", "_work", "task")
 
@@ -44,18 +45,21 @@ class _Waiting:
         self._told: outcome.Outcome[None] | None = None
 
     def hand_over(self) -> outcome.Outcome[None] | None:
-        """Call the function. Returns the result with which the reader must be woken. None: do not wake it."""
+        """Call the function. Returns the result with which the task must be woken, or None if it must wait on."""
         self._at_work = True
         try:
             if not self._run(self._work) and self._told is None:
                 self._told = outcome.Value(None)
-        except BaseException as error:  # The error belongs to the reader. Here it would end the process.
+        except BaseException as error:  # The task gets the error. If the loop got it, the process would end.
             self._told = outcome.Error(error)
         self._at_work = False
         return self._told
 
     def tell(self, told: outcome.Outcome[None]) -> bool:
-        """Wake the reader with this result. False if its function runs at this moment: the function ends first."""
+        """Wake the task with this result.
+
+        Returns False if the function is running: the task is woken when it has ended.
+        """
         if self._at_work:
             self._told = self._told or told
             return False
@@ -63,14 +67,14 @@ class _Waiting:
 
 
 class Hub:
-    """The sockets of one Trio run whose bytes are handed over to functions."""
+    """The sockets of one Trio run, and the functions that read them."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._waiting: dict[int, _Waiting] = {}
 
     def fileno(self) -> int:
-        """A descriptor that is readable while one of the sockets is."""
+        """The descriptor of the epoll. It is readable while one of the sockets is."""
         return self._epoll.fileno()
 
     async def serve(self, fd: int, work: Callable[[], bool]) -> None:
@@ -88,7 +92,7 @@ class Hub:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def closing(self, fd: int) -> None:
-        """The socket is about to be closed. A reader that waits for it gets trio.ClosedResourceError."""
+        """Called before a socket is closed. A task that waits for the socket gets trio.ClosedResourceError."""
         waiting = self._forget(fd)
         if waiting is not None:
             closed = outcome.Error(trio.ClosedResourceError("this wire was closed"))
@@ -96,12 +100,12 @@ class Hub:
                 trio.lowlevel.reschedule(waiting.task, closed)
 
     def look(self) -> None:
-        """Hand over everything that has come. Trio's loop calls this."""
+        """Call the functions of all sockets that have bytes. Trio's loop calls this in each pass."""
         get = self._waiting.get
         for fd, _ in self._epoll.poll(0, AT_ONCE):
             waiting = get(fd)
             if waiting is None:
-                continue  # A function that ran earlier in this look has closed it.
+                continue  # Another function has closed this socket a moment ago, in this pass.
             told = waiting.hand_over()
             if told is not None:
                 self._forget(fd)
@@ -119,12 +123,13 @@ class Hub:
 
 
 class _Seam:
-    """Stands in front of Trio's I/O manager. The hub's events go to the hub, and all others go to Trio."""
+    """Replaces Trio's I/O manager. Events of the hub's sockets go to the hub, and all others go to Trio."""
 
     def __init__(self, trios: Any, hub: Hub) -> None:
         self._trios, self.hub = trios, hub
         self._hub_fd = hub.fileno()
-        trios._epoll.register(self._hub_fd, select.EPOLLIN)  # Permanent. Trio itself registers for one event at a time.
+        # Trio registers a descriptor for one event. This one stays registered.
+        trios._epoll.register(self._hub_fd, select.EPOLLIN)
 
     def process_events(self, events: list[tuple[int, int]]) -> None:
         """Called by Trio's loop with the events of its last poll."""
@@ -149,7 +154,10 @@ _hub: trio.lowlevel.RunVar[Hub | None] = trio.lowlevel.RunVar("hub")
 
 
 def current_hub() -> Hub | None:
-    """The hub of this run, made at the first call. None if it does not fit this version of Trio."""
+    """The hub of this run. It is made at the first call.
+
+    None if it does not fit this system or this version of Trio.
+    """
     try:
         return _hub.get()
     except LookupError:
@@ -167,13 +175,13 @@ def _begin() -> Hub | None:
     except (ImportError, AttributeError) as error:
         if hub is not None:
             hub.close()
-        log.info("hub.none", words=f"each frame wakes a task: more CPU a call, nothing else ({error})")
+        log.info("hub.none", words=f"each frame wakes a task: calls need more CPU time, nothing else changes ({error})")
         return None
     return hub
 
 
 def _runner() -> Any:
-    """Trio's runner of this run. It is private. The head of this file says why it is used."""
+    """Trio's private runner of this run. The docstring of this file says why it is needed."""
     from trio._core._io_epoll import EpollIOManager
     from trio._core._run import GLOBAL_RUN_CONTEXT
 

@@ -1,22 +1,22 @@
-"""A ticker for many tasks: one timer for all watchdogs of a process, instead of one for each.
+"""Is one timer for all watchdogs of a process, so that each watchdog does not need its own.
 
-If each watchdog slept by itself, it would need a cancel scope, a place in the heap of deadlines, and an exception. For
-200 watchdogs that was 9 % of a core (bench/profile). The watchdogs are woken in groups, one group after another,
-because all of them at once would delay the audio.
+With its own timer, each watchdog needs a cancel scope, a deadline in Trio's heap, and an exception. For 200 watchdogs
+that was 9 % of a core (bench/profile). The watchdogs wake in groups, one group after another. If all woke at once, the
+audio would be delayed.
 """
 
 from __future__ import annotations
 
 import trio
 
-# The step of a watchdog is half of the time that Twilio holds ahead (call/playout.py), so that Twilio gets audio in
-# time when no frame comes.
+# How often a watchdog ticks. Twilio holds about twice as much audio ahead (call/playout.py). So Twilio gets more audio
+# in time, even if no frame of the caller comes.
 EVERY_S = 0.200
 LOTS = 4
 
 
 class Ticker:
-    """Wakes every task that waits, once in EVERY_S. Nothing runs while no task waits."""
+    """Wakes every task that waits, once in EVERY_S. It sleeps while no task waits."""
 
     def __init__(self) -> None:
         self._lots = [trio.lowlevel.ParkingLot() for _ in range(LOTS)]
@@ -24,17 +24,17 @@ class Ticker:
         self._somebody = trio.Event()
 
     def join(self) -> int:
-        """The group of a task that is going to wait again and again."""
+        """Put a task that will wait again and again into a group. Returns the group."""
         self._joined += 1
         return self._joined % LOTS
 
     async def wait(self, lot: int) -> None:
-        """Wait for the next turn of the group."""
+        """Wait until this group is woken."""
         self._somebody.set()
         await self._lots[lot].park()
 
     async def run(self) -> None:
-        """Tick without end."""
+        """Wake the groups in turn, without end."""
         at, turn = trio.current_time(), 0
         while True:
             if not any(self._lots):

@@ -1,9 +1,9 @@
-"""Messages on a wire: both ends of the audio path, on the protocol core of `websockets`.
+"""Turns the bytes of a wire into messages, and messages into bytes. Twilio's and OpenAI's sockets both use it.
 
-This file knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. Such frames are cut and made here,
-because the core handles every case and takes several microseconds more for each. The core handles control frames,
-fragments and protocol errors. `send` and `receive` raise one exception, `Gone`. handshake.py opens the connection.
-Nothing is compressed: mu-law and base64 become no smaller, and Twilio does not offer it.
+Nearly all messages are whole text frames. This file reads and makes these frames itself. The protocol core of
+`websockets` handles every case, and takes several microseconds more for each frame. The core handles the rest: control
+frames, fragments and protocol errors. `send` and `receive` raise one exception, `Gone`. handshake.py opens the
+connection. Nothing is compressed, because compression saves little on mu-law and base64, and Twilio does not offer it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from struct import Struct
 import trio
 from websockets.client import ClientProtocol
 
-# `apply_mask` is the C function, or the Python one if there is no C.
+# websockets has this function in C. If the C part is missing, this is its Python version.
 from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, State
@@ -26,29 +26,31 @@ from relay.transport.wire import Wire
 
 __all__ = ["Gone", "Request", "WebSocketEnd"]
 
-# Twilio's frames have 300 bytes. A start message with customParameters stays under 10 kB.
+# Twilio's media messages have 360 to 400 bytes. A start message with customParameters stays under 10 kB.
 MAX_FROM_CALLER_BYTES = 65_536
-# OpenAI's largest events are deltas and conversation items. The 1 MiB that trio-websocket allows was too little.
+# OpenAI's largest events are deltas and conversation items. A limit of 1 MiB, the default of trio-websocket, was too
+# little.
 MAX_FROM_MODEL_BYTES = 16 << 20
-# How long a close waits for the peer's close frame. A socket that is closed sooner resets the connection, and Twilio's
-# last frames would be lost.
+# A close waits this long for the peer's close frame. If the socket were closed at once, the connection would be reset,
+# and Twilio would lose our last frames.
 CLOSE_S = 2.0
-# RFC 6455 5.5.1: a control frame carries 125 bytes. Two of them are the close code.
+# A control frame carries at most 125 bytes (RFC 6455 5.5.1). Two of them are the close code, the rest is the reason.
 MAX_REASON_BYTES = 123
 
-# An incomplete text frame is kept here up to this size. Above this size the core collects it, with less copying.
+# An incomplete text frame is kept in `_rest` up to this size. The core collects a longer one, because it copies less.
 KEEP_BYTES = 1 << 17
 
-# The library logs every frame with its audio if the library's logger is at DEBUG. This logger is never at DEBUG.
+# At DEBUG, the library would log every frame with its audio. This logger prevents that.
 QUIET = logging.getLogger("relay.transport.websocket")
 QUIET.setLevel(logging.WARNING)
 
-# The first byte of a text message in one frame, and the bit of the second that says "masked" (RFC 6455 5.2).
+# The first byte of a text message in one frame. In the second byte, this bit says that the frame is masked (RFC 6455
+# 5.2).
 WHOLE_TEXT, MASKED = 0x81, 0x80
 
 
 def _fresh_masks() -> Iterator[bytes]:
-    """Masks that nobody can predict (RFC 6455 5.3). The system's random numbers are read for 1,000 masks at a time."""
+    """Masks that nobody can predict (RFC 6455 5.3). To save time, random bytes are taken for 1,024 masks at once."""
     while True:
         pool = os.urandom(4096)
         for at in range(0, 4096, 4):
@@ -57,19 +59,19 @@ def _fresh_masks() -> Iterator[bytes]:
 
 masks = _fresh_masks()
 
-# The head of a message of 126 bytes or more: both lengths of RFC 6455 5.2.
+# Make the head of a message of 126 bytes or more. Its length has 16 or 64 bits (RFC 6455 5.2).
 _head_16_bits, _head_64_bits = Struct(">BBH").pack, Struct(">BBQ").pack
 
 
 def text_frames(messages: Sequence[bytes], *, masked: bool) -> bytes:
-    """Each message as a text frame, one after the other. `masked` is for a client, which must mask."""
-    if len(messages) == 1:  # This is the usual case: a caller's frame.
+    """Make a text frame of each message, and join the frames. A client must mask (`masked`), a server must not."""
+    if len(messages) == 1:  # Usual case: one frame of the caller.
         return text_frame(messages[0], next(masks) if masked else b"")
     return b"".join([text_frame(message, next(masks) if masked else b"") for message in messages])
 
 
 def text_frame(message: bytes, mask: bytes) -> bytes:
-    """One text frame. It is masked if a mask is given, which a client must do."""
+    """Make one text frame. `mask` is b"" for a server."""
     size, bit = len(message), MASKED if mask else 0
     if size < 126:
         head = bytes((WHOLE_TEXT, bit | size))
@@ -81,7 +83,7 @@ def text_frame(message: bytes, mask: bytes) -> bytes:
 
 
 def span(data: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of the frame at `at` begins (after its mask) and ends. (0, 0) if its head is not complete."""
+    """Where the payload of the frame at `at` begins and ends. (0, 0) if the frame's head is not complete."""
     try:
         size = data[at + 1]
         begin = at + 6 if size & MASKED else at + 2
@@ -98,7 +100,10 @@ def span(data: bytes, at: int) -> tuple[int, int]:
 
 
 class Gone(Exception):
-    """The connection has ended. Holds the peer's close code and reason, or ours, or 1006 and the cause."""
+    """The connection has ended.
+
+    Holds the close code and reason of the peer. If the peer sent none: ours, or 1006 and the cause.
+    """
 
     def __init__(self, code: int, reason: str = "") -> None:
         super().__init__(f"the connection is over: {code} {reason}".rstrip())
@@ -108,26 +113,28 @@ class Gone(Exception):
 class WebSocketEnd:
     """One end of a WebSocket on a wire. It has no task, queue or lock of its own.
 
-    One task receives. Any task may send or close. Messages are bytes as they came, text or binary, not checked for
-    UTF-8. If a sender is cancelled in the middle of a frame, the connection is lost (relay/transport/wire.py says why).
+    One task receives. Any task may send or close. Messages are the bytes of text or binary messages; nobody checks that
+    they are UTF-8. If a sender is cancelled in the middle of a frame, the connection is lost (relay/transport/wire.py
+    says why).
     """
 
     def __init__(self, wire: Wire, protocol: ClientProtocol | ServerProtocol, early: bytes = b"") -> None:
         self._wire = wire
         self._protocol = protocol
         self._ready: list[bytes] = []
-        self._part: list[bytes] = []  # The parts of a fragmented message that have come so far.
+        self._part: list[bytes] = []  # The parts of a fragmented message so far.
         self._is_client = isinstance(protocol, ClientProtocol)
         self._their_mask = 0 if self._is_client else MASKED
         self._max_bytes = MAX_FROM_MODEL_BYTES if self._is_client else MAX_FROM_CALLER_BYTES
-        self._rest = b""  # The beginning of a frame whose end has not come. The core does not get it.
-        self._owed = 0  # Missing bytes of a frame whose beginning the core has.
-        self._early = early  # The bytes that came after the upgrade request, before it was answered.
+        self._rest = b""  # The first part of a frame whose end has not come. The core did not get it.
+        self._owed = 0  # How many bytes are missing of a frame that the core has begun to read.
+        self._early = early  # Bytes that the peer sent directly after the upgrade.
         self._receiving = False
-        self._handing_over = trio.CancelScope()  # Cancels the task that is in `hand_over`.
-        self._left_over: trio.Event | None = None  # None if no task is there. Set when the task has left.
+        self._handing_over = trio.CancelScope()  # Cancels the wait inside `hand_over`.
+        # Set when the task has left `hand_over`. None while no task is in it.
+        self._left_over: trio.Event | None = None
         self._closed = False
-        self.peer = ""  # The other side's IP address, if it is known.
+        self.peer = ""  # The peer's IP address. "" if it is not known.
 
     @property
     def is_open(self) -> bool:
@@ -135,9 +142,9 @@ class WebSocketEnd:
         return self._protocol.state is OPEN and not self._closed
 
     async def receive(self) -> list[bytes]:
-        """All complete messages that have arrived. Waits for at least one. Raises Gone at the end.
+        """Wait for messages, and return all complete ones. Raises Gone when the connection has ended.
 
-        It answers pings and the peer's close while it waits.
+        Pings and the peer's close are answered meanwhile.
         """
         protocol = self._protocol
         while True:
@@ -161,8 +168,8 @@ class WebSocketEnd:
     async def hand_over(self, take: Callable[[list[bytes]], bool]) -> None:
         """Call `take` with all complete messages that have arrived, again and again, until it returns False.
 
-        `take` is called where the bytes come in, without waking this task (relay/transport/hub.py). Raises Gone at the
-        end, and what `take` raises. Pings and the peer's close are answered as in `receive`.
+        `take` is called as soon as bytes arrive, without waking this task (relay/transport/hub.py). Raises Gone when
+        the connection has ended, and what `take` raises. Pings and the peer's close are answered meanwhile.
         """
         protocol, wanted = self._protocol, True
 
@@ -193,13 +200,13 @@ class WebSocketEnd:
             left.set()
 
     def unread(self, messages: list[bytes]) -> None:
-        """Give messages back, in order. The next `receive` returns them first."""
+        """Put messages back, in order. The next `receive` or `hand_over` gets them first."""
         self._ready[:0] = messages
 
     def gather(self, n_bytes: int) -> None:
-        """Let `receive` wait until this many bytes have come, or the end.
+        """Let the socket's reader wait until this many bytes have come.
 
-        So it wakes less often, and messages come later. 1 means: do not wait.
+        So it wakes less often, and messages come later. 1 means: do not wait for more.
         """
         self._wire.gather(n_bytes)
 
@@ -209,7 +216,7 @@ class WebSocketEnd:
             await self.drain()
 
     def post(self, *messages: bytes) -> bool:
-        """Send text messages without waiting. True means that some task must call `drain`. Raises Gone."""
+        """Send text messages without waiting. Returns True if some task must now call `drain`. Raises Gone."""
         protocol = self._protocol
         if protocol.state is not OPEN or self._closed:
             raise self._gone()
@@ -222,7 +229,7 @@ class WebSocketEnd:
             raise self._gone(e) from e
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what was posted. Raises Gone, but only in the task that drains first."""
+        """Wait until the peer has taken all that was posted. If several tasks wait, only the first gets Gone."""
         try:
             await self._wire.drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
@@ -230,7 +237,7 @@ class WebSocketEnd:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes that were posted or are being sent, and that the peer has not taken yet."""
+        """How many bytes were posted and wait for the peer."""
         return self._wire.waiting_bytes
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
@@ -260,7 +267,8 @@ class WebSocketEnd:
             protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
         await self._flush()
         while protocol.close_rcvd is None and protocol.state is not State.CLOSED and not self._receiving:
-            if self._left_over is not None:  # The task in `hand_over` gets Gone now. The peer's close is read here.
+            # The task in `hand_over` gets Gone now. This task reads the peer's close frame.
+            if self._left_over is not None:
                 self._handing_over.cancel()
                 await self._left_over.wait()
             self._feed(await self._wire.read())
@@ -299,15 +307,15 @@ class WebSocketEnd:
         self._wire.abort()
 
     def begin(self) -> None:
-        """The upgrade is done. Read what came after it in the same packet, complete frames or not."""
+        """The upgrade is done. Read the bytes that came directly after it."""
         early, self._early = self._early, b""
         if early:
             self._feed(early)
 
     def _feed(self, data: bytes) -> bool:
-        """Take in what has arrived. Whole text frames are cut out here. The core gets everything else.
+        """Read bytes. Complete text frames are taken out here, and the core gets everything else.
 
-        True if there is more than messages: the end, a close, or something that the core wants to send.
+        Returns True if the peer closed or left, or if the core wants to send something.
         """
         protocol, ready, their_mask = self._protocol, self._ready, self._their_mask
         if not data:
@@ -348,7 +356,7 @@ class WebSocketEnd:
         return has_news
 
     def _hand_on(self, data: bytes) -> bool:
-        """Let the core read these bytes. True if it closes, or wants to send something."""
+        """Give these bytes to the core. Returns True if it closes, or if it wants to send something."""
         if data:
             self._protocol.receive_data(data)
             self._take(self._protocol.events_received())

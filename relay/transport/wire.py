@@ -1,6 +1,6 @@
-"""Bytes to and from one peer, over a TCP socket (with TLS or not) or a Trio stream. Several tasks may write.
+"""Carries bytes to and from one peer, over a TCP socket (with TLS or not) or a Trio stream. Several tasks may write.
 
-A wire knows no messages. Both ends of the audio path (`relay/transport/websocket.py`) use one.
+A wire knows nothing of messages: relay/transport/websocket.py makes messages of its bytes.
 """
 
 from __future__ import annotations
@@ -16,51 +16,60 @@ import trio
 
 from relay.transport.hub import current_hub
 
-# The bytes that may wait in user space for a peer that reads slowly: two minutes of mu-law in base64. With more, the
-# peer is dead.
+# How many bytes may wait for a peer that reads slowly: two minutes of mu-law in base64. If there are more, the peer
+# counts as dead.
 OUT_LIMIT_BYTES = 1 << 20
-# A peer that takes no byte for this long is cut. Twilio and OpenAI both read within milliseconds.
+# If a peer takes no byte for this long, the connection is closed. Twilio and OpenAI read within milliseconds.
 NO_PROGRESS_S = 5.0
-# More than a TLS record (16 kB). With less, the rest of a record would stay inside OpenSSL, where no poll of the socket
-# sees it.
+# How many bytes one read takes. It must be more than a TLS record (16 kB). Otherwise a part of a record would stay in
+# OpenSSL, and a poll of the socket would not show it.
 RECV_BYTES = 65_536
 
-# A peer that vanished is noticed after 5 + 3 * 2 s when idle, and after 10 s while we send. The kernel's own limits are
-# two hours and fifteen minutes. Not every system has all of these options.
+# With these options the kernel notices a peer that vanished: after 5 + 3 * 2 s if nothing is sent, and after 10 s if
+# something is. The kernel's defaults are two hours and fifteen minutes. Not every system has all of these options.
 _TCP_OPTIONS = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
 
 
 class Wire(Protocol):
-    """What a WebSocket end needs from a transport. One task reads, and any number of tasks write. Frames never mix."""
+    """What a WebSocket end needs from a transport. One task reads, any number of tasks write.
+
+    Writes are never mixed.
+    """
 
     async def read(self) -> bytes:
-        """What has arrived: at least one byte, or b"" at the end. Raises trio.Broken-/ClosedResourceError."""
+        """Wait for bytes and return them. b"" means: the peer has ended. Raises trio.Broken-/ClosedResourceError."""
 
     async def hand_over(self, take: Callable[[bytes], bool]) -> None:
-        """Call `take` with what arrives (b"" at the end) until it returns False. Raises like `read` and `take`."""
+        """Call `take` with bytes as they arrive (b"" at the end) until it returns False.
+
+        Raises like `read`, and what `take` raises.
+        """
 
     async def write(self, data: bytes) -> None:
-        """Send `data` after what was written before. Raises trio.Broken-/ClosedResourceError."""
+        """Send `data` after earlier writes. Raises trio.Broken-/ClosedResourceError."""
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes that were written and have not reached the peer's side of the wire."""
+        """How many bytes were written and still wait here."""
 
     def post(self, data: bytes) -> bool:
-        """Like `write`, but without waiting. If it returns True, some task must call `drain`."""
+        """Like `write`, but without waiting. Returns True if some task must now call `drain`."""
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what waits. Raises trio.Broken-/ClosedResourceError."""
+        """Wait until nothing waits any more. Raises trio.Broken-/ClosedResourceError."""
 
     def gather(self, n_bytes: int) -> None:
-        """Let `read` wait until this many bytes have come, or the end. 1, the value at the start: do not wait."""
+        """Let `read` wait until this many bytes have come, or the end. 1 (the default) means: do not wait for more."""
 
     def abort(self) -> None:
-        """Close at once, without a close frame. Tasks that wait here get an error. May be called twice."""
+        """Close the socket at once. Tasks that wait for it get an error. May be called twice."""
 
 
 def notice_dead_peers(sock: socket.socket) -> None:
-    """Let the kernel notice a peer that vanished. Sockets that a listening socket accepts inherit this."""
+    """Let the kernel notice a peer that vanished.
+
+    A listening socket passes these options to the sockets that it accepts.
+    """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _TCP_OPTIONS:
         if hasattr(socket, name):
@@ -69,49 +78,53 @@ def notice_dead_peers(sock: socket.socket) -> None:
 
 @cache
 def default_tls() -> ssl.SSLContext:
-    """The process's client context. Made once, because loading the CA file takes tens of milliseconds."""
+    """The TLS settings of all clients in this process.
+
+    Made once, because loading the CA file takes tens of milliseconds.
+    """
     context = ssl.create_default_context()
-    context.options |= ssl.OP_NO_RENEGOTIATION  # With this option a write never needs a read.
+    context.options |= ssl.OP_NO_RENEGOTIATION  # Without renegotiation, a write never has to wait for a read.
     return context
 
 
 class _OneOutBuffer(ABC):
-    """The rule by which tasks share a wire: a task that finds bytes waiting adds its own after them, and returns.
+    """A buffer for what the peer has not taken yet. Several tasks may write without a lock.
 
-    The task whose bytes did not fit waits for all of them. So nothing is mixed, nothing is lost, and no task or lock is
-    needed. Half of a frame cannot be taken back. So if the task that waits is cancelled, the wire is lost. A task that
-    must not wait calls `post`, and another task calls `drain`.
+    A task that finds bytes in the buffer appends its own and returns. The task whose write filled the buffer drains it.
+    So writes are never mixed. If the draining task is cancelled, half of a frame may have been sent. This cannot be
+    taken back, so the wire is closed then. A task that must not wait calls `post`, and another task calls `drain`.
     """
 
     def __init__(self) -> None:
         self._waiting = bytearray()
-        self._draining: trio.Event | None = None  # Set when the task that drains has finished.
+        # Set when the task that drains has finished. None while no task drains.
+        self._draining: trio.Event | None = None
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes that were written and have not reached the kernel."""
+        """How many bytes were written and have not reached the kernel."""
         return len(self._waiting)
 
     @abstractmethod
     def _push(self, data: bytes) -> int:
-        """Send what can be sent without waiting. Returns the number of bytes sent."""
+        """Send as much as possible without waiting. Returns the number of bytes sent."""
 
     @abstractmethod
     async def _pass_on(self) -> None:
-        """Wait for room, and move some of `_waiting` to the peer."""
+        """Wait until the peer takes bytes, and send some of `_waiting`."""
 
     @abstractmethod
     def abort(self) -> None: ...
 
     def post(self, data: bytes) -> bool:
-        """Take `data` after what was written before, without waiting. True means that some task must call `drain`.
+        """Send `data` after earlier writes, without waiting. Returns True if some task must now call `drain`.
 
         Raises trio.BrokenResourceError if the peer has gone or does not read, trio.ClosedResourceError after `abort`.
         """
         return self._line_up(data)
 
     def _line_up(self, data: bytes) -> bool:
-        """See `post`. `data` is the bytes that the peer gets. They are already encrypted if the wire encrypts."""
+        """Like `post`. With TLS, `data` is encrypted already."""
         waiting = self._waiting
         if waiting:
             if len(waiting) + len(data) > OUT_LIMIT_BYTES:
@@ -126,7 +139,7 @@ class _OneOutBuffer(ABC):
         return True
 
     async def write(self, data: bytes) -> None:
-        """Send `data` after what was written before. Returns at once if the kernel takes all of it.
+        """Send `data` after earlier writes. Returns at once if the kernel takes all of it.
 
         Raises like `post`.
         """
@@ -134,7 +147,7 @@ class _OneOutBuffer(ABC):
             await self.drain()
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what waits. Raises like `post`, but only in the task that drains first."""
+        """Wait until the buffer is empty. If several tasks wait, only the first raises an error (like `post`)."""
         if self._draining is not None:
             await self._draining.wait()
             return
@@ -154,12 +167,12 @@ class _OneOutBuffer(ABC):
 
 
 class SocketWire(_OneOutBuffer):
-    """A wire on a connected TCP socket of its own. With a context, it does TLS with `ssl.MemoryBIO`.
+    """A wire on a connected TCP socket. With an SSL context it uses TLS, by `ssl.MemoryBIO`.
 
-    It talks to the kernel directly and waits only when it must. Trio's stream methods pass the scheduler at every call:
-    a send takes 23 µs instead of 10. Trio's SSLStream takes 49 µs for a send, a MemoryBIO 1.4. A read waits before it
-    tries, because after a read the kernel usually has nothing left. Each wait lets other tasks run. So a peer that
-    floods us cannot keep them from running.
+    It calls the kernel directly, because Trio's streams are slower. A send takes 10 µs instead of 23: Trio's methods go
+    through its scheduler at every call. TLS adds 1.4 µs to a send instead of 49 with Trio's SSLStream. A read first
+    waits for bytes, because usually there are none. During each wait other tasks run, so a peer that sends without a
+    pause cannot stop them.
     """
 
     def __init__(
@@ -177,13 +190,13 @@ class SocketWire(_OneOutBuffer):
     def take(
         cls, stream: trio.SocketStream, tls: ssl.SSLContext | None = None, server_hostname: str | None = None
     ) -> SocketWire:
-        """Take the connection out of a Trio stream that nobody else uses. The stream object is closed afterwards."""
+        """Take the socket out of a Trio stream that nobody else uses. The stream object cannot be used after that."""
         sock = socket.socket(fileno=stream.socket.detach())
         try:
             notice_dead_peers(sock)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
-            pass  # The socket is not TCP, or was already reset. The first read reports that.
+            pass  # The socket is not TCP, or was already reset. Then the first read fails.
         return cls(sock, tls, server_hostname)
 
     async def handshake(self) -> None:
@@ -205,14 +218,14 @@ class SocketWire(_OneOutBuffer):
             self._tls_in.write(data)
 
     def _tell_why(self) -> None:
-        """Send the TLS alert with the reason of our refusal, for the other side's log, if the socket takes it now."""
+        """Send the TLS alert that says why we refuse, if the socket takes it at once. It is for the peer's log."""
         try:
             self._sock.send(self._tls_out.read())
         except OSError:
-            pass  # The alert helps the other side, and is not needed.
+            pass  # The alert is not needed. It only helps the peer.
 
     def read(self) -> Coroutine[Any, Any, bytes]:
-        """What has arrived, at least one byte; b"" at the end. See Wire.read."""
+        """Wait for bytes and return them. See Wire.read."""
         return self._recv() if self._tls is None else self._read_tls(self._tls)
 
     async def _read_tls(self, tls: ssl.SSLObject) -> bytes:
@@ -227,40 +240,42 @@ class SocketWire(_OneOutBuffer):
             self._tls_in.write_eof()
 
     def _opened(self, tls: ssl.SSLObject) -> bytes | None:
-        """All complete records. b"" at the end. None if no record is complete.
+        """Decrypt all complete records. b"" means: the peer has ended. None if no record is complete.
 
-        It checks before it reads, because an SSLWantReadError for each record would cost as much as the record.
+        `bio.pending` is checked before each read, because an SSLWantReadError costs as much time as a record.
         """
         parts: list[bytes] = []
         bio = self._tls_in
         try:
             while bio.pending or bio.eof:
                 if not (part := tls.read(RECV_BYTES)):
-                    bio.write_eof()  # The peer has closed TLS. This is the end.
+                    bio.write_eof()  # The peer has closed TLS, so nothing more will come.
                     return b"".join(parts)
                 parts.append(part)
         except ssl.SSLWantReadError:
-            pass  # Half of a record.
+            pass  # The rest of a record has not come yet.
         except ssl.SSLEOFError:
-            return b"".join(parts)  # TLS was not closed. The WebSocket's close frame counts.
+            # The peer closed without closing TLS. That is enough, because the WebSocket's own close frame counts.
+            return b"".join(parts)
         except ssl.SSLError as e:
             self.abort()
             raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
-        if self._tls_out.pending:  # The answer to a key update. If it must wait, the next sender drains it.
+        # TLS itself answers, for example to a key update. If the answer must wait, the next writer drains it.
+        if self._tls_out.pending:
             self._line_up(self._tls_out.read())
         if not parts:
             return None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def hand_over(self, take: Callable[[bytes], bool]) -> None:
-        """Call `take` with what arrives, without waking this task each time (hub.py). See Wire.hand_over."""
+        """Call `take` with bytes as they arrive, without waking this task each time (hub.py). See Wire.hand_over."""
         hub, tls = current_hub(), self._tls
         if hub is None:
             while take(await self.read()):
                 pass
             return
         if tls is not None and (data := self._opened(tls)) is not None and not take(data):
-            return  # The bytes that came directly after the handshake.
+            return  # These bytes came directly after the handshake.
 
         def arrived() -> bool:
             data = self._recv_now()
@@ -275,10 +290,13 @@ class SocketWire(_OneOutBuffer):
         await hub.serve(self._sock.fileno(), arrived)
 
     def post(self, data: bytes) -> bool:
-        """Encrypt and send. See _OneOutBuffer.post. The records get their place in its order in the same step."""
+        """Encrypt and send. See _OneOutBuffer.post.
+
+        Both happen without an await between them, so the records stay in the right order.
+        """
         if (tls := self._tls) is not None:
             try:
-                tls.write(data)  # A MemoryBIO takes all of it.
+                tls.write(data)  # A MemoryBIO takes any number of bytes.
             except ssl.SSLError as e:
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
@@ -286,19 +304,19 @@ class SocketWire(_OneOutBuffer):
         return self._line_up(data)
 
     async def _write_records(self) -> None:
-        """Send what TLS itself has to send. It is already encrypted."""
+        """Send what TLS itself wants to send. It is encrypted already."""
         if self._line_up(self._tls_out.read()):
             await self.drain()
 
     async def _recv(self) -> bytes:
         while True:
-            self._check_open()  # Otherwise Trio would wait for descriptor -1, and remember it.
+            self._check_open()  # Trio must not get descriptor -1: it would wait for it for ever.
             await trio.lowlevel.wait_readable(self._sock)
             if (data := self._recv_now()) is not None:
                 return data
 
     def _recv_now(self) -> bytes | None:
-        """What the kernel has. b"" at the end. None if nothing has come yet."""
+        """What the kernel has. b"" means: the peer has ended. None if nothing has come."""
         try:
             return self._sock.recv(RECV_BYTES)
         except BlockingIOError:
@@ -309,12 +327,12 @@ class SocketWire(_OneOutBuffer):
     def gather(self, n_bytes: int) -> None:
         """See Wire.gather.
 
-        The kernel does it: its poll respects SO_RCVLOWAT (Linux since 2.6.28), so a read costs nothing more.
+        The kernel does it, so a read costs nothing more: poll respects SO_RCVLOWAT (Linux since 2.6.28).
         """
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
         except OSError:
-            pass  # The wire is closed, or the system has no such option. Then every byte wakes the reader.
+            pass  # The wire is closed, or the system does not have this option. Then the reader wakes for every byte.
 
     def _push(self, data: bytes) -> int:
         try:
@@ -350,7 +368,7 @@ class SocketWire(_OneOutBuffer):
 
 
 class StreamWire(_OneOutBuffer):
-    """A wire on any Trio stream, with the same rule. Plays use `trio.testing.memory_stream_pair()`."""
+    """A wire on any Trio stream. Tests use it with `trio.testing.memory_stream_pair()`."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         super().__init__()
@@ -358,23 +376,23 @@ class StreamWire(_OneOutBuffer):
         self._aborted = False
 
     async def read(self) -> bytes:
-        """What has arrived, at least one byte; b"" at the end. See Wire.read."""
+        """Wait for bytes and return them. See Wire.read."""
         if self._aborted:
             raise trio.ClosedResourceError("this wire was closed")
         return bytes(await self._stream.receive_some())
 
     async def hand_over(self, take: Callable[[bytes], bool]) -> None:
-        """Call `take` with what arrives. See Wire.hand_over."""
+        """Call `take` with bytes as they arrive. See Wire.hand_over."""
         while take(await self.read()):
             pass
 
     def gather(self, n_bytes: int) -> None:
-        """Do nothing, because a stream wakes its reader for every byte. See Wire.gather."""
+        """Does nothing: a stream wakes its reader for every byte. See Wire.gather."""
 
     def _push(self, data: bytes) -> int:
         if self._aborted:
             raise trio.ClosedResourceError("this wire was closed")
-        return 0  # A stream takes nothing without waiting.
+        return 0  # A stream cannot send without waiting.
 
     async def _pass_on(self) -> None:
         piece = bytes(self._waiting)
@@ -382,7 +400,7 @@ class StreamWire(_OneOutBuffer):
         del self._waiting[: len(piece)]
 
     def abort(self) -> None:
-        """Close the stream soon. The stream's own close is async. See Wire.abort."""
+        """Close the stream soon: its own close is async. See Wire.abort."""
         self._waiting.clear()
         if not self._aborted:
             self._aborted = True
