@@ -1,11 +1,13 @@
-# Every target sets up .venv from the lock first. Nothing else has to be installed by hand.
+# Each target first installs the packages of requirements-dev.txt in .venv, if that was not done. Only Python 3.11 and make
+# must be there.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export UV_LINK_MODE ?= copy
-# Tests and demo start Python dozens of times; each start would compile everything anew.
+# This variable must not be set here: tests and the demo start Python dozens of times, and without .pyc files each start
+# would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
-# numpy's BLAS would otherwise start threads that cost more than they bring on 20 ms of audio.
+# Without this, numpy's BLAS starts threads. For 20 ms of audio they cost more time than they save.
 export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: setup demo test test-console test-pages test-sound check format deep matrix mutants bench lock clean
@@ -34,18 +36,20 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -q
 
-# The console in a real Chromium (Debian: apt-get install chromium chromium-driver). Without one it says so, and is left out.
+# The console's tests in a real Chromium (Debian: apt-get install chromium chromium-driver). Without a Chromium the tests are
+# left out, and a line says so.
 test-console: test-pages test-sound
 
 IN_BROWSER = command -v chromium >/dev/null && command -v chromedriver >/dev/null \
   || { echo "$@: LEFT OUT, there is no browser here. On Debian: apt-get install chromium chromium-driver"; exit 0; }; \
   $(BIN)/python -m pytest -q tests/console
 
-# The files run side by side: they mostly wait for sentences to be spoken.
+# Test files run in parallel, because they mostly wait for sentences to be spoken.
 test-pages: setup out/axe.min.js
 	@$(IN_BROWSER) -n 3 --dist loadfile -m "browser and not sound"
 
-# What is said into a microphone and recorded in the page is disturbed by other work: alone.
+# These tests speak into a microphone and record in the page. Other work on the machine would disturb the sound, so they run
+# alone.
 test-sound: setup
 	@$(IN_BROWSER) -n 0 -m sound
 
@@ -63,12 +67,12 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Long random runs: ten thousand examples a property, a thousand calls.
+# Long random runs: ten thousand examples for each property, and a thousand calls. Then the mutants.
 deep: setup
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -q -o faulthandler_timeout=0 -m "not browser"
 	$(MAKE) mutants
 
-# The tests on every supported Python that is installed here, each in an environment of its own.
+# The tests with each supported Python that is installed here. Each Python has an environment of its own.
 PYTHONS ?= 3.11 3.12 3.13
 matrix:
 	@set -e; for v in $(PYTHONS); do \
@@ -76,14 +80,14 @@ matrix:
 	  echo "matrix: python$$v"; $(MAKE) test VENV=.venv-$$v PYTHON=python$$v; \
 	done
 
-# Break the audio path on purpose, one way at a time; a named test must catch each.
+# Breaks the audio path on purpose, at one line after another. For each line, a named test must fail.
 mutants: setup
 	$(BIN)/python -m tests.helpers.mutants
 
 bench: setup
 	$(BIN)/python -m bench
 
-# Locks without the name of any index or mirror: versions and hashes only.
+# Makes the two requirement files from pyproject.toml. They have versions and hashes, but no name of an index or mirror.
 lock: .bootstrap/bin/uv
 	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml --group dev -o requirements-dev.txt
 	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml --extra s3 -c requirements-dev.txt -o requirements.txt

@@ -13,7 +13,7 @@ The rooms above the calls. The audio between caller and model does not pass thro
       human_transfer.py       connects a caller with the human
       media_endpoint.py       decides who may open a media socket: signature, token, start message
       console_door.py         decides who may open a socket of the console: session and origin
-      console_rooms.py        names the code that serves each socket of the console
+      console_sockets.py      names the code that serves each socket of the console
       live_calls.py           shows the owner the running calls, and takes the owner's orders
       listening_in.py         sends the sound of a running call to a browser
       browser_calls.py        runs test calls from the console's page

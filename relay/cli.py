@@ -1,4 +1,7 @@
-"""The commands. Each reads its arguments and calls the code that does the work. An error is told in one sentence."""
+"""The commands of `relay`. Each command reads its arguments and calls the code that does the work.
+
+A command that fails prints one sentence that says why.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,13 @@ OWNER_USAGE = (
     "today (or nothing), tomorrow, week or a date: what is booked; add SERVICE TIME, move ID TIME, cancel ID, "
     "block FROM TO, unblock ID; a time is like '2026-11-24 19:00', FROM and TO may be days"
 )
-# The tables of the stand-in business. Rehearsals book for the same evening, and `relay call --n 20` makes 20 at once.
+# How many tables the stand-in business has. All rehearsed calls book for the same evening, and `relay call --n 20`
+# makes 20 calls at once. With fewer tables the later calls could not book.
 TABLES = 100
 
 
 class CommandFailed(Exception):
-    """One sentence for the terminal, and the exit code."""
+    """A command has failed. The message is one sentence for the terminal. `code` is the exit code."""
 
     def __init__(self, words: str, code: int = 1) -> None:
         super().__init__(words)
@@ -50,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0 success, 1 failure, 2 wrong use or settings, 3 relay not reachable."""
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int | None] = arguments.command
-    # Show each line of a call at once, even if the output is a pipe or a file.
+    # Without line buffering, a pipe or a file would get the lines of a running call only at the end.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     try:
@@ -70,14 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _nobody_reads():
             raise
         return INTERRUPTED
-    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C in a group.
+    except BaseExceptionGroup as group:  # A nursery wraps KeyboardInterrupt in a group.
         if group.split(KeyboardInterrupt)[1] is not None and not _nobody_reads():
             raise
         return INTERRUPTED
 
 
 def _nobody_reads() -> bool:
-    """True if the program that reads our output has ended (`head` does this). Further output is then dropped."""
+    """True if the program that reads our output has ended (`head` does this).
+
+    After that, all further output is thrown away.
+    """
     try:
         print(flush=True)
     except BrokenPipeError:
@@ -166,7 +173,10 @@ def _parser() -> _Parser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that makes its epilog only for --help. So other starts do not import the stand-ins."""
+    """A parser that makes its epilog only for --help.
+
+    The epilog needs the stand-ins, and importing them would make every command start later.
+    """
 
     epilog_of: Callable[[], str] | None = None
 
@@ -212,9 +222,9 @@ def _settings(*, serving: bool, keeps_rows: bool = False) -> Settings:
 
 
 def _settings_and_names(*, serving: bool, keeps_rows: bool = False) -> tuple[Settings, frozenset[str]]:
-    """The settings of this command, from the environment and `.env`, and the names of those that are set.
+    """The settings of this command, from the environment and `.env`, and the names of the settings that are set there.
 
-    Names that look like typing errors are reported.
+    Prints a hint for each name that looks like a typing error.
     """
     environment = env_file.read(os.environ)
     try:
@@ -246,7 +256,7 @@ def _serve(_: argparse.Namespace) -> None:
         ledger = _ledger(url, loaded)
         try:
             trio.run(app.run, loaded, ledger, url)
-        except Exception as error:  # The error may also be a group of errors from a nursery.
+        except Exception as error:  # It may be an exception group from a nursery.
             first = first_error(error)
             if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed | StoreUnusable):
                 raise CommandFailed(str(first)) from None
@@ -343,7 +353,7 @@ def _greet(arguments: argparse.Namespace) -> int:
         by = access.service if voices is None else voices.service
         book = PhraseBook(texts, loaded.phrase_voice, loaded.phrase_model, folder, ledger, also, rendered_by=by)
         missing = trio.run(partial(book.fill, speak, again=arguments.again))
-    for words in missing if book.refused is None else []:  # After a refusal the log has the reason, once.
+    for words in missing if book.refused is None else []:  # If the model refused all phrases, the log has the reason.
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
@@ -477,9 +487,9 @@ def _key(arguments: argparse.Namespace) -> None:
 
 
 def _hash_of_a_password() -> str:
-    """The hash of a password. A terminal asks for the password twice and does not show it.
+    """Read a password, and return its hash. On a terminal the user types the password twice, and it is not shown.
 
-    In a pipe the password is the first line.
+    From a pipe the first line is the password.
     """
     import getpass
 
@@ -531,7 +541,8 @@ def _standin(arguments: argparse.Namespace) -> None:
             raise CommandFailed(words, USAGE)
         serve = partial(main_caller, target, arguments.port)
     try:
-        # Without this, a Ctrl-C during a request would go to the web framework, and the stand-in would not end.
+        # Without this option, a Ctrl-C during a request would be raised inside the web framework, and the stand-in
+        # would not end.
         trio.run(serve, restrict_keyboard_interrupt_to_checkpoints=True)
     except (OSError, BaseExceptionGroup) as error:
         if not isinstance(first := first_error(error), OSError):
@@ -540,7 +551,7 @@ def _standin(arguments: argparse.Namespace) -> None:
 
 
 def _rehearsed(loaded: Settings) -> tuple[Settings, Business | None]:
-    """The settings, and the owner's business if BUSINESS_FILE is set, so that a rehearsal has its hours."""
+    """The settings, and the owner's business if BUSINESS_FILE is set. So a rehearsal has the hours of the business."""
     from relay.business.file import BusinessFileInvalid, load
     from relay.business.identity import settle
 

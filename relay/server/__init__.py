@@ -1,1 +1,1 @@
-"""The process: HTTP, Twilio's webhooks, the media sockets, and transfers to a human."""
+"""Runs the process: HTTP, Twilio's webhooks, the media sockets, and transfers to a human."""

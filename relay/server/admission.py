@@ -1,8 +1,8 @@
 """Decides for each ring whether it gets the agent, the human's phone, or nobody.
 
-A caller who rings again and again is put through to the human, because the agent cannot help them. There is a limit
-for this too: otherwise a machine that rings us would ring the human without end. The ledger counts the rings of all
-machines.
+A caller who rings again and again is put through to the human, because the agent cannot help them. The number of these
+calls is limited too. Otherwise an automatic dialler would ring the human without end. The rings at all machines are
+counted, with the rows in the ledger.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from relay.session.context import Desk
 log = structlog.get_logger()
 
 WINDOW_S = 600.0
-# One number gets the agent this often within the window. All hidden callers are counted as one number.
+# Within WINDOW_S, one number gets the agent this many times. All callers who hide their number are counted as one
+# number.
 CALLS_PER_WINDOW = 10
 HIDDEN_CALLS_PER_WINDOW = 30
-# After that, this many rings reach the human's phone. Further rings get a busy line until the window has passed.
+# The next rings of this number reach the human's phone, this many. Further rings get a busy line until the window has
+# passed.
 HUMAN_CALLS_PER_WINDOW = 3
-# A ring waits this long for the count of the other machines.
+# A ring waits at most this long until Postgres has counted the rings at the other machines.
 COUNT_LIMIT_S = 0.1
 
 
@@ -39,7 +41,8 @@ class Refusal(enum.StrEnum):
     OWN_NUMBER = "own_number"  # A human's phone forwards to our number: our own call comes in again.
 
 
-# These calls do not reach the human either. These calls are rejected, so that nobody pays for them. Values: what to do.
+# Calls that are rejected: they do not reach the human either. Nobody pays for a rejected call. The values tell the
+# operator what to do.
 FOR_NOBODY: dict[str, str] = {
     Refusal.OWN_NUMBER: "the human's phone forwards its calls back to the agent's number: turn that off",
     Refusal.FLOOD: "block the number at Twilio if it goes on",
@@ -47,28 +50,28 @@ FOR_NOBODY: dict[str, str] = {
 
 
 class Admission:
-    """Decides about the rings of a process."""
+    """Decides about the rings that reach this process."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
     async def judge(self, file: CallFile) -> Refusal | None:
-        """Why this call does not get the agent. None: it gets the agent."""
+        """The reason why this call does not get the agent. None if it gets the agent."""
         caller = file.caller.id
         if caller.is_own:
             return Refusal.OWN_NUMBER
         rings, limit = 0, 0
-        if not caller.is_shared:  # On a line that many people share, this caller may not be the one who rang before.
+        if not caller.is_shared:  # Many people share this line, so it may be another caller each time.
             rings = await self._rings(file)
             limit = HIDDEN_CALLS_PER_WINDOW if caller.is_hidden else CALLS_PER_WINDOW
         if rings > limit + HUMAN_CALLS_PER_WINDOW:
             return Refusal.FLOOD
-        if refusal := self.room():
+        if refusal := self.refusal_for_anyone():
             return refusal
         return Refusal.TOO_OFTEN if rings > limit else None
 
-    def room(self) -> Refusal | None:
-        """Why one more call cannot be taken, whoever calls. None: there is room and money for it."""
+    def refusal_for_anyone(self) -> Refusal | None:
+        """The reason why no further call can be taken, whoever calls. None if one more call can be taken."""
         desk = self._desk
         if desk.draining:
             return Refusal.DRAINING
@@ -77,7 +80,7 @@ class Admission:
         return Refusal.DAY_SPEND if desk.spent_today_usd >= desk.settings.max_day_usd else None
 
     async def _rings(self, file: CallFile) -> int:
-        """How often this number rang within the window, this ring included. Hidden callers count as one number."""
+        """How many times this number rang within the window, this ring included."""
         caller, now = file.caller.id, trio.current_time()
         here = self._desk.files.rings(file.caller, WINDOW_S, now)
         try:
@@ -85,7 +88,7 @@ class Admission:
         except LedgerUnavailable as error:
             log.info("ring.counted_here_only", words=str(error))
             return here
-        # The rows in the ledger that this process wrote are already counted in `rings`, and so are the rings that came
-        # while the ledger was asked.
+        # Count only the other machines' rings here. `everywhere` contains the rows of this process too. Rings that came
+        # while Postgres was counting may be in both counts, so the rings here are counted again.
         besides = everywhere - (self._desk.files.rings(file.caller, WINDOW_S, now) - 1)
         return here + max(0, besides)

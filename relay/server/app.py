@@ -1,8 +1,8 @@
-"""The process: opens everything that lives longer than a call, decides who is admitted, and drains.
+"""Runs the process: opens everything that lives longer than a call, serves, and drains before a stop.
 
-    ledger > kept sessions, phrases, the day's bill, the loop's lag > HTTP and media sockets > calls
-The first signal drains: no new calls are taken, `/readyz` is 503, and running calls have `DRAIN_S` to end. The second
-signal ends the process.
+Opened in this order, and closed in the reverse order: the ledger; the tasks beside the calls (warm sessions,
+phrases, the day's bill and so on); HTTP and the sockets. After the first signal the relay drains: it takes no new
+calls, `/readyz` answers 503, and running calls have DRAIN_S to end. A second signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from relay.server import console_door, descriptors, http, media_endpoint
 from relay.server.briefings import Briefings
 from relay.server.browser_calls import BrowserCalls
 from relay.server.console_door import ConsoleDoor
-from relay.server.console_rooms import rooms_of
+from relay.server.console_sockets import handlers_of
 from relay.server.media_endpoint import StreamDoor
 from relay.server.owner import owner_of
 from relay.server.webhooks import Webhooks
@@ -56,14 +56,16 @@ from relay.voices.elevenlabs_socket import ElevenLabs, VoiceAccess
 
 log = structlog.get_logger()
 
-# Fly kills a machine at most 300 s after its signal (docs/protocol/fly.md 1). The last 20 s are for the ledger.
+# Fly kills a machine at most 300 s after its signal (docs/protocol/fly.md 1). The last 20 s are for the ledger, which
+# still writes its rows.
 DRAIN_S = 280.0
-# `/readyz` waits this long for the kept greeting. After that, calls are taken without it.
+# For this long after the start, `/readyz` answers 503 until the phrases that every call needs are rendered. After that,
+# calls are taken without them.
 GREETING_WAIT_S = 10.0
 LAG_EVERY_S = 0.5
-# Some runners turn one Ctrl-C into SIGINT and SIGTERM. Two signals within this time count as one.
+# Some programs that start the relay turn one Ctrl-C into SIGINT and SIGTERM. Two signals within this time count as one.
 SAME_WISH_S = 0.05
-# Headers in which proxies name the client for whom they ask. All headers that begin with X-Forwarded- count too.
+# Headers that a proxy adds to name the client. All headers that begin with X-Forwarded- count too.
 _PROXIES_HEADERS = frozenset(
     "forwarded via x-real-ip x-client-ip x-cluster-client-ip x-original-forwarded-for x-original-host true-client-ip"
     " client-ip cf-connecting-ip cf-connecting-ipv6 cf-ray cdn-loop fastly-client-ip fly-client-ip fly-forwarded-port"
@@ -72,7 +74,7 @@ _PROXIES_HEADERS = frozenset(
 )
 
 
-# Long because it opens everything that the calls share, in the order of need.
+# This function is long because it opens everything that the calls share. Each part needs the parts before it.
 def open_desk(
     settings: Settings,
     ledger: Ledger,
@@ -82,7 +84,9 @@ def open_desk(
     rest: TwilioRest,
     dial_end: Dial = dial,
 ) -> Desk:
-    """Everything that the calls of a process share. `backend` None: the embedded backend with the diary.
+    """Open everything that the calls of a process share.
+
+    If `backend` is None, the embedded backend with `diary` is used.
 
     Raises FilesInvalid, FunctionRefused.
     """
@@ -148,7 +152,7 @@ def _stop_signals() -> list[signal.Signals]:
 def _host(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").casefold()
-    except ValueError:  # Half of an IPv6 address.
+    except ValueError:  # It has an IPv6 address without its closing bracket.
         return ""
 
 
@@ -157,7 +161,7 @@ def _is_a_proxys(header: str) -> bool:
 
 
 def rest_of(settings: Settings) -> TwilioRest:
-    """Twilio's REST client, with the API key if there is one."""
+    """Twilio's REST client. It signs in with the API key if that is set, otherwise with the auth token."""
     if settings.twilio_api_key:
         auths = [(settings.twilio_api_key, settings.twilio_api_secret)]
     else:
@@ -166,7 +170,8 @@ def rest_of(settings: Settings) -> TwilioRest:
 
 
 class Daemon:
-    """A relay: its HTTP app, its doors, and the tasks that run beside the calls. A play uses it without a socket."""
+    """A relay: its HTTP app, its doors, and the tasks that run beside the calls. Plays use it without opening a
+    port."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -181,11 +186,11 @@ class Daemon:
         self.app.add_url_rule("/readyz", "readyz", self._readyz, methods=["GET"])
         self.app.add_url_rule("/metrics", "metrics", self._metrics, methods=["GET"])
 
-    def add_console(self, console: Console, rooms: Mapping[str, console_door.Room]) -> None:
-        """Put the owner's pages under /console, and the sockets of `rooms` under /console/socket."""
+    def add_console(self, console: Console, handlers: Mapping[str, console_door.SocketHandler]) -> None:
+        """Serve the owner's pages under /console, and the sockets of `handlers` under /console/socket."""
         console.add_to(self.app)
         self.desk.metrics.watchers.set_function(lambda: console.live.watch.watchers)
-        self.doors[console_door.PREFIX] = ConsoleDoor(console.guard, rooms, self.desk.metrics.refused_sockets).open
+        self.doors[console_door.PREFIX] = ConsoleDoor(console.guard, handlers, self.desk.metrics.refused_sockets).open
 
     # Pages
 
@@ -197,9 +202,9 @@ class Daemon:
         return Response(f"{words or 'ready'}\n", 503 if words else 200, content_type="text/plain")
 
     async def not_ready(self) -> str | None:
-        """The reason in words why no calls are taken now. None if calls are taken.
+        """Why this relay takes no calls now, in words. None if it takes calls.
 
-        The absence of Postgres is no such reason, because rows then wait on disk.
+        It takes calls while Postgres is away, because rows then wait on disk.
         """
         if self.desk.draining:
             return "draining: running calls come to their end, and no new ones are taken"
@@ -210,7 +215,7 @@ class Daemon:
 
     async def _metrics(self) -> Response:
         # The counts of calls and dollars are not public. Fly reads them directly, without a proxy. A request through a
-        # proxy is refused: it has a header that names the client, or it asks for the public host.
+        # proxy gets a 404. It is recognised by a header that names the client, or by the public host.
         settings = self.desk.settings
         is_public = not settings.is_local and _host(f"//{request.host}") == _host(settings.public_url)
         if is_public or any(_is_a_proxys(name) for name, _ in request.headers):
@@ -220,7 +225,7 @@ class Daemon:
     # The process
 
     async def serve(self, *bind: str, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until a signal, or until `stop` is called. Then drain. Reports the bound URLs."""
+        """Serve until a signal, then drain and return. `stop` ends it without draining. Reports the bound URLs."""
         async with trio.open_nursery() as outer:
             await outer.start(self._apart, "ledger", self.desk.ledger.run)
             async with trio.open_nursery() as inner:
@@ -249,7 +254,7 @@ class Daemon:
         nursery.start_soon(self.desk.ticker.run)
 
     async def _apart(self, name: str, task: Callable[..., Awaitable[None]], **status: trio.TaskStatus[None]) -> None:
-        """Run a task that no call needs. An error in the task must not end a call."""
+        """Run a task beside the calls. If it fails, the error is logged, and the calls go on."""
         try:
             await task(**status)
         except Exception:
@@ -271,7 +276,7 @@ class Daemon:
         )
 
     async def _keep_day_bill(self) -> None:
-        """Ask what the other machines have spent: at the start, while calls run, and when a phone rings."""
+        """Read what the other machines have spent today: at the start, while calls run, and when a phone rings."""
         while True:
             self.desk.bill.tell(file for file in self.desk.files.at_hand() if file.live)
             await self.desk.bill.read()
@@ -282,14 +287,15 @@ class Daemon:
                 await self.desk.rang.wait()
 
     async def _learn_own_numbers(self) -> None:
-        """Learn the numbers that lead to us: those ever called (from the ledger), and the account's (from Twilio)."""
+        """Learn the phone numbers that lead to this relay: those that were ever called (from the ledger), and those of
+        the account (from Twilio)."""
         desk, settings = self.desk, self.desk.settings
         try:
             desk.learn_own(*await desk.ledger.numbers_called(limit_s=5.0))
         except LedgerUnavailable as error:
             log.info("numbers.not_read", words=str(error), caller_hears="nothing: numbers are learned when they ring")
         if settings.is_local and settings.twilio_api_base == Settings().twilio_api_base:
-            return  # Nobody else can call a relay that only this machine can reach.
+            return  # Twilio cannot reach this relay, so the account's numbers do not lead here.
         try:
             ours = await desk.rest.own_numbers()
         except TwilioUnreachable as error:
@@ -333,7 +339,10 @@ class Daemon:
         leave()
 
     async def drain(self) -> None:
-        """Take no more calls. Returns when all calls have ended, those whose human is being rung included."""
+        """Take no more calls, and wait until all calls have ended, at most DRAIN_S.
+
+        A call whose human is being rung has not ended.
+        """
         self.desk.begin_drain(DRAIN_S - 20.0)
         with trio.move_on_after(DRAIN_S):
             while self.desk.calls_in_hand:  # noqa: ASYNC110 -- many calls end one by one, and 0.1 s is soon enough
@@ -345,7 +354,7 @@ class Daemon:
 
 
 async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
-    """`relay serve`: until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, PortUnusable."""
+    """Run `relay serve` until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, PortUnusable."""
     dsp.self_test()
     descriptors.raise_limit(settings.max_calls)
     if settings.openai_model not in PRICES:
@@ -377,5 +386,5 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             stack.enter_context(logs.listening(notices.alarms.saw))
         calls = BrowserCalls(desk)
         console = Console(owner_of(desk, diary, send_news, calls), reads)
-        daemon.add_console(console, rooms_of(desk, console, reads, calls))
+        daemon.add_console(console, handlers_of(desk, console, reads, calls))
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

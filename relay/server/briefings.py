@@ -1,7 +1,9 @@
-"""Makes briefings from the owner's files: at the start, and again when the files change, for the calls after that.
+"""Makes briefings from the owner's files: at the start, and again when the files change.
 
-Rule 1: a file with a mistake changes nothing. The old files stay in use, and the mistake is reported.
-Rule 2: changed words are rendered before calls use them.
+Only later calls use a new briefing.
+
+Rule 1: if a file has a mistake, the old files stay in use, and the mistake is logged.
+Rule 2: changed phrases are rendered before calls use them.
 """
 
 from __future__ import annotations
@@ -27,20 +29,21 @@ from relay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-# A changed file is used when the next look finds it unchanged, because an editor may still be writing it.
+# The files are looked at this often. A changed file is read only when the next look finds no further change, because an
+# editor may still be writing it.
 LOOK_EVERY_S: Final = 1.0
-# If new files have words that could not be rendered, this is tried again after this time.
+# If a phrase of the new files could not be rendered, the files are read and rendered again after this time.
 AGAIN_S: Final = 30.0
 
 # The addresses of the example businesses that ship with the relay.
 EXAMPLES: Final = frozenset({"12 Water Street, by the old pier", "48 Mill Lane, next to the bakery"})
 
 Print = frozenset[tuple[str, int, int]]
-"""For each file: its path, time of change and size."""
+"""For each file: its path, time of change in ns, and size in bytes. It shows whether a file has changed."""
 
 
 class Briefings:
-    """Makes briefings. `backend` None: the embedded backend with the diary."""
+    """Makes briefings. If `backend` is None, the embedded backend with `diary` is used."""
 
     def __init__(
         self,
@@ -57,13 +60,13 @@ class Briefings:
         self._settings, self._ledger, self._also, self._rendered_by = settings, ledger, also, rendered_by
         self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
         self._in_force: Read | None = None
-        self.trouble = ""  # What is wrong with the files as they are now. "" if they are in use.
+        self.trouble = ""  # What is wrong with the present files. "" if nothing is.
         self._known: Print = frozenset()
         self._keeping = trio.CancelScope()
 
     def first(self) -> Briefing:
         """The first briefing, at the start. Raises FilesInvalid."""
-        self._known = self._print()  # Taken before the files are read. So a file that changes meanwhile is read again.
+        self._known = self._print()  # Before reading: a file that changes meanwhile is then read again.
         found = read(self._settings)
         for words in found.conflicts:
             log.warning("business.file_differs", words=words)
@@ -105,7 +108,7 @@ class Briefings:
         )
 
     async def keep_phrases(self, current: Callable[[], Briefing], speak: Renderer) -> None:
-        """Keep the phrases of the files in use, and then those of each new version."""
+        """Keep the phrases of the files in use rendered. After a change, keep those of the new files."""
         while True:
             with trio.CancelScope() as self._keeping:
                 await current().phrases.keep(speak)
@@ -113,7 +116,10 @@ class Briefings:
     async def watch(
         self, current: Callable[[], Briefing], take_over: Callable[[Briefing], None], speak: Renderer
     ) -> None:
-        """Look at the files again and again. When they have changed and are right, hand over a new briefing."""
+        """Look at the files every LOOK_EVERY_S.
+
+        If they have changed and have no mistake, pass a new briefing to `take_over`.
+        """
         seen = self._known
         while True:
             await trio.sleep(LOOK_EVERY_S)
@@ -129,7 +135,7 @@ class Briefings:
             try:
                 stat = path.stat()
             except OSError:
-                continue  # The file is missing at this moment. That is a change too.
+                continue  # A file that is missing now counts as a change.
             found.add((str(path), stat.st_mtime_ns, stat.st_size))
         return frozenset(found)
 
@@ -139,7 +145,7 @@ class Briefings:
         return found
 
     async def _renew(self, old: Briefing, take_over: Callable[[Briefing], None], speak: Renderer) -> bool:
-        """Read changed files, and put them in use. True: no further look is needed until they change again."""
+        """Read changed files, and put them in use. Returns False if the same files must be read again."""
         try:
             found = await trio.to_thread.run_sync(self._read_for_calls)
         except FilesInvalid as error:

@@ -1,8 +1,9 @@
-"""Test calls from the console's page "Talk to it": how they ring, the room of their socket, and how they end.
+"""Runs test calls from the console's page "Talk to it": how they ring, their socket, and how they end.
 
-The page's request is the ring, and its socket is the stream. Admission, the warm session and the one-use token are the
-same as for a phone call. The session is the same code, with another protocol on the caller's socket. The differences
-are here: nobody is told of the call, it has a test diary, and a transfer is shown instead of dialled.
+The page's HTTP request takes the part of the ring, and its socket that of the stream. Admission, the warm session, the
+one-use token and CallSession are the same as for a phone call. Only the protocol on the caller's socket is another.
+This file has the other differences: the owner is not told of the call, the call has a test diary, and a transfer is
+shown on the page instead of dialled.
 """
 
 from __future__ import annotations
@@ -34,16 +35,17 @@ from relay.twilio.caller_id import caller_id
 
 log = structlog.get_logger()
 
-ROOM = "talk"
+SOCKET = "talk"
 # At Twilio a call's SID is "CA" and 32 hex digits. A test call's SID begins with these letters.
 SID_BEGINS = "TC"
-SHOWN = "shown"  # The result of the transfer: the page showed who would have been rung.
+SHOWN = "shown"  # The transfer's result: the page showed who would be rung.
 _TURNED_AWAY = {
     Refusal.DRAINING: "The relay is about to restart and takes no more calls. Try again in a minute.",
     Refusal.CAPACITY: "All lines are taken (MAX_CALLS). A caller would be put through to a person now.",
     Refusal.DAY_SPEND: "The day's money is spent (MAX_DAY_USD). A caller would be put through to a person now.",
 }
-# The signature of an American network that confirms the caller's number. Here the owner's login confirms it.
+# The StirVerstat value with which a US network confirms the caller's number. In a test call, the owner's login confirms
+# the number.
 _SIGNED = "TN-Validation-Passed-A"
 
 
@@ -55,14 +57,14 @@ class _Diaries:
     bookings: DryBookings
 
     def over(self, real: BackendPort) -> BackendPort:
-        """The backend as a test call uses it."""
+        """The backend for a test call: like `real`, but it books only in the test diary."""
         if isinstance(real, Embedded):
             return replace(real, diary=self.embedded)
         return DryDiary(real, self.bookings)
 
 
 class BrowserCalls:
-    """The test calls of a process (console.talk.Calls, and a room of the console's door)."""
+    """The test calls of this process. Implements console.talk.Calls. `serve` handles their sockets."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -72,9 +74,12 @@ class BrowserCalls:
     # The ring of a call
 
     def ring(self, number: str, *, is_real: bool) -> Rung | TurnedAway:
-        """Begin a call. Returns the socket that the page must open for it, or why there is none."""
+        """Begin a test call.
+
+        Returns the path of the socket that the page must open, or the reason why there is no call.
+        """
         desk, now = self._desk, trio.current_time()
-        if refusal := self._admission.room():
+        if refusal := self._admission.refusal_for_anyone():
             log.info("test_call.not_admitted", why=str(refusal))
             return TurnedAway(_TURNED_AWAY[refusal])
         call_sid = CallSid(SID_BEGINS + secrets.token_hex(16))
@@ -90,12 +95,12 @@ class BrowserCalls:
         file.expects(ASKS_WITHIN_S, stream=True)
         log.info("call.rang", call_sid=call_sid, test=True, real=is_real)
         machine = desk.settings.machine
-        return Rung(call_sid, f"{PREFIX}{ROOM}/{machine}/{desk.tokens.issue(call_sid, now)}", machine)
+        return Rung(call_sid, f"{PREFIX}{SOCKET}/{machine}/{desk.tokens.issue(call_sid, now)}", machine)
 
     # The socket
 
-    async def room(self, request: Request, end: WebSocketEnd, rest: str) -> None:
-        """Serve one call from its upgrade to its end (console_door.Room). `rest` is machine and token."""
+    async def serve(self, request: Request, end: WebSocketEnd, rest: str) -> None:
+        """Serve the socket of one call until its end (console_door.SocketHandler). `rest` is MACHINE/TOKEN."""
         desk = self._desk
         machine, _, token = rest.partition("/")
         if there := self.elsewhere(machine, request.headers.get("fly-replay-failed")):
@@ -132,7 +137,7 @@ class BrowserCalls:
     # The end of a call
 
     def ended(self, call_sid: str) -> Ended | None:
-        """How a call ended. None if this process does not know it."""
+        """How a call ended. None if this process does not know the call."""
         file = self._desk.files.get(CallSid(call_sid))
         if file is None or not file.is_test:
             return None
@@ -146,5 +151,8 @@ class BrowserCalls:
         )
 
     def elsewhere(self, machine: str, failed: str | None) -> dict[str, str] | None:
-        """The header that brings a request to the machine that has the call. None if that is this one."""
+        """The header that makes Fly's proxy send a request to the machine that has the call.
+
+        None if it is this machine.
+        """
         return replay(self._desk.settings, machine, failed)

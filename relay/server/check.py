@@ -10,7 +10,10 @@ from relay.settings import Settings, SettingsInvalid
 
 
 def mistakes(load: Callable[[], Settings], environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Returns the mistakes as texts, and hints if there are no mistakes. `load` reads the settings of `serve`."""
+    """Returns all mistakes as texts. If there are none, returns sentences about what was found.
+
+    `load` reads the settings of `relay serve`.
+    """
     wrong: list[str] = []
     told: list[str] = []
     try:

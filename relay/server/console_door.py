@@ -1,8 +1,9 @@
-"""The door of the console's sockets: who may open one, and which room serves it.
+"""Decides who may open a socket of the console, and passes it to the handler that the path names.
 
-Before the upgrade the guard checks the origin. If a password is set, it checks the session too. Otherwise the browser
-must be on the relay's own machine. Then the room that the path names gets the socket. The room may still refuse the
-socket. Otherwise it accepts the socket, and returns only when the socket has ended.
+The guard checks each request before its upgrade. A request with a repeated Host, Origin or Cookie header gets a 400. A
+request from another origin gets a 403. If a password is set, a request without a session gets a 401. If no password is
+set, a browser that is not on the relay's own machine gets a 403. A path without a handler gets a 404. The handler may
+still refuse the socket. Otherwise it accepts the socket, and returns only when the socket has ended.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ log = structlog.get_logger()
 
 PREFIX = "/console/socket/"
 
-Room: TypeAlias = Callable[[Request, WebSocketEnd, str], Awaitable[None]]
-"""Called before the upgrade with the request, the socket's end, and the part of the path after the room's name.
-See http.Door."""
+SocketHandler: TypeAlias = Callable[[Request, WebSocketEnd, str], Awaitable[None]]
+"""Serves one kind of socket.
+
+Called before the upgrade with the request, the relay's end of the socket, and the part of the path after the handler's
+name. It accepts or rejects the socket, as http.Door does.
+"""
 
 
 def headers_of(request: Request) -> Headers:
-    """The request's headers in the form that the pages use. The case of names does not matter.
-
-    A name that comes twice is kept twice.
-    """
+    """The request's headers as werkzeug's Headers, which the guard needs. A header that comes twice is kept twice."""
     return Headers(list(request.headers.raw_items()))
 
 
 class ConsoleDoor:
-    """Opens the console's sockets. `rooms` are found by name: the first part of the path after PREFIX."""
+    """Opens the console's sockets. The first part of the path after PREFIX is the name of a handler."""
 
-    def __init__(self, guard: Guard, rooms: Mapping[str, Room], refused: Counter) -> None:
-        self._guard, self.rooms, self._refused = guard, rooms, refused
+    def __init__(self, guard: Guard, handlers: Mapping[str, SocketHandler], refused: Counter) -> None:
+        self._guard, self._handlers, self._refused = guard, handlers, refused
 
     async def open(self, request: Request, end: WebSocketEnd) -> None:
-        """Check one socket before its upgrade. Refuse it, or let its room serve it until its end."""
+        """Check one socket before its upgrade. Refuse it, or let its handler serve it until its end."""
         if refusal := self._guard.socket_refusal(headers_of(request), end.peer):
             status, words = refusal
             self._refused.labels("console").inc()
@@ -49,8 +50,8 @@ class ConsoleDoor:
             await end.reject(status, f"{words}\n")
             return
         name, _, rest = request.path.removeprefix(PREFIX).partition("/")
-        room = self.rooms.get(name)
-        if room is None:
+        handler = self._handlers.get(name)
+        if handler is None:
             await end.reject(404, "There is no such socket.\n")
             return
-        await room(request, end, rest)
+        await handler(request, end, rest)

@@ -1,4 +1,7 @@
-"""File descriptors. Each connection needs one, and a process without a free one cannot even accept a ring."""
+"""Makes sure that there are enough file descriptors. Each connection needs one.
+
+A process that has none left cannot accept a webhook, so callers would not reach the agent.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,26 @@ import structlog
 
 log = structlog.get_logger()
 
-# More is never needed. Some systems report "unlimited".
+# The limit is never raised above this, even if the system reports "unlimited".
 ENOUGH = 65_536
 # The descriptors of a call: the caller's socket, one or two of the model's, and sometimes one of the backend's.
 BY_CALL = 4
 # The descriptors for everything else: the log, the ledger, the listening sockets, HTTP for rings and health.
 BESIDES_CALLS = 100
-# Connections without a request may use one descriptor in this many.
+# Idle connections may use one in this many of all descriptors.
 IDLE_SHARE = 4
 FEWEST_IDLE = 16
 
 
 def raise_limit(max_calls: int) -> int:
-    """Raise the soft limit as far as the system allows. Returns the limit. Warns if MAX_CALLS needs more."""
+    """Raise the soft limit of descriptors as far as the system allows, and return it.
+
+    Log a warning if MAX_CALLS needs more.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # MacOS has a lower limit, which it does not report.
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses some values below its reported limit.
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     has = limit()
     needed = BY_CALL * max_calls + BESIDES_CALLS
@@ -35,7 +41,7 @@ def raise_limit(max_calls: int) -> int:
             "descriptors.few",
             has=has,
             needed=needed,
-            caller_hears="nothing, until this many call at once",
+            caller_hears="nothing, until so many calls run that no descriptor is left",
             do=f"raise the hard limit (ulimit -Hn {needed}), or set MAX_CALLS lower",
         )
     return has
@@ -48,11 +54,11 @@ def limit() -> int:
 
 
 class IdleConnections:
-    """Connections without a request. If there are too many, the one that has waited longest is closed."""
+    """The connections that have no request now. If there are too many, the one that has waited longest is closed."""
 
     def __init__(self, most: int | None = None) -> None:
         self._most = max(FEWEST_IDLE, limit() // IDLE_SHARE) if most is None else most
-        # In the order of waiting: the connection that has waited longest comes first.
+        # The connection that has waited longest comes first.
         self._waiting: dict[Hashable, Callable[[], None]] = {}
         self.shed = 0
 
@@ -60,7 +66,7 @@ class IdleConnections:
         return len(self._waiting)
 
     def add(self, connection: Hashable, close: Callable[[], None]) -> None:
-        """This connection waits for a request from now on."""
+        """Note that this connection now waits for a request. Close others if there are too many."""
         self._waiting.pop(connection, None)
         self._waiting[connection] = close
         while len(self._waiting) > self._most:
@@ -73,5 +79,5 @@ class IdleConnections:
                 )
 
     def remove(self, connection: Hashable) -> None:
-        """A request has come on this connection, or it is closed."""
+        """Note that a request has come on this connection, or that it is closed."""
         self._waiting.pop(connection, None)

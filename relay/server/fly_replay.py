@@ -1,4 +1,6 @@
-"""Finds the machine for a request. Fly's proxy spreads requests over all machines, and a call is on one of them.
+"""Sends a request to the Fly Machine that has its call.
+
+Fly's proxy spreads requests over all Machines, but a call is on one of them.
 
 Pure.
 """
@@ -9,10 +11,10 @@ from relay.settings import Settings
 
 
 def replay(settings: Settings, machine: str, failed: str | None) -> dict[str, str] | None:
-    """The header with which the proxy sends a request to its machine. None if that is this machine, or no machine.
+    """The header that makes the proxy send the request to `machine`. None if this Machine must answer.
 
-    If the proxy cannot do it within 500 ms, the request comes back here with `fly-replay-failed` (`failed`). Source:
-    docs/protocol/fly.md 5.
+    If the proxy cannot reach that Machine within 500 ms, the request comes back here with the header
+    `fly-replay-failed` (`failed`). Source: docs/protocol/fly.md 5.
     """
     ours = settings.fly_machine_id
     if not ours or failed or machine == ours or not machine.isalnum() or len(machine) > 64:

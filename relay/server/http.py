@@ -1,10 +1,10 @@
-"""One port for two things: hypercorn serves HTTP, and sockets leave it before their upgrade.
+"""Serves HTTP and WebSockets on one port. Hypercorn serves HTTP. WebSockets are taken from it before their upgrade.
 
 A connection whose next request is a GET below a door's prefix (`/twilio/stream/…`, `/console/socket/…`) is taken from
-hypercorn. That *door* gets it, as a WebSocket end on the bare socket. This also works after earlier requests on the
-same connection. The reason: hypercorn's own WebSockets halve the number of calls that a core can carry, shield every
-send from cancellation, and lose the peer's close code. This file subclasses hypercorn's TCP server. So hypercorn is
-pinned to 0.18, and tests/server/test_http.py checks the places where the two meet.
+hypercorn, and the door gets it as a WebSocketEnd on the bare socket. The connection may have had plain requests before.
+Hypercorn's own WebSockets are not used, because they halve the number of calls that a core can carry, shield every send
+from cancellation, and lose the peer's close code. This file subclasses hypercorn's TCP server. Therefore hypercorn is
+pinned to 0.18, and tests/server/test_http.py checks every part of hypercorn that this file uses.
 """
 
 from __future__ import annotations
@@ -43,17 +43,20 @@ Door: TypeAlias = Callable[[Request, WebSocketEnd], Awaitable[None]]
 an exception (which is logged), with 1012 if the process stops."""
 
 HEAD_LIMIT_S = 5.0
-# The limit for a plain HTTP response that the peer does not read. Hypercorn alone would wait forever, even at SIGTERM.
+# A peer that does not read a plain HTTP response is dropped after this time. Hypercorn alone would wait forever, even
+# after SIGTERM.
 SEND_LIMIT_S = 5.0
-# Twilio keeps its connections open. With this long wait, few requests meet a socket that is about to be closed.
+# An idle connection is closed after this time. Twilio keeps its connections open. The shorter this time is, the more
+# often a webhook would arrive on a connection that is being closed, and fail.
 KEEP_ALIVE_S = 75
-# The number of connections that may wait while the loop is busy. Each ring of a burst needs two.
+# This many new connections may wait in the kernel while the loop is busy. Each ring needs two: the webhook and the
+# stream.
 BACKLOG = 512
 ALL_IPV6 = "[::]"
 
 
 class PortUnusable(OSError):
-    """Nobody can listen on this port. `strerror` says why, and what to do."""
+    """The relay cannot listen on this port. `strerror` says why, and what to do."""
 
 
 async def serve(
@@ -65,17 +68,18 @@ async def serve(
     shutdown: trio.Event,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `app` over HTTP, and sockets through `doors` (path prefix -> door), on `bind` ("host:port"; 0 = any free).
+    """Serve `app` over HTTP, and sockets through `doors` (path prefix -> door), on all addresses of `bind`.
 
-    Reports the bound URLs ("http://127.0.0.1:8080") when it listens. After `shutdown` it takes no more connections.
-    Then it gives the open ones `graceful_s`, and returns. Raises PortUnusable.
+    An address is "host:port". Port 0 means any free port. Reports the bound URLs ("http://127.0.0.1:8080") when it
+    listens. After `shutdown` it takes no more connections. It waits up to `graceful_s` for the open connections, and
+    returns. Raises PortUnusable.
     """
     config = _Config(doors)
     config.graceful_timeout = graceful_s
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
-    # Hypercorn has no hook for either of these classes.
+    # Hypercorn offers no way to configure these two classes, so they are replaced in its modules.
     hypercorn.trio.run.TCPServer = _connection  # type: ignore[attr-defined,assignment]
     hypercorn.protocol.H11Protocol = _PlainHttp  # type: ignore[attr-defined]
     overload.install()
@@ -91,9 +95,11 @@ async def serve(
 
 
 def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
-    """The addresses to listen on: HOST, or only this machine if nobody else is to call, or all addresses.
+    """The addresses to listen on:
 
-    All addresses are those of IPv4 and IPv6, because a private network may have only IPv6 (Fly's is such a network).
+    HOST if it is set, 127.0.0.1 if PUBLIC_URL is on this machine, otherwise all addresses.
+
+    "All" includes IPv6, because some private networks have only IPv6 (Fly's, for example).
     """
     if not host and is_local:
         host = "127.0.0.1"
@@ -103,7 +109,8 @@ def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
 
 
 def _listen_on(bind: list[str], stack: ExitStack) -> list[socket.socket]:
-    """A socket for each address. IPv6 is left out of "all addresses" if the machine has none. Raises PortUnusable."""
+    """Open a socket for each address. On a machine without IPv6, "all addresses" means IPv4 only. Raises
+    PortUnusable."""
     listening: list[socket.socket] = []
     for address in bind:
         try:
@@ -118,7 +125,8 @@ def _listen_on(bind: list[str], stack: ExitStack) -> list[socket.socket]:
 
 
 def _listen(address: str) -> socket.socket:
-    """Listen on "host:port" (an IPv6 host may have brackets). Hypercorn's own way leaks the socket if this fails."""
+    """Listen on "host:port" (an IPv6 host may have brackets). Hypercorn's own code would leak the socket if this
+    fails."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     try:
@@ -128,7 +136,7 @@ def _listen(address: str) -> socket.socket:
     except socket.gaierror:
         raise PortUnusable(errno.EADDRNOTAVAIL, f"{host} is no address of this machine: look at HOST.") from None
     try:
-        # The IPv6 socket takes no IPv4, so each of the two has its own socket.
+        # create_server() makes IPv6 sockets that take no IPv4. So IPv4 and IPv6 have a socket each.
         sock = socket.create_server(where, family=family, backlog=BACKLOG)
     except OSError as e:
         hint = " Is another relay running?" if e.errno == errno.EADDRINUSE else ""
@@ -141,20 +149,21 @@ def _listen(address: str) -> socket.socket:
 
 
 class _Config(Config):
-    """Hypercorn's configuration with our doors. It is the only object of ours that reaches every connection."""
+    """Hypercorn's configuration, and our doors. Hypercorn passes this object to every connection."""
 
     def __init__(self, doors: Mapping[str, Door]) -> None:
         super().__init__()
-        # The doors by the first words of their requests.
+        # Keys: the first bytes of a request for the door.
         self.doors = {f"GET {prefix}".encode(): door for prefix, door in doors.items()}
         self.idle = IdleConnections()
 
 
 class _PlainHttp(H11Protocol):
-    """Hypercorn's HTTP/1.1 without its WebSockets. Nobody uses them here, and it never closes one that it refuses."""
+    """Hypercorn's HTTP/1.1 without its WebSockets. We do not use them, and hypercorn never closes one that it
+    refuses."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        # A server may ignore an upgrade header.
+        # Remove the upgrade header. HTTP allows a server to ignore it.
         headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         version = request.http_version
         await super()._create_stream(
@@ -163,14 +172,14 @@ class _PlainHttp(H11Protocol):
 
 
 class HandoverServer(TCPServer):
-    """Hypercorn's connection. It hands requests for a door over, and drops peers that do not read."""
+    """A connection of hypercorn's. It hands requests for a door over to the door, and drops peers that do not read."""
 
     config: _Config
-    # The type is narrower: we never give hypercorn a certificate, because TLS ends before us.
+    # Never a TLS stream: TLS ends at the proxy, so hypercorn gets no certificate.
     stream: trio.SocketStream  # type: ignore[assignment]
 
     async def run(self) -> None:
-        """Serve one connection. An error ends only this connection. Without that, it would end the server."""
+        """Serve one connection. An error is logged and ends only this connection. Otherwise it would end the server."""
         self.config.idle.add(self, self._shed)
         try:
             await super().run()
@@ -186,20 +195,20 @@ class HandoverServer(TCPServer):
             self.config.idle.remove(self)
 
     def _shed(self) -> None:
-        """Close the socket of an idle connection. Its reader notices that, and ends."""
+        """Close the socket of an idle connection. The task that reads it then ends."""
         self.stream.socket.close()
 
     async def protocol_send(self, event: Event) -> None:
-        """Send a piece of an HTTP response within a limit, or note that a request began or ended."""
+        """Send a piece of an HTTP response within SEND_LIMIT_S, or note that a request has begun or ended."""
         if isinstance(event, Updated):
             if event.idle:
                 self.config.idle.add(self, self._shed)
             else:
                 self.config.idle.remove(self)
         if not isinstance(event, RawData):
-            # A request ends inside the app's task, which Quart cancels at that moment. Without this shield the
-            # keep-alive timer never starts again. Then an idle connection delays the shutdown, and a connection that
-            # must be closed after its answer stays open as long as the peer likes.
+            # Hypercorn ends a request inside the app's task, and Quart cancels this task at that moment. Without this
+            # shield the keep-alive timer would not start again. An idle connection would then delay the shutdown, and a
+            # connection that must be closed after its answer would stay open until the peer closes it.
             with trio.CancelScope(shield=True):
                 await super().protocol_send(event)
             return
@@ -211,7 +220,7 @@ class HandoverServer(TCPServer):
                     return
                 await trio.aclose_forcefully(self.stream)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # The peer has gone. Hypercorn notices that below.
+                pass  # The peer has gone. Closed() below tells hypercorn.
             await self.protocol.handle(Closed())
 
     async def _read_data(self) -> None:
@@ -223,9 +232,9 @@ class HandoverServer(TCPServer):
                     if (door := self._door_of(data)) is not None:
                         await self._hand_over(data, door)
                         return
-                # This bypasses hypercorn's wrapper, which would change to HTTP/2. Nobody needs HTTP/2 here. An HTTP/2
-                # connection never counts as idle, and 64 kB of its smallest frames would stop the loop and every call
-                # for 100 ms.
+                # `protocol.protocol` bypasses hypercorn's wrapper, which would change to HTTP/2 if a client asks for
+                # it. HTTP/2 is not needed here and does harm: such a connection never counts as idle, and 64 kB of its
+                # smallest frames would stop the loop, and so every call, for 100 ms.
                 await self.protocol.protocol.handle(RawData(data))
                 if not data:
                     break
@@ -234,10 +243,13 @@ class HandoverServer(TCPServer):
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             pass
         await self.protocol.handle(Closed())
-        await self.idle_task.stop()  # Without this, hypercorn keeps the socket until the keep-alive time is over.
+        await self.idle_task.stop()  # Otherwise hypercorn keeps the socket for KEEP_ALIVE_S.
 
     def _is_between_requests(self) -> bool:
-        """True if the next byte is the first of a request line. A body may contain text that looks like a request."""
+        """True if the next byte is the first of a request line.
+
+        Only then may a request be handed over: a body may contain text that looks like a request.
+        """
         connection: Any = getattr(self.protocol.protocol, "connection", None)
         return (
             isinstance(connection, h11.Connection)
@@ -247,11 +259,11 @@ class HandoverServer(TCPServer):
         )
 
     def _door_of(self, data: bytes) -> Door | None:
-        """The door for a request that begins with these words."""
+        """The door for a request that begins with these bytes. None if hypercorn must serve it."""
         return next((door for words, door in self.config.doors.items() if data.startswith(words)), None)
 
     async def _read_first_words(self, data: bytes) -> bytes:
-        """Read on while `data` may become a request for a door, because a request may come byte by byte."""
+        """Read more while `data` may still become a request for a door. A request may come byte by byte."""
         with trio.move_on_after(HEAD_LIMIT_S):
             while any(len(data) < len(words) and words.startswith(data) for words in self.config.doors):
                 if not (more := await self.stream.receive_some(MAX_RECV)):
@@ -263,7 +275,7 @@ class HandoverServer(TCPServer):
         self.config.idle.remove(self)
         await self.idle_task.stop()
         if self.stream.socket.fileno() < 0:
-            return  # The keep-alive timer was faster.
+            return  # The keep-alive timer has closed the socket.
         peer = _address_of(self.stream)
         wire = SocketWire.take(self.stream)
         try:
@@ -297,9 +309,12 @@ def _address_of(stream: trio.SocketStream) -> str:
     try:
         return str(stream.socket.getpeername()[0])
     except OSError:
-        return "gone"  # This value is never taken for this machine.
+        return "gone"  # Not an address, so nobody takes it for this machine.
 
 
 def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:
-    """Makes our connection. Without our doors (other code uses hypercorn too), it makes hypercorn's own."""
+    """Makes a HandoverServer if the configuration is ours.
+
+    Other code in this process also uses hypercorn, and gets hypercorn's own class.
+    """
     return (HandoverServer if isinstance(config, _Config) else TCPServer)(app, config, *rest)

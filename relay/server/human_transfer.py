@@ -1,9 +1,9 @@
-"""The human's side of a call: who is rung, what they hear, and what happens to a caller whose call nobody took.
+"""Connects a caller with a human: who is rung, what the human hears, and what the caller gets if nobody takes the call.
 
-The caller's own leg is redirected to `<Dial>`. The model's session is closed by then. The human hears who calls and
-why, and must press 1, which a voicemail cannot do. Only HUMAN_TRANSFER_NUMBER and then HUMAN_NUMBERS_ALSO are ever
-dialled, one after the other. If nobody takes the call, the caller goes back to the agent. If there is no agent, the
-caller leaves a recorded message.
+The relay answers Twilio's webhook with `<Dial>` for the caller's leg. The model's session is closed before that. The
+human hears who calls and why, and must press 1. A voicemail cannot press 1, so it cannot take the call. Only
+HUMAN_TRANSFER_NUMBER and then HUMAN_NUMBERS_ALSO are ever dialled, one after the other. If nobody takes the call, the
+caller goes back to the agent. If there is no agent, the caller leaves a recorded message.
 """
 
 from __future__ import annotations
@@ -27,17 +27,21 @@ from relay.twilio.caller_id import as_presented, caller_id
 
 log = structlog.get_logger()
 
-# The agent comes back at most this often after a lost stream, or when no human was there. After that, no human is rung.
+# The caller goes back to the agent at most this many times in a call, after a lost stream or when nobody took a
+# transfer. After that, a lost stream leads to the human, and a transfer that nobody took leads to a recorded message.
 RESUMES = 3
-# A human's phone rings this long (Twilio adds about five seconds). After that, a voicemail would answer.
+# A human's phone rings this long, and Twilio adds about five seconds. After a longer time, a voicemail would often
+# answer.
 RING_S = 20
-# The limit after the ringing: Twilio's extra seconds, the whisper (at most 25 s of speech), and the wait for a key.
+# How long the relay waits for Twilio after RING_S: Twilio's extra seconds, the whisper (at most 25 s of speech), and
+# the time to press a key.
 WHISPER_LIMIT_S = 40
 # A conversation with a human lasts no longer than this, because we pay for it.
 HUMAN_LIMIT_S = 3_600
-# Two minutes are enough for any message that somebody will listen to.
+# A recorded message is cut after two minutes.
 MESSAGE_LIMIT_S = 120
-# The call back of a call is row 0 of its messages. The messages that the agent takes are counted from 1.
+# A call back is the message with this number in the rows of its call. The messages that the agent takes are counted
+# from 1.
 CALLBACK_SEQ = 0
 
 LEAVE_MESSAGE = (
@@ -46,25 +50,31 @@ LEAVE_MESSAGE = (
 )
 THANKS = "Thank you. We will call you back. Goodbye."
 
-_WHISPER_WORDS = 200  # Characters of the summary: fifteen seconds of speech.
+_WHISPER_WORDS = 200  # Characters of the summary: about 15 s of speech.
 _WHISPER_NAME, _WHISPER_REASON = 60, 80
 
 
 class Transfers:
-    """Rings humans for the callers of a process. `resume(file, why)` makes the TwiML that leads back to the agent."""
+    """Rings humans for the callers of this process.
+
+    `resume(file, why)` makes the TwiML that connects the caller with the agent again.
+    """
 
     def __init__(self, desk: Desk, resume: Callable[[CallFile, str], str]) -> None:
         self._desk = desk
         self._resume = resume
 
     def url(self, name: str, **query: str) -> str:
-        """The absolute URL of one of our webhooks, with the machine that knows the call."""
+        """The absolute URL of the webhook `name`. On Fly it names the Machine that has the call."""
         if machine := self._desk.settings.fly_machine_id:
             query["machine"] = machine
         return f"{self._desk.settings.public_url}/twilio/{name}" + (f"?{urlencode(query)}" if query else "")
 
     def file(self, call_sid: CallSid, fields: dict[str, str], *, rings: bool = False) -> CallFile:
-        """The file of a call. It is made if this process does not know the call. `rings`: the call begins here."""
+        """The file of a call. If this process does not know the call, a new file is made.
+
+        `rings` is true if the phone rings now.
+        """
         desk = self._desk
         country = desk.settings.business_country
         who = caller_id(fields, country=country, own=desk.own_numbers, humans=self._numbers)
@@ -87,7 +97,10 @@ class Transfers:
         return (self._desk.settings.human_transfer_number, *self._desk.settings.human_numbers_also)
 
     def dial(self, file: CallFile, say: str | None = None) -> str:
-        """Ring the human for this caller, who first hears `say`. Outside HUMAN_HOURS nobody is rung."""
+        """Ring the human. The caller first hears `say`.
+
+        Outside HUMAN_HOURS nobody is rung, except in an emergency or if the owner ordered it.
+        """
         by_rule = file.decision.reason is not EndReason.EMERGENCY and not file.decision.by_owner
         if by_rule and not self._desk.human_is_there():
             log.info("human.not_there", why="outside HUMAN_HOURS")
@@ -96,7 +109,10 @@ class Transfers:
         return self._ring(file, 0, say)
 
     def _ring(self, file: CallFile, which: int, say: str | None = None) -> str:
-        """Ring one of the numbers. The URL has its index, so a relay that was started meanwhile rings the next."""
+        """Ring one of the numbers. Its index is in the webhook's URL.
+
+        So a relay that was started meanwhile knows which number comes next.
+        """
         called = self._numbers[which]
         file.human.accepted, file.human.result = False, "asked"
         file.expects(RING_S + WHISPER_LIMIT_S)
@@ -114,29 +130,30 @@ class Transfers:
         )
 
     async def whisper(self, fields: dict[str, str]) -> str:
-        """What the human hears before they decide: who calls and why, in one sentence."""
+        """What the human hears before they take the call: who calls and why, in one sentence."""
         call_sid = fields.get("call", "")
         file = self._desk.files.get(CallSid(call_sid))
         return twiml.whisper(f"{whisper_words(file)} Press 1 to accept it.", self.url("accept", call=call_sid))
 
     async def accept(self, fields: dict[str, str]) -> str:
-        """A key was pressed. The key 1 connects the two. Any other key ends the human's leg."""
+        """The human has pressed a key. Key 1 connects the human with the caller. Any other key ends the human's leg."""
         accepted = fields.get("Digits") == "1"
         log.info("human.accepted" if accepted else "human.declined")
         file = self._desk.files.get(CallSid(fields.get("call", "")))
         if file is not None:
             file.human.accepted = accepted
-            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # For the webhook after their conversation.
+            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # Twilio's next webhook comes after this.
         return twiml.empty() if accepted else twiml.hang_up()
 
     async def dialed(self, fields: dict[str, str]) -> str:
-        """The dialling has ended: the two have talked, or nobody took the call."""
+        """The `<Dial>` has ended: the human and the caller have talked, or nobody took the call."""
         call_sid = CallSid(fields.get("call") or fields.get("CallSid", ""))
         here = call_sid in self._desk.files
         file = self.file(call_sid, fields)
         status = fields.get("DialCallStatus", "") or "unknown"
         bridged = fields.get("DialBridged", "").casefold() != "false"
-        # A relay that was started meanwhile does not know the key. Then Twilio's status is enough.
+        # A relay that was started meanwhile does not know whether key 1 was pressed. Then it relies on Twilio's status
+        # alone.
         taken = status in ("completed", "answered") and bridged and (file.human.accepted or not here)
         result = "accepted" if taken else "declined" if status in ("completed", "answered") else status
         log.info("human.done", status=status[:16], accepted=file.human.accepted, taken=taken)
@@ -154,7 +171,7 @@ class Transfers:
         return self._nobody(file, result)
 
     def caller_left(self, file: CallFile) -> None:
-        """The caller has hung up. A transfer that had not succeeded has failed."""
+        """The caller has hung up. If the human was still being rung, write down that the transfer failed."""
         if file.human.result == "asked":
             self._settle(file, "accepted" if file.human.accepted else "caller_hung_up")
 
@@ -172,7 +189,11 @@ class Transfers:
         return twiml.record_message(LEAVE_MESSAGE, action, action, MESSAGE_LIMIT_S)
 
     async def message(self, fields: dict[str, str]) -> str:
-        """A message was recorded. Twilio asks twice: what comes next, and again when the sound can be fetched."""
+        """The caller has recorded a message.
+
+        Twilio calls this webhook twice: first to ask what comes next, and again with RecordingStatus when the recording
+        can be fetched.
+        """
         file = self.file(CallSid(fields.get("call") or fields.get("CallSid", "")), fields)
         where = fields.get("RecordingUrl", "")
         if not re.fullmatch(r"https://[\w.-]+/[\w./-]{1,300}", where):
@@ -185,7 +206,7 @@ class Transfers:
                 MessageRow(call_sid=file.call_sid, seq=CALLBACK_SEQ, text=words, delivered=delivered), file
             )
             log.info("message.recorded", seconds=seconds, delivered=delivered)
-            file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # The recorded sound can be fetched soon.
+            file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # The second webhook comes soon.
         return twiml.empty() if "RecordingStatus" in fields else twiml.say_and_hang_up(THANKS)
 
     async def _deliver(self, file: CallFile, words: str) -> bool:
@@ -198,7 +219,7 @@ class Transfers:
         return True
 
     def _keep_callback(self, file: CallFile) -> None:
-        """Note that somebody must call back. The row stays, whatever the caller does next."""
+        """Write down that somebody must call back. The row stays, even if the caller talks to the agent again."""
         why = file.decision.why if file.consent.may_keep else file.decision.own_why
         why = (why or "no reason is known")[:120]
         log.info("human.missed")
@@ -240,5 +261,5 @@ def whisper_words(file: CallFile | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """Words without a sign that would end the sentence."""
+    """The text without signs that end a sentence, because it becomes part of one sentence."""
     return re.sub(r"[.!?\u2026]+(?=\s|$)", ",", " ".join(text.split())).rstrip(", ")

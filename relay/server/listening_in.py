@@ -1,8 +1,10 @@
-"""Listening in: sends both channels of a running call to a browser's socket, placed as in the recording.
+"""Listening in: sends both channels of a running call to a browser's socket, at the same places in time as in the
+recording.
 
-This works only if the call is recorded and the notice was heard. The listener hears exactly what is recorded, so pauses
-and a caller's refusal are silence here too. The sound comes about one second later than in the call. Listening costs
-the call one list that is checked four times a second. Nobody waits for a listener that does not read: it is dropped.
+This works only if the call is recorded and the notice was heard. The listener hears exactly what is recorded. So while
+recording is paused or refused, the listener hears silence. The sound comes about one second later than in the call.
+The call itself only looks into a list of listeners four times a second. A listener that does not read is dropped, so
+that it delays nobody.
 """
 
 from __future__ import annotations
@@ -28,16 +30,16 @@ log = structlog.get_logger()
 
 Audit = Callable[[str, str, str], Awaitable[None]]
 
-# Each listener uses one of the connections that fly.toml allows beyond MAX_CALLS.
+# Each listener uses a connection, and fly.toml allows only few beyond MAX_CALLS.
 MOST_LISTENERS = 4
-# The most that a listener may leave unread: four seconds of sound.
+# A listener that leaves more pieces unread is dropped. 16 pieces are four seconds of sound.
 WAITING_PIECES = 16
 LOOK_S = 0.5
 OVER, POLICY, TOO_SLOW = 1000, 1008, 1013
 
 
 class ListenerQueue:
-    """The audio that one listener must still be sent."""
+    """The audio that waits to be sent to one listener."""
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[bytes, bytes]] = deque()
@@ -53,7 +55,10 @@ class ListenerQueue:
         self._came.set()
 
     async def pieces(self) -> list[tuple[bytes, bytes]]:
-        """The pieces that have come since the last time. After LOOK_S there may be none."""
+        """The pieces that have come since the last call of this method. Waits up to LOOK_S for the first.
+
+        Empty if none came.
+        """
         with trio.move_on_after(LOOK_S):
             await self._came.wait()
         self._came = trio.Event()
@@ -63,7 +68,7 @@ class ListenerQueue:
 
 
 class ListeningIn:
-    """The room that serves /console/socket/listen/CALL_SID."""
+    """Serves the sockets of /console/socket/listen/CALL_SID."""
 
     def __init__(
         self, files: CallFiles, audit: Audit, address: Callable[[Request, WebSocketEnd], str], listeners: Gauge
@@ -72,7 +77,7 @@ class ListeningIn:
         self.listeners = 0
 
     async def open(self, request: Request, end: WebSocketEnd, rest: str) -> None:
-        """Let one browser hear one call, from the upgrade until the call or the listening has ended."""
+        """Let one browser hear one call, until the call ends or the browser leaves."""
         file = self._files.get(CallSid(rest))
         session = session_of(file) if file is not None else None
         if file is None or session is None or session.recorder is None:
@@ -98,8 +103,12 @@ class ListeningIn:
         try:
             await self._audit("began to listen in", file.call_sid, address)
         except LedgerUnavailable as error:
-            log.warning("console.not_audited", words=str(error), do="bring Postgres back: it must keep the audit row")
-            await end.reject(503, f"It cannot be written down who listens: {error}\n")
+            log.warning(
+                "console.not_audited",
+                words=str(error),
+                do="make Postgres reachable: nobody may listen in without an audit row",
+            )
+            await end.reject(503, f"Nobody may listen in while Postgres cannot write down who does: {error}\n")
             return
         log.info("console.listen_began", caller_hears="no change")
         try:
@@ -128,7 +137,10 @@ class ListeningIn:
 
 
 async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
-    """Wait until the listener leaves. A listener has nothing to send, so any message from it ends the listening."""
+    """Wait until the listener leaves, then cancel `scope`. A listener never needs to send anything.
+
+    If it does, the listening ends too.
+    """
     try:
         await end.receive()
     except Gone:
@@ -137,7 +149,10 @@ async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
 
 
 async def _send(end: WebSocketEnd, queue: ListenerQueue, file: CallFile, session: CallSession) -> tuple[int, str]:
-    """Send what is heard until the call or the listening has ended. Returns the close code and the reason."""
+    """Send the pieces of `queue` until the call ends or the listener must be dropped.
+
+    Returns the close code and the reason.
+    """
     try:
         while True:
             for caller, agent in await queue.pieces():

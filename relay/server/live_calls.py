@@ -1,4 +1,4 @@
-"""The calls of this process, for the page Live: what the page shows of each call, and the owner's orders to a call."""
+"""Gives the page Live the calls of this process: what it shows of each call, and the owner's orders to a call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CallsInHand:
 
     @property
     def machine(self) -> str:
-        """The machine whose calls these are."""
+        """The name of this machine."""
         return self._desk.settings.machine
 
     def seen(self) -> Iterator[LiveCall]:
@@ -34,7 +34,7 @@ class CallsInHand:
                 yield call
 
     async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
-        """Give an order to a call. None: this process does not have the call."""
+        """Give an order to a call. Returns None if this process does not have the call."""
         file = self._desk.files.get(CallSid(call_sid))
         if file is None:
             return None
@@ -44,7 +44,7 @@ class CallsInHand:
         elif _rings(file):
             answer = OrderAnswer.ALREADY if order in file.orders else OrderAnswer.DONE
             if answer is OrderAnswer.DONE:
-                file.orders.append(order)  # The stream begins with this order.
+                file.orders.append(order)  # The session obeys it when the stream begins.
         else:
             answer = _too_late(file, order)
         self._desk.metrics.orders.labels(_NAMES.get(type(order), "say"), str(answer)).inc()
@@ -55,7 +55,7 @@ _NAMES: dict[type[Order], str] = {PutThroughOrdered: "put_through", HangUpOrdere
 
 
 def session_of(file: CallFile) -> CallSession | None:
-    """The session of the stream on which the caller is now. None if there is no such stream."""
+    """The CallSession of the stream on which the caller is now. None if the caller is on no stream."""
     streams = [stream for stream in file.open_streams if isinstance(stream, CallSession) and not stream.is_decided]
     return streams[-1] if streams else None
 
@@ -66,15 +66,18 @@ def can_listen(session: CallSession, file: CallFile) -> bool:
 
 
 def _rings(file: CallFile) -> bool:
-    """Asked while no `CallSession` has the caller: true if one is still to come, after the ring or between streams."""
+    """True if a stream of this call is still expected: after the ring, or after a lost stream.
+
+    Called only while there is none.
+    """
     waits = file.brings_stream and trio.current_time() < file.asks_until
     return file.is_served or (waits and file.decision.then is not Next.HUMAN)
 
 
 def _too_late(file: CallFile, order: Order) -> OrderAnswer:
-    """The answer if the agent no longer has this call.
+    """The answer to an order that came after the agent had left the call.
 
-    ALREADY if the call was transferred (by anyone) or the owner hung up, and the order asks for just that.
+    ALREADY if the order asks for what has happened: a transfer, or a hang-up by the owner. Otherwise TOO_LATE.
     """
     was_put = isinstance(order, PutThroughOrdered) and file.decision.then is Next.HUMAN
     was_hung_up = isinstance(order, HangUpOrdered) and file.decision.reason is EndReason.HUNG_UP_BY_OWNER
@@ -90,7 +93,7 @@ def _seen(file: CallFile, now: float) -> LiveCall | None:
         elif file.decision.then is Next.HUMAN and file.human.result == "asked":
             stage = Stage.HUMAN if file.human.accepted else Stage.TRANSFERRING
         else:
-            return None  # Nobody has this call now: it has ended, or Twilio has not asked yet what comes next.
+            return None  # The call has ended, or Twilio has not asked yet what comes next.
         has_agent = stage is Stage.RINGING
         return LiveCall(file.call_sid, caller, stage, seconds, round(usd, 3), has_agent=has_agent, is_test=file.is_test)
     view = look(session.machine.call, now)

@@ -1,8 +1,8 @@
-"""The door of the media socket: who may open it, and the call that it belongs to.
+"""Decides who may open a media socket, and finds the call that it belongs to.
 
-Before the upgrade, the signature and the one-use token are checked (otherwise 403). After the upgrade, a start message
-must come within five seconds and name the same call (otherwise 1008). A path of another machine is answered with
-`fly-replay` before the upgrade.
+Before the upgrade, Twilio's signature and the one-use token are checked. If one of them is wrong, the answer is 403. If
+the path names another Fly Machine, the answer is a `fly-replay` header. After the upgrade, a start message for the same
+call must come within five seconds. Otherwise the socket is closed with 1008.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from relay.twilio import media_protocol, signature
 log = structlog.get_logger()
 
 PREFIX = "/twilio/stream/"
-# `start` follows the upgrade at once. Five seconds are enough for a slow network.
+# Twilio sends `start` directly after the upgrade. Five seconds are enough for a slow network.
 START_LIMIT_S = 5.0
 POLICY = 1008
 
 
 class StreamRefused(Exception):
-    """The socket is accepted, but it sends something that we did not ask for. It is closed with 1008 and this text."""
+    """An accepted socket sent something that we did not ask for. The socket is closed with 1008 and this text."""
 
 
 class _Arriving:
@@ -39,29 +39,29 @@ class _Arriving:
         self.scope = trio.CancelScope()
 
     def end(self, reason: EndReason) -> None:
-        """Twilio reports that the stream has ended, before it began."""
+        """A webhook says that the stream has ended, although `start` has not come."""
         log.info("stream.over_before_start", reason=str(reason))
         self.close_rows()
 
     def end_unless_told(self, reason: EndReason) -> None:
-        """See call_file.Stream. This stream has sent nothing yet."""
+        """End this stream (see call_file.Stream). It has sent nothing yet, so nothing was told."""
         self.end(reason)
 
     def close_rows(self) -> None:
-        """This stream has no rows, so this only stops the waiting."""
+        """Stop waiting for `start`. This stream has no rows to close."""
         self.is_decided = True
         self.scope.cancel()
 
 
 class StreamDoor:
-    """Opens the media sockets of a process."""
+    """Opens the media sockets of this process."""
 
     def __init__(self, desk: Desk, tokens: tuple[str, ...]) -> None:
         self._desk = desk
         self._auth_tokens = tokens
 
     async def open(self, request: Request, end: WebSocketEnd) -> None:
-        """Serve one media socket from its upgrade to its end."""
+        """Check one media socket before its upgrade, and serve it until its end."""
         machine, _, token = request.path.removeprefix(PREFIX).partition("/")
         if machine != self._desk.settings.machine:
             await self._send_elsewhere(request, end, machine)
@@ -82,12 +82,12 @@ class StreamDoor:
                     return
                 await self._serve(file, stream, started, end)
             finally:
-                file.stream_closes(stream)  # A socket that broke while it was opened must not count as a running call.
+                file.stream_closes(stream)  # Otherwise a socket that broke early would count as a call.
 
     async def _start(self, request: Request, end: WebSocketEnd, file: CallFile) -> media_protocol.Started | None:
-        """Read Twilio's first messages.
+        """Accept the socket, and read Twilio's first messages.
 
-        None if they did not come, or were not those that we asked for. Then the socket is closed.
+        If they do not come, or are not what we asked for, the socket is closed and None is returned.
         """
         await end.accept(request)
         try:
@@ -157,7 +157,7 @@ class StreamDoor:
                 if not isinstance(what, media_protocol.Started):
                     raise StreamRefused("the first message was not start")
                 _check(what, file.call_sid, file.account_sid or self._desk.settings.twilio_account_sid)
-                end.unread(messages[at + 1 :])  # The caller's first audio may have come in the same read.
+                end.unread(messages[at + 1 :])  # They may be the caller's first audio.
                 return what
 
 

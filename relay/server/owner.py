@@ -1,4 +1,4 @@
-"""What the process shows its owner in the console: its health, its files, its diary and its recordings."""
+"""Gives the console what it shows of this process: health, files, diary and recordings."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def owner_of(
 ) -> Owner:
     """Everything that the console needs in addition to Postgres.
 
-    `diary` None: the business has a backend of its own. `send_news` wakes the task that sends the owner's news.
-    `calls` makes calls from the page "Talk to it".
+    `diary` is None if the business has a backend of its own. `send_news` wakes the task that sends news to the owner.
+    `calls` runs the test calls of the page "Talk to it".
     """
     parts = _Parts(desk)
     return Owner(
@@ -80,10 +80,10 @@ class _Parts:
     async def files(self) -> Health:
         trouble = self._desk.files_trouble()
         words = f"A changed file has a mistake. The version before it stays in use. {trouble}" if trouble else ""
-        return Health("Files", "all files are in use as they are", words)
+        return Health("Files", "all files are in use", words)
 
     def texts(self) -> Sequence[File]:
-        """The texts as the next call uses them."""
+        """The texts that the next call will use."""
         briefing, trouble = self._desk.briefing, self._desk.files_trouble()
         prompts = briefing.prompts
         opening, question = prompts.greeting(announces=True)
@@ -107,7 +107,7 @@ class _OwnersDiary:
         self._desk, self._diary = desk, diary
 
     async def week(self, first: dt.date) -> list[Row]:
-        """Appointments of seven days, in order. Raises LedgerUnavailable."""
+        """The booked appointments of seven days from `first`, by time. Raises LedgerUnavailable."""
         tz = self._desk.settings.tz
         begin = minute_of(dt.datetime.combine(first, dt.time(), tz))
         end = minute_of(dt.datetime.combine(first + dt.timedelta(days=7), dt.time(), tz))

@@ -1,6 +1,7 @@
-"""Twilio's webhooks: a phone rings, a stream has ended, a call has ended. No answer leaves a caller in silence.
+"""Answers Twilio's webhooks: a phone rings, a stream has ended, a call has ended.
 
-Each request is checked against PUBLIC_URL, never against its own headers. Answers never wait for the model.
+If our own code fails, the caller is still connected with the human. The signature is checked with PUBLIC_URL, never
+with the host that the request names. No answer waits for the model.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ from relay.twilio import signature, twiml
 log = structlog.get_logger()
 
 LEDGER_LIMIT_S = 0.5
-# A webhook has 1 to 2 kB and comes in one piece. Without this limit, anybody could send 15 MB. To read them would delay
-# the audio of every call by 1.7 s, before the signature is checked.
+# A webhook has 1 to 2 kB and comes in one piece. Without this limit anybody could send 15 MB. Reading such a body would
+# delay the audio of every call by 1.7 s, because it is read before the signature is checked.
 MAX_BODY_BYTES = 65_536
 BODY_LIMIT_S = 5
 
 CUT_OFF = "Sorry, we were cut off. I am connecting you with a person."
 BUSY = "Thank you for calling. I am connecting you with a person."
 
-# End reasons after which the relay has ended the call. After any other, the caller is still there and needs somebody.
+# End reasons that mean that the relay ended the call on purpose. After any other reason the caller may still be on the
+# line, and gets the agent or the human.
 _ENDED_BY_US = frozenset(
     str(reason)
     for reason in (
@@ -59,7 +61,10 @@ def _xml(document: str) -> Response:
 
 
 def _one(asked: Request, name: str) -> str | None:
-    """A header that must not come twice. If it came twice, nobody would know which of the two a proxy has checked."""
+    """The value of this header. None if the header is missing or comes twice.
+
+    If it comes twice, a proxy may have checked the other value.
+    """
     values = asked.headers.getlist(name)
     return values[0] if len(values) == 1 else None
 
@@ -89,7 +94,7 @@ class Webhooks:
         ):
             view = self._route(answer)
             app.add_url_rule(path, path, view, methods=["GET", "POST"])
-            # For a URL that somebody typed with a slash at its end.
+            # Somebody may type the URL at Twilio with a slash at its end.
             app.add_url_rule(f"{path}/", f"{path}/", view, methods=["GET", "POST"])
         app.register_error_handler(404, self._not_found)
 
@@ -105,14 +110,18 @@ class Webhooks:
                 return Response("not signed by Twilio\n", 403, content_type="text/plain")
             call_sid = fields.get("call") or fields.get("CallSid", "")
             if not _SID.fullmatch(call_sid):
-                return Response("CallSid is missing or is none\n", 400, content_type="text/plain")
+                return Response(
+                    "the field CallSid is missing, or its value is not the SID of a call\n",
+                    400,
+                    content_type="text/plain",
+                )
             there = replay(self._desk.settings, fields.get("machine", ""), request.headers.get("fly-replay-failed"))
             if there is not None:
                 return Response("", 307, there)
             with structlog.contextvars.bound_contextvars(call_sid=call_sid):
                 try:
                     return _xml(await answer(fields))
-                # Our own error. With a 500 the caller would hear Twilio's error message, and the call would end.
+                # A bug of ours. After a 500 the caller would hear Twilio's error message, and the call would end.
                 except Exception:
                     log.exception("webhook.broke", path=request.path, caller_hears=CUT_OFF)
                     return _xml(self._after_bug(request.path))
@@ -139,7 +148,10 @@ class Webhooks:
         return fields | {name: value for name, value in request.args.items() if name not in fields}
 
     async def _not_found(self, _: Exception) -> Response:
-        """A page that does not exist. Twilio asks for one only if its console has a wrong URL, so it is logged."""
+        """Answer a request for an unknown path.
+
+        If Twilio has signed it, a URL in Twilio's console is wrong, so an error is logged.
+        """
         answer = Response("not found\n", 404, content_type="text/plain")
         if signature.SIGNATURE_HEADER not in request.headers:
             return answer
@@ -159,20 +171,24 @@ class Webhooks:
     def _look_at_account(self, account_sid: str) -> None:
         """Log once that calls come from another account than TWILIO_ACCOUNT_SID.
 
-        They are served, because that account's token is ours.
+        The calls are served, because they are signed with our token.
         """
         if account_sid in ("", self._desk.settings.twilio_account_sid) or account_sid in self._other_accounts:
             return
         self._other_accounts.add(account_sid)
         log.error(
             "account.another",
-            words=f"calls come from the account {account_sid}, whose token TWILIO_AUTH_TOKEN is",
+            words=f"calls come from the account {account_sid}, and TWILIO_AUTH_TOKEN is the token of that account",
             caller_hears="nothing, but a call that ends may stay open for a moment: it cannot be hung up by REST",
             do=f"set TWILIO_ACCOUNT_SID={account_sid}",
         )
 
     def _after_bug(self, path: str) -> str:
-        """TwiML to the human that needs nothing more from us. "" if the request did not come from a caller's call."""
+        """The TwiML after a bug of ours.
+
+        A caller is connected with the human, and Twilio needs no further webhook for that. A human who has pressed a
+        key is hung up. All other requests get an empty document.
+        """
         path = path.rstrip("/")
         if path in _CALLERS_PATHS:
             settings = self._desk.settings
@@ -200,7 +216,7 @@ class Webhooks:
         return self._stream(file, now)
 
     def _refuse(self, file: CallFile) -> str:
-        """The TwiML for a call that does not get the agent: the human, or nobody."""
+        """The TwiML for a call that does not get the agent: it rings the human, or gives a busy line."""
         self._desk.metrics.rings.labels(file.refused).inc()
         do = FOR_NOBODY.get(file.refused)
         if do is None:
@@ -222,7 +238,7 @@ class Webhooks:
         )
 
     def _without_stream(self, file: CallFile, say: str) -> str:
-        """Ring the human for a call that never had a stream. Write its rows here, because no session writes them."""
+        """Ring the human for a call that never had a stream. Its rows are written here, because it has no session."""
         record_without_stream(self._desk, file, EndReason.TRANSFERRED)
         file.decide(Decision(Next.HUMAN, EndReason.TRANSFERRED, file.refused.replace("_", " ")))
         return self._transfers.dial(file, say)
@@ -230,7 +246,10 @@ class Webhooks:
     # A stream has ended
 
     async def _after(self, fields: dict[str, str]) -> str:
-        """What comes next. Twilio asks because the stream has ended. If our stream has not noticed that, end it."""
+        """Twilio asks what comes next, because the stream has ended.
+
+        If our side of the stream has not noticed this, it is ended here.
+        """
         call_sid = CallSid(fields.get("CallSid", ""))
         file = self._desk.files.get(call_sid)
         if fields.get("CallStatus") in _OVER:
@@ -250,12 +269,12 @@ class Webhooks:
             return self._transfers.dial(file)
         if decided.then is Next.HANG_UP or (decided.reason is not None and decided.reason in _ENDED_BY_US):
             return twiml.hang_up()
-        # This answer is right even if the socket's end looked like a hang-up: Twilio asks, so the caller is still
-        # there.
+        # Twilio asks only while the caller is on the line. So go on, even if the end of the socket looked like a
+        # hang-up.
         return self._after_loss(file)
 
     async def _after_unknown(self, call_sid: CallSid, fields: dict[str, str]) -> str:
-        """Does the same as `_after` for a call that this process does not know. The ledger may know how it ended."""
+        """`_after` for a call that this process does not know. The ledger may know how the call ended."""
         try:
             seen = await self._desk.ledger.fetch_call(call_sid, limit_s=LEDGER_LIMIT_S)
         except LedgerUnavailable:
@@ -276,7 +295,7 @@ class Webhooks:
         return self._resume(file, "lost")
 
     def _resume(self, file: CallFile, resumed_as: str) -> str:
-        """Back to the agent, on a new stream, with the conversation so far."""
+        """Connect the caller with the agent again, on a new stream. The conversation so far is kept."""
         file.resumes += 1
         file.resumed_as = resumed_as
         now = trio.current_time()
@@ -287,9 +306,9 @@ class Webhooks:
     # Other reports of Twilio
 
     async def _status(self, fields: dict[str, str]) -> str:
-        """The number's status callback, once at the end of the call.
+        """Answer Twilio's status callback. For the caller's call, it comes once, at the end.
 
-        The callbacks for a human's leg come here too. These callbacks name their call in `call`.
+        For a human's leg, it has the caller's call in the field `call` and is only logged.
         """
         if "call" in fields:
             log.info("human.status", status=fields.get("CallStatus", "")[:16])
@@ -303,14 +322,15 @@ class Webhooks:
         return twiml.empty()
 
     def _call_is_over(self, file: CallFile) -> None:
-        """The caller has hung up. End everything of the call that still runs here."""
+        """End everything of this call that still runs here: Twilio says that the call has ended."""
         file.end_streams(EndReason.CALLER_HUNG_UP)
-        # If this relay took over while a human's phone rang, it never saw the stream. The other relay wrote the end.
+        # A call without a stream and without a transfer gets its rows here. If this relay took over from another while
+        # a human's phone rang, it never saw the stream, but the other relay has written the rows.
         if file.streams == 0 and not file.refused and not file.human.result:
             record_without_stream(self._desk, file, EndReason.CALLER_HUNG_UP)
             file.expects(0)
         self._transfers.caller_left(file)
-        # A message that the caller recorded is reported a moment later.
+        # Keep the file a little longer: if the caller recorded a message, Twilio reports it after this callback.
         file.asks_until = min(file.asks_until, trio.current_time() + ASKS_WITHIN_S)
 
     async def _stream_status(self, fields: dict[str, str]) -> str:

@@ -1,6 +1,6 @@
-"""All settings, read from the environment and checked. Nothing else reads the environment.
+"""Reads all settings from the environment, and checks them. No other code reads the environment.
 
-One error message names every mistake, so that all of them can be corrected at once.
+One error message names all mistakes, so that the operator can correct them together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class SettingsInvalid(ValueError):
-    """Everything that is missing or wrong in the environment, in words. The command ends with code 2."""
+    """Settings are missing or wrong. The message names all of them. The command ends with exit code 2."""
 
 
 def _secret(default: str = "") -> str:
@@ -98,7 +98,7 @@ class Settings:
     fly_machine_id: str = ""
     fly_region: str = ""
     fly_image_ref: str = ""
-    # The names that the environment sets. Other settings may come from the business file.
+    # The names of the settings that the environment or `.env` sets. The business file may set some of the others.
     given: frozenset[str] = field(default=frozenset(), metadata={"derived": True})
 
     @property
@@ -113,12 +113,12 @@ class Settings:
 
     @property
     def phrase_voice(self) -> str:
-        """The voice of the relay's own phrases: the one that speaks the answers."""
+        """The voice that speaks the relay's own phrases. It is the same voice that speaks the answers."""
         return self.openai_voice if self.speaks_itself else self.elevenlabs_voice_id
 
     @property
     def phrase_model(self) -> str:
-        """The model that speaks the relay's own phrases."""
+        """The model that speaks the relay's own phrases: OpenAI's or ElevenLabs'."""
         return self.openai_model if self.speaks_itself else self.elevenlabs_model
 
     @property
@@ -128,7 +128,7 @@ class Settings:
 
     @property
     def twilio_auth_tokens(self) -> tuple[str, ...]:
-        """The tokens that Twilio may sign with. While the token is being changed there are two."""
+        """The auth tokens that Twilio may sign with. There are two while the operator changes the token."""
         return tuple(self.twilio_auth_token.split(",")) if self.twilio_auth_token else ()
 
     @property
@@ -138,12 +138,15 @@ class Settings:
 
     @property
     def business_is_embedded(self) -> bool:
-        """True if the relay itself answers for the business, from BUSINESS_FILE and its own diary."""
+        """True if the backend is embedded: the relay uses BUSINESS_FILE and its own diary."""
         return self.business_api_base == "embedded"
 
     @property
     def reads_business_file(self) -> bool:
-        """True if the business file is read. With a server of your own it is read only if BUSINESS_FILE is set."""
+        """True if the relay reads the business file.
+
+        With a backend of your own, it does so only if BUSINESS_FILE is set.
+        """
         return self.business_is_embedded or "business_file" in self.given
 
     @property
@@ -162,9 +165,9 @@ class Settings:
         return self.answer_early == "on"
 
     def masked(self) -> dict[str, object]:
-        """All settings for the log line at the start. Secrets are shown as "set" or "".
+        """All settings, for the log line at the start. A secret is shown as "set" or "".
 
-        Phone numbers show their last two digits.
+        Of a phone number only the last two digits are shown.
         """
         shown: dict[str, object] = {}
         for one in fields(self):
@@ -182,7 +185,8 @@ class Settings:
         return shown
 
 
-# The settings that are needed to take calls. A demo, a test or a stand-in needs none of them.
+# The settings without which `relay serve` does not start, and what each of them is. A demo, a test or a stand-in needs
+# none of them.
 REQUIRED = {
     "openai_api_key": "the key of your OpenAI project",
     "twilio_account_sid": "your Twilio account, AC…",
@@ -241,9 +245,10 @@ _RECORDING_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False) -> Settings:
-    """Read the environment. `serving`: all settings that callers need must be there. Raises SettingsInvalid.
+    """Read the settings from `environ`. Raises SettingsInvalid. With `serving`, all settings of REQUIRED must be set.
 
-    `keeps_rows` is for a command that reads or writes the relay's database. It must be the database that `serve` uses.
+    A command that uses the relay's database passes `keeps_rows`. Then a missing DATABASE_URL is refused where `relay
+    serve` would refuse it, so that the command cannot use another database.
     """
     wrong: list[str] = []
     values: dict[str, object] = {}
@@ -257,7 +262,7 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
             values[one.name] = _read(one.name, _encrypted(one.name, text, environ))
         except _Wrong as error:
             wrong.append(f"{one.name.upper()} {error}")
-    # The values were read and checked field by field above.
+    # Each value was read and checked above.
     settings = Settings(**values, given=frozenset(values))  # type: ignore[arg-type]
     if serving:
         named = {line.split()[0] for line in wrong}
@@ -295,7 +300,9 @@ _PRIVATE_NAMES = (".internal", ".flycast", ".local", ".lan", ".home.arpa", ".svc
 
 
 def _encrypted(name: str, text: str, environ: Mapping[str, str]) -> str:
-    """The text itself. Raises if callers' data would be sent unencrypted over a network that others can read.
+    """Returns `text` unchanged.
+
+    Raises if the URL would send callers' data unencrypted over a network that others can read.
 
     BUSINESS_API_HTTP=private allows a backend without TLS in a private network (compose, Fly's .flycast, 10.x).
     """
@@ -305,7 +312,7 @@ def _encrypted(name: str, text: str, environ: Mapping[str, str]) -> str:
     try:
         host = urlsplit(text).hostname or ""
     except ValueError:
-        return text  # The text is not a URL. Another check says so.
+        return text  # The text is not a URL. _url() reports that.
     if host in _LOOPBACK or (allowed and _is_private(host)):
         return text
     hint = "BUSINESS_API_HTTP=private allows http:// in a private network"
@@ -321,7 +328,7 @@ def _is_private(host: str) -> bool:
     return address.is_private and not address.is_unspecified
 
 
-# The settings that the files depend on.
+# The settings that change how the business file and the prompts are read.
 _OF_THE_FILES = (
     "BUSINESS_API_HTTP", "BUSINESS_API_BASE", "BUSINESS_FILE", "BUSINESS_NAME", "BUSINESS_TZ", "BUSINESS_COUNTRY",
     "AGENT_NAME", "FUNCTIONS",
@@ -329,9 +336,9 @@ _OF_THE_FILES = (
 
 
 def load_what_is_right(environ: Mapping[str, str]) -> Settings:
-    """The settings that the files depend on. Those that are wrong are left out.
+    """Read only the settings of _OF_THE_FILES. A setting whose value is wrong gets its default.
 
-    It is for a command that names the mistakes in the files together with those in the settings.
+    `relay check` uses this to report the mistakes in the files together with the mistakes in the settings.
     """
     right: dict[str, str] = {}
     for name in _OF_THE_FILES:
@@ -346,7 +353,7 @@ def load_what_is_right(environ: Mapping[str, str]) -> Settings:
 
 
 def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
-    """What is missing for recordings. `named`: settings that are already reported."""
+    """Settings that recordings need and that are not set. Those in `named` were already reported and are left out."""
     wrong: list[str] = []
     if not settings.records:
         return wrong
@@ -358,9 +365,9 @@ def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
 
 
 def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """What a deployed relay can run with, but probably should not, in words.
+    """Warnings about settings with which a deployed relay can run, but probably should not.
 
-    The log tells these doubts once, at the start.
+    They are logged once, at the start.
     """
     if settings.is_local:
         return []
@@ -380,12 +387,12 @@ def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     return told
 
 
-# Names for a fixed distance from Greenwich. UTC is allowed, because nobody writes it by mistake.
+# Names of zones with a fixed offset from UTC. UTC itself is allowed, because nobody writes it by mistake.
 _FIXED_OFFSET = re.compile(r"EST|MST|HST|GMT.*|Greenwich|Etc/(?!UTC|UCT|Universal|Zulu).*")
 
 
 def lacks_summer_time(zone: str) -> bool:
-    """True for the name of a zone that is an offset, like EST: in summer its appointments are an hour late."""
+    """True if this zone has a fixed offset, like EST. In summer its appointments would be an hour late."""
     return _FIXED_OFFSET.fullmatch(zone) is not None
 
 
@@ -405,7 +412,10 @@ def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
 
 
 def _unquoted(text: str) -> str:
-    """The text without quotes around it. A shell removes the quotes of a line in .env, `docker --env-file` does not."""
+    """The text without quotes around it.
+
+    A shell removes the quotes of a line in .env, but `docker --env-file` does not.
+    """
     return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
@@ -452,7 +462,7 @@ def _read(name: str, text: str) -> object:
     elif name == "business_tz":
         try:
             ZoneInfo(text)
-        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half of a name is a folder of zones.
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "America" alone is a folder of zones.
             raise _Wrong("must be a time zone like America/New_York") from None
         if lacks_summer_time(text):
             raise _Wrong(f"{text} has no summer time, so appointments would be an hour late: name a place in its zone")
@@ -498,7 +508,10 @@ _COPIED = "must be plain letters, digits and signs without a space: perhaps you 
 
 
 def _auth_tokens(text: str) -> str:
-    """One token, or two separated by a comma: the old and the new one, while the token is being changed."""
+    """Checks one token, or two with a comma between them.
+
+    There are two, the old and the new, while the operator changes the token.
+    """
     tokens = [token.strip() for token in text.split(",") if token.strip()]
     if not tokens or not all(re.fullmatch(r"[\x21-\x7e]+", token) for token in tokens):
         raise _Wrong(_COPIED)
@@ -506,7 +519,7 @@ def _auth_tokens(text: str) -> str:
 
 
 def _is_host(host: str) -> bool:
-    """True for an address, and for a name that the DNS allows."""
+    """True for an IP address and for a valid DNS name."""
     return ":" in host or all(
         re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", label) for label in host.removesuffix(".").split(".")
     )
@@ -517,7 +530,7 @@ def _read_url(name: str, text: str) -> str:
     try:
         parts = urlsplit(text)
         is_url = parts.scheme in (secure, plain) and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # The port or the IPv6 address is wrong.
+    except ValueError:  # The port or the IPv6 address is invalid.
         is_url = False
     if not is_url or not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong(f"must be a URL that begins with {secure}://")
@@ -537,7 +550,8 @@ def _read_url(name: str, text: str) -> str:
         raise _Wrong("must be an origin alone, like wss://api.elevenlabs.io: the relay adds the voice's path")
     if parts.fragment:
         raise _Wrong("must have no fragment: the relay adds the model")
-    # Build the URL again. Other code does not expect a scheme in capitals, or a "?" or "#" with nothing after it.
+    # Build the URL again. This removes a scheme in capitals and a "?" or "#" with nothing after it. Other code does not
+    # expect these.
     return parts.geturl().rstrip("/")
 
 
@@ -555,7 +569,7 @@ _HOURS = re.compile(r"(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))? (?P<open>\d\d:
 def check_hours(text: str) -> list[tuple[int, str, str]] | None:
     """HUMAN_HOURS as (weekday, opens, closes) rows. None for "always". Example: "mon-fri 09:00-17:00, sat 18:00-02:00".
 
-    Hours that end after midnight continue in a row of the next day. Raises ValueError with the mistake in words.
+    Hours that end after midnight get a second row for the next day. Raises ValueError, whose message names the mistake.
     """
     if text == "always":
         return None

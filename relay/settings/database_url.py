@@ -1,7 +1,6 @@
-"""DATABASE_URL as people copy it (pure). Parameters for other programs are removed. A URL that libpq would misread is
-refused.
+"""Makes a URL for libpq from DATABASE_URL (pure). Parameters for other programs are removed.
 
-No error quotes the URL: any part of it may be the password.
+A URL that libpq would read wrongly is refused. No error quotes the URL, because any part of it may be the password.
 """
 
 from __future__ import annotations
@@ -17,18 +16,21 @@ ENCODE = (
     "has a user name or a password with a sign that must be percent-encoded: write @ as %40, / as %2F, : as %3A, "
     "? as %3F, # as %23, % as %25"
 )
-# Parameters for Prisma. They are in the URLs that Supabase, Neon and others show. The relay needs none of them, because
-# it prepares no statement and sets nothing for a session.
+# Parameters for Prisma. Supabase, Neon and others put them into the URLs that they show. The relay needs none of them,
+# because it uses no prepared statements and no session settings.
 _OF_PRISMA = frozenset({"pgbouncer", "connection_limit", "pool_timeout", "statement_cache_size", "socket_timeout"})
 _URL = re.compile(r"postgres(?:ql)?://(?P<authority>[^/?]*)(?P<rest>[^?]*)(?:\?(?P<query>.*))?", re.DOTALL)
 
 
 class DatabaseUrlUnclear(ValueError):
-    """What is wrong with DATABASE_URL. The message is put after the name. It quotes only names of parameters."""
+    """DATABASE_URL cannot be used. The message continues the sentence "DATABASE_URL …".
+
+    It quotes no part of the URL except the names of parameters.
+    """
 
 
 def understood(text: str) -> str:
-    """The URL or connection string as libpq takes it. Raises DatabaseUrlUnclear."""
+    """Return the URL or connection string in a form that libpq reads correctly. Raises DatabaseUrlUnclear."""
     if not text.isprintable():
         raise DatabaseUrlUnclear(SHAPE)
     text = _without_foreign_parameters(text) if text.startswith(("postgres://", "postgresql://")) else text
@@ -36,8 +38,9 @@ def understood(text: str) -> str:
         parts = conninfo_to_dict(text)
     except (psycopg.Error, ValueError):  # The message of such an error quotes the URL with the password.
         raise DatabaseUrlUnclear(_why_unreadable(text)) from None
-    # libpq ends a user name at the first @ or /, and a host at the first colon. If the password has such a sign, libpq
-    # takes the rest of the password for a host, a port or a database. Its errors would then show that rest.
+    # libpq ends a user name at the first @ or /, and a host at the first colon. If the password has such a character,
+    # libpq reads the rest of the password as a host, a port or a database. libpq's error messages would then show that
+    # part of the password.
     host, port, dbname = (str(parts.get(name) or "") for name in ("host", "port", "dbname"))
     misread = any("@" in one[1:] for one in host.split(",") if not one.startswith("/"))
     if misread or "@" in dbname or "@" in port:
@@ -50,7 +53,7 @@ def understood(text: str) -> str:
 def _without_foreign_parameters(text: str) -> str:
     before, mark, query = text.partition("?")
     if not mark or ("@" in query and "@" not in before):
-        return text  # The password has a question mark. libpq reports that.
+        return text  # The password has a question mark. libpq's own error is enough.
     parameters, kept = parse_qsl(query, keep_blank_values=True), []
     for name, value in parameters:
         if name == "schema" and value != "public":

@@ -1,7 +1,7 @@
 """`.env`: the file from which every command reads its settings, in addition to the environment.
 
 The environment wins over the file. Nothing is interpolated: a `$` in a password stays a `$`. A line that cannot be read
-is a mistake, and its number is reported. Without a report a default would be used, and nobody would notice.
+is an error that names the line's number. If the line were skipped, a default would be used, and nobody would notice.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from dotenv.parser import parse_stream
 
 from relay.settings import Settings, SettingsInvalid
 
-# The setting that names another file. If this setting is empty, no file is read: a demo and the tests set it so.
+# The variable that names another file to read instead of `.env`. If it is set and empty, no file is read. The demo and
+# the tests set it so.
 CHOICE = "RELAY_ENV_FILE"
 DEFAULT = ".env"
-# A name this similar to one of ours is probably a typing error. Two exchanged letters give 0.92. The environment also
-# holds names of other programs. The most similar of these is HOSTNAME (0.67 to HOST).
+# If difflib's ratio between a name and the name of a setting is at least this, the name is probably a typing error. Two
+# exchanged letters give 0.92. Variables of other programs must stay below: the most similar one is HOSTNAME (0.67 to
+# HOST).
 ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.8, 0.85
 
-# Other programs use these names for the same settings. Their letters are too different to show what is meant.
+# Names that other programs use for the same settings. They are not similar enough for the ratio above.
 _MEANT = {
     "TIMEZONE": "BUSINESS_TZ",
     "TIME_ZONE": "BUSINESS_TZ",
@@ -46,8 +48,8 @@ _MEANT = {
     "PUBLIC_HOST": "PUBLIC_URL",
     "BUSINESS_API_URL": "BUSINESS_API_BASE",
 }
-# A word processor puts these around a value. A settings file does not read them as quotes, so they become part of the
-# value.
+# Typographic quotes. A word processor puts them around a value. In `.env` they do not count as quotes, so they become
+# part of the value.
 _PROSE_QUOTES = (
     "\N{LEFT DOUBLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}"
 )
@@ -59,7 +61,7 @@ _KNOWN = frozenset(one.name.upper() for one in fields(Settings))
 class Environment:
     """The environment together with the file's values.
 
-    `hints` are texts about settings that are probably mistakes.
+    `hints` are sentences about settings that are probably mistakes.
     """
 
     values: Mapping[str, str]
@@ -67,13 +69,13 @@ class Environment:
 
 
 def read(environ: Mapping[str, str], folder: Path = Path()) -> Environment:
-    """Add the file of this folder to the environment. Raises SettingsInvalid with every line that is wrong."""
+    """Read `.env` of this folder, and add the environment. Raises SettingsInvalid, which names every wrong line."""
     name = environ.get(CHOICE, DEFAULT)
     path = folder / name
     if not name:
         return Environment(environ, tuple(_misspelt(environ, "", ALIKE_IN_ENVIRONMENT)))
     try:
-        text = path.read_text("utf-8-sig")  # Windows puts a byte order mark at the start.
+        text = path.read_text("utf-8-sig")  # utf-8-sig removes the byte order mark that Windows writes.
     except FileNotFoundError:
         if CHOICE in environ:
             raise SettingsInvalid(f"{CHOICE} names {name}, and there is no such file") from None
@@ -97,7 +99,7 @@ def _parse(name: str, text: str) -> tuple[dict[str, str], list[str]]:
         line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
         key, value = binding.key, binding.value
         if binding.error or (key is not None and value is None):
-            # The parser's message may hold half of a key, so it is not shown.
+            # The parser's message is not shown, because it may contain a part of a key.
             wrong.append(f"line {line} cannot be read")
         elif key is not None and value is not None:
             if "\n" in value:
@@ -119,10 +121,10 @@ def _parse(name: str, text: str) -> tuple[dict[str, str], list[str]]:
 
 
 def _misspelt(names: Mapping[str, str], where: str, alike: float) -> list[str]:
-    """A sentence for each name that is almost one of ours."""
+    """A hint for each name that is similar to the name of a setting, but is not one."""
     told = []
     for name in names:
-        # In the environment, these names may belong to other programs.
+        # In the environment, the names of _MEANT may belong to other programs.
         meant = [_MEANT[name]] if where and name in _MEANT else []
         near = (meant or difflib.get_close_matches(name.upper(), _KNOWN, 1, alike)) if name not in _KNOWN else []
         if near and near[0] not in names:

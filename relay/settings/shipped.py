@@ -1,6 +1,6 @@
-"""The folders that ship beside the code: prompts/ and sql/.
+"""Finds the folders that are installed together with the code: prompts/ and sql/.
 
-In a checkout and in the image they are at the top, beside relay/. In a wheel they are in the package's folder
+In a checkout and in the image they are in the top folder, beside relay/. In a wheel they are inside the package, in
 relay/shipped/ (pyproject.toml, force-include).
 """
 

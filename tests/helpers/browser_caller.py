@@ -35,7 +35,7 @@ def open_console(daemon: Daemon) -> BrowserCalls:
     """Put the console on a play's relay, as `relay serve` does. There is no Postgres here for its pages with rows."""
     calls = BrowserCalls(daemon.desk)
     console = Console(owner_of(daemon.desk, None, calls=calls), Reads("postgresql://nobody@127.0.0.1:1/none"))
-    daemon.add_console(console, {browser_calls.ROOM: calls.room})
+    daemon.add_console(console, {browser_calls.SOCKET: calls.serve})
     return calls
 
 

@@ -15,7 +15,7 @@ from relay.console.password import hashed
 from relay.console.reads import Reads
 from relay.ledger.port import LedgerUnavailable
 from relay.server.browser_calls import BrowserCalls
-from relay.server.console_rooms import rooms_of
+from relay.server.console_sockets import handlers_of
 from relay.server.live_calls import CallsInHand
 from relay.server.owner import owner_of
 from relay.transport.handshake import answer, upgrade
@@ -53,7 +53,7 @@ class OwnerAtLive:
         reads = cast(Reads, self.audits)
         calls = BrowserCalls(desk)
         self.console = Console(owner_of(desk, None, calls=calls), reads)
-        play.daemon.add_console(self.console, rooms_of(desk, self.console, reads, calls))
+        play.daemon.add_console(self.console, handlers_of(desk, self.console, reads, calls))
         self.cookie = f"{COOKIE}={self.console.guard._signer.sign('owner').decode()}"
 
     async def press(self, call_sid: str, what: str, **form: str) -> dict[str, str]:

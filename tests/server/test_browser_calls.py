@@ -318,7 +318,7 @@ async def test_a_request_for_a_call_on_another_machine_is_sent_there(
     async with stage(settings=LOCAL | {"FLY_MACHINE_ID": "a1"}) as play:
         open_console(play.daemon)
         with pytest.raises(Refused, match="307"):
-            await open_socket(play, f"/console/socket/{browser_calls.ROOM}/b2/token")
+            await open_socket(play, f"/console/socket/{browser_calls.SOCKET}/b2/token")
         status, _ = await ask(play, "GET", "/console/talk/TC00?machine=b2")
         assert status == 307
         status, told = await ask(play, "GET", "/console/talk/TC00?machine=a1")
