@@ -19,114 +19,123 @@ This page is generated from `relay/settings/__init__.py`. Do not edit it. After 
 `.venv/bin/python -m tests.helpers.settings_page`. A test compares the page with the code.
 
 Settings are environment variables. Every `relay` command also reads the file `.env` in the folder where it is started.
-The environment wins over the file. `RELAY_ENV_FILE` names another file. `.env.example` is a file to copy.
+If a setting is in both, the value of the environment is used. To use another file, set `RELAY_ENV_FILE`. To make your own
+`.env`, copy `.env.example`.
 
-`relay check` reads all settings and names every mistake. `relay serve` does not start while one is wrong.
+`relay check` reads all settings and names every mistake. `relay serve` does not start while a setting is wrong.
 """
 
 GROUPS: dict[str, dict[str, str]] = {
     "Needed to take calls": {
         "openai_api_key": "The key of your OpenAI project.",
         "twilio_account_sid": "Your Twilio account. It begins with AC.",
-        "twilio_auth_token": "The auth token of the account. Twilio signs its webhooks with it. While you change it, "
-        "give both with a comma between them.",
+        "twilio_auth_token": "The auth token of the account. Twilio signs its webhooks with it. When you change the "
+        "token at Twilio, set the old and the new one with a comma between them.",
         "twilio_phone_number": "The number that callers dial.",
-        "human_transfer_number": "The person whom callers are connected with.",
-        "public_url": "The https origin that Twilio calls, without a path. Twilio signs this address, so it must be "
-        "exactly what the number's settings at Twilio have. http is allowed only on this machine itself.",
-        "database_url": "Your Postgres. `embedded` means a Postgres of the relay's own in DATA_DIR. With a public "
-        "PUBLIC_URL you must set it. On Fly `embedded` is refused, because the disk goes away with the machine.",
+        "human_transfer_number": "The phone number of the person with whom the relay connects callers.",
+        "public_url": "The https address that Twilio calls, without a path. Twilio signs this address. So the settings "
+        "of the number at Twilio must have exactly the same address. http is allowed only on this machine itself.",
+        "database_url": "The address of your Postgres. With `embedded` the relay runs its own Postgres, with its files "
+        "in DATA_DIR. If PUBLIC_URL is a public address, you must set DATABASE_URL. On Fly `embedded` is refused, because "
+        "the disk is lost with the machine.",
     },
     "The business": {
         "business_file": "The file with hours, services, people and answers. See [business-toml.md](business-toml.md).",
-        "business_api_base": "`embedded`: the relay keeps the diary itself. Otherwise the URL of your own backend. "
+        "business_api_base": "`embedded`: the relay itself has the diary. Otherwise the URL of your own backend. "
         "See [functions.md](functions.md).",
-        "business_api_key": "Is sent to your backend as `Authorization: Bearer`.",
+        "business_api_key": "The relay sends it to your backend as `Authorization: Bearer`.",
         "business_api_http": "`private` allows a backend with http:// in a private network.",
-        "agent_name": "How the agent calls itself.",
-        "business_name": "The name of the business. It wins over the business file.",
-        "business_tz": "The time zone of the business. It wins over the business file. Name a place: zones without "
-        "summer time, like EST, are refused.",
-        "business_country": "Two letters. By it a number without a country code is understood, and the emergency "
-        "number is chosen.",
-        "business_state": "Two letters. With RECORD_NOTICE=by_state it helps to decide who hears the notice.",
+        "agent_name": "The name that the agent says in the greeting.",
+        "business_name": "The name of the business. If it is set, the name in the business file is not used.",
+        "business_tz": "The time zone of the business. If it is set, the zone in the business file is not used. Name a "
+        "place. Abbreviations like EST are refused, because they have no summer time.",
+        "business_country": "Two letters. The relay uses it for phone numbers without a country code, and to choose the "
+        "emergency number.",
+        "business_state": "Two letters. RECORD_NOTICE=by_state needs it: see [privacy.md](privacy.md).",
         "functions": "A Python package with functions of your own. See [functions.md](functions.md).",
     },
     "The human": {
-        "human_hours": "When somebody is there: `always`, or like `mon-fri 09:00-17:00, sat 18:00-02:00`.",
-        "human_numbers_also": "More numbers, with commas between them. They are rung one after another.",
+        "human_hours": "When a person can take calls: `always`, or like `mon-fri 09:00-17:00, sat 18:00-02:00`.",
+        "human_numbers_also": "More phone numbers, with commas between them. If nobody answers at "
+        "HUMAN_TRANSFER_NUMBER, the relay rings them one after another.",
     },
     "Limits": {
-        "max_call_s": "Seconds until a call is ended politely.",
-        "max_silence_s": "Seconds without a word until a call is ended politely.",
-        "max_call_usd": "Dollars until a call is ended politely.",
-        "max_day_usd": "Dollars of one day, over all machines. Beyond it, new calls go to the human.",
-        "max_calls": "Calls at the same time in this process. Beyond it, new calls go to the human. `relay bench` "
-        "measures what the machine carries.",
+        "max_call_s": "The longest call, in seconds. Then the agent says goodbye and ends the call.",
+        "max_silence_s": "After this many seconds without a word, the agent says goodbye and ends the call.",
+        "max_call_usd": "When a call has cost this many dollars, the agent says goodbye and ends the call.",
+        "max_day_usd": "When the calls of a day have cost this many dollars on all machines together, new calls go to "
+        "the human.",
+        "max_calls": "The most calls at the same time in this process. If there are more, new calls go to the human. "
+        "`relay bench` measures how many calls the machine can serve.",
     },
-    "What is kept": {
-        "record": "`off`: no words. `transcripts`: words. `on`: words and sound. See [privacy.md](privacy.md).",
-        "record_notice": "Who hears the notice: everybody, or `by_state`.",
-        "recording_key": "The key of the recordings, as `relay key` prints it. RECORD=on needs it. Several with commas "
-        "between them, the newest first.",
-        "recordings_url": "A bucket like s3://BUCKET or s3://BUCKET/FOLDER. Not set: DATA_DIR/recordings.",
-        "retention_days": "Days until a recording is deleted.",
-        "aws_access_key_id": "Of the bucket's store.",
-        "aws_secret_access_key": "Of the bucket's store.",
-        "aws_session_token": "Of the bucket's store, where it gives temporary keys.",
-        "aws_region": "Of the bucket's store.",
-        "aws_endpoint_url": "The address of a store that is not Amazon's.",
-        "aws_endpoint_url_s3": "The same, for S3 alone.",
+    "What is stored": {
+        "record": "What the relay stores of a conversation. `off`: no words. `transcripts`: the words. `on`: the words and the "
+        "sound. See [privacy.md](privacy.md).",
+        "record_notice": "Who hears the notice. `always`: everybody. `by_state`: only some callers, see "
+        "[privacy.md](privacy.md).",
+        "recording_key": "The key that encrypts the recordings. `relay key` prints one. RECORD=on needs it. While you "
+        "change it, set the new and the old key with a comma between them, the new one first.",
+        "recordings_url": "The bucket for recordings: s3://BUCKET or s3://BUCKET/FOLDER. Not set: they are in "
+        "DATA_DIR/recordings.",
+        "retention_days": "After this many days a recording is deleted.",
+        "aws_access_key_id": "The id of the access key to the bucket.",
+        "aws_secret_access_key": "The secret of this access key.",
+        "aws_session_token": "The session token, if the access key is a temporary one.",
+        "aws_region": "The region of the bucket.",
+        "aws_endpoint_url": "The address of the bucket's service, if it is not Amazon.",
+        "aws_endpoint_url_s3": "If it is set, it is used instead of AWS_ENDPOINT_URL.",
     },
     "The owner": {
-        "console_password_hash": "Opens the console at PUBLIC_URL/console/. `relay key --console` prints it. Quote it: "
-        "it holds $. See [console.md](console.md).",
-        "notify_email": "The owner's mail address. NOTIFY_EMAIL, NOTIFY_FROM and SMTP_URL go together.",
+        "console_password_hash": "The hash of the password for PUBLIC_URL/console/. `relay key --console` prints it. Put it in "
+        "single quotes, because it contains $. See [console.md](console.md).",
+        "notify_email": "The owner's mail address. Set NOTIFY_EMAIL, NOTIFY_FROM and SMTP_URL together, or none of them.",
         "notify_from": "The sender's address of these mails.",
-        "notify_digest": "`off`, or a time in BUSINESS_TZ like `18:00`. Bookings and faults come in one daily mail. "
-        "Messages and alarms never wait.",
-        "smtp_url": "The mail server, like smtps://user:password@mail.example.com. Percent-encode signs in it.",
-        "notify_webhook_url": "A URL that is told of the same events. It goes together with NOTIFY_WEBHOOK_SECRET. "
-        "[webhook.schema.json](webhook.schema.json) describes what is sent.",
-        "notify_webhook_secret": "`whsec_` and the base64 of 24 to 64 random bytes. Two with a comma while it changes.",
-        "notify_webhook_private": "`on` allows a webhook receiver with a private address.",
+        "notify_digest": "`off`, or a time in BUSINESS_TZ like `18:00`. At this time one daily mail reports bookings and "
+        "faults. Messages, call backs and alarms still come at once.",
+        "smtp_url": "The mail server, like smtps://user:password@mail.example.com. Percent-encode special characters in the "
+        "user name and the password.",
+        "notify_webhook_url": "The URL of your program that gets the same notifications by POST. It needs "
+        "NOTIFY_WEBHOOK_SECRET. [webhook.schema.json](webhook.schema.json) describes what is sent.",
+        "notify_webhook_secret": "`whsec_` and the base64 of 24 to 64 random bytes. While you change it, set the new and the old "
+        "one with a comma between them.",
+        "notify_webhook_private": "`on` allows a NOTIFY_WEBHOOK_URL with a private IP address.",
     },
     "The model": {
-        "openai_model": "The model that answers.",
-        "openai_model_hard": "The model that takes over a hard conversation. See [prompt.md](prompt.md).",
-        "openai_voice": "The voice.",
+        "openai_model": "The model that talks with callers.",
+        "openai_model_hard": "The model to which difficult calls change. See [prompt.md](prompt.md).",
+        "openai_voice": "The voice of the agent.",
         "openai_transcribe_model": "The model that writes down what callers say.",
-        "openai_realtime_url": "Where the model is reached.",
-        "answer_early": "`on`: the answer is asked for 0.17 s after the caller's last word, and heard when the silence "
-        "is [long enough](early-answers.md). `off`: it is asked for after 0.5 s.",
+        "openai_realtime_url": "The address of OpenAI's Realtime API.",
+        "answer_early": "`on`: the relay asks the model for an answer 0.17 s after the caller's last word. The caller "
+        "hears it when the silence is [long enough](early-answers.md). `off`: the relay asks after 0.5 s.",
     },
     "Another voice": {
-        "voice": "Who speaks. `openai`: the model itself. `elevenlabs`: the model writes and ElevenLabs speaks; the "
-        "two settings below are needed. See [cost.md](cost.md) for what it costs.",
+        "voice": "Who speaks. `openai`: the model. `elevenlabs`: the model writes, and ElevenLabs speaks. This needs "
+        "ELEVENLABS_API_KEY and ELEVENLABS_VOICE_ID. See [voices.md](voices.md).",
         "elevenlabs_api_key": "The key of your ElevenLabs account.",
         "elevenlabs_voice_id": "The id of the voice, as ElevenLabs shows it.",
-        "elevenlabs_model": "The model that speaks. v4 models do not work here: they have another protocol.",
-        "elevenlabs_slots": "How many calls this process may have spoken at once. Each holds one of your account's "
-        "slots. Beyond it the model speaks by itself. `0` leaves the counting to ElevenLabs.",
-        "elevenlabs_url": "Where ElevenLabs is reached.",
+        "elevenlabs_model": "ElevenLabs' model. v3 and v4 models do not work, because they have another protocol.",
+        "elevenlabs_slots": "For how many calls at the same time ElevenLabs may speak in this process. In further calls the "
+        "model itself speaks. `0`: the relay does not count; the limit of your ElevenLabs account applies.",
+        "elevenlabs_url": "The address of ElevenLabs' API.",
     },
     "Twilio's REST API": {
-        "twilio_api_key": "An API key instead of the auth token. It goes together with TWILIO_API_SECRET.",
+        "twilio_api_key": "The relay uses this API key instead of the auth token. It needs TWILIO_API_SECRET.",
         "twilio_api_secret": "The secret of that key.",
-        "twilio_api_base": "Where Twilio's REST API is reached.",
+        "twilio_api_base": "The address of Twilio's REST API.",
     },
     "The process": {
-        "host": "The address to listen on. Not set: 127.0.0.1 while PUBLIC_URL is on this machine, otherwise all "
+        "host": "The address to listen on. Not set: 127.0.0.1 if PUBLIC_URL is on this machine, otherwise all "
         "addresses, IPv4 and IPv6.",
         "port": "The port to listen on.",
-        "data_dir": "The folder for recordings, kept phrases, and rows that wait for Postgres.",
-        "log_format": "Not set: text on a terminal, otherwise JSON.",
+        "data_dir": "The folder for recordings, rendered phrases, the embedded Postgres, and rows that wait for Postgres.",
+        "log_format": "The format of the log. Not set: text on a terminal, otherwise JSON.",
     },
     "Set by Fly": {
         "fly_app_name": "Fly sets it. The relay uses it to know that it runs on Fly.",
-        "fly_machine_id": "Fly sets it. It stands in the addresses of streams and webhooks.",
-        "fly_region": "Fly sets it.",
-        "fly_image_ref": "Fly sets it.",
+        "fly_machine_id": "Fly sets it. The relay puts it into the addresses of streams and webhooks.",
+        "fly_region": "Fly sets it. The relay writes it into the table `calls`.",
+        "fly_image_ref": "Fly sets it. The relay writes it into the table `calls`.",
     },
 }
 
