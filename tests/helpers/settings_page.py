@@ -19,8 +19,8 @@ This page is generated from `relay/settings/__init__.py`. Do not edit it. After 
 `.venv/bin/python -m tests.helpers.settings_page`. A test compares the page with the code.
 
 Settings are environment variables. Every `relay` command also reads the file `.env` in the folder where it is started.
-If a setting is in both, the value of the environment is used. To use another file, set `RELAY_ENV_FILE`. To make your own
-`.env`, copy `.env.example`.
+If a setting is in both, the value of the environment is used. To use another file, set `RELAY_ENV_FILE`. To make your
+own `.env`, copy `.env.example`.
 
 `relay check` reads all settings and names every mistake. `relay serve` does not start while a setting is wrong.
 """
@@ -36,7 +36,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "public_url": "The https address that Twilio calls, without a path. Twilio signs this address. So the settings "
         "of the number at Twilio must have exactly the same address. http is allowed only on this machine itself.",
         "database_url": "The address of your Postgres. With `embedded` the relay runs its own Postgres, with its files "
-        "in DATA_DIR. If PUBLIC_URL is a public address, you must set DATABASE_URL. On Fly `embedded` is refused, because "
+        "in DATA_DIR. If PUBLIC_URL is a public address, you must set DATABASE_URL. On Fly `embedded` is refused, "
+        "because "
         "the disk is lost with the machine.",
     },
     "The business": {
@@ -49,7 +50,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "business_name": "The name of the business. If it is set, the name in the business file is not used.",
         "business_tz": "The time zone of the business. If it is set, the zone in the business file is not used. Name a "
         "place. Abbreviations like EST are refused, because they have no summer time.",
-        "business_country": "Two letters. The relay uses it for phone numbers without a country code, and to choose the "
+        "business_country": "Two letters. The relay uses it for phone numbers without a country code, and to choose "
+        "the "
         "emergency number.",
         "business_state": "Two letters. RECORD_NOTICE=by_state needs it: see [privacy.md](privacy.md).",
         "functions": "A Python package with functions of your own. See [functions.md](functions.md).",
@@ -69,7 +71,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "`relay bench` measures how many calls the machine can serve.",
     },
     "What is stored": {
-        "record": "What the relay stores of a conversation. `off`: no words. `transcripts`: the words. `on`: the words and the "
+        "record": "What the relay stores of a conversation. `off`: no words. `transcripts`: the words. `on`: the "
+        "words and the "
         "sound. See [privacy.md](privacy.md).",
         "record_notice": "Who hears the notice. `always`: everybody. `by_state`: only some callers, see "
         "[privacy.md](privacy.md).",
@@ -86,17 +89,22 @@ GROUPS: dict[str, dict[str, str]] = {
         "aws_endpoint_url_s3": "If it is set, it is used instead of AWS_ENDPOINT_URL.",
     },
     "The owner": {
-        "console_password_hash": "The hash of the password for PUBLIC_URL/console/. `relay key --console` prints it. Put it in "
+        "console_password_hash": "The hash of the password for PUBLIC_URL/console/. `relay key --console` prints it. "
+        "Put it in "
         "single quotes, because it contains $. See [console.md](console.md).",
-        "notify_email": "The owner's mail address. Set NOTIFY_EMAIL, NOTIFY_FROM and SMTP_URL together, or none of them.",
+        "notify_email": "The owner's mail address. Set NOTIFY_EMAIL, NOTIFY_FROM and SMTP_URL together, or none of "
+        "them.",
         "notify_from": "The sender's address of these mails.",
-        "notify_digest": "`off`, or a time in BUSINESS_TZ like `18:00`. At this time one daily mail reports bookings and "
+        "notify_digest": "`off`, or a time in BUSINESS_TZ like `18:00`. At this time one daily mail reports bookings "
+        "and "
         "faults. Messages, call backs and alarms still come at once.",
-        "smtp_url": "The mail server, like smtps://user:password@mail.example.com. Percent-encode special characters in the "
+        "smtp_url": "The mail server, like smtps://user:password@mail.example.com. Percent-encode special characters "
+        "in the "
         "user name and the password.",
         "notify_webhook_url": "The URL of your program that gets the same notifications by POST. It needs "
         "NOTIFY_WEBHOOK_SECRET. [webhook.schema.json](webhook.schema.json) describes what is sent.",
-        "notify_webhook_secret": "`whsec_` and the base64 of 24 to 64 random bytes. While you change it, set the new and the old "
+        "notify_webhook_secret": "`whsec_` and the base64 of 24 to 64 random bytes. While you change it, set the new "
+        "and the old "
         "one with a comma between them.",
         "notify_webhook_private": "`on` allows a NOTIFY_WEBHOOK_URL with a private IP address.",
     },
@@ -115,7 +123,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "elevenlabs_api_key": "The key of your ElevenLabs account.",
         "elevenlabs_voice_id": "The id of the voice, as ElevenLabs shows it.",
         "elevenlabs_model": "ElevenLabs' model. v3 and v4 models do not work, because they have another protocol.",
-        "elevenlabs_slots": "For how many calls at the same time ElevenLabs may speak in this process. In further calls the "
+        "elevenlabs_slots": "For how many calls at the same time ElevenLabs may speak in this process. In further "
+        "calls the "
         "model itself speaks. `0`: the relay does not count; the limit of your ElevenLabs account applies.",
         "elevenlabs_url": "The address of ElevenLabs' API.",
     },
@@ -128,7 +137,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "host": "The address to listen on. Not set: 127.0.0.1 if PUBLIC_URL is on this machine, otherwise all "
         "addresses, IPv4 and IPv6.",
         "port": "The port to listen on.",
-        "data_dir": "The folder for recordings, rendered phrases, the embedded Postgres, and rows that wait for Postgres.",
+        "data_dir": "The folder for recordings, rendered phrases, the embedded Postgres, and rows that wait for "
+        "Postgres.",
         "log_format": "The format of the log. Not set: text on a terminal, otherwise JSON.",
     },
     "Set by Fly": {
