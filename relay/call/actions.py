@@ -1,4 +1,7 @@
-"""Actions: what a call can do on the caller's socket, on the model, and elsewhere. Frozen values, in the imperative."""
+"""Names what a call can do: on the caller's socket, on the model's session, and elsewhere.
+
+All actions are frozen values.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class ClearPlayback:
-    """Make Twilio drop what it has not played."""
+    """Make Twilio drop the audio that it has not played."""
 
 
 # To the model
@@ -29,26 +32,26 @@ class ClearPlayback:
 
 @dataclass(frozen=True, slots=True)
 class AskForResponse:
-    """`response.create`. `ref` is a reference: the response brings it back."""
+    """Send `response.create`. The response comes with `ref`, so that it can be recognised."""
 
     ref: str
     instructions: str | None = None
 
 
-# The event id of a cancellation is this prefix and the response's id. So an error about it names the response.
+# The event id of a cancellation is this prefix and the response's id. An error about the cancellation repeats it.
 CANCEL_PREFIX = "cancel-"
 
 
 @dataclass(frozen=True, slots=True)
 class CancelResponse:
-    """`response.cancel` for the response that is active."""
+    """Send `response.cancel` for the active response."""
 
     response_id: ResponseId
 
 
 @dataclass(frozen=True, slots=True)
 class TruncateItem:
-    """Tell the model how much of its item was heard: 0 < audio_end_ms <= received."""
+    """Tell the model how much of its item was heard. `audio_end_ms` is above 0, and at most what the model has sent."""
 
     item_id: ItemId
     audio_end_ms: int
@@ -56,14 +59,17 @@ class TruncateItem:
 
 @dataclass(frozen=True, slots=True)
 class DeleteItem:
-    """Remove an item from the conversation: it was never heard, or it has no words."""
+    """Remove an item from the conversation, because nobody has heard it or because it has no words."""
 
     item_id: ItemId
 
 
 @dataclass(frozen=True, slots=True)
 class CreateItem:
-    """Put text into the conversation, at the end or `behind` an item. `role` is "user", "assistant" or "system"."""
+    """Put a text into the conversation, at the end or after the item `behind`.
+
+    `role`: "user", "assistant" or "system".
+    """
 
     item_id: ItemId
     role: str
@@ -73,7 +79,7 @@ class CreateItem:
 
 @dataclass(frozen=True, slots=True)
 class CreateFunctionPair:
-    """Put an earlier function call into a new session's conversation, with its output if it has one."""
+    """Put an earlier function call into a new session's conversation, with its output if there is one."""
 
     function_call_id: str
     name: str
@@ -83,7 +89,7 @@ class CreateFunctionPair:
 
 @dataclass(frozen=True, slots=True)
 class SendFunctionOutput:
-    """A function's JSON, for the model."""
+    """Send a function's output (JSON) to the model."""
 
     function_call_id: str
     output: str
@@ -91,12 +97,12 @@ class SendFunctionOutput:
 
 @dataclass(frozen=True, slots=True)
 class UseOwnVoice:
-    """The model speaks by itself from now on, because the voice that spoke its text is lost."""
+    """Let the model speak by itself from now on, because the other voice is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendSilence:
-    """Send `ms` of silence in place of caller audio that never came. So the model's VAD can end a turn."""
+    """Send `ms` of silence to the model in place of caller audio that did not come. So its VAD can end a turn."""
 
     ms: int
 
@@ -106,33 +112,33 @@ class SendSilence:
 
 @dataclass(frozen=True, slots=True)
 class KeepAudio:
-    """Keep the sound of the response that begins. This response is the greeting, spoken live."""
+    """Store the sound of this response, which is a live greeting."""
 
     response_id: ResponseId
 
 
 @dataclass(frozen=True, slots=True)
 class LearnGreeting:
-    """The live greeting was generated to its end. The sound that was kept may greet the next caller."""
+    """The live greeting was generated to its end. Its stored sound may greet the next caller."""
 
     response_id: ResponseId
 
 
 @dataclass(frozen=True, slots=True)
 class RunFunction:
-    """Start a function as a child of the call."""
+    """Start a function as a task of the call."""
 
     function_call_id: str
     name: str
     arguments: str
-    caller_turn: int = -1  # The number of the caller's newest turn. -1 if there is none.
+    caller_turn: int = -1  # The number of the caller's newest turn. -1 if the caller has said nothing.
 
 
 @dataclass(frozen=True, slots=True)
 class DialModel:
-    """Open a model session that serves at once, because no session serves. `model` is its model, `why` is for the log.
+    """Open a model session. The call uses it at once, because it has none. `model` is its model, `why` is for the log.
 
-    The answer is ModelReady, or ModelLost with code 0. sessions.py lists all orders and their answers.
+    The result is ModelReady, or ModelLost with code 0. sessions.py lists all orders and their results.
     """
 
     model: str
@@ -141,9 +147,9 @@ class DialModel:
 
 @dataclass(frozen=True, slots=True)
 class DialBeside:
-    """Open a model session and keep it, while the present session serves.
+    """Open a model session and keep it ready, while the call uses the present one.
 
-    The answer is NextModelReady or MoveFailed.
+    The result is NextModelReady or MoveFailed.
     """
 
     model: str
@@ -152,32 +158,32 @@ class DialBeside:
 
 @dataclass(frozen=True, slots=True)
 class SwitchModel:
-    """Close the present model session, and serve with the kept one. The answer is as for DialModel."""
+    """Close the present model session, and use the kept one. The result is as for DialModel."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetNext:
-    """Close the model session that is kept, because it is not needed any more. There is no answer."""
+    """Close the model session that is kept ready, because the call does not need it any more. There is no result."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseModel:
-    """Close the model session. The session is not needed any more, and an open session costs money."""
+    """Close the model session, because the call does not need it any more. An open session costs money."""
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """End the phone call by Twilio's REST API, and then the stream."""
+    """End the phone call by Twilio's REST API. Then close the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaveStream:
-    """Close the caller's socket. After that, Twilio asks `/twilio/after` what comes next."""
+    """Close the caller's socket. Then Twilio asks `/twilio/after` what comes next."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordTurn:
-    """A row of the transcript, or a newer version of it with the same `seq`."""
+    """Write a row of the transcript. A later row with the same `seq` replaces it."""
 
     seq: int
     item_id: ItemId
@@ -193,7 +199,7 @@ class RecordTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnLatency:
-    """The times of a turn's steps, in milliseconds after the caller stopped. A time is None if its step was not seen.
+    """When the steps of one answer happened, in ms after the caller's last sound. None: this step was not seen.
 
     `stopped_heard`: the model reported that speech stopped. `first_delta`: the model's first audio. `first_written`:
     our first frame to Twilio. `first_heard`: the first mark came back.
@@ -207,14 +213,14 @@ class TurnLatency:
 
 @dataclass(frozen=True, slots=True)
 class RecordConsent:
-    """The notice was heard to its end."""
+    """The notice was heard to its end. `heard_ms` says when."""
 
     heard_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class StopKeepingWords:
-    """The caller does not want their words kept. From now on no row and no recording contains any."""
+    """The caller does not want their words kept. From now on no row and no recording gets any."""
 
     at_ms: int
 
@@ -228,7 +234,10 @@ class AnswerOwner:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A line for the operator's log: a dotted name, and fields without words and without phone numbers."""
+    """Write a line to the operator's log: a dotted name, and fields.
+
+    No field has words of the call or phone numbers.
+    """
 
     name: str
     level: str = "info"

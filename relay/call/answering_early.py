@@ -1,4 +1,7 @@
-"""Ends the caller's open turn. Then its early answer (early_answer.py) is heard, and the answer's functions run."""
+"""Ends the caller's open turn.
+
+Then the caller hears its early answer (early_answer.py), and the answer's functions run.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from relay.call.vocabulary import ResponseId
 
 
 def frame(call: Call, now: float, out: list[Action]) -> bool:
-    """A caller frame was measured while a turn is open. True if the turn has ended with it."""
+    """A caller frame came while a turn is open. Returns True if the turn has ended with this frame."""
     call.early.hear(now, sounds=call.voice.quiet_ms == 0)
     is_over = not call.floor.is_hearing and call.early.is_over(now, call.loud_at, call.voice.quiet_ms)
     if is_over:
@@ -19,13 +22,13 @@ def frame(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """End an open turn if no frame can show the caller's silence any more."""
+    """End an open turn if no frames come, so that the silence cannot be measured."""
     if not call.floor.is_hearing and call.early.is_overdue(now):
         _close(call, now, out)
 
 
 def _close(call: Call, now: float, out: list[Action]) -> None:
-    """The turn has ended. Its early answer is heard, and the answer's functions may run."""
+    """The turn has ended. Let the early answer be heard and its functions run, or ask for an answer now."""
     turn, response_id, held = call.early.close(now, call.loud_at)
     call.floor.closes_turn()
     if why := call.early.governor.news():
@@ -40,11 +43,12 @@ def _close(call: Call, now: float, out: list[Action]) -> None:
     for event in held:
         function_calls.asked(call, event, now, out)
     if turn.wants_answer and response_id is None and not call.answers.is_pending:
-        call.answers.want("turn")  # The early answer was taken back, but the sound after that was no speech.
+        # There is no early answer: it was not asked for, or it was taken back and then the caller said nothing.
+        call.answers.want("turn")
 
 
 def _counts(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:
-    """The early answer that was withheld may be heard from now on."""
+    """The early answer may be heard from now on. Its turns begin now."""
     waits_ms = 0.0
     for item in call.answer_items.get(response_id, []):
         turn = call.conversation.turn(item)

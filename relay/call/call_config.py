@@ -1,4 +1,4 @@
-"""What a call is told before it begins: its greeting, its phrases, its limits, its rules. All are frozen values."""
+"""Holds what a call knows before it begins: greeting, phrases, limits and rules. All are frozen values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.call.escalation import Rules
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A sentence of ours with its sound. `mulaw` is 8 kHz G.711, or None if it is not rendered yet."""
+    """A sentence of the relay's own, with its sound. `mulaw` is None if the sound is not rendered yet."""
 
     text: str
     mulaw: bytes | None = field(default=None, repr=False)
@@ -18,31 +18,35 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """The first words. The `opening` cannot be interrupted if it has a notice. The `question` can be interrupted."""
+    """The agent's first words, in two parts: `opening` and `question`.
+
+    If the opening has a notice, it cannot be interrupted. The question can be interrupted.
+    """
 
     opening: Phrase
     question: Phrase
-    notice: str = ""  # The part of the opening that says that the call is written down or recorded.
+    # The part of the opening that says that the call is written down or recorded. "" if there is none.
+    notice: str = ""
 
     @property
     def text(self) -> str:
-        """All words of the greeting. The model is told that the agent said this text."""
+        """All words of the greeting, as the model's conversation gets them."""
         return f"{self.opening.text} {self.question.text}".strip()
 
     @property
     def announces(self) -> bool:
-        """True if the greeting has a notice. The notice must be heard before anything is stored."""
+        """True if the greeting has a notice. No words are stored before the caller has heard it."""
         return bool(self.notice)
 
     @property
     def is_kept(self) -> bool:
-        """True if every part with words has its sound."""
+        """True if the sound of every part is stored."""
         return all(part.mulaw is not None for part in (self.opening, self.question) if part.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The four limits of a call: time, silence, dollars, and time without frames."""
+    """When a call ends by itself: its greatest length, silence, and cost."""
 
     call_s: float = 600.0
     silence_s: float = 30.0
@@ -51,7 +55,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The price of a million tokens of each kind, in USD."""
+    """The price of a model: USD for a million tokens of each kind."""
 
     text_in: float
     text_cached: float
@@ -65,7 +69,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """The voice that speaks the model's text, by its name on the bill. "" means that the model speaks by itself."""
+    """The voice that speaks the model's text. `name` is its name on the bill.
+
+    "" means that the model speaks by itself.
+    """
 
     name: str = ""
     usd_per_character: float = 0.0
@@ -73,11 +80,11 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """The cost of a call: tokens and characters by kind, and USD by model. Transcription counts as a model."""
+    """What a call has cost: tokens and characters by kind, and USD by model. Transcription counts as a model."""
 
     tokens: Mapping[str, int] = field(default_factory=dict)
     usd_by: Mapping[str, float] = field(default_factory=dict)
-    # The part of `usd_by` that was paid for early answers that were taken back.
+    # What early answers have cost that were taken back. This is a part of `usd_by`.
     early: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -88,7 +95,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """A turn or function call from before this stream. A new model session gets it as text."""
+    """A turn or a function call of an earlier stream. A new model session gets it as text."""
 
     role: str  # "user", "assistant", "system", or "function".
     text: str
@@ -99,7 +106,7 @@ class PastTurn:
 
 @dataclass(frozen=True, slots=True)
 class Midnight:
-    """The end of the business's day, if it comes during the call: seconds after the stream began, and the new day."""
+    """The end of the business's day, if it comes during the call: seconds after the stream began, and the new date."""
 
     in_s: float
     day: str
@@ -107,25 +114,26 @@ class Midnight:
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """Everything that the machine must know before the call begins."""
+    """Everything that the machine knows before the call begins."""
 
     call_sid: str
     greeting: Greeting
     phrases: dict[str, Phrase]
     limits: Limits
     rules: Rules
-    model: str  # The model that serves the call when the stream begins.
+    model: str  # The model that the call uses at first.
     model_hard: str
     price: Price
     price_hard: Price
     transcription_usd_per_minute: float
     keep_words: bool  # False: RECORD=off, so no words are stored.
-    answer_early: bool = False  # True: early answers may be asked for.
-    # Function -> its holding phrase. None: nothing is said.
+    answer_early: bool = False  # True if early answers are allowed.
+    # For each function, the key of its holding phrase. None: nothing is said while it runs.
     holding: dict[str, str | None] = field(default_factory=dict)
     voice: Voice = Voice()
     human_available: bool = True  # True if a human is there when the stream begins.
-    human_changes_s: float | None = None  # After this time a human comes or goes: `human_available` changes.
+    # After this time, HUMAN_HOURS begin or end, and `human_available` is the opposite. None: not during this call.
+    human_changes_s: float | None = None
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0
     # From the earlier streams of this call
@@ -135,5 +143,5 @@ class CallPlan:
     offered_human: bool = False
     notice_heard: bool = False
     midnight: Midnight | None = None
-    words_refused: bool = False  # The caller has said that their words must not be kept.
-    resumed: str | None = None  # Why the caller is back: "no_answer", "lost" and so on.
+    words_refused: bool = False  # True if the caller has said that their words must not be kept.
+    resumed: str | None = None  # Why the caller is back: "no_answer", "lost" and so on. None in the first stream.

@@ -1,29 +1,28 @@
 """Early answers: the caller's turn is answered before the silence is long enough to end it.
 
-The server's VAD reports a silence after VAD_SILENCE_MS. This does not end a turn, because
-people pause to breathe. But the answer is asked for at once. Until the turn has ended, nothing of the answer counts:
-its sound is withheld, and its functions do not run. If the caller goes on, the answer is taken back. Then nobody has
-heard this answer, and nothing was done for it. The VAD may cut a turn into pieces. These pieces are one turn: one row,
-one answer.
+The server's VAD makes an item of the speech after a silence of VAD_SILENCE_MS. People pause for longer than that inside
+a turn, so the turn is still open. But the relay asks for the answer at once. Until the turn has ended, the caller does
+not hear this answer, and its functions do not run. If the caller goes on, the answer is taken back: it is cancelled and
+deleted. The VAD may cut one turn into several pieces. They are one turn, with one row and one answer.
 
-    CLOSED   by the VAD, the caller speaks, or has said nothing that may go on
+    CLOSED   no turn is open
     OPEN     a piece of a turn is an item, and the silence after it is not long enough yet
-    ASKED    as OPEN, and an early answer was asked for or is coming
+    ASKED    a turn is open, and its early answer was asked for or is coming
 
-    event                          CLOSED          OPEN                       ASKED
-    speech becomes an item         OPEN            one more piece of it       one more piece of it
-    an answer may be asked for     (not early)     ASKED, if it may be early  -
-    the VAD hears speech begin     -               the turn goes on           taken back: OPEN
-    sound of the early answer      -               -                          withheld
-    it calls a function            -               -                          held
-    the agent is cut off, leaves   -               -                          taken back: OPEN
-    the session is lost            -               -                          taken back: OPEN
-    the silence is long enough     -               CLOSED: ask now            CLOSED: heard, functions run
-    the VAD hears noise (idle)     -               the silence counts         the silence counts
+    event                            CLOSED          OPEN                        ASKED
+    speech becomes an item           OPEN            one more piece              one more piece
+    an answer may be asked for       (not early)     ASKED, if it may be early   -
+    the VAD hears speech begin       -               the turn goes on            taken back: OPEN
+    sound of the early answer        -               -                           withheld
+    the answer calls a function      -               -                           held
+    the agent is cut off, or leaves  -               -                           taken back: OPEN
+    the session is lost              -               -                           taken back: OPEN
+    the silence is long enough       -               CLOSED: ask now             CLOSED: heard, functions run
+    the VAD hears noise (idle)       -               the silence counts          the silence counts
 
-turn_end.py decides how much silence is enough. Our own level (level_vad.py) measures the silence. Our level may hear
-sound after the silence that the server has reported. If the server does not report speech within NO_SPEECH_MS, that
-sound is noise. Then the server's silence counts instead. If no frames come, our level can hear nothing.
+turn_end.py decides how much silence is enough. Our own level (level_vad.py) measures it. If our level hears sound after
+the item, but the server reports no speech within NO_SPEECH_MS, that sound is noise. Then the silence counts from the
+server's report. If no frames come, our level cannot measure, and the turn ends after NO_FRAMES_S.
 """
 
 from __future__ import annotations
@@ -43,71 +42,78 @@ from relay.call.turn_end import (
 )
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 
-# This much silence ends a piece of a turn. Pauses inside words are up to 120 ms, so a shorter silence is not worth an
-# answer. With 200 ms (OpenAI's own default) there are 8 fewer early answers in every 100, but all answers come 30 ms
-# later. For the same median only 20 of 100 turns could then wait longer, not 33 (turn_end.py), and more callers would
-# be cut off (docs/early-answers.md).
+# After this much silence the VAD makes an item of the speech. Pauses inside words last up to 120 ms, so a shorter
+# silence would give answers to half words. With 200 ms, OpenAI's default, 8 of 100 early answers are lost, and all
+# answers come 30 ms later. To reach the same median wait with 200 ms, only 20 instead of 33 of 100 turns could get a
+# longer wait (turn_end.py). So more callers would be cut off (docs/early-answers.md).
 VAD_SILENCE_MS = 170
-# A VAD reports speech within 100 ms of its beginning, and the report needs a round trip. A sound that our level has
-# heard for this long, and that the server has not reported, is not speech.
+# A VAD reports speech within 100 ms, and the report must travel to us. So if our level has heard sound for this long,
+# and the server has reported no speech, the sound is no speech.
 NO_SPEECH_MS = 300
-# The time to the server and back. The server reports the end of speech late: by the silence that it waits for, and by
-# this time.
+# The time to the server and back. The server reports the end of speech later than it happened, by this time and by
+# VAD_SILENCE_MS.
 ROUND_TRIP_MS = 150
-# Our level may hear a soft end of speech for this much longer than the server's VAD. Then the server's silence counts,
-# as with ANSWER_EARLY=off.
+# The end of a word may be so soft that only our level hears it. If our level hears up to this much longer than the
+# server's VAD, the server's silence counts.
 SOFT_END_MS = 40
-# A frame may come this much earlier than 20 ms after the frame before it.
+# A frame may come up to this much early.
 JITTER_MS = 15
-# If no frame has come for this long (a muted line, a stall), our level hears nothing. Then the server's silence counts.
+# If no frame has come for this long (a muted line, a stall), the silence counts from the server's report.
 NO_FRAMES_S = 0.5
 
 
 @dataclass(slots=True)
 class OpenTurn:
-    """A turn of the caller that may still go on."""
+    """A turn of the caller that may still continue."""
 
-    began_at: float  # When it began by our own level, Trio clock.
-    stopped_at: float  # When the server reported the silence, Trio clock.
-    sounds_since: float | None = None  # Since when our level has heard sound after that silence.
-    pieces: list[ItemId] = field(default_factory=list)  # Its items, without those that were noises.
+    began_at: float  # When the turn began, by our own level (Trio clock).
+    stopped_at: float  # When the server reported the silence (Trio clock).
+    # Since when our own level hears sound again after that silence. None: it does not.
+    sounds_since: float | None = None
+    pieces: list[ItemId] = field(default_factory=list)  # The turn's items. Items that were noises are removed.
     heard_at: float = 0.0  # When the newest frame came.
     wants_answer: bool = False
-    reads_out: bool = False  # True if its words are digits or letters: more will come.
-    in_function: bool = False  # True if it began while a function was awaited: then nobody may wait long.
+    reads_out: bool = False  # True if the caller reads out digits or letters, so more will come.
+    in_function: bool = False  # True if the turn began while the caller waited for a function. Then its wait is short.
 
 
 @dataclass(slots=True)
 class EarlyAnswer:
-    """The caller's open turn and its early answer. There is at most one of each. Times are of the Trio clock."""
+    """Keeps the caller's open turn and its early answer. There is at most one of each. Times are of the Trio clock."""
 
-    is_on: bool  # False: a turn ends when it becomes an item, by the server's VAD.
+    is_on: bool  # False: a turn ends when the server's VAD makes an item of it.
     turn: OpenTurn | None = None
-    response: ResponseId | None = None  # The early answer, when it has begun.
+    response: ResponseId | None = None  # The early answer, once the model has begun it.
     governor: Governor = field(default_factory=Governor)
     _began_at: float = 0.0  # When the newest speech began.
-    _asked_ref: str = ""  # The reference of an early answer that has not begun.
-    _back_ref: str = ""  # The reference of one that was taken back before it began.
-    _items: list[ItemId] = field(default_factory=list)  # The items that the server made of the early answer.
+    _asked_ref: str = ""  # The reference of an early answer that the model has not begun.
+    _back_ref: str = ""  # The reference of an early answer that was taken back before the model began it.
+    _items: list[ItemId] = field(default_factory=list)  # The items of the early answer.
     _held: list[FunctionAsked] = field(default_factory=list)
     _taken_back: set[ResponseId] = field(default_factory=set)
     _lengths: TurnLengths = field(default_factory=TurnLengths)
-    _closed_at: float = 0.0  # when the last turn ended
+    _closed_at: float = 0.0  # When the last turn ended.
 
     @property
     def is_asked(self) -> bool:
-        """True while an early answer was asked for or has come, and nobody may hear it yet."""
+        """True while there is an early answer, requested or begun, and nobody may hear it yet."""
         return self.turn is not None and (bool(self._asked_ref) or self.response is not None)
 
     # The turn
 
     @property
     def piece_before(self) -> ItemId | None:
-        """A piece of the open turn. The caller's present words are one more piece of the same turn."""
+        """The newest piece of the open turn. None if no turn is open.
+
+        What the caller says now belongs to the same turn.
+        """
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
     def goes_on(self, at: float) -> bool:
-        """The VAD hears speech, which began at `at` by our own level. True if an early answer must be taken back."""
+        """The VAD hears speech. By our own level it began at `at`.
+
+        Returns True if an early answer must be taken back.
+        """
         self._began_at = at
         if self.turn is None and at - self._closed_at < GOES_ON_MS / 1000:
             self._lengths.was_none()
@@ -116,10 +122,12 @@ class EarlyAnswer:
     def piece(
         self, item_id: ItemId, now: float, *, reads_out: bool, in_function: bool, sounds: bool, wants_answer: bool
     ) -> bool:
-        """Speech became an item: a turn, or one more piece of the open one. True if the turn wants an answer.
+        """Speech became an item: it begins a turn, or is one more piece of the open turn.
 
-        `reads_out` and `in_function` count if it begins a turn: the agent has asked for digits or letters, or the
-        caller waits for a function. `sounds`: our level hears somebody. `wants_answer`: this piece is worth an answer.
+        Returns True if the turn wants an answer.
+        `reads_out`: the agent has asked for digits or letters. `in_function`: the caller waits for a function. Both
+        count only if the turn begins now. `sounds`: our own level hears somebody. `wants_answer`: this piece alone
+        wants an answer.
         """
         if self.turn is None:
             began_at = min(now, self._began_at or now)
@@ -131,17 +139,17 @@ class EarlyAnswer:
         return self.turn.wants_answer
 
     def was_nothing(self, item_id: ItemId) -> None:
-        """A piece of the turn was a noise. If no other piece is left, the turn wants no answer."""
+        """A piece of the turn was a noise. If it was the only one, the turn wants no answer."""
         if self.turn is not None and item_id in self.turn.pieces:
             self.turn.pieces.remove(item_id)
             self.turn.wants_answer = self.turn.wants_answer and bool(self.turn.pieces)
 
     @staticmethod
     def _silent_since(turn: OpenTurn, loud_at: float) -> float:
-        """When the silence after the turn began. `loud_at`: the last sound by our level."""
+        """When the silence after the turn began. `loud_at`: when our own level heard the last sound."""
         by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
         if loud_at < by_server - ROUND_TRIP_MS / 1000:
-            return by_server  # our level has missed the last words (a soft voice, or one that it takes for noise)
+            return by_server  # Our level has missed the last words: the voice was soft, or like noise.
         loud_at = min(loud_at, turn.stopped_at)
         return max(min(loud_at, by_server), loud_at - SOFT_END_MS / 1000)
 
@@ -158,12 +166,12 @@ class EarlyAnswer:
         return self._lengths.wait_ms(self._spoken_ms(turn, loud_at))
 
     def words_are(self, item_id: ItemId, words: str) -> None:
-        """The words of a piece are known while the turn is open."""
+        """The words of a piece have come while the turn is open."""
         if self.turn is not None and item_id in self.turn.pieces and reads_out(words):
             self.turn.reads_out = True
 
     def hear(self, now: float, *, sounds: bool) -> None:
-        """A frame came while the turn is open. `sounds`: our level hears something in it."""
+        """A frame came while the turn is open. `sounds`: our own level hears sound in it."""
         if self.turn is None:
             return
         self.turn.heard_at = now
@@ -171,9 +179,9 @@ class EarlyAnswer:
             self.turn.sounds_since = now
 
     def is_over(self, now: float, loud_at: float, quiet_ms: float) -> bool:
-        """True if the silence is long enough. `loud_at` is the time of the last sound, by our level.
+        """True if the silence is long enough. `loud_at`: when our own level heard the last sound.
 
-        `quiet_ms` is the length of the silent frames since then.
+        `quiet_ms`: the length of all frames since then.
         """
         turn = self.turn
         if turn is None:
@@ -186,13 +194,13 @@ class EarlyAnswer:
         return quiet_ms >= wait_ms - SOFT_END_MS and silent_s >= (wait_ms - JITTER_MS) / 1000
 
     def is_overdue(self, now: float) -> bool:
-        """True if frames no longer show whether the caller is silent, and the server has reported no speech."""
+        """True if no frame has come for NO_FRAMES_S, so our own level cannot measure the silence."""
         return self.turn is not None and now - self.turn.heard_at >= NO_FRAMES_S
 
     def close(self, now: float, loud_at: float) -> tuple[OpenTurn | None, ResponseId | None, list[FunctionAsked]]:
-        """The turn has ended. `loud_at`: the last sound by our level.
+        """The turn has ended. `loud_at`: when our own level heard the last sound.
 
-        Returns the turn, its early answer if that has begun, and the functions of that answer, which must run now.
+        Returns the turn, its early answer if the model has begun it, and that answer's functions, which must run now.
         """
         closed = self.turn, self.response, self._held
         if self.turn is not None and self.turn.wants_answer:
@@ -205,23 +213,26 @@ class EarlyAnswer:
     # The early answer
 
     def may_ask(self, wish: Wish | None) -> bool:
-        """True if this wish may be asked for now. While a turn is open, only its answer may."""
+        """True if this wish may be asked for now. While a turn is open, only the answer to this turn may."""
         if self.turn is None:
             return True
         is_its_answer = wish is not None and wish.kind == "turn" and wish.instructions is None
         return is_its_answer and not self.governor.why_off and not self.turn.reads_out
 
     def lost(self) -> None:
-        """The session has ended, so the early answer will not begin."""
+        """The session has ended, so an answer that was taken back will not begin any more."""
         self._back_ref = ""
 
     def asks(self, ref: str) -> None:
-        """An answer was asked for while the turn is open."""
+        """An answer was asked for while the turn is open: it is an early answer."""
         self._asked_ref = ref
         self.governor.was_asked()
 
     def began(self, response_id: ResponseId, ref: str | None) -> None:
-        """An answer began. Note if it is the early one. Without a reference, it is the one that was asked for."""
+        """The model began an answer. Note whether it is the early one.
+
+        If the server sends no reference, it is the answer that was asked for last.
+        """
         if self._asked_ref and ref in (None, self._asked_ref):
             self.response, self._asked_ref = response_id, ""
         elif self._back_ref and ref in (None, self._back_ref):
@@ -229,7 +240,7 @@ class EarlyAnswer:
             self._back_ref = ""
 
     def refused(self, ref: str | None) -> None:
-        """The server refused the response that was asked for."""
+        """The server refused a response. If it was the early answer, forget its reference."""
         if ref is not None and ref in (self._asked_ref, self._back_ref):
             self._asked_ref = self._back_ref = ""
 
@@ -238,14 +249,18 @@ class EarlyAnswer:
         return self.turn is not None and self.response == response_id
 
     def placed(self, item_id: ItemId, *, is_generated: bool) -> None:
-        """An item got its place while the early answer is generated, so it belongs to that answer."""
+        """The server has placed an item.
+
+        If the model generated it during the early answer, it belongs to this answer.
+        """
         if is_generated and self.is_asked and self.response is not None and item_id not in self._items:
             self._items.append(item_id)
 
     def called(self, event: FunctionAsked) -> Literal["now", "held", "never"]:
-        """An answer calls a function. Returns when the function runs. A function of an early answer waits.
+        """A response calls a function.
 
-        If the early answer was taken back, its function never runs.
+        Returns whether this function runs now, is held until the turn has ended, or never runs.
+        It never runs if the early answer was taken back.
         """
         if event.item_id and event.response_id in self._taken_back:
             return "never"
@@ -256,9 +271,9 @@ class EarlyAnswer:
         return "held"
 
     def take_back(self) -> tuple[ResponseId | None, list[ItemId], list[FunctionAsked]]:
-        """The early answer is not wanted any more.
+        """Forget the early answer, because the caller goes on.
 
-        Returns the answer's id if the answer has begun, its items, and its functions. These functions never ran.
+        Returns its id if the model has begun it, its items, and its functions. These functions did not run.
         """
         response, items, held = self.response, self._items, self._held
         self.governor.was_taken_back()
@@ -269,5 +284,5 @@ class EarlyAnswer:
         return response, items, held
 
     def was_taken_back(self, response_id: ResponseId) -> bool:
-        """True for an early answer that was taken back: nobody has heard it or will hear it."""
+        """True for an early answer that was taken back. Nobody hears it."""
         return response_id in self._taken_back

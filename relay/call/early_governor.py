@@ -1,30 +1,30 @@
-"""Decides whether a call's answers are asked for early. If that costs more than it gains, it ends for this call."""
+"""Decides whether a call asks for early answers. If they cost more than they gain, this call stops asking for them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# An early answer that is taken back costs its input (mostly cached) and its generated part. For a caller who pauses
-# once in every turn, the gain is worth this cost: half of the early answers are taken back, and each turn is answered
-# sooner. If more than two of three are taken back, the caller speaks in pieces, and there is little to win. At least
-# six early answers are needed to show this.
+# If more than this share of a call's early answers is taken back, the call asks for no more. Each one costs its input
+# tokens (mostly cached) and what was generated. If a caller pauses once in every turn, half are taken back, and every
+# turn is answered sooner: that is worth the cost. A caller with more pauses gains little. The share is judged after
+# LEAST_ASKED early answers.
 MOST_TAKEN_BACK = 2 / 3
 LEAST_ASKED = 6
-# From this share of the call's money on, the rest is kept for answers that are heard.
+# If this share of a call's or a day's money is spent, the rest is kept for answers that are heard.
 MOST_OF_MONEY = 0.8
-# This share of the account's limit for the minute must be left, because other calls need it.
+# If less than this share of the account's rate limit is left for the minute, other calls need it.
 LEAST_LEFT = 0.1
-# This many digits or single letters in a turn mean that the caller reads something out, with pauses between groups.
+# A turn with this many digits or single letters is read out in groups, with pauses between them.
 LEAST_READ_OUT = 3
 _DIGIT = re.compile(r"\d")
-# Two or more in a row, because "I" and "a" are words.
+# Single letters count if there are two or more in a row, because "I" and "a" are words.
 _LETTERS = re.compile(r"(?:(?<![\w'])[^\W\d_](?![\w'])[\s,.-]*){2,}")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 def reads_out(words: str) -> bool:
-    """True for words that are mostly single digits or letters: "555 01 23", "D O E"."""
+    """True if the words are mostly single digits or letters: "555 01 23", "D O E"."""
     letters = sum(len(re.findall(r"\w", row)) for row in _LETTERS.findall(words))
     signs = len(_DIGIT.findall(words)) + letters
     return signs >= LEAST_READ_OUT and signs > len(_WORD.findall(words))
@@ -32,25 +32,25 @@ def reads_out(words: str) -> bool:
 
 @dataclass(slots=True)
 class Governor:
-    """The early answers of one call: how many there were, and why there will be no more."""
+    """Counts the early answers of one call, and knows why no more are asked for."""
 
     asked: int = 0
     taken_back: int = 0
-    why_off: str = ""  # Why early answers are off. Empty: they are on.
-    is_told: bool = False  # True if the operator was told.
+    why_off: str = ""  # Why no more early answers are asked for. "" while they are.
+    is_told: bool = False  # True if this was written to the log.
 
     def limits_are(self, left: float) -> None:
-        """The server reports the share of a limit that is left."""
+        """The server has reported how much of a rate limit is left."""
         if left < LEAST_LEFT:
             self.stop("rate limit")
 
     def spent(self, usd: float, most_usd: float) -> None:
-        """`usd` of the call's `most_usd` are spent."""
+        """The call has spent `usd` of at most `most_usd`."""
         if usd >= MOST_OF_MONEY * most_usd:
             self.stop("money")
 
     def day_is_short(self) -> None:
-        """All calls together have spent most of the day's money (relay/session/day_bill.py)."""
+        """All calls of today have spent most of the day's money (session/day_bill.py)."""
         self.stop("the day's money")
 
     def was_asked(self) -> None:
@@ -64,11 +64,11 @@ class Governor:
             self.stop("taken back too often")
 
     def stop(self, why: str) -> None:
-        """From now on there are no early answers in this call. The first reason is kept."""
+        """Ask for no more early answers in this call. Only the first reason is kept."""
         self.why_off = self.why_off or why
 
     def news(self) -> str:
-        """Why there are no more early answers. The reason is told only once."""
+        """Why no more early answers are asked for. "" if that is not so, or if the reason was returned before."""
         if self.is_told or not self.why_off:
             return ""
         self.is_told = True

@@ -1,4 +1,4 @@
-"""The first words of a call: the kept greeting, the live one, a clip meanwhile, or the human."""
+"""Decides the first words of a call. If the greeting is not stored, a clip or a human replaces it in time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from relay.call.actions import Action
 from relay.call.state import Call, Phase
 from relay.call.vocabulary import Rung
 
-# The steps of the ladder, in seconds after `start`. If a live greeting has not begun by then, a clip is played.
+# All three times count from Twilio's `start`. If a live greeting has not begun by then, a clip is played.
 CLIP_AFTER_S = 0.150
-# If only the clip was heard by then, the caller is put through to the human.
+# If the model has not begun to answer by then, and at most a clip was played, the caller is put through to the human.
 HUMAN_AFTER_S = 4.0
-# If the greeting was played and the model has not come by then, the caller is put through to the human.
+# If a stored greeting was played and no model session has come by then, the caller is put through to the human.
 MODEL_LIMIT_S = 8.0
 
 
 def arrive(call: Call, now: float, out: list[Action]) -> None:
-    """The caller can hear us now. Say the first words."""
+    """The caller can hear us now. Play the greeting if its sound is stored."""
     if call.phase is not Phase.ARRIVING:
         return
     call.phase = Phase.TALKING
@@ -25,7 +25,7 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
     greeting, resumed = call.plan.greeting, call.plan.resumed
     if resumed is not None:
         call.figures.rung = Rung.KEPT
-        # The notice was cut off when the earlier stream was lost. Say it again.
+        # The notice was not heard in the earlier stream, so it must be said again.
         if not call.consented and greeting.opening.mulaw is not None:
             call.notice_item = call.own(greeting.opening, now, out, protected=True)
         unanswered = resumed == "lost" and bool(call.plan.history) and call.plan.history[-1].role == "user"
@@ -43,10 +43,9 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
 
 
 def climb(call: Call, now: float, out: list[Action]) -> bool:
-    """The lower steps of the ladder: the live greeting as soon as it has come, otherwise the clip, otherwise the human.
+    """Called while no first words were played. True if the clip was added and must be written now.
 
-    Only audio that was written counts. A first delta that is too small to be played is not a greeting yet. True if the
-    clip must be written now.
+    Only audio that was written counts. So a first delta that is too small to be played is not a greeting yet.
     """
     if call.figures.greeting_ms is not None:
         call.figures.rung = Rung.LIVE
@@ -59,9 +58,9 @@ def climb(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def overdue(call: Call, now: float) -> bool:
-    """True if the caller has waited too long for a model that does not come."""
+    """True if the model has not come in time. The caller is then put through to the human."""
     waited_s = call.since_arrival_s(now)
     if call.figures.rung in (Rung.CLIP, Rung.NONE) and not call.answer_items:
         return waited_s >= HUMAN_AFTER_S
     missing = not call.sessions.serves and call.sessions.count == 0 and waited_s >= MODEL_LIMIT_S
-    return missing and not call.playout.is_speaking(now)  # A greeting that has begun is said to its end.
+    return missing and not call.playout.is_speaking(now)  # If a greeting is playing, it is played to its end first.

@@ -1,9 +1,10 @@
-"""Stops the agent, undoes a stop, gives up the part of an answer that was not heard, or goes on with that part.
+"""Holds the agent, lets it go on, gives an answer up, or goes on with an answer that was given up.
 
-An answer is given up long before the words of the interruption are known. If the words mean nothing ("mm-hmm", a
-sneeze), the agent goes on with the answer from the last pause that was heard. In the model's conversation this is a new
-text, because audio that was truncated cannot come back. The model's answer to the interruption is then not heard. If
-the answer was not generated to its end, nobody has the rest. Then the model goes on (prompts/system.md, Interruptions).
+An answer is given up long before the words of the interruption are known. If these words mean nothing ("mm-hmm", a
+sneeze), the agent plays the rest of the answer, from the last pause that was heard. Audio that was truncated cannot
+come back, so the rest is a new text item in the model's conversation. The model's answer to the interruption is then
+dropped. If the answer was not generated to its end, the relay does not have its rest. Then the model itself goes on
+(prompts/system.md, Interruptions).
 """
 
 from __future__ import annotations
@@ -25,34 +26,34 @@ from relay.call.state import Call, Phase
 from relay.call.turn_taking import Step
 from relay.call.vocabulary import ItemId, ResponseId
 
-# A listener's "mm-hmm" takes 250 to 600 ms. An interruption that goes on for less than this after the answer was
-# given up counts as short.
+# A listener's "mm-hmm" takes 250 to 600 ms. If the caller is heard for less than this after the answer was given up,
+# the interruption was short.
 SHORT_S = 0.400
-# The words of a short interruption come 1.65 to 1.8 s after it (0.5 s for the VAD, then 1.15 to 1.3 s). The model's
-# answer comes after 1.15 to 1.5 s (0.5 s, then 0.65 to 1.0 s). Both were seen in captures. Words and answer come at
-# nearly the same time, so the answer waits for the words. The agent is silent then in any case. The answer of a faster
-# model does not wait.
+# The words of a short interruption come 1.65 to 1.8 s after its last sound (0.5 s for the VAD, then 1.15 to 1.3 s for
+# the transcription). The model's answer to it comes after 1.15 to 1.5 s (0.5 s, then 0.65 to 1.0 s). Captures of real
+# sessions show both. So the answer waits up to WITHHELD_LIMIT_S for the words. If the model is faster, the answer does
+# not wait.
 WORDS_BEHIND_VOICE_S = 1.8
 WITHHELD_LIMIT_S = 0.5
-# An early answer comes this much sooner, so it may wait this much longer for the words.
+# With early answers, the answer comes sooner by this time. So it may wait longer for the words by this time.
 EARLIER_S = 0.3
-# After a break of several seconds the agent goes on after the last pause that was heard, if that was at most this long
-# before the break. Three quiet frames are a pause, because they are longer than a consonant.
+# When the agent goes on, it begins at a pause, so that the sentence can be understood. It is the last pause that was
+# heard, if that was at most this long before the stop. Three quiet frames count as a pause, because a consonant is
+# shorter.
 REWIND_BYTES = 1_500 * BYTES_PER_MS
 PAUSE_FRAMES = 3
 PAUSE_DBFS = -45.0
-# If less than this is left, the agent does not go on with it. A caller who says "okay" here has heard nearly all of it,
-# and waits for what comes next.
+# If less than this is left of an answer, the agent does not go on with it. The caller has heard nearly all of it.
 LEAST_REST_MS = 500
-_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # The point in 7.30 ends no sentence.
+_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # The point in "7.30" does not end a sentence.
 
 
 def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
-    """Carry out the decision of the turn-taking about the agent's speech."""
+    """Carry out a decision of turn_taking.py: hold the agent, let it go on, or give its answer up."""
     if step is Step.NOTHING or call.phase is not Phase.TALKING:
         return
     speech = call.floor.speech
-    # True if the agent was heard when it was stopped. An answer that was withheld was not heard.
+    # True if the caller heard the agent when it was stopped. An answer that waits for words was not heard.
     was_heard = speech is not None and speech.over_agent and call.rest.kept is None
     if step is Step.HOLD:
         call.held_at = now
@@ -86,14 +87,17 @@ def _keep_rest(call: Call, cuts: list[Cut], now: float) -> None:
 
 
 def _asks(heard: str, said: str) -> bool:
-    """True if the heard part asks something or ends inside a question. Callers often answer before the last word."""
+    """True if the heard part asks something, or stops inside a question.
+
+    Callers often answer before the last word of a question.
+    """
     began = _SENTENCE_ENDS.split(heard)[-1].strip()
     end = _SENTENCE_ENDS.search(said, len(heard))
     return "?" in heard or (bool(began) and end is not None and end.group() == "?")
 
 
 def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
-    """The place where the agent goes on after several seconds: the last pause before the break, or the break."""
+    """From where the agent goes on: the last pause before the stop, or the place of the stop."""
     stopped = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
     quiet = 0
     for at in range(stopped, max(0, stopped - REWIND_BYTES) - 1, -FRAME_BYTES):
@@ -106,7 +110,7 @@ def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
 def withhold(call: Call, now: float) -> None:
     """The first sound of an answer to a short interruption has come.
 
-    The answer waits for the words of the interruption, which may come at any moment.
+    The words of the interruption may come at any moment, so the answer waits for them.
     """
     kept = call.rest.kept
     if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
@@ -117,7 +121,10 @@ def withhold(call: Call, now: float) -> None:
 
 
 def go_on(call: Call, now: float, out: list[Action]) -> bool:
-    """The sound was no interruption. Say the rest of the answer that was given up. False if that is impossible now."""
+    """The caller did not interrupt. Play the rest of the answer that was given up.
+
+    Returns False if this is not possible now.
+    """
     kept = call.rest.kept
     if kept is None or call.phase is not Phase.TALKING:
         return False
@@ -134,15 +141,15 @@ def go_on(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def interrupt(call: Call, now: float, out: list[Action]) -> None:
-    """The words of a turn show an interruption, although the turn's sound did not show it."""
+    """The words of a turn show an interruption. Its sound alone did not."""
     call.figures.barge_ins += 1
     cut_off(call, now, out)
 
 
 def take_back(call: Call, now: float, out: list[Action]) -> None:
-    """Drop the early answer to a turn that is still open. Nobody has heard it, and nobody will hear it.
+    """Take back the early answer of the open turn. The caller has heard nothing of it.
 
-    The model forgets it too.
+    Its items are deleted at the model, too.
     """
     response_id, items, held = call.early.take_back()
     cancel = call.answers.cancel(now)
@@ -169,7 +176,10 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
 
 
 def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = None) -> list[Cut]:
-    """Give up the agent's answer at the place where it was heard. `by`: the caller's turn that was the reason."""
+    """Give up the agent's answer. Its item is cut at what was heard.
+
+    `by`: the caller's turn that is the reason, if there is one.
+    """
     if call.early.turn is not None and call.early.is_asked:
         take_back(call, now, out)
     if call.playout.held is None and call.playout.hold(now):
@@ -188,7 +198,7 @@ def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = No
 
 
 def drop_unheard(call: Call, response_id: ResponseId) -> None:
-    """Note words of an answer that will have no sound. These words are deleted when the answer has ended."""
+    """Remember items with words that will have no sound. They are deleted when the response has ended."""
     dropped = call.conversation.drop_soundless(call.answer_items.get(response_id, []))
     if dropped:
         call.soundless_items.setdefault(response_id, set()).update(dropped)
@@ -203,7 +213,7 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
     known = call.ids.get(cut.item)
     if not call.sessions.serves or known is None or turn.in_full:
         return
-    if cut.own or known != cut.item or turn.is_text:  # A text item can only be created again.
+    if cut.own or known != cut.item or turn.is_text:  # A text item cannot be truncated, so it is created again.
         say_anew(call, cut.item, turn.heard, out)
     elif cut.heard_ms < 1.0:
         out.append(DeleteItem(known))
@@ -213,11 +223,11 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
 
 
 def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
-    """Keep only these words of a text item. The item is deleted, and created again in its place."""
+    """Shorten a text item to these words. The item is deleted and created again in the same place."""
     known = call.ids.pop(item, None)
     if known is None:
         return
-    if words:  # The words that stopped the item may already stand after it.
+    if words:  # The new item must stand in the place of the old one: the caller's words may already be behind it.
         call.ids[item] = ItemId(f"{known}_h")
         out.append(CreateItem(call.ids[item], "assistant", words, behind=known))
     out.append(DeleteItem(known))

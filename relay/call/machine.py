@@ -1,22 +1,22 @@
-"""One phone call, as a state machine without I/O.
+"""The state machine of one phone call: an event and the time go in, actions come out. It does no I/O.
 
-Rule 1: everything that decides what a call does next is here, and in the rooms that are called from here: greeting (the
-        first words), turns and interruption (the caller), responses and function_calls (the model), failover (its
-        sessions), orders (the owner), ending. Their common state is in state.py. Other pure rooms hold what is known:
-        playout (what was heard), turn_taking (who may speak), response_queue (`response.create`), conversation (what
-        was said), cost.
+Rule 1: all decisions about a call are made here and in the files that are called from here: greeting (the first words),
+        turns and interruption (the caller), responses and function_calls (the model), failover (the model's sessions),
+        orders (the owner), ending. state.py holds the state that they share. Parts of this state have files of their
+        own: playout (what was heard), turn_taking (who may speak), response_queue (`response.create`), conversation
+        (what was said), cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
-Rule 3: an event goes in, and all its actions come out. Caller audio has its own method: it comes fifty times a second,
-        and usually returns no action.
-Rule 4: what a peer does never raises an exception here. A strange event is counted or ignored.
+Rule 3: `handle` takes an event and returns its actions. Caller audio has a method of its own, because it comes fifty
+        times a second and usually causes no action.
+Rule 4: nothing that a peer sends raises an exception here. A strange event is counted or ignored.
 
 The phases of a call:
-    Arriving   The caller cannot hear us yet. A model session may get ready.
-    Talking    The greeting is said. Then the caller's turns, keys and interruptions, and the model's answers and
-               functions are carried out. The clock replaces a greeting that does not come, and ends a call that costs
-               too much, lasts too long or stays silent.
-    Leaving    The last words play. When they were heard, or at a deadline, the stream ends. The caller's words may
-               still bring a human, or take a goodbye back.
+
+    Arriving   The caller cannot hear us yet. A model session may become ready.
+    Talking    The agent greets and answers. If the greeting does not come in time, a clip is played or a human is
+               called. A call that costs too much, lasts too long or stays silent is ended.
+    Leaving    The last words play. The stream ends when they were heard, or at a deadline. Words of the caller may
+               still bring a human, or keep the call going.
     Gone       The stream has ended. Late words of the caller are still written down. Then the call is over.
 """
 
@@ -80,14 +80,15 @@ from relay.call.vocabulary import (
 __all__ = ["Ending", "Figures", "Machine", "Next", "Phase"]
 
 
-# The kinds of items that the model makes when it answers.
+# The roles of items that belong to an answer of the model.
 GENERATED = ("assistant", "function_call")
-# A shorter run of sound is a knock, or cloth that rubs on the phone. Such a sound does not show that somebody spoke.
+# A sound that is shorter than this may be a knock on the phone or cloth that rubs on it. It does not prove that
+# somebody spoke.
 KNOCK_MS = 200
 
 
 class Machine:
-    """One call on one stream: two methods for what comes in, and properties for readers."""
+    """Decides what one call does on one stream. Two methods take events and caller audio. Properties show the state."""
 
     def __init__(self, plan: CallPlan) -> None:
         self.call = Call(plan)
@@ -103,18 +104,18 @@ class Machine:
     # What comes in
 
     def handle(self, event: Event, now: float) -> list[Action]:
-        """Take in an event. Returns everything that it causes, in order."""
+        """Handle an event. Returns the actions that follow from it, in order."""
         out: list[Action] = []
         self._dispatch(event, now, out)
         self._settle(now, out)
         return out
 
-    # Complex because a frame skips each room that has nothing to do: to call such a room costs more than to ask first.
+    # Complex because each file is called only if it has something to do: in this method a call costs more than a check.
     def caller_audio(self, level_dbfs: float, ms: int, now: float) -> list[Action]:
-        """Take in `ms` of caller audio by its level (a frame, or padding).
+        """Handle `ms` of caller audio by its level: a frame, or silence that fills a gap.
 
-        Returns the actions that are due, usually none. Called once for each frame, so that each frame of a burst is
-        measured too.
+        Returns the actions, usually none.
+        It is called for each frame, also if several frames came together.
         """
         call = self.call
         call.lateness.heard(ms, now)
@@ -132,8 +133,8 @@ class Machine:
         has_ended = call.early.turn is not None and answering_early.frame(call, now, out)
         if has_ended:
             self._settle(now, out)
-        # This is checked at each frame, because the watchdog's step is a quarter of the wait. A function that was held
-        # until now has one frame to finish before a phrase is due, because a quick one needs no phrase.
+        # A holding phrase is checked at each frame, because the watchdog ticks only every 200 ms. If the turn has just
+        # ended, its functions have just begun, and get one frame's time first. A quick function needs no phrase.
         if call.functions.running and not has_ended and call.phase is Phase.TALKING:
             function_calls.tick(call, now, out)
         if call.playout.queue or call.figures.rung is Rung.NONE:
@@ -144,45 +145,45 @@ class Machine:
 
     @property
     def phase(self) -> Phase:
-        """Where the call is."""
+        """Which part of the call is running."""
         return self.call.phase
 
     @property
     def ending(self) -> Ending | None:
-        """How the call is ending. None if it is not."""
+        """How the call will end. None if that is not decided."""
         return self.call.ending
 
     @property
     def model_is_ready(self) -> bool:
-        """True while a model session serves the call."""
+        """True while the call has a model session."""
         return self.call.sessions.serves
 
     @property
     def is_moving(self) -> bool:
-        """True while another session is wanted besides the present one."""
+        """True while the call is about to move to another model session."""
         return self.call.sessions.is_moving and self.call.phase is Phase.TALKING
 
     @property
     def notice_was_begun(self) -> bool:
-        """True if the notice, or a part of it, was played."""
+        """True if at least a part of the notice was played."""
         return self.call.notice_item is not None and self.call.figures.greeting_ms is not None
 
     @property
     def dialled(self) -> str:
-        """Why the caller is to be connected with the human. Empty if nobody asked for that."""
+        """Why a human is called. "" if none is."""
         return self.call.dialled
 
     @property
     def is_over(self) -> bool:
-        """True when the call waits for nothing more, so the session can be closed."""
+        """True when nothing more is awaited. The stream can be closed."""
         return self.call.phase is Phase.GONE and self.call.over_at is None
 
     def wants(self, response_id: ResponseId, item_id: ItemId) -> bool:
-        """False for audio that must not be heard: its answer was cancelled, or its item was cut or is complete."""
+        """False for audio that nobody may hear: its answer was cancelled, or its item was cut off or is complete."""
         return responses.wants(self.call, response_id, item_id)
 
     def is_early(self, response_id: ResponseId) -> bool:
-        """True for an answer to a turn of the caller's that may go on: nobody may hear it yet."""
+        """True for the early answer of an open turn: nobody may hear it yet."""
         return self.call.early.is_early(response_id)
 
     # Dispatch
@@ -291,11 +292,11 @@ class Machine:
             failover.rescue(call, now, out)
 
     def _settle(self, now: float, out: list[Action]) -> None:
-        """Do what follows every event. A room is called only if it has something to do."""
+        """Do what must be done after each event. A file is called only if it has something to do."""
         call = self.call
         answers = call.answers
         if call.playout.held is not None and not call.floor.is_holding:
-            call.playout.resume()  # The speech that stopped the agent is gone.
+            call.playout.resume()  # The speech for which the agent was stopped has been dropped.
         if call.sessions.next_is_ready:
             failover.settle(call, now, out)
         if answers.wish is not None:
@@ -309,7 +310,7 @@ class Machine:
             ending.settle(call, now, out)
 
     def _play(self, now: float, out: list[Action]) -> None:
-        """Add the audio to write to the caller now. A greeting that does not come is replaced."""
+        """Add the audio that must be written now. If a greeting has not come in time, something else is played."""
         call = self.call
         if call.playout.queue and call.playout.held is None and now > call.playout.due_s:
             self._write(now, out)
@@ -340,16 +341,18 @@ class Machine:
         out += plays
 
     def _ask(self, wish: Wish, now: float, out: list[Action]) -> None:
-        """Ask for the answer that is wanted, if it may be asked for now."""
+        """Ask the model for the wanted answer, if that is allowed now."""
         call = self.call
         if call.floor.speech is not None and call.floor.is_hearing:
             return
         if call.early.turn is not None:
             call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
             if not call.early.may_ask(wish):
-                return  # The answer is asked for at the end of the caller's turn.
+                return  # It will be asked for when the caller's turn has ended.
         if not call.consent.heard and call.notice_is_open(now):
-            return  # The answer would be heard only after the notice, and a function would store words before it.
+            # The caller would hear the answer only after the notice, and a function would store words before the
+            # notice.
+            return
         request = call.answers.due(now)
         if request is None:
             return

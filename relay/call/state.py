@@ -1,6 +1,7 @@
-"""The state of one call, which all rooms of the machine share, and the few things that all rooms do with it.
+"""Holds the state of one call.
 
-The rooms are functions that use this object: greeting, turns, responses, failover, ending. None has a state of its own.
+The files of call/ that decide are functions on this object, and have no state of their own.
+Among them are greeting, turns, responses, failover and ending. What several of them do is a method here.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ from relay.call.vocabulary import (
 )
 from relay.call.waterfall import Waterfalls
 
-# A mark comes back within a second. If the marks of the notice are lost, the call goes on, but no words are stored.
+# A mark comes back within a second. If the marks of the notice do not come, the call goes on without storing words.
 NOTICE_PROOF_LIMIT_S = 2.0
 
 
 class Phase(enum.Enum):
-    """Where the call is."""
+    """Which part of the call is running (machine.py explains them)."""
 
     ARRIVING = "arriving"
     TALKING = "talking"
@@ -54,7 +55,7 @@ class Phase(enum.Enum):
 
 
 class Next(enum.StrEnum):
-    """What happens to the caller after the stream."""
+    """What happens to the caller after this stream."""
 
     HANG_UP = "hang_up"
     HUMAN = "human"
@@ -64,19 +65,19 @@ class Next(enum.StrEnum):
 
 @dataclass(slots=True)
 class Ending:
-    """How the call comes to its end."""
+    """How the call will end, once that is decided."""
 
     reason: EndReason
     then: Next
     deadline: float
-    item: ItemId | None  # The last words. None: end as soon as nothing is playing.
+    item: ItemId | None  # The item with the last words. None: there are none, so the call ends when nothing is playing.
     summary: str = ""
     began_at: float = 0.0
 
 
 @dataclass(slots=True)
 class Figures:
-    """The figures for the log line at the end of the call."""
+    """Figures of this stream for the call's last log line."""
 
     rung: Rung = Rung.NONE
     greeting_ms: int | None = None
@@ -86,22 +87,23 @@ class Figures:
     late_deltas: int = 0
     reconnects: int = 0
     model_errors: int = 0
-    crossings: int = 0  # Harmless errors: our message met one of the model's on the way.
+    crossings: int = 0  # Harmless errors: a message of ours and a message of the model's crossed on their way.
     misunderstandings: int = 0
 
 
 class Call:
-    """The state of one call on one stream."""
+    """The state of a call during one stream."""
 
-    # Long because it names all parts of a call, one on each line.
+    # Long because it lists all parts of a call, one on each line.
     def __init__(self, plan: CallPlan) -> None:
         self.plan = plan
         self.phase = Phase.ARRIVING
         self.ending: Ending | None = None
-        self.over_at: float | None = None  # Until this time, late words are awaited.
+        # After the stream's end: until when late words of the caller are awaited. None: nothing is awaited.
+        self.over_at: float | None = None
         self.drain_until: float | None = None
         self.figures = Figures(misunderstandings=plan.misunderstandings)
-        # What was heard, who may speak, which answers are wanted, what was said, what it cost
+        # What was heard, who may speak, which answers are wanted, what was said, what it has cost
         self.playout = Playout()
         self.voice = CallerVoice()
         self.lateness = Lateness()
@@ -113,15 +115,16 @@ class Call:
         # The model's session
         self.sessions = Sessions(plan.model)
         self.liveness = Liveness()
-        self.ids: dict[ItemId, ItemId] = {}  # Items of the present session: our name -> its name.
-        self._before: dict[ItemId, ItemId | None] = {}  # The session's items -> the item before each.
+        self.ids: dict[ItemId, ItemId] = {}  # Our name of an item -> the name that the present session uses for it.
+        self._before: dict[ItemId, ItemId | None] = {}  # An item of the present session -> the item before it.
         self.answer_items: dict[ResponseId, list[ItemId]] = {}
-        self.soundless_items: dict[ResponseId, set[ItemId]] = {}  # Items of answers that never got any sound.
+        # Items of a response that will have no sound. They are deleted.
+        self.soundless_items: dict[ResponseId, set[ItemId]] = {}
         # The caller's turns
         self.arrived_at: float | None = None
         self.presence = Presence()
         self.loud_at = 0.0  # When our own level last heard the caller's voice.
-        self.talked_at = 0.0  # When our level last heard it for longer than a knock.
+        self.talked_at = 0.0  # When the caller last spoke for longer than a knock, or pressed a key.
         self.held_at = 0.0
         self.caller_turns = CallerTurns()
         self.rest = Rest()
@@ -131,41 +134,44 @@ class Call:
         self.keypad = Keypad(plan.rules.human_digit)
         # The notice
         self.notice_item: ItemId | None = None
-        self.notice_until = 0.0  # Until this time, the notice's mark may come back.
+        self.notice_until = 0.0  # Until when the mark of the notice is awaited.
         self.consent = Consent(plan.keep_words, plan.greeting.announces, plan.notice_heard, plan.words_refused)
         # Functions
         self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
-        self.dialled = ""  # Why the caller is to be connected with a human.
-        self.dialled_by_agent = False  # If true, the reason is in the model's words, and may contain the caller's.
-        self.dialled_by_owner = False  # True if the owner ordered it. The owner may do this outside HUMAN_HOURS.
-        self.missed_human = False  # True if a human was wanted outside their hours.
+        self.dialled = ""  # Why a human is called. "" if none is.
+        self.dialled_by_agent = False  # True if the model wrote the reason. It may then hold words of the caller.
+        self.dialled_by_owner = False  # True if the owner ordered it. The owner may do so outside HUMAN_HOURS.
+        self.missed_human = False  # True if a human was wanted outside HUMAN_HOURS.
         self.warned = False
-        self.told_midnight = False  # True if the model was told that a new day has begun.
-        self.sentence, self.sentence_at = "", 0.0  # The owner's last sentence, and when it came.
-        self.voice_fault = ""  # Why the voice that speaks the model's text has stopped.
+        self.told_midnight = False  # True if the model was told the new date.
+        self.sentence, self.sentence_at = "", 0.0  # The owner's last sentence, and when they ordered it.
+        self.voice_fault = ""  # Why the other voice was lost. "" if it was not lost.
         self._own_number = 0
 
     @property
     def model(self) -> str:
-        """The model of the session that serves, or that served last."""
+        """The model of the present session, or of the last one."""
         return self.sessions.model
 
     def ms(self, now: float) -> int:
-        """Milliseconds since the caller arrived. 0 before that."""
+        """The time since the caller arrived, in milliseconds. 0 before that."""
         return round((now - self.arrived_at) * 1000) if self.arrived_at is not None else 0
 
     def since_arrival_s(self, now: float) -> float:
-        """Seconds since the caller arrived. 0 before that."""
+        """The time since the caller arrived, in seconds. 0 before that."""
         return now - self.arrived_at if self.arrived_at is not None else 0.0
 
     def human_is_there(self, now: float) -> bool:
-        """True inside the human's hours. These hours may begin or end during the call."""
+        """True inside HUMAN_HOURS. They may begin or end during the call."""
         after_s = self.plan.human_changes_s
         return self.plan.human_available != (after_s is not None and self.since_arrival_s(now) >= after_s)
 
     def agent(self, now: float) -> Agent:
-        """What the agent is doing now. A greeting with the notice is protected even before its first sound."""
+        """What the agent is doing now.
+
+        A greeting with a notice is protected already before its first sound comes.
+        """
         playing, until_s = self.playout.heard_now(now)
         speaking = playing is not None and not self.is_withheld()
         announcing = self.notice_item is None and not self.consented and self.answers.is_greeting
@@ -174,26 +180,26 @@ class Call:
         return Agent(speaking, self.answers.is_busy, protected, early, self._silent_since(until_s))
 
     def is_silent(self, now: float) -> bool:
-        """True while nobody speaks or is about to speak, and nothing is being done."""
+        """True while nobody speaks, nobody is about to speak, and no function runs."""
         busy = self.playout.is_speaking(now) or self.floor.is_taken or bool(self.functions)
         return not busy and not self.answers.is_busy and not self.answers.is_wanted
 
     def awaits_words(self, now: float) -> bool:
-        """True while the words of a caller's turn may come at any moment.
+        """True while the words of a caller's turn are awaited.
 
-        Words that come too late count, but nobody waits for them.
+        Nobody waits for words that come very late, but they still count.
         """
         return self.caller_turns.awaits_words(now)
 
     def quiet_since(self) -> float:
-        """When both sides stopped speaking (Trio clock). While audio is playing, this is in the future."""
+        """When both sides stopped speaking (Trio clock). While audio is playing: when it will end."""
         return self._silent_since(self.playout.quiet_since_s)
 
     def _silent_since(self, played_until_s: float) -> float:
         return max(self.presence.sign_at, self.presence.perhaps_at, played_until_s, self.arrived_at or 0.0)
 
     def notice_is_open(self, now: float) -> bool:
-        """True while the notice is playing, and then until its mark has had the time to come back."""
+        """True while the notice is playing, and while its mark may still come back."""
         if self.consented or self.notice_item is None:
             return False
         if self.playout.heard_ms(self.notice_item, now) is not None:
@@ -201,28 +207,28 @@ class Call:
         return now < self.notice_until
 
     def placed(self, item_id: ItemId, previous: ItemId | None) -> None:
-        """The present session has an item, placed after `previous`."""
+        """The present session has placed this item after `previous`."""
         self.ids.setdefault(item_id, item_id)
         self._before[item_id] = previous
 
     def before(self, item_id: ItemId) -> ItemId | None:
-        """The item before this one, by our name for it."""
+        """Our name of the item before this one."""
         return self.ours(self._before.get(item_id))
 
     def ours(self, known: ItemId | None) -> ItemId | None:
-        """Our name for the item that the present session calls `known`.
+        """Our name of an item. `known` is the present session's name of it.
 
-        An item that was created again has another name in that session.
+        The two differ if the item was deleted and created again.
         """
         return next((our for our, its in self.ids.items() if its == known), known)
 
     def note(self, text: str) -> CreateItem:
-        """A system item: words for the model, which the caller does not hear."""
+        """An item that tells the model something. The caller does not hear it."""
         self._own_number += 1
         return CreateItem(ItemId(f"note_{self.plan.first_seq}_{self._own_number}"), "system", text)
 
     def keys(self, text: str) -> CreateItem:
-        """The keys that the caller pressed, in the form of a turn of the caller."""
+        """An item that says which keys the caller pressed. For the model it is a turn of the caller."""
         text = f"[keys: {text}]"
         self._own_number += 1
         self.conversation.noted("user", text)
@@ -238,7 +244,10 @@ class Call:
         first: bool = False,
         bridges: bool = False,
     ) -> ItemId:
-        """Play one of our phrases. `first`: before all audio that waits. `bridges`: it only asks for patience."""
+        """Play a phrase. `first`: play it before the audio that waits.
+
+        `bridges`: the caller still waits for an answer after it.
+        """
         return self.own(self.plan.phrases[key], now, out, protected=protected, first=first, bridges=bridges)
 
     def own(
@@ -252,9 +261,10 @@ class Call:
         rest: bool = False,
         bridges: bool = False,
     ) -> ItemId:
-        """Play a sentence of ours, and put it into the conversation as the assistant's.
+        """Play a sentence of the relay's own. The model's conversation gets it as words of the agent.
 
-        `rest`: these are words of the model that were given up before. `bridges`: the caller still waits for an answer.
+        `rest`: the sentence is the rest of an answer of the model's. `bridges`: the caller still waits for an answer
+        after it.
         """
         self._own_number += 1
         item = ItemId(f"{'rest' if rest else 'own'}_{self.plan.first_seq}_{self._own_number}")
@@ -272,7 +282,7 @@ class Call:
         return item
 
     def heard(self, heard: Heard | None, now: float, out: list[Action]) -> None:
-        """Something was proved as heard, by a mark or by the end of an item whose marks had all come back."""
+        """Marks have proved that audio was heard. If an item was heard to its end, its turn ends."""
         if heard is None or not heard.whole:
             return
         turn = self.conversation.turn(heard.item)
@@ -286,9 +296,10 @@ class Call:
             out += self.consent.was_heard()
 
     def lose_speech(self, now: float) -> None:
-        """Forget the speech that the turn-taking hears.
+        """Forget the speech that has no item yet, because the session that heard it has ended.
 
-        Words that were being said stay without a transcript, because nobody will transcribe them.
+        If it was long enough to be words, its turn is kept in the conversation without words: nobody will transcribe
+        it.
         """
         speech = self.floor.speech
         if speech is not None and speech.voiced_ms >= SHORT_TURN_MS and self.phase is not Phase.GONE:
@@ -299,17 +310,17 @@ class Call:
         self.floor.forget()
 
     def finish_turn(self, turn: Turn, heard: str, now: float, out: list[Action], *, interrupted: bool) -> None:
-        """An agent's turn has ended, and `heard` was heard of it."""
+        """A turn of the agent's has ended. `heard` is what the caller heard of it."""
         latency = self.waterfalls.take(turn.item_id)
         out += self.consent.record(turn.was_heard(heard, self.ms(now), interrupted=interrupted, latency=latency))
 
     @property
     def consented(self) -> bool:
-        """True once the notice was heard, if this caller must hear one."""
+        """True if no notice is needed any more: it was heard, or this caller need not hear it."""
         return self.consent.is_given
 
     def is_withheld(self) -> bool:
-        """True if the next audio answers a turn of the caller that is still open."""
+        """True while the next audio is an early answer that nobody may hear yet."""
         response_id = self.early.response if self.early.turn is not None else None
         if response_id is None or not self.playout.queue or self.phase is not Phase.TALKING:
             return False

@@ -1,4 +1,4 @@
-"""The caller's turns: speech, its words, keys, and what follows from them."""
+"""Decides what follows from the caller's speech, words and keys."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, Speech, State, Worth
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 from relay.call.words import Meaning
 
-# An agent that was stopped goes on after this time if neither words nor the end of the speech come, because then the
-# VAD or the line has gone silent.
+# If the agent was stopped, and neither words nor the end of the speech come within this time, it goes on. Then the VAD
+# or the line is silent.
 HOLD_LIMIT_S = 2.0
-# In a noisy place a VAD may hear speech that never ends, and then nobody is answered. Our own level knows the noise. If
-# this level was quiet for the following time (four times the pause that a VAD needs), a caller who has said something
-# has finished. Then the VAD is given the silence that it waits for.
+# Noise can keep the server's VAD in speech for ever. Then the caller would never get an answer. Our own level takes
+# this noise for quiet. If our level is quiet for this long and the caller has spoken before, the caller has finished.
+# This is four times the pause after which the VAD usually ends a turn. Then the relay sends silence, so that the VAD
+# ends the turn.
 DONE_AFTER_S = 2.0
-# After this time the VAD is given silence even if there was only noise. So the next turn does not begin with minutes of
-# noise. If the VAD still hears speech after that, it does not work (twilio-samples python #6). If it then misses the
-# caller's next words, the session is deaf.
+# After this time the VAD gets silence even if there was only noise. So the next turn does not begin with minutes of
+# noise. If the VAD hears speech even then, it does not work (twilio-samples python #6). unheard_speech.py finds out
+# whether it misses the caller's next words.
 NOISE_LIMIT_S = 15.0
 SILENCE_MS = 1_000
-# Nobody waits longer than this for a transcription. Real ones took 1.0 to 1.5 s. The transcription of a minute of
-# speech may come later, and still counts.
+# Nothing waits longer than this for a transcription. Transcriptions took 1.0 to 1.5 s. That of a minute of speech may
+# come later, and still counts.
 WORDS_LIMIT_S = 5.0
 
 
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
-    """The server's VAD heard the caller start."""
+    """The server's VAD heard the caller begin to speak."""
     if call.early.goes_on(now - (call.voice.run_ms / 1000 if call.voice.is_up else 0.0)):
         take_back(call, now, out)
     agent = call.agent(now)
@@ -43,16 +44,16 @@ def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
 
 
 def frame(call: Call, now: float, out: list[Action]) -> None:
-    """A caller frame was measured."""
+    """A caller frame came."""
     speech = call.floor.speech
     if speech is not None:
-        # Only speech in this state can stop the agent.
+        # Speech in any other state stops nobody, so the agent's state is not needed.
         agent = call.agent(now) if speech.state is State.SPEAKS else NO_AGENT
         carry_out(call, call.floor.frame(agent, call.voice), now, out)
 
 
 def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
-    """The server's VAD heard the caller stop."""
+    """The server's VAD heard the caller stop speaking."""
     speech = call.floor.speech
     carry_out(call, call.floor.paused(item_id), now, out)
     call.waterfalls.paused(item_id, call.loud_at or now, now)
@@ -61,9 +62,9 @@ def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
 
 
 def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, out: list[Action]) -> None:
-    """The caller's turn became an item."""
+    """The caller's speech became an item."""
     if call.conversation.turn(item_id) is not None or call.phase is Phase.GONE:
-        return  # The event was reported twice.
+        return  # The event came twice.
     call.ids[item_id] = item_id
     behind, before = call.ours(previous), call.early.piece_before
     turn = call.conversation.place(item_id, "caller", behind, call.ms(now), part_of=before)
@@ -82,12 +83,12 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
 
 
 def _may_go_on(call: Call, item_id: ItemId, speech: Speech | None, wants_answer: bool, now: float) -> bool:
-    """Keep the caller's turn open until its silence is long enough.
+    """Early answers are on: keep the caller's turn open until the silence is long enough.
 
-    True if it must be answered, with all its pieces.
+    Returns True if the turn wants an answer, with all pieces that it has so far.
     """
     if speech is not None and speech.idle:
-        return wants_answer  # By our own level it ended long ago. The sound that the VAD heard since was noise.
+        return wants_answer  # By our own level this turn ended long ago. What the VAD has heard since is noise.
     call.floor.opens_turn()
     reads_out = asks_signs(call.conversation.asked())
     return call.early.piece(
@@ -106,18 +107,18 @@ def _answer(call: Call, item_id: ItemId) -> None:
 
 
 def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
-    """The words of a caller's turn have come."""
+    """The words of a piece of the caller's have come."""
     turn = call.caller_turns.words_came(event)
     _, words = _with_others(turn, event)
     refused = refusal.heed(call, words, now, out)
-    if turn is not None:  # None if the words came before the commit or a second time, or are of another session.
+    if turn is not None:  # None if the words came too early or twice, or belong to another session.
         _have_come(call, event, turn, now, out)
     if refused:
         refusal.confirm(call, now, out)
 
 
 def _with_others(turn: CallerTurn | None, event: CallerTranscribed) -> tuple[str, str]:
-    """The words of the turn's other pieces, and all its words together."""
+    """Returns the words of the turn's other pieces, and the words of all pieces together."""
     words = (event.text or "").strip()
     spoken = turn.spoken if turn is not None else None
     if spoken is None or len(spoken.pieces) < 2:
@@ -126,7 +127,7 @@ def _with_others(turn: CallerTurn | None, event: CallerTranscribed) -> tuple[str
 
 
 def _have_come(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float, out: list[Action]) -> None:
-    """The words of a turn have come. Decide what it was, and what follows."""
+    """The words of a turn have come. Decide what the turn was, and what follows from it."""
     call.meter.transcribed(event.usage)
     said = _what_was_it(call, event, turn, now)
     if said.is_nothing:
@@ -140,22 +141,22 @@ def _have_come(call: Call, event: CallerTranscribed, turn: CallerTurn, now: floa
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a turn was, by its words."""
+    """What a turn was, judged by its words."""
 
     item_id: ItemId
-    text: str  # The words of all its pieces, as far as known. Empty if those of this piece are unknown.
-    piece: str  # The words of the piece that has just been transcribed.
+    text: str  # The words of all pieces that are known. "" if the words of the newest piece are not known.
+    piece: str  # The words of the newest piece.
     meaning: Meaning
     worth: Worth
-    is_nothing: bool  # True for a noise that was taken for a turn.
-    is_answered: bool  # True if an answer that was asked for meanwhile answers it too.
+    is_nothing: bool  # True if it was no speech but a noise.
+    is_answered: bool  # True if a response that was asked for before these words came answers this turn too.
     turn: CallerTurn
 
 
 def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float) -> _Said:
     item_id, text = event.item_id, (event.text or "").strip()
     meaning = call.plan.rules.words.judge(text)
-    is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # If no words are awaited, its sound has decided.
+    is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # If nobody waits for the words, the sound has decided already.
     is_open = item_id in call.floor.awaited
     lately_said = call.conversation.lately_said() if is_open or turn.has_interrupted else ""
     if is_open:
@@ -163,18 +164,19 @@ def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: fl
         worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, meaning)
     is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
-        call.voice.was_echo()  # An answer was given up for an echo. So the next sound must be louder.
+        # The answer was given up for an echo of it. From now on only a louder sound stops the agent.
+        call.voice.was_echo()
     before, whole = _with_others(turn, event)
-    if before and text:  # The words of its other pieces were judged before.
+    if before and text:  # The other pieces were judged earlier. What they asked for is left out here.
         meaning = call.plan.rules.words.judge(whole)
         meaning = replace(meaning, says=meaning.says - call.plan.rules.words.judge(before).says)
     return _Said(item_id, whole if text else "", text, meaning, worth, is_nothing, turn.is_answered, turn)
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
-    """The turn was a noise. Undo its effects, if nobody has heard them."""
+    """The turn was a noise. Undo what was done for it, as far as the caller has not heard it."""
     call.presence.was_nothing(said.turn.silent_since)
-    if call.caller_turns.was_not_misunderstood(said.item_id):  # The agent asked what a noise meant.
+    if call.caller_turns.was_not_misunderstood(said.item_id):  # The agent had asked what the noise meant.
         call.figures.misunderstandings -= 1
     if go_on(call, now, out) or said.worth is not Worth.LEAVE:
         _delete(call, said.item_id, out)
@@ -186,7 +188,7 @@ def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> N
 
 
 def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
-    """True if an answer to this turn alone is coming, and nothing of it was heard."""
+    """True if an answer to this turn alone is on its way, and the caller has heard nothing of it."""
     if call.phase is not Phase.TALKING or not call.answers.is_pending or call.agent(now).speaking:
         return False
     if call.functions or call.keypad.untold or call.floor.caller_waits or call.awaits_words(now):
@@ -198,7 +200,7 @@ def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
 
 
 def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
-    """Remove a turn that was only noise, or a piece of one, from the conversation."""
+    """Remove a noise from the conversation: a turn, or a piece of a turn."""
     turn = call.conversation.turn(item_id)
     call.conversation.drop(item_id)
     call.early.was_nothing(item_id)
@@ -221,11 +223,11 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
             call.early.words_are(said.item_id, said.piece)
 
 
-# Complex because it asks in order what a turn may be, and ends at the first answer.
+# Complex because it checks one after another what a turn may be, and stops at the first that fits.
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
-    """Carry out what follows from a turn's words: a human, no goodbye, an answer, or the agent goes on."""
+    """Carry out what follows from a turn's words: call a human, keep the call, answer, or let the agent go on."""
     text, spoken = said.text, said.turn.spoken
-    item_id = said.item_id if spoken is None else spoken.item_id  # The first piece names a turn.
+    item_id = said.item_id if spoken is None else spoken.item_id  # A turn has the id of its first piece.
     if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
     if call.ending is not None and ending.can_be_taken_back(call) and _goes_on(call, said):
@@ -245,10 +247,10 @@ def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
 
 
 def _goes_on(call: Call, said: _Said) -> bool:
-    """True for a turn over a goodbye that means more than the end of the call."""
+    """True if the caller said something after the goodbye that is more than a goodbye. Then the call goes on."""
     turn, leaving = said.turn.spoken, call.ending
     if turn is None or leaving is None or turn.ended_ms <= call.ms(leaving.began_at):
-        return False  # It was said before the goodbye, which answers it.
+        return False  # The caller said this before the goodbye.
     if not said.text:
         return said.worth in (Worth.ANSWER, Worth.BARGE_IN)
     if leaving.reason is EndReason.SILENCE_CAP:
@@ -257,7 +259,7 @@ def _goes_on(call: Call, said: _Said) -> bool:
 
 
 def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
-    """True for "mm-hmm" and "okay" if the agent goes on with the answer that was given up for them."""
+    """True if the caller only listened ("mm-hmm", "okay"). The agent then goes on with the answer that it gave up."""
     is_yes = call.rest.kept is not None and call.rest.kept.was_asking
     if said.meaning.is_backchannel and not is_yes:
         if go_on(call, now, out):
@@ -269,13 +271,13 @@ def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) 
 
 
 def _is_older(call: Call, turn: Turn | None) -> bool:
-    """True for a turn before the interruption. The late words of such a turn do not decide about later things."""
+    """True if the turn was before the interruption. Its late words then do not decide about the interruption."""
     kept = call.rest.kept
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
 
 def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
-    """Transfer the call if the words ask for it, even over a goodbye. True if the call is on its way to a human."""
+    """Call a human if the words ask for one. This also works during a goodbye. Returns True if a human is called."""
     if "emergency" in said.meaning.says:
         return ending.transfer(call, EndReason.EMERGENCY, "emergency", said.text, now, out, phrase="emergency")
     if "human" in said.meaning.says:
@@ -284,7 +286,7 @@ def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bo
 
 
 def _heed(call: Call, item_id: ItemId, said: _Said, now: float, out: list[Action]) -> bool:
-    """Carry out the other effects of the caller's words. True if the call is on its way to a human."""
+    """Carry out the other effects of the caller's words. Returns True if a human is called."""
     rules, says = call.plan.rules, said.meaning.says
     if "misunderstood" in says and misunderstood(call, item_id, said.text, now, out):
         return True
@@ -292,16 +294,16 @@ def _heed(call: Call, item_id: ItemId, said: _Said, now: float, out: list[Action
         _bring_the_harder_model(call, out)
     if "angry" in says and call.sessions.serves and not call.offered_human:
         call.offered_human = True
-        call.rest.forget()  # There is something else to say.
+        call.rest.forget()  # The agent has something else to say now.
         out.append(call.note(wording.OFFER_HUMAN))
-        call.answers.want("offer")  # The answer to these words was asked for a moment before they were known.
+        call.answers.want("offer")  # This note came after the request for the answer, so the answer is asked for again.
     return False
 
 
 def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[Action]) -> bool:
-    """The agent or the caller has not understood this turn. A turn counts only once.
+    """The agent or the caller did not understand this turn. Each turn counts once.
 
-    Returns True if the call is on its way to a human.
+    Returns True if a human is called.
     """
     if not call.caller_turns.was_misunderstood(item_id):
         return False
@@ -309,8 +311,8 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
     if call.figures.misunderstandings >= call.plan.rules.human_after_misunderstandings:
         transferred = ending.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
         if transferred:
-            # The misunderstandings have had their effect. If nobody takes the call, one more misunderstanding alone
-            # rings no human.
+            # Count from zero again. Otherwise, if no human takes the call, a single new misunderstanding would call one
+            # again.
             call.figures.misunderstandings = 0
             call.caller_turns.misunderstandings_were_heeded()
         return transferred
@@ -325,7 +327,7 @@ def _bring_the_harder_model(call: Call, out: list[Action]) -> None:
 
 
 def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
-    """The caller pressed a key."""
+    """The caller has pressed a key."""
     if call.phase in (Phase.ARRIVING, Phase.GONE):
         return
     call.presence.sign(now)
@@ -334,7 +336,10 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
 
 
 def judge_keys(call: Call, now: float, out: list[Action]) -> None:
-    """A row of keys has ended. The human's key alone brings a human, even over a goodbye. Other rows are answered."""
+    """The caller has stopped pressing keys. The human's key alone calls a human, also during a goodbye.
+
+    All other keys are answered by the model.
+    """
     if not call.keypad.is_complete(now):
         return
     if call.keypad.may_ask_for_human:
@@ -345,7 +350,7 @@ def judge_keys(call: Call, now: float, out: list[Action]) -> None:
 
 
 def end_noise(call: Call, now: float, out: list[Action]) -> None:
-    """End speech that only the server's VAD hears."""
+    """End speech that the server's VAD hears although our own level is quiet."""
     speech = call.floor.speech
     if speech is None or not call.sessions.serves:
         return
@@ -360,14 +365,13 @@ def end_noise(call: Call, now: float, out: list[Action]) -> None:
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """Do what the time requires for the caller's turns."""
+    """Do what is due at this time for the caller's turns."""
     if call.floor.is_holding and now - call.held_at > HOLD_LIMIT_S:
         carry_out(call, call.floor.release(), now, out)
     end_noise(call, now, out)
     kept = call.rest.kept
     if kept is not None and kept.was_none and not call.answers.is_pending:
-        # The model does not answer these words either. If the agent did not go on, it would be silent until the caller
-        # asks.
+        # The model does not answer these words either. If the agent did not go on, both sides would be silent.
         go_on(call, now, out)
     if not call.awaits_words(now) and call.floor.speech is None:
         call.presence.words_are_overdue()

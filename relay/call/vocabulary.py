@@ -1,8 +1,8 @@
-"""The events of a call, and the reasons for its end. The actions of a call are in actions.py.
+"""Names the events of a call, and the reasons for its end. actions.py has the actions.
 
-Events are in the past tense, actions in the imperative. All are frozen values, so that a call can be written down and
-played again. Caller audio is no event (`Machine.caller_audio`), because it comes fifty times a second.
-This file is pure: it imports nothing of ours.
+Events are in the past tense, actions in the imperative. All are frozen values, so that a call can be recorded and
+replayed. Caller audio is not an event: it comes fifty times a second and has a method of its own
+(`Machine.caller_audio`). This file imports nothing of the relay.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ ResponseId = NewType("ResponseId", str)
 
 
 class CallerProtocolError(Exception):
-    """A message from the caller's socket breaks the protocol. The text says what is wrong, never what was said."""
+    """A message from the caller's socket breaks the protocol.
+
+    The text says what is wrong, and repeats no words of the caller.
+    """
 
 
 class Rung(enum.StrEnum):
-    """The rung of the ladder (greeting.py) from which the first audio came that the caller heard."""
+    """How the caller was greeted: where the first audio came from that was written to them (greeting.py)."""
 
-    KEPT = "kept"  # Rendered before, in the agent's own voice.
-    LIVE = "live"  # Asked for in the warm session when the phone rang.
-    CLIP = "clip"  # The clip that ships with the relay.
-    NONE = "none"  # No audio was written, because the call ended too early.
+    KEPT = "kept"  # The greeting was rendered before the call, in the agent's own voice.
+    LIVE = "live"  # The model generates the greeting. The warm session was asked for it when the phone rang.
+    CLIP = "clip"  # A clip that ships with the relay was played first.
+    NONE = "none"  # No audio was written: the call ended too early.
 
 
 class EndReason(enum.StrEnum):
@@ -53,7 +56,7 @@ class EndReason(enum.StrEnum):
 
     @property
     def is_fault(self) -> bool:
-        """True if something broke. The line in the log is then an error."""
+        """True if something broke. Then the call's last log line is an error."""
         return self in _FAULTS
 
 
@@ -75,28 +78,28 @@ _FAULTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CallerArrived:
-    """Twilio's `start` was read. The caller can hear, and can be heard."""
+    """Twilio's `start` was read. From now on the caller hears us and we hear the caller."""
 
     stream_sid: StreamSid
 
 
 @dataclass(frozen=True, slots=True)
 class MarkReturned:
-    """A mark came back: the audio before it was played, or dropped by a clear."""
+    """A mark came back. The audio before it was played, or a clear dropped it."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class DigitPressed:
-    """The caller pressed a key: 0-9 * # A-D."""
+    """The caller pressed a key: 0-9, *, # or A-D."""
 
     digit: str
 
 
 @dataclass(frozen=True, slots=True)
 class CallerLeft:
-    """This stream has ended on the caller's side, by `stop` or with the socket. `reason` says which."""
+    """The stream has ended on the caller's side: by `stop`, or because the socket has closed. `reason` says which."""
 
     reason: EndReason
 
@@ -106,16 +109,16 @@ class CallerLeft:
 
 @dataclass(frozen=True, slots=True)
 class ModelReady:
-    """A model session is configured, with the formats that we asked for."""
+    """A model session is configured. It uses the audio formats that the relay asked for."""
 
     session_id: str
     model: str
-    greeting_asked: bool = False  # The live greeting was asked for in it when the phone rang.
+    greeting_asked: bool = False  # True if this session was asked for a live greeting when the phone rang.
 
 
 @dataclass(frozen=True, slots=True)
 class CallerSpoke:
-    """The server's VAD heard the caller start (`speech_started`)."""
+    """The server's VAD heard the caller begin to speak (`speech_started`)."""
 
     item_id: ItemId
     audio_start_ms: int
@@ -123,7 +126,7 @@ class CallerSpoke:
 
 @dataclass(frozen=True, slots=True)
 class CallerPaused:
-    """The server's VAD heard the caller stop (`speech_stopped`)."""
+    """The server's VAD heard the caller stop speaking (`speech_stopped`)."""
 
     item_id: ItemId
     audio_end_ms: int
@@ -131,7 +134,7 @@ class CallerPaused:
 
 @dataclass(frozen=True, slots=True)
 class CallerCommitted:
-    """The caller's turn became an item of the conversation."""
+    """The caller's speech became an item of the conversation."""
 
     item_id: ItemId
     previous_item_id: ItemId | None
@@ -139,7 +142,7 @@ class CallerCommitted:
 
 @dataclass(frozen=True, slots=True)
 class CallerTranscribed:
-    """The words of a caller's item. None if the transcription failed. `usage` is as the API sent it."""
+    """The words of a caller's item. `text` is None if the transcription failed. `usage` is what the API reports."""
 
     item_id: ItemId
     text: str | None
@@ -148,7 +151,10 @@ class CallerTranscribed:
 
 @dataclass(frozen=True, slots=True)
 class ResponseBegan:
-    """The model began to answer. `ref` is the reference that we sent, if we asked for this answer."""
+    """The model began to answer. `ref` is the reference of our request.
+
+    It is None if we did not ask for this answer.
+    """
 
     response_id: ResponseId
     ref: str | None
@@ -156,16 +162,16 @@ class ResponseBegan:
 
 @dataclass(frozen=True, slots=True)
 class ItemPlaced:
-    """An item got its place in the conversation."""
+    """The server reports where an item stands in the conversation."""
 
     item_id: ItemId
     previous_item_id: ItemId | None
-    role: str  # "user", "assistant", "system", or the kind of an item that is no message, like "function_call".
+    role: str  # "user", "assistant" or "system". For an item that is no message, its kind, such as "function_call".
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """When `item_ms` of an item's sound have played, the first `chars` characters of its text were spoken."""
+    """When `item_ms` of an item's sound have been played, the first `chars` characters of its text were spoken."""
 
     chars: int
     item_ms: float
@@ -173,10 +179,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpoke:
-    """A delta, already mu-law at 8 kHz. `said_ms` is the item's length so far, by the bytes received.
+    """A delta as mu-law at 8 kHz. `said_ms` is the length of the item's sound so far, by the bytes received.
 
-    `positions` is None if the model itself speaks. Otherwise the item is text in the conversation, and another voice
-    speaks it. Then the positions say how far in the text the sound is, as far as that is known.
+    `positions` is None if the model itself speaks. Otherwise the model's item is text, and another voice speaks it.
+    Then the positions say how far in the text the sound is, as far as the voice reports it.
     """
 
     response_id: ResponseId
@@ -188,7 +194,7 @@ class ModelSpoke:
 
 @dataclass(frozen=True, slots=True)
 class ModelWorded:
-    """A piece of the transcript of the model's speech."""
+    """A piece of the text of the model's speech."""
 
     response_id: ResponseId
     item_id: ItemId
@@ -197,7 +203,7 @@ class ModelWorded:
 
 @dataclass(frozen=True, slots=True)
 class ModelFinished:
-    """All audio of an item has come. `mulaw` is the end of the filter. The caller has not heard all of it yet."""
+    """All audio of an item has come. `mulaw` is its last piece. The caller has not heard all of it yet."""
 
     response_id: ResponseId
     item_id: ItemId
@@ -206,18 +212,18 @@ class ModelFinished:
 
 @dataclass(frozen=True, slots=True)
 class FunctionAsked:
-    """The model calls a function. Only complete calls come here."""
+    """The model calls a function. This event comes when all arguments have come."""
 
     response_id: ResponseId
     function_call_id: str
     name: str
     arguments: str
-    item_id: ItemId = ItemId("")  # The call's item. Empty if the server does not name it.
+    item_id: ItemId = ItemId("")  # The item of this function call. Empty if the server does not name it.
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseEnded:
-    """The model's answer was generated (not played): completed, cancelled, incomplete or failed.
+    """The model has generated its answer: completed, cancelled, incomplete or failed. It may still be playing.
 
     `retry_after_s`: the answer failed, and the server says when to ask again.
     """
@@ -231,9 +237,9 @@ class ResponseEnded:
 
 @dataclass(frozen=True, slots=True)
 class ModelObjected:
-    """An `error` event. It does not end the call. Only a close of the socket does.
+    """The server sent an `error` event. The session goes on, because only a close of its socket ends it.
 
-    `retry_after_s`: when to ask again, if the server says it.
+    `retry_after_s`: when to ask again, if the server says so.
     """
 
     code: str
@@ -244,40 +250,40 @@ class ModelObjected:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitsTold:
-    """The share of the account's limits that is left for this minute: the smallest one, 0 to 1."""
+    """The share of the account's rate limits that is left for this minute (0 to 1). The smallest one counts."""
 
     left: float
 
 
 @dataclass(frozen=True, slots=True)
 class DayMoneyShort:
-    """All calls together have spent most of the day's money."""
+    """All calls of today together have spent most of MAX_DAY_USD."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLost:
-    """The model's socket has ended. `code` 0: the session that was ordered could not be opened."""
+    """The model's socket has closed. `code` 0: the session that was ordered could not be opened."""
 
     code: int
     reason: str
 
 
-# Events: from the owner, who watches the call in the console. Each is answered by one AnswerOwner.
+# Events: from the owner, who watches the call in the console. For each, the owner gets one AnswerOwner.
 
 
 @dataclass(frozen=True, slots=True)
 class PutThroughOrdered:
-    """The caller is to be connected with the human now."""
+    """The owner wants the caller to be connected with the human now."""
 
 
 @dataclass(frozen=True, slots=True)
 class HangUpOrdered:
-    """The call is to end now."""
+    """The owner wants the call to end now."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentenceOrdered:
-    """The agent is to say this sentence to the caller."""
+    """The owner wants the agent to say this sentence to the caller."""
 
     text: str
 
@@ -289,16 +295,16 @@ class OrderAnswer(enum.StrEnum):
     """The result of an order."""
 
     DONE = "done"  # The order is being carried out.
-    ALREADY = "already"  # An earlier order or the call itself has done the same before.
-    TOO_LATE = "too_late"  # The agent no longer has the call, or says its last words.
+    ALREADY = "already"  # The same was ordered before, or the call has done it already.
+    TOO_LATE = "too_late"  # The agent does not have the call any more, or says its last words.
 
 
-# Events: from the voice that speaks what the model writes
+# Events: from the voice that speaks the model's text
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceBilled:
-    """These characters were sent to the voice, and must be paid for. `response_id`: their answer, if it is known."""
+    """This many characters were sent to the voice and must be paid for. `response_id`: the response, if it is known."""
 
     characters: int
     response_id: ResponseId | None = None
@@ -306,7 +312,7 @@ class VoiceBilled:
 
 @dataclass(frozen=True, slots=True)
 class VoiceFailed:
-    """The voice cannot speak any more in this call. `fault` says the reason in one word."""
+    """The voice cannot speak any more in this call. `fault` is the reason in one word."""
 
     fault: str
 
@@ -316,7 +322,7 @@ class VoiceFailed:
 
 @dataclass(frozen=True, slots=True)
 class FunctionReturned:
-    """A function's answer. `output` is the JSON for the model, `effect` is what the function wants of the call."""
+    """A function has returned. `output` is the JSON for the model. `effect` is what the function does to the call."""
 
     function_call_id: str
     name: str
@@ -324,18 +330,18 @@ class FunctionReturned:
     ok: bool
     took_ms: int
     effect: Effect | None = None
-    refused: bool = False  # True for a clear no (taken, unknown), which is no failed attempt.
-    unsure: bool = False  # True for a write whose answer was lost.
+    refused: bool = False  # True if the function said no (taken, unknown). That is not a failed attempt.
+    unsure: bool = False  # True if the function writes and its answer was lost: nobody knows whether it has written.
 
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """The watchdog has looked at the clock."""
+    """The watchdog ticks."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextModelReady:
-    """The session that is opened beside the present one is configured. The present one still serves."""
+    """The session that is opened beside the present one is configured. The call still uses the present one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,16 +353,17 @@ class MoveFailed:
 
 @dataclass(frozen=True, slots=True)
 class NextModelLost:
-    """The session that was kept beside the present one was closed before it was needed."""
+    """The session that was kept beside the present one was closed before the call used it."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimDoubted:
-    """What the agent said does not fit the deeds. The agent said that something was done, and no function did that.
+    """The agent's words and the deeds do not agree.
 
-    Or a function did something, and the agent did not say so.
+    Either the agent said that something was done, and no function did it. Or a function did something, and the agent
+    did not say so.
     """
 
     correction: str
@@ -405,7 +412,7 @@ Event: TypeAlias = (
 )
 
 
-# What a function may want of its call
+# The effects of functions on their call
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,7 +425,7 @@ class TransferCall:
 
 @dataclass(frozen=True, slots=True)
 class EndCall:
-    """Hang up when the goodbye was heard."""
+    """Hang up when the caller has heard the goodbye."""
 
     reason: str
 
@@ -430,7 +437,7 @@ class StaySilent:
 
 @dataclass(frozen=True, slots=True)
 class TakeMessage:
-    """Keep a row in `messages`. `delivered`: the business's server has the message too."""
+    """Write a row in `messages`. `delivered`: the business's server already has the message."""
 
     name: str
     phone: str
@@ -440,10 +447,10 @@ class TakeMessage:
 
 @dataclass(frozen=True, slots=True)
 class PauseRecording:
-    """If calls are recorded, record silence from now on: the caller is about to say something that nobody may keep.
+    """Record silence from now on, because the caller will say something that nobody may keep, such as a card number.
 
-    `why` is a word for the operator, like "card number". This word is kept in a row, so it must not be a word of the
-    caller.
+    It does nothing if calls are not recorded. `why` is a word for the operator ("card number"). It is written in a row,
+    so it must not be a word of the caller.
     """
 
     why: str
@@ -451,7 +458,7 @@ class PauseRecording:
 
 @dataclass(frozen=True, slots=True)
 class ResumeRecording:
-    """Record again after a PauseRecording."""
+    """Record again after PauseRecording."""
 
 
 Effect: TypeAlias = TransferCall | EndCall | StaySilent | TakeMessage | PauseRecording | ResumeRecording
