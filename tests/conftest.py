@@ -52,7 +52,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_sessionstart() -> None:
-    """The collection of the tests makes half a million objects that stay. Let the garbage collector skip them."""
+    """pytest makes half a million objects when it collects the tests, and keeps them. Let the garbage collector skip
+    them.
+    """
     gc.disable()
 
 
@@ -63,7 +65,9 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests marked `real` first. They wait while the plays compute, and do not prolong the end of the run."""
+    """Run the tests marked `real` first. They mostly wait, so the plays can compute meanwhile. At the end they would
+    only make the run longer.
+    """
     items.sort(key=lambda item: item.get_closest_marker("real") is None)
 
 

@@ -95,7 +95,7 @@ def test_the_help_of_the_stand_in_model_explains_each_fault(capsys: pytest.Captu
         assert each.metadata["says"] in told
 
 
-def test_a_call_without_a_url_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_without_a_url_is_reported_as_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
     _clean(monkeypatch, TWILIO_AUTH_TOKEN="x")
     assert main(["call", "relay.example.com"]) == 2
 

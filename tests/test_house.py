@@ -1,4 +1,4 @@
-"""The structure of the code: imports form a line, pure rooms stay pure, and a start imports no stand-in."""
+"""The structure of the code: packages import in one direction, pure modules stay pure, a start imports no stand-in."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _file_of(house: Path, module: str) -> Path:
 
 
 @pytest.mark.real
-def test_an_impure_import_in_any_pure_room_is_reported_with_the_rooms_name(house: Path) -> None:
+def test_an_impure_import_in_any_pure_module_is_reported_with_the_modules_name(house: Path) -> None:
     for module in PURE:
         path = _file_of(house, module)
         path.write_text(path.read_text() + "\nimport time\n")
@@ -49,7 +49,7 @@ def test_an_impure_import_in_any_pure_room_is_reported_with_the_rooms_name(house
 
 
 @pytest.mark.real
-def test_an_import_against_the_line_and_one_of_a_stand_in_are_reported(house: Path) -> None:
+def test_an_import_in_the_wrong_direction_and_one_of_a_stand_in_are_reported(house: Path) -> None:
     for module, line in {
         "relay.call.machine": "from relay.session import call_session",
         "relay.ledger.rows": "from relay.server import webhooks",
@@ -64,7 +64,7 @@ def test_an_import_against_the_line_and_one_of_a_stand_in_are_reported(house: Pa
     assert "relay.phrases is not allowed to import relay.standin" in found.stdout
 
 
-def test_every_room_is_in_the_line_of_imports() -> None:
+def test_every_package_has_a_place_in_the_order_of_imports() -> None:
     lines = " ".join(CONTRACTS["line"]["layers"]).replace("|", " ").split()
     rooms = [
         f"relay.{path.stem}"
@@ -75,7 +75,7 @@ def test_every_room_is_in_the_line_of_imports() -> None:
     assert missing == {"relay.__init__"}
 
 
-def test_every_room_and_file_says_its_duty_in_its_first_line() -> None:
+def test_every_package_and_file_says_in_its_first_line_what_it_does() -> None:
     for path in [*(ROOT / "relay").rglob("*.py"), *(ROOT / "dsp").rglob("*.py")]:
         assert ast.get_docstring(ast.parse(path.read_text())), path
 

@@ -1,1 +1,3 @@
-"""Barge-in: how exact truncations are, how soon the caller hears silence, and the effect of other GIVE_UP_MS."""
+"""Barge-in: how exact the truncations are, how soon the caller hears silence, and what other values of GIVE_UP_MS would
+do.
+"""

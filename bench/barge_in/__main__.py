@@ -2,9 +2,9 @@
 
 For exactness, a real relay, the stand-in model and callers who listen run in processes of their own. The time from the
 model's `speech_started` to the `clear` at the caller is measured with the small load of bench/latency: both ends in one
-process, and wss to the model. It includes the relay's own work and two ways over loopback. Writes out/barge_in.txt and
-.json. The exit code is 1 if a truncation was wrong by more than 20 ms, if one was missing, or if the p99 to the clear
-was over 5 ms.
+process, and wss to the model. It includes the relay's own work and the transport over loopback in both directions.
+Writes out/barge_in.txt and .json. The exit code is 1 if a truncation was wrong by more than 20 ms, if one was missing,
+or if the p99 to the clear was over 5 ms.
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ def speeds(calls: list[int], interruptions: int) -> list[Speed]:
 
 
 def harmful(one: Truth) -> list[str]:
-    """The errors that count. A cancellation that crossed the answer's end is left out, because it is not a fault."""
+    """The errors that count as faults. A cancellation that reached the model after the answer's end is left out,
+    because it is not a fault.
+    """
     return [words for words in one.errors if not words.startswith("Cancellation failed")]
 
 

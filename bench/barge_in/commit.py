@@ -45,7 +45,7 @@ class Row:
     double_coughs_that_cut: float
     words_undone: float
     talked_over_ms: float  # how long the agent speaks on after a hold that was undone, until the word is known
-    pause_ms: float  # how long a cough silences the agent
+    pause_ms: float  # for how long a cough makes the agent silent
 
 
 def _sound(mulaw: bytes, gain_db: float, offset: int) -> bytes:
@@ -54,7 +54,9 @@ def _sound(mulaw: bytes, gain_db: float, offset: int) -> bytes:
 
 
 def _act(sound: bytes) -> tuple[bool, int, int]:
-    """Play a sound over an answer. Return if the answer is given up, the ms of silence, and the ms until it goes on."""
+    """Play a sound over an answer. Return whether the answer is given up, the ms of silence, and the ms until it goes
+    on.
+    """
     voice, floor = CallerVoice(), Floor()
     line = sound + b"\xff" * 8_000
     loud_ms = silent_ms = 0

@@ -55,7 +55,7 @@ async def measure(business: Business, url: str) -> tuple[list[float], list[float
     backend = Embedded(business, diary, lambda: NOW)
 
     async def tick() -> None:
-        while True:  # once for each audio frame's time
+        while True:  # once every 20 ms, the length of an audio frame
             due = trio.current_time() + 0.02
             await trio.sleep_until(due)
             late.append((trio.current_time() - due) * 1000)

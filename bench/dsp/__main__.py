@@ -20,7 +20,9 @@ Row = tuple[str, str, str, str]
 
 
 def measure() -> dict[str, Any]:
-    """Measure everything. The first self-test comes first, and timings are taken while nothing else runs."""
+    """Measure everything. The self-test is timed first, because only the first one in a process counts. Times are
+    measured while nothing else runs.
+    """
     self_test_ms = cost.self_test_ms()
     timings = cost.microseconds()
     rising, falling = response.up(), response.down()

@@ -1,4 +1,6 @@
-"""All sixteen keypad tones, also quiet, detuned and twisted, through both directions and a Goertzel receiver."""
+"""All sixteen keypad tones go through both directions and a Goertzel receiver, also when they are quiet, detuned, or of
+unequal level (twisted).
+"""
 
 import itertools
 
@@ -17,7 +19,7 @@ TONE_S, PAUSE_S = 0.040, 0.050  # ITU-T Q.24: a receiver must accept 40 ms
 LEVELS_DB = (-6.0, -12.0, -19.0, -25.0)
 DETUNES = (-0.015, 0.0, 0.015)  # Q.23 and Q.24: a receiver must accept up to 1.5 %
 TWISTS_DB = (-8.0, 0.0, 4.0)  # level of the high group over the low one: the limits in North America
-BLOCK_S, HOP_S = 0.025, 0.0025  # in 25 ms, detuned tones with a distance of 73 Hz can be separated
+BLOCK_S, HOP_S = 0.025, 0.0025  # a block of 25 ms is long enough to separate detuned tones that are 73 Hz apart
 RUN = 3  # blocks in a row that must agree
 
 

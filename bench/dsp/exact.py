@@ -1,4 +1,6 @@
-"""Bits: pieces of any size, any BLAS kernel and any thread count give the same bytes. G.711 equals ITU's tables."""
+"""Exactness: pieces of any size, any BLAS kernel and any number of threads give the same bytes. G.711 equals ITU's
+tables.
+"""
 
 import csv
 import os

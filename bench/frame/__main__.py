@@ -1,9 +1,9 @@
 """`python -m bench.frame [NAME=CHECKOUT…]`: the CPU that a caller's frame costs, compared with other checkouts.
 
 All calls work in lock step: each gets one frame at the same moment, and the next one when the model has all frames. The
-CPU time of the relay's process is counted, and no clock is used. So other programs on the machine disturb it little.
-Several checkouts, each with its own .venv, are measured in turn, round by round, on one core. `passthrough` instead of
-a checkout means the plain Node relay of bench/peers. All are compared with the first one.
+bench counts the CPU time of the relay's process and does not use a clock. So other programs on the machine have little
+effect on it. Several checkouts, each with its own .venv, are measured in turn, round by round, on one core.
+`passthrough` instead of a checkout means the plain Node relay of bench/peers. All are compared with the first one.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Bench:
     payloads: list[bytes] = field(default_factory=list)
 
     def take_over(self) -> None:
-        """Take the calls from the load: this bench alone sends frames. Running answers end, and marks return."""
+        """Take the calls over from the load, so that only this bench sends frames. Wait until running answers have
+        ended and marks have returned.
+        """
         self.load.loop._timers.clear()
         for caller in self.load.callers:
             session = cast("load_model.Session", caller.session)

@@ -111,7 +111,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only the cases with these words in their name")
     arguments = parser.parse_args()
     if (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(0, set(range((os.cpu_count() or 1) - 1)))  # the relay has the last core to itself
+        os.sched_setaffinity(0, set(range((os.cpu_count() or 1) - 1)))  # only the relay runs on the last core
     quieten()  # BENCH_REALTIME=1 keeps other programs of a busy machine away
     if not any(arguments.only in case.name for case in CASES):
         parser.error(f"no case has these words in its name. The cases are: {'; '.join(case.name for case in CASES)}")

@@ -1,4 +1,4 @@
-"""The cases: which greeting is kept, and what is broken, when the phone rings."""
+"""The cases: which greeting is stored and what is broken when the phone rings."""
 
 from __future__ import annotations
 

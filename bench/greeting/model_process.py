@@ -1,6 +1,6 @@
 """`python -m bench.greeting.model_process CASE`: the stand-in model of a case in a process of its own.
 
-So its work does not delay the callers, whose clock takes the times. It prints its port.
+So its work does not delay the callers, who measure the times. It prints its port.
 """
 
 from __future__ import annotations

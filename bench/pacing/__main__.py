@@ -1,6 +1,6 @@
 """`python -m bench.pacing`: the lead compared with sending at once: delay, CPU, audio that a hold resends, and gaps.
 
-Writes out/pacing.txt and .json. The exit code is 1 if the lead has a gap with a stall of 150 ms.
+Writes out/pacing.txt and .json. The exit code is 1 if a stall of 150 ms causes a gap although there is a lead.
 """
 
 from __future__ import annotations

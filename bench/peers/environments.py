@@ -37,7 +37,7 @@ def _node(name: str, packages: tuple[str, ...], program: str) -> Path:
 
 
 def passthrough() -> Relay:
-    """Our own 60 lines, which pass bytes on in both directions like Twilio's Node sample."""
+    """Our own Node program of 60 lines, which passes bytes on in both directions, like Twilio's sample for Node."""
     program = _node("passthrough", NODE, "passthrough.mjs")
     return Relay(
         "node passthrough", ("node", str(program)), {"PORT": "{port}", "MODEL_URL": "{model_url}"}, "/incoming"

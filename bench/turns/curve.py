@@ -1,4 +1,5 @@
-"""`python -m bench.turns.curve`: false cuts against the median wait, for waits other than ours, without a call.
+"""`python -m bench.turns.curve`: the share of false cuts and the median wait, for other waits than those of the relay.
+No call is played.
 
 The silences of each turn are found with the stand-in's VAD and our level. A wait then decides when an answer would be
 heard. After the caller's last sound, this time is the caller's wait. In a pause the answer is a false cut, unless the

@@ -30,8 +30,8 @@ from relay.standin.model.vad import Started, Vad
 FIRST_DELTA_S = (0.300, 0.700)
 ANSWER_DELTAS = 4  # 1 s of audio
 TRANSCRIBED_AFTER_S = 1.2
-# For a session that does not set it. This is the documented value. The real default is 200 ms (docs/protocol/openai.md
-# 2.1).
+# For a session that does not set it. This is the documented default. In captures the default is 200 ms
+# (docs/protocol/openai.md 2.1).
 SILENCE_MS = 500
 FIRST_TURN_S = 7.0
 REST_S = (0.5, 1.2)  # the seconds between an answer and the next turn

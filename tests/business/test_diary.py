@@ -1,4 +1,6 @@
-"""The diary: both kinds behave in the same way, and in Postgres several writers at the same moment do no harm."""
+"""The diary: the one in memory and the one in Postgres behave in the same way. In Postgres, several writers at the same
+moment do no harm.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,7 @@ async def test_the_same_key_gets_the_first_answer_even_after_the_appointment_was
         await diary.write(lambda store: reception.cancel(store, first.id, Deed("k2")), limit_s=LIMIT_S)
 
 
-async def test_a_refusal_is_not_kept_under_its_key_and_a_cancellation_is(diary: Diary) -> None:
+async def test_a_cancellation_is_stored_under_its_key_but_a_refusal_is_not(diary: Diary) -> None:
     reception, first, _ = Reception(BARBER), await book(diary), await book(diary, key="k2")
     with pytest.raises(NotFree, match="taken"):
         await book(diary, key="k3")
@@ -93,7 +95,7 @@ async def test_a_move_may_overlap_its_own_old_time_and_stays_with_its_person(dia
     assert (moved.resource, moved.start_min) == (Resource("Tom"), TEN + 15)
 
 
-async def test_a_block_takes_its_persons_time_until_it_is_removed(diary: Diary) -> None:
+async def test_nobody_can_book_a_person_in_a_blocked_time_until_the_block_is_removed(diary: Diary) -> None:
     block = Block((TEN, TEN + 60), "Maria", "dentist")
     block_id = await diary.write(lambda store: store.block(block), limit_s=LIMIT_S)
     with pytest.raises(NotFree, match=r"Maria is not free.*Free then: Tom"):
@@ -106,14 +108,14 @@ async def test_a_block_takes_its_persons_time_until_it_is_removed(diary: Diary) 
     await book(diary, key="k2", who="Maria")
 
 
-async def test_a_block_of_the_whole_business_takes_the_time_of_every_person(diary: Diary) -> None:
+async def test_nobody_can_book_anybody_while_the_whole_business_is_blocked(diary: Diary) -> None:
     await diary.write(lambda store: store.block(Block((TEN, TEN + 60))), limit_s=LIMIT_S)
     with pytest.raises(NotFree):
         await book(diary)
 
 
 @pytest.mark.real
-async def test_each_change_leaves_one_row_that_names_its_call_and_no_words(database_url: str) -> None:
+async def test_each_change_writes_one_row_with_its_call_and_without_the_callers_words(database_url: str) -> None:
     async with postgres(database_url) as diary:
         made = await book(diary, notes="A secret.")
         reception = Reception(BARBER)
@@ -147,7 +149,9 @@ async def test_the_database_itself_refuses_a_second_booking_of_one_person_at_one
 
 
 @pytest.mark.real
-def test_when_many_book_the_last_time_at_once_one_gets_it_and_the_others_get_alternatives(database_url: str) -> None:
+def test_when_several_callers_book_the_last_free_time_at_once_one_gets_it_and_the_others_get_alternatives(
+    database_url: str,
+) -> None:
     got: list[Appointment | list[int]] = []
     together = threading.Barrier(6)
 
@@ -170,7 +174,7 @@ def test_when_many_book_the_last_time_at_once_one_gets_it_and_the_others_get_alt
 
 
 @pytest.mark.real
-async def test_an_unreachable_diary_is_reported_without_any_name(tmp_path: Path) -> None:
+async def test_the_error_of_an_unreachable_diary_has_no_name_or_number_of_the_caller(tmp_path: Path) -> None:
     async with postgres(f"postgresql://postgres@/postgres?host={tmp_path}&port=5432") as diary:
         with pytest.raises(DiaryUnavailable) as caught:
             await book(diary)

@@ -28,7 +28,7 @@ HAIRCUT: dict[str, Any] = {"name": "Dana Reed", "service": "haircut", "start": "
 
 
 class Shop:
-    """The barber's relay: one diary, and calls one after the other."""
+    """A relay for a barber, with one diary. Calls are made one after the other."""
 
     def __init__(self, business: Business = BARBER) -> None:
         self.diary = MemoryDiary()
@@ -87,7 +87,7 @@ async def test_a_refusal_says_why_and_which_times_are_free(changed: dict[str, An
     assert not shop.diary.store.appointments
 
 
-async def test_when_the_last_slot_is_lost_between_the_offer_and_the_yes_others_are_offered() -> None:
+async def test_when_another_caller_books_the_offered_time_before_the_yes_other_times_are_offered() -> None:
     shop = Shop()
     _, offered = await shop.ask("check_availability", service="cut and beard", date="2026-11-26")
     assert "2 PM" in offered["free"]
@@ -207,7 +207,7 @@ def test_without_a_country_in_the_file_the_environments_country_is_used() -> Non
     assert (settings.business_country, conflicts) == ("US", [])
 
 
-async def test_steps_are_full_hours_also_when_the_clock_goes_back_by_half_an_hour() -> None:
+async def test_times_are_offered_at_full_hours_also_when_the_clock_goes_back_by_half_an_hour() -> None:
     night = parse(
         'name = "Night"\ntimezone = "Australia/Lord_Howe"\n[hours]\nsun = "01:30-06:00"\n[places]\nchair = 1\n'
         '[[services]]\nname = "visit"\nplaces = "chair"\nminutes = 15\nstep_minutes = 60\n'

@@ -100,11 +100,11 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
 
 
 @pytest.mark.parametrize("text", ["name = ", "[hours", '"', "name = 1\nname = 2"])
-def test_a_file_that_is_not_toml_is_refused_with_the_place(text: str) -> None:
+def test_the_error_for_a_file_that_is_not_toml_names_the_line(text: str) -> None:
     assert "line" in mistakes(text)[0]
 
 
-def test_a_comment_a_key_in_quotes_and_strings_over_lines_do_not_shift_the_lines() -> None:
+def test_line_numbers_of_mistakes_are_right_after_comments_quoted_keys_and_strings_of_several_lines() -> None:
     text = SMALL.replace('name = "Small"', 'name = """\nSmall # no comment\n"""\n# one "more\nplace = \'\'\'x\'\'\'')
     assert any(
         "line 15: services.1.minutes" in each for each in mistakes(text.replace("minutes = 30", '"minutes" = 0'))

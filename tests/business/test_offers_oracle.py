@@ -1,4 +1,6 @@
-"""Offers and bookings, compared with an oracle that checks every minute: random files, diaries and wishes."""
+"""Offers and bookings, compared with an oracle that checks every minute: the files, the diaries and the wishes are
+random.
+"""
 
 from __future__ import annotations
 

@@ -99,10 +99,11 @@ def rows(stage: Stage) -> list[RecordTurn]:
     return [action for action in stage.actions if isinstance(action, RecordTurn) and action.role == "agent"]
 
 
-def test_the_heard_words_of_an_interrupted_answer_follow_its_positions_and_its_text_item_is_written_again() -> None:
+def test_the_heard_words_of_an_interrupted_answer_come_from_its_positions_and_its_text_item_is_created_again() -> None:
     stage = talking()
     write(stage)
-    # The voice begins slowly and ends quickly. A share of the whole length would give another last heard word.
+    # The voice begins slowly and ends quickly. If the heard words were computed as a share of the length, another word
+    # would be the last one.
     where = (Position(2, 900.0), Position(6, 1_020.0), Position(11, 1_500.0), Position(len(TEXT), 2_000.0))
     speak(stage, 4_000, where, whole=True)
     stage.wait(1_000)
@@ -118,7 +119,7 @@ def test_the_heard_words_of_an_interrupted_answer_follow_its_positions_and_its_t
     assert (row.said, row.heard, row.interrupted) == (TEXT, "We are", True)
 
 
-def test_a_text_answer_that_was_not_heard_at_all_is_deleted_and_not_written_again() -> None:
+def test_a_text_answer_that_was_not_heard_at_all_is_deleted_and_not_created_again() -> None:
     stage = talking()
     write(stage)
     speak(stage, 4_000, positions(TEXT, 50), whole=False)
@@ -137,7 +138,7 @@ def test_an_answer_that_was_heard_in_full_is_left_as_it_is() -> None:
     assert of(stage, CreateItem, DeleteItem, TruncateItem) == []
 
 
-def test_without_positions_the_heard_words_are_a_share_of_the_text_and_all_of_it_at_the_end() -> None:
+def test_without_positions_the_heard_words_are_a_share_of_the_text_and_the_whole_text_at_the_end() -> None:
     stage = talking()
     write(stage)
     speak(stage, 1_000, (), whole=True)
@@ -239,7 +240,7 @@ def test_when_the_voice_is_lost_before_its_first_sound_a_phrase_comes_and_the_wh
     assert stage.machine.playout.is_speaking(stage.now)
 
 
-def test_when_the_voice_is_lost_while_nobody_waits_the_caller_hears_no_difference() -> None:
+def test_when_the_voice_is_lost_while_the_caller_waits_for_nothing_the_caller_hears_no_difference() -> None:
     stage = talking()
     stage.answer(1, 1_000, TEXT)
     stage.wait(1_500)
@@ -295,7 +296,7 @@ def test_when_the_voice_is_lost_during_a_goodbye_our_own_phrase_says_goodbye_and
     assert of(stage, HangUp)
 
 
-def test_a_notice_that_broke_off_when_the_voice_was_lost_does_not_count_and_is_said_again() -> None:
+def test_a_notice_that_was_cut_off_by_the_loss_of_the_voice_does_not_count_as_heard_and_is_said_again() -> None:
     live = replace(
         PLAN, voice=SPOKEN.voice, greeting=replace(PLAN.greeting, opening=replace(PLAN.greeting.opening, mulaw=None))
     )
@@ -315,7 +316,7 @@ def test_a_notice_that_broke_off_when_the_voice_was_lost_does_not_count_and_is_s
     assert of(stage, RecordConsent)
 
 
-def test_a_notice_whose_session_is_lost_in_the_middle_of_its_sound_does_not_count() -> None:
+def test_a_notice_that_was_cut_off_by_the_loss_of_the_session_does_not_count_as_heard() -> None:
     opening = replace(PLAN.greeting.opening, mulaw=None)
     stage = Stage(replace(PLAN, voice=SPOKEN.voice, greeting=replace(PLAN.greeting, opening=opening)))
     stage.tell(ModelReady("sess_1", "mini", True), CallerArrived(StreamSid("MZ1")))

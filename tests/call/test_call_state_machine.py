@@ -463,7 +463,7 @@ class Calls(RuleBasedStateMachine):
         if stage.machine.phase is Phase.TALKING:
             stage.wait(min(left_ms, 60_000) // 5 * 5 + 3_000)
         else:
-            stage.wait(100)  # audio that was on its way to the ear when the call ended
+            stage.wait(100)  # audio that was on its way to the caller when the call ended
         assert not stage.ear.holes, stage.ear.holes
         self.check_truncations()
         if stage.machine.phase is Phase.TALKING and left_ms < 60_000:
@@ -476,13 +476,13 @@ class Calls(RuleBasedStateMachine):
         assert stage.released
 
     def check_truncations(self) -> None:
-        """The model was told the same position as the ear heard."""
+        """The model was told the position up to which the caller heard the item."""
         for item, ms in self.stage.truncated.items():
             heard_ms = min(self.stage.ear.heard.get(item, 0), self.stage.received[item]) / 8
             assert abs(heard_ms - ms) <= 20, f"{item}: truncated at {ms} ms, heard {heard_ms} ms"
 
     def check_all_was_heard(self) -> None:
-        """Every item that was not given up was heard to its end, and reported as heard in full."""
+        """Each item that was not given up was heard to its end, and its row says so."""
         given_up = {item for response in self.stage.cancelled for item in self.response_items[response]}
         cut = {turn.item_id for turn in self.stage.machine.conversation.turns() if turn.interrupted}
         for item, size in self.stage.received.items():

@@ -30,7 +30,7 @@ def test_all_words_are_heard_at_the_end_of_the_audio_and_none_at_its_beginning()
     assert heard_words(SAID, 3_000, 1_500) == "We are open from"
 
 
-def test_a_transcript_that_is_ahead_of_its_audio_is_cut_by_the_pace_of_speech() -> None:
+def test_while_audio_is_still_missing_the_heard_words_are_estimated_by_the_pace_of_speech() -> None:
     assert heard_words(SAID, 500, 500, complete=False) == "We are"
     assert heard_words(SAID, 500, 500, complete=True) == SAID
 
@@ -39,7 +39,7 @@ def test_turns_have_the_order_of_the_conversation_and_keep_their_numbers() -> No
     talk = Conversation((), 7)
     talk.place(A, "agent", None, 0)
     talk.place(C, "agent", None, 10)
-    talk.place(B, "caller", A, 20)  # its words come last, but its place is the second
+    talk.place(B, "caller", A, 20)  # its words come last, but it was the second turn
     assert [(turn.item_id, turn.seq) for turn in talk.turns()] == [(A, 7), (B, 12), (C, 17)]
     assert talk.place(A, "agent", None, 30).seq == 7
     assert talk.next_seq == 27
@@ -64,7 +64,7 @@ def test_a_function_call_stays_with_the_turn_that_made_it() -> None:
     assert [past.role for past in talk.past()] == ["user", "function", "user"]
 
 
-def test_the_past_has_the_heard_words_and_no_deleted_item() -> None:
+def test_the_history_for_a_new_session_has_the_heard_words_and_no_deleted_item() -> None:
     talk = Conversation((PastTurn("user", "before"),), 0)
     agent = talk.place(A, "agent", None, 0)
     agent.said, agent.heard = SAID, "We are"

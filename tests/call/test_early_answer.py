@@ -62,9 +62,10 @@ def stage(**plan: object) -> Stage:
     return Stage(replace(EARLY, **plan)).arrive(wait_ms=5_000)  # type: ignore[arg-type] # a plan's own fields
 
 
-# A whole turn, one that may be only a beginning, and one that is shorter than all before.
+# The lengths of three turns: a whole one, one that may be only a beginning, and one that is shorter than all turns
+# before.
 LONG_MS, SHORT_MS, SHORTEST_MS = 1_500, 700, 400
-# From the server's report of the silence until just before the end of the wait.
+# The time from the server's report of the silence until 20 ms before the end of the wait.
 WITHHELD_MS = WAIT_MS - VAD_SILENCE_MS - 20
 BEGINNING_WITHHELD_MS = BEGINNING_WAIT_MS - VAD_SILENCE_MS - 20
 
@@ -314,7 +315,7 @@ def test_our_level_vad_hears_a_caller_who_goes_on_before_the_server_reports_it()
     assert not of(Play, play.wait(400))
 
 
-def test_a_line_without_frames_does_not_hold_the_answer_back_for_ever() -> None:
+def test_when_no_frames_come_the_answer_is_not_held_back_for_ever() -> None:
     play = stage()
     says(play, 1)
     play.frames_come = False
@@ -347,7 +348,7 @@ def test_a_piece_that_was_only_noise_is_removed_from_the_row_of_its_turn() -> No
     assert [(row.said, row.gap) for row in rows] == [("A table for two.", False)]
 
 
-def test_words_that_ask_for_a_human_count_across_pieces_and_only_once() -> None:
+def test_words_that_ask_for_a_human_are_found_over_several_pieces_and_count_only_once() -> None:
     play = stage(rules=replace(PLAIN.rules, human_words=("real person",)))
     says(play, 1, words="A real")
     assert play.machine.call.dialled == ""
@@ -355,7 +356,7 @@ def test_words_that_ask_for_a_human_count_across_pieces_and_only_once() -> None:
     assert play.machine.call.dialled == "asked for a person"
 
 
-def test_a_refusal_of_the_recording_counts_across_pieces() -> None:
+def test_a_refusal_of_the_recording_is_found_over_several_pieces() -> None:
     play = stage()
     says(play, 1, words="Please do not")
     says(play, 2, words="record this call.")

@@ -55,7 +55,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Line:
-    """The caller's line at one moment: its present or last silence, and how long the caller has spoken since."""
+    """The caller's line at one moment: the present or the last silence, and how long the caller has spoken since."""
 
     quiet_ms: int
     loud_ms: int
@@ -231,10 +231,11 @@ def check(world: World, pieces: list[tuple[int, int]]) -> None:
     rows = {action.seq: action for action in world.stage.actions if isinstance(action, RecordTurn)}
     turns = [row for row in rows.values() if row.role == "caller"]
     assert len(turns) <= len(pieces)
-    assert len(heard) <= len(turns) + len(world.ran) + 1, "more answers than turns"  # keys ask for one answer more
+    # if keys were pressed, there is one more answer
+    assert len(heard) <= len(turns) + len(world.ran) + 1, "more answers than turns"
     last = max(row.ended_ms for row in turns)
     begun = [row for row in rows.values() if row.item_id in heard and row.started_ms >= last]
-    assert len(begun) in (1, 2), "the last turn has no answer"  # two if keys were pressed
+    assert len(begun) in (1, 2), "the last turn has no answer"  # 2 if keys were pressed
     deleted = {action.item_id for action in world.stage.actions if isinstance(action, DeleteItem)}
     assert not [item for item in deleted & spoken if world.stage.ear.heard.get(item, 0) > 160], (
         "an item was heard, and then deleted"

@@ -1,4 +1,6 @@
-"""The level of our own voice that may come back: the kept figures give the same as a new search each time."""
+"""The level of our own voice that may come back as an echo. The stored maxima give the same level as a search through
+all audio.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ STEP = st.one_of(
 
 
 class Anew:
-    """The same figures by brute force: every piece of audio is kept, and each look goes through all pieces."""
+    """A slow second version: it stores every piece of audio, and looks through all pieces each time."""
 
     def __init__(self) -> None:
         self.pieces: list[tuple[float, float, float]] = []
@@ -38,7 +40,7 @@ class Anew:
 
 
 @given(st.lists(STEP, max_size=40))
-def test_the_kept_level_of_our_voice_equals_the_level_of_the_sent_audio(steps: list[tuple[str, int, int]]) -> None:
+def test_the_level_from_the_stored_maxima_equals_the_level_of_the_sent_audio(steps: list[tuple[str, int, int]]) -> None:
     echo, anew = Echo(), Anew()
     now, play_end = 0.0037, 0.0  # not at the edge of a frame, because rounding could put an exact edge on either side
     for what, count, more in steps:

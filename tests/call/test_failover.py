@@ -1,6 +1,6 @@
 """Another model session takes over a call: after a loss, before the expiry, or for a harder call.
 
-The caller hears only a pause.
+The caller hears nothing but a pause.
 """
 
 from __future__ import annotations

@@ -24,13 +24,13 @@ def test_a_jump_of_the_timestamps_is_filled_with_whole_frames() -> None:
     assert gaps.padded_ms == 300
 
 
-def test_a_jump_of_more_than_ten_seconds_is_not_filled_whole() -> None:
+def test_a_jump_of_more_than_ten_seconds_is_filled_only_in_part() -> None:
     gaps = Gaps()
     gaps.before(100, 20, 1.0)
     assert gaps.before(100_000, 20, 101.0) == LONGEST_PAD_MS
 
 
-def test_a_line_that_falls_silent_in_the_middle_of_speech_is_filled_so_that_the_turn_can_end() -> None:
+def test_when_frames_stop_in_the_middle_of_speech_silence_is_filled_in_so_that_the_turn_can_end() -> None:
     gaps = Gaps()
     assert gaps.while_idle(5.0, True) == 0  # no frame has come yet
     gaps.before(100, 20, 10.0)
@@ -40,7 +40,7 @@ def test_a_line_that_falls_silent_in_the_middle_of_speech_is_filled_so_that_the_
     assert gaps.while_idle(10.0 + IDLE_BEFORE_PAD_S + 0.1, True) == 0
 
 
-def test_silence_that_was_put_in_already_is_not_put_in_again() -> None:
+def test_a_gap_that_was_already_filled_with_silence_is_not_filled_again() -> None:
     gaps = Gaps()
     gaps.before(100, 20, 10.0)
     gaps.while_idle(11.0, True)
@@ -53,7 +53,7 @@ def test_the_frames_of_a_burst_are_late_and_those_after_it_are_not() -> None:
     for frame in range(50):
         late.heard(20, 1.0 + frame * 0.02)
     assert late.late_s < 0.001
-    for _ in range(8):  # 160 ms of audio that were held up come at once
+    for _ in range(8):  # 160 ms of delayed audio come at once
         late.heard(20, 2.14)
     assert late.late_s < 0.02
     late.heard(20, 2.30)
@@ -78,7 +78,7 @@ def test_audio_that_is_lost_does_not_make_the_later_audio_late_for_ever() -> Non
     assert late.late_s == 0.0
 
 
-def test_audio_faster_than_the_clock_is_ahead_of_it_and_held_up_audio_only_by_the_time_it_was_held_up() -> None:
+def test_audio_is_ahead_of_the_clock_if_it_comes_faster_than_real_time_or_if_it_was_delayed() -> None:
     steady, held_up, mad = Lateness(), Lateness(), Lateness()
     assert steady.ahead_s == 0
     for frame in range(500):

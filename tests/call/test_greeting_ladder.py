@@ -1,4 +1,5 @@
-"""The greeting is heard, whatever is broken: each rung of the ladder in a whole call, on a fake clock.
+"""The caller hears a greeting, whatever is broken. Each kind of greeting (each rung of the ladder) is played in a whole
+call, on a fake clock.
 
 Times are exact here, because the fake clock moves only while every task waits.
 """
@@ -126,7 +127,7 @@ async def test_after_a_failure_of_the_warm_session_the_calls_own_session_answers
         assert told.end_reason == "caller_hung_up"
 
 
-async def test_a_call_beyond_the_budget_of_warm_sessions_opens_its_own_session(autojump_clock: MockClock) -> None:
+async def test_a_call_that_gets_no_warm_session_opens_its_own(autojump_clock: MockClock) -> None:
     async with stage(script=prompt_model(), kept=False) as play:
         warm = play.daemon.desk.warm
         for number in range(WARM_PER_MINUTE):
@@ -299,7 +300,7 @@ async def test_a_late_greeting_is_an_error_in_the_log_with_its_rung(
             assert 'relay_greeting_slo_broken_total{rung="clip"} 1.0' in play.daemon.desk.metrics.text().decode()
 
 
-# The machine alone
+# The state machine alone, without a relay
 
 
 def waiting_plan() -> CallPlan:

@@ -67,7 +67,7 @@ def test_a_caller_who_speaks_from_the_first_frame_is_heard_and_not_learned_as_no
     assert voice.run_ms >= GIVE_UP_MS
 
 
-def test_a_shouting_caller_is_heard_in_the_loudest_place() -> None:
+def test_a_caller_who_shouts_is_heard_in_the_loudest_noise() -> None:
     voice = CallerVoice()
     for _ in range(3_000):
         voice.hear(-26.0, 20)

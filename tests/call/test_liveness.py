@@ -71,7 +71,7 @@ def own_words(stage: Stage) -> list[str]:
 
 
 def dead_air_s(stage: Stage, seconds: float) -> float:
-    """Let this time pass, or less if the call ends. Return the longest silence at the caller's ear, in seconds.
+    """Let this time pass, or less if the call ends. Return the longest silence that the caller heard, in seconds.
 
     The silence before the first step counts: the caller's last sound is half a second old when a turn is committed.
     """
@@ -121,7 +121,7 @@ def test_words_without_sound_are_dead_air() -> None:
 
 def test_endless_silent_audio_from_the_model_is_dead_air() -> None:
     stage, item = talking(), ItemId("item_1")
-    send = stage.ear.send  # the ear can only recognise tones, so the silence is not sent to it
+    send = stage.ear.send  # the simulated caller can recognise only tones, so the silence is not sent there
 
     def spared(action: Play | ClearPlayback) -> None:
         if getattr(action, "item_id", "") != item:
@@ -207,7 +207,7 @@ def test_keys_without_an_answer_after_them_are_dead_air() -> None:
 
 
 @pytest.mark.parametrize("refused", [0, 1, 2, 3])
-def test_a_stuck_session_and_refused_dials_end_with_an_answer_or_a_human(refused: int) -> None:
+def test_after_a_session_that_sends_nothing_and_refused_connections_there_is_an_answer_or_a_human(refused: int) -> None:
     stage = talking()
     for _ in range(60):
         if dead_air_s(stage, 1.0) > LONGEST_S:
@@ -228,7 +228,7 @@ def test_a_stuck_session_and_refused_dials_end_with_an_answer_or_a_human(refused
     pytest.fail(f"the caller got neither an answer nor a person: {own_words(stage)}")
 
 
-def test_a_session_that_gets_stuck_while_a_move_is_pending_is_left_at_once() -> None:
+def test_a_session_that_sends_nothing_more_while_a_move_to_another_one_is_pending_is_left_at_once() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.actions.clear()
     stage.caller_says("I have an allergy", 1)  # a hard topic: a session with the harder model is opened, too
@@ -241,7 +241,7 @@ def test_a_session_that_gets_stuck_while_a_move_is_pending_is_left_at_once() -> 
     assert len(of(stage, AskForResponse)) == 2, "the new session was not asked for the answer"
 
 
-def test_a_session_that_gets_stuck_while_the_next_one_opens_is_left_when_that_one_is_ready() -> None:
+def test_a_session_that_sends_nothing_more_is_left_when_the_next_one_is_ready() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("I have an allergy", 1)
     stage.wait(6_000)

@@ -180,7 +180,7 @@ def test_a_call_that_keeps_no_words_records_none() -> None:
 
 def test_a_cough_does_not_change_the_times_of_the_turn_before_it() -> None:
     stage = Stage(PLAIN).arrive(1_500)
-    # The words come 1.5 s after the last sound. The answer was asked for after 0.5 s.
+    # The words come 1.5 s after the last sound. The answer was asked for 0.5 s after the last sound.
     stage.caller_says("what time", 1, ms=600)
     stage.answer(1, 500, "At ten.")
     stage.wait(1_000)
@@ -375,7 +375,7 @@ def test_a_failed_move_to_the_harder_model_does_not_change_when_the_session_is_l
     assert stage.machine.call.sessions.ready_at == ready_at
 
 
-def test_a_misunderstanding_that_both_caller_and_agent_mention_counts_once() -> None:
+def test_a_misunderstanding_counts_once_although_both_the_caller_and_the_agent_mention_it() -> None:
     rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
     stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
     for number in (1, 2):

@@ -96,7 +96,7 @@ def test_an_answer_that_is_still_generated_is_cancelled_first_and_its_late_delta
     assert stage.ear.heard[ITEM] == 460 * 8
 
 
-def test_an_answer_is_truncated_after_its_received_part_because_more_audio_is_on_its_way() -> None:
+def test_when_more_audio_is_coming_the_answer_is_truncated_at_the_end_of_the_received_part() -> None:
     stage = talking()
     stage.answer(1, 500, TEXT, ended=False)
     stage.wait(700)

@@ -53,7 +53,7 @@ R2 = ResponseId("resp_2")
 
 
 def interrupted(ms: int = 420, text: str = TEXT, plan_text: str = "what time", ended: bool = True) -> Stage:
-    """A sound of this length cut the agent off in the middle of an answer, and an answer to it was asked for."""
+    """A call in which a sound of this length cut off the agent's answer. The model was asked to answer the sound."""
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says(plan_text, 1)
     stage.answer(1, 6_000, text, ended=ended)
@@ -75,7 +75,9 @@ def make_a_sound(stage: Stage, item: ItemId, ms: int) -> None:
 
 
 def gone_on() -> Stage:
-    """A call after a listener's sound. The agent goes on, and the model's answer to the sound is cancelled."""
+    """A call in which the caller made a listener's sound ("mm-hmm"). The agent has gone on, and the model's answer to
+    the sound was cancelled.
+    """
     stage = interrupted()
     stage.wait(1_100)
     stage.tell(
@@ -123,7 +125,7 @@ def test_a_listeners_sound_over_an_answer_causes_only_a_pause() -> None:
     assert (stage.machine.figures.barge_ins, stage.machine.figures.false_stops) == (0, 1)
 
 
-def test_the_wait_for_an_answer_that_was_taken_back_is_not_counted_for_a_later_one() -> None:
+def test_the_time_that_the_caller_waited_for_a_cancelled_answer_is_not_counted_for_a_later_answer() -> None:
     stage = gone_on()
     stage.wait(5_000)
     stage.tell(ClaimDoubted("Nothing was booked."))
@@ -586,7 +588,7 @@ def test_an_interrupted_rest_is_written_again_with_its_heard_words_and_the_agent
     assert rests(stage)[-1] == "eleven in the morning until ten at night."
 
 
-def test_a_rest_that_a_short_word_stops_comes_before_that_word_in_the_models_conversation() -> None:
+def test_if_a_short_word_stops_the_rest_the_rest_comes_before_the_word_in_the_models_conversation() -> None:
     stage = gone_on()
     stage.wait(500)
     stage.actions.clear()

@@ -105,7 +105,7 @@ def test_a_caller_who_has_left_a_noisy_line_is_asked_whether_they_are_there() ->
     assert [item.text for item in of(stage, CreateItem)] == ["still there"]
 
 
-def test_a_vad_that_also_misses_the_silence_counts_as_deaf_at_the_callers_next_words() -> None:
+def test_if_the_vad_also_misses_the_added_silence_it_counts_as_deaf_when_the_caller_speaks_again() -> None:
     stage = noisy()
     says(stage, 600)
     stage.wait(16_000)
@@ -114,7 +114,7 @@ def test_a_vad_that_also_misses_the_silence_counts_as_deaf_at_the_callers_next_w
     assert [dial.why for dial in of(stage, DialBeside)] == ["deaf"]
 
 
-def test_speech_that_ended_without_becoming_an_item_does_not_block_an_answer_for_ever() -> None:
+def test_a_speech_of_which_the_server_makes_no_item_does_not_block_an_answer_for_ever() -> None:
     stage = begun(talking())
     stage.tell(FunctionAsked(R1, "call_1", "book", "{}"), ResponseEnded(R1, "completed", None, None))
     stage.tell(CallerSpoke(NOISE, 0), CallerPaused(NOISE, 0))

@@ -166,7 +166,7 @@ by_name = pytest.mark.parametrize("situation", SITUATIONS, ids=[each[0].__name__
 
 
 @by_name
-def test_a_watcher_sees_where_the_call_is_and_the_look_changes_nothing(
+def test_a_watcher_sees_the_stage_of_the_call_and_this_changes_nothing_in_the_call(
     situation: tuple[Situation, At, OrderAnswer, OrderAnswer, OrderAnswer],
 ) -> None:
     make, at, *_ = situation

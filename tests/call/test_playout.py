@@ -25,7 +25,7 @@ def test_twilio_holds_between_200_and_400_ms() -> None:
     assert playout.due(10.24) == []
 
 
-def test_with_push_through_all_audio_is_sent_at_once() -> None:
+def test_with_the_pacing_push_through_all_audio_is_sent_at_once() -> None:
     playout = Playout(PUSH_THROUGH)
     playout.append(A, tone(2_000), 10.0)
     assert ms_of(playout.due(10.0)) == 2_000
@@ -40,14 +40,14 @@ def test_a_stall_of_150_ms_causes_no_gap_whenever_it_comes(looks: int) -> None:
         for _ in range(looks):  # one with each caller frame
             sent_ms += ms_of(playout.due(now))
             now += 0.020
-        now += 0.150  # no look in this time
+        now += 0.150  # nothing looks at the queue in this time
     assert playout.gaps_ms == 0
 
 
 def test_the_callers_frames_alone_keep_the_playout_filled() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.answer(1, 3_000, ref="")
-    for _ in range(140):  # neither a mark nor the watchdog tops up the playout
+    for _ in range(140):  # no mark comes and the watchdog does not run
         for _ in range(4):
             stage.ear.step()
         stage._do(stage.machine.caller_audio(SILENCE_DBFS, 20, stage.now))
@@ -55,7 +55,7 @@ def test_the_callers_frames_alone_keep_the_playout_filled() -> None:
     assert stage.machine.playout.gaps_ms == 0
 
 
-def test_a_first_piece_of_20_ms_waits_for_more_but_not_for_long() -> None:
+def test_a_first_piece_of_20_ms_waits_for_more_audio_but_not_for_long() -> None:
     playout = Playout()
     playout.append(A, tone(20), 10.0)
     assert playout.due(10.0) == []
@@ -228,7 +228,7 @@ def test_the_possible_echo_is_as_loud_as_the_audio_that_was_played_at_that_time(
     assert playout.echo.level_dbfs(11.0) == -100.0
 
 
-def test_a_hold_at_the_very_end_leaves_the_marks_valid_although_the_clock_rounds() -> None:
+def test_after_a_hold_at_the_very_end_of_the_audio_the_marks_are_valid_although_the_clock_is_rounded() -> None:
     playout = Playout(PUSH_THROUGH)
     playout.append(A, tone(1_000), 1_000.0)
     playout.finish(A)

@@ -1,4 +1,5 @@
-"""The playout compared with a brute-force ear: audio, holds, resumes and cuts in any order, with any constant delay.
+"""The playout compared with a simple simulated caller (`Ear`): audio, holds, resumes and cuts in any order, with any
+constant delay.
 
 The test was seen red with each of these faults:
 - marks from before a `clear` are taken as proof;
@@ -37,7 +38,7 @@ STEPS = st.lists(st.tuples(DOING, st.sampled_from([0, 1, 3, 11, 25, 60, 110])), 
 
 
 class Bench:
-    """A playout, an ear, and a record of what the ear should have heard."""
+    """A playout, a simulated caller (`Ear`), and a record of what the caller should have heard."""
 
     def __init__(self, delay_ms: int, lead: Lead, clock_s: float) -> None:
         self.playout = Playout(lead)
@@ -109,7 +110,7 @@ class Bench:
         self.stop()
         cuts = self.playout.cut(self.now)
         self.cut |= {each.item for each in cuts}
-        self.wait(self.ear.delay_ms // STEP_MS)  # the clear has arrived, so the ear will hear no more of this
+        self.wait(self.ear.delay_ms // STEP_MS)  # the clear has arrived, so the caller hears no more of this
         for each in cuts:
             truth_ms = min(self.ear.heard.get(each.item, 0), self.received[each.item]) / 8
             assert 0 <= each.heard_ms <= each.said_ms == self.received[each.item] / 8
@@ -119,7 +120,7 @@ class Bench:
 @settings(max_examples=max(300, settings().max_examples))  # ten thousand in the deep run
 @given(STEPS, st.sampled_from([0, 20, 40, 150]), st.sampled_from([Lead(), Lead(60, 120), PUSH_THROUGH]), CLOCKS_S)
 @example([(("delta", 1), 2), (("delta", 2_399), 60), (("hold", 0), 0), (("delta", 1), 0)], 0, Lead(60, 120), LATE_S)
-def test_in_any_order_of_audio_and_holds_the_ear_hears_what_the_playout_reports(
+def test_in_any_order_of_audio_and_holds_the_caller_hears_what_the_playout_reports(
     steps: list[tuple[tuple[str, int], int]], delay_ms: int, lead: Lead, clock_s: float
 ) -> None:
     bench = Bench(delay_ms, lead, clock_s)

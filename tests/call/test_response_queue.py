@@ -69,7 +69,7 @@ def test_an_answer_is_cancelled_only_once_and_not_after_its_end() -> None:
     assert answers.cancel(1.25) is None
 
 
-def test_a_refused_request_is_sent_again_after_a_pause() -> None:
+def test_a_request_that_the_server_refused_is_sent_again_after_a_pause() -> None:
     answers = Answers()
     request = asked(answers)
     answers.refused(request.ref, True, 2.0)

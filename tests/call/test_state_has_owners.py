@@ -35,7 +35,7 @@ def act(call: Call) -> None:
 """
 
 
-def test_each_attribute_of_a_calls_state_is_written_by_one_file_unless_a_reason_is_listed() -> None:
+def test_each_attribute_of_a_calls_state_is_written_by_one_file_only_unless_a_reason_is_listed() -> None:
     several = shared()
     without = [f"{name}: {' '.join(sorted(files))}" for name, files in several.items() if name not in REASONS]
     assert not without, "\n".join(

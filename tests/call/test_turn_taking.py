@@ -85,7 +85,7 @@ def test_speech_does_not_interrupt_the_notice_but_it_counts_when_it_goes_on_afte
     assert line.floor.became_item(ITEM, SPEAKING, 1.0) is Worth.ANSWER
 
 
-def test_speech_that_began_under_the_notice_and_goes_on_in_silence_is_answered_without_waiting() -> None:
+def test_speech_that_began_over_the_notice_and_goes_on_after_it_is_answered_at_once() -> None:
     line = Line()
     line.spoke(PROTECTED)
     line.frames(-20.0, 400, PROTECTED)

@@ -30,7 +30,7 @@ def rules() -> Rules:
 
 
 def heard(rules: Rules, sentence: str) -> str:
-    """What the relay takes these words for."""
+    """The meaning that the relay gives to these words."""
     says = rules.words.judge(sentence).says
     return "emergency" if "emergency" in says else "human" if "human" in says else "harmless"
 

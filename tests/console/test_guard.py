@@ -35,7 +35,7 @@ def app() -> QuartTrio:
 
 
 def routes(app: QuartTrio) -> list[tuple[str, str]]:
-    """(method, path) of every route below /console, except the login and its style sheet."""
+    """The (method, path) of every route below /console, except the login page and its style sheet."""
     found = []
     for rule in app.url_map.iter_rules():
         if rule.endpoint in ("static", "console.login", "console.static"):

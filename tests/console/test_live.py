@@ -107,9 +107,10 @@ async def test_two_watchers_never_wake_at_the_same_moment(autojump_clock: MockCl
     assert first.isdisjoint(second)
 
 
-async def test_a_page_that_finds_no_place_left_ends_without_an_error() -> None:
+async def test_a_page_for_which_there_is_no_place_ends_without_an_error() -> None:
     watch = Watch(Calls(CALL))
-    let_in = [watch.events() for _ in range(live.MOST_WATCHERS + 1)]  # Nobody watches yet when the last is let in.
+    # Both pages ask for the last place before either of them watches.
+    let_in = [watch.events() for _ in range(live.MOST_WATCHERS + 1)]
     for events in let_in[:-1]:
         await anext(events)
     assert [event async for event in let_in[-1]] == []

@@ -223,7 +223,7 @@ async def test_the_data_of_a_call_can_be_downloaded(opened: Open, url: str) -> N
     assert rows(url, "select what from audit") == [("took a call's data along",)]
 
 
-async def test_a_downloaded_table_has_no_formula(opened: Open, url: str) -> None:
+async def test_no_cell_of_a_downloaded_table_is_a_formula(opened: Open, url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("update call_outcomes set outcome = '=cmd()' where call_sid = %s", [sid(0)])
     answer = await get(opened, url, "/console/calls.csv")

@@ -55,7 +55,7 @@ def test_a_call_without_words_still_has_its_lines() -> None:
     assert line.at_ms == 5
 
 
-def test_a_waterfall_shows_the_length_of_each_step_up_to_the_callers_ear() -> None:
+def test_a_waterfall_shows_the_length_of_each_step_until_the_caller_hears_the_answer() -> None:
     steps = waterfall({"stopped_heard": 500, "first_delta": 1100, "first_written": 1110, "first_heard": 1180})
     assert [step.ms for step in steps] == [500, 600, 10, 70]
     assert sum(step.percent for step in steps) == pytest.approx(100, abs=0.3)

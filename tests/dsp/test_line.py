@@ -205,7 +205,7 @@ def test_calls_that_take_turns_do_not_mix_their_audio() -> None:
 
 
 def test_calls_in_several_threads_do_not_mix_their_audio() -> None:
-    """BLAS lets other threads run in the middle of a frame, so each thread needs its own buffers."""
+    """BLAS releases the GIL, so other threads run in the middle of a frame, so each thread needs its own buffers."""
     seen: dict[int, tuple[int, int]] = {}
 
     def note(thread: int) -> None:

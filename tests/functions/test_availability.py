@@ -55,7 +55,7 @@ async def test_the_person_whom_the_caller_wants_is_asked_for_by_name() -> None:
     assert told["with"] == answering.requests[0].url.params["with"] == "Maria"
 
 
-async def test_the_backends_own_reason_is_told_and_does_not_count_as_a_failure() -> None:
+async def test_the_agent_gets_the_backends_reason_for_a_refusal_and_this_is_not_a_failure() -> None:
     no = Answering(says({"error": "unknown service", "told": "We do not do that. There are: haircut."}).encode(), 422)
     async with Backend("http://business.test/", transport=no) as backend:
         outcome, told = await ask(backend, "check_availability", service="lawn", date="2026-11-26")
@@ -63,7 +63,7 @@ async def test_the_backends_own_reason_is_told_and_does_not_count_as_a_failure()
         assert backend.breaker.faults == 0
 
 
-async def test_the_backends_reason_why_a_time_is_refused_replaces_the_word_taken() -> None:
+async def test_if_the_backend_gives_a_reason_for_a_refused_time_the_agent_gets_it_instead_of_the_word_taken() -> None:
     no = Answering(says({"alternatives": [], "why": "We are closed on Mondays."}).encode(), 409)
     async with Backend("http://business.test/", transport=no) as backend:
         _, told = await ask(backend, "book_appointment", **BOOK)

@@ -79,7 +79,7 @@ async def test_the_path_of_the_base_url_is_kept_and_an_id_is_one_segment() -> No
 
 
 @pytest.mark.parametrize("text", ["", ".", ".."])
-def test_an_id_that_would_leave_its_place_in_the_path_is_refused(text: str) -> None:
+def test_an_id_that_would_change_the_path_is_refused(text: str) -> None:
     with pytest.raises(BackendFault):
         segment(text)
 

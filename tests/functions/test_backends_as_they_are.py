@@ -190,7 +190,7 @@ async def test_a_compressed_bomb_is_decompressed_only_up_to_the_limit() -> None:
         ("2026-11-24T24:00", dt.time(0)),
     ],
 )
-def test_an_hour_in_any_spelling_is_told_in_the_time_of_the_business(text: str, told: dt.time) -> None:
+def test_an_hour_in_any_spelling_becomes_the_local_time_of_the_business(text: str, told: dt.time) -> None:
     assert clock(text, TZ, DAY) == told
 
 
@@ -204,7 +204,7 @@ def test_a_text_that_is_not_an_hour_is_refused(text: str) -> None:
         clock(text)
 
 
-async def test_hours_in_another_time_zone_are_told_in_the_zone_of_the_business() -> None:
+async def test_hours_in_another_time_zone_become_the_local_time_of_the_business() -> None:
     async with shop({"open": "16:00Z", "close": "03:00Z"}) as backend:
         outcome = await run(REGISTRY, a_call(backend), "lookup_hours", says({"date": "2026-11-24"}))
     told = json.loads(outcome.output)

@@ -29,11 +29,11 @@ def booked(now: float = 10.0) -> Deeds:
         ("It's now at eight instead.", MOVED),
         ("Thank you, I will pass it on.", MESSAGE),
         ("The confirmation is on its way.", SENT),
-        ("Su mesa queda para el martes a las siete.", BOOKED),  # in another language no words are checked
+        ("Su mesa queda para el martes a las siete.", BOOKED),  # the check knows no words of other languages
         ("", "ordered"),  # a deed of an own function
     ],
 )
-def test_fewer_words_are_needed_to_tell_a_deed_than_to_claim_one(said: str, deed: str) -> None:
+def test_a_sentence_needs_fewer_words_to_report_a_deed_than_to_claim_one(said: str, deed: str) -> None:
     assert tells(said, deed)
 
 

@@ -476,7 +476,7 @@ async def test_another_machine_with_the_same_database_returns_the_first_result()
     assert (row.key, row.state, row.ok) == (first.key, "done", True)
 
 
-async def test_another_machine_without_a_database_is_stopped_by_the_idempotency_key() -> None:
+async def test_without_a_common_database_the_backend_stops_the_second_machine_by_the_idempotency_key() -> None:
     app = standin()
     async with business(app) as (backend, line):
         first, second = await book(a_call(backend)), await book(a_call(backend))
@@ -511,7 +511,7 @@ async def test_a_reservation_of_a_dead_relay_does_not_stop_the_next_one() -> Non
 
 
 class Troubled:
-    """Reservations that hang or raise, against the rules of the port."""
+    """Reservations that hang or raise an exception, which the interface does not allow."""
 
     def __init__(self, trouble: Callable[[], Any]) -> None:
         self.trouble = trouble

@@ -1,4 +1,4 @@
-"""A call on a stage, after the greeting, and its first answer."""
+"""A call on a `Stage`, after the greeting, with its first answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A caller in a browser, in a play: the page's requests and its socket, with a mouth and an ear on the play's clock."""
+"""A caller in a browser, for plays. It sends the page's requests and uses its socket, and it speaks and listens on the
+play's clock.
+"""
 
 from __future__ import annotations
 

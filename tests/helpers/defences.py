@@ -58,11 +58,11 @@ def put(where: Any, name: str, value: Any) -> Callable[[Patch], None]:
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """Does nothing, in the place of a step that does something."""
+    """Do nothing. It replaces a step that does something."""
 
 
 async def nothing_async(*_: Any, **__: Any) -> None:
-    """The same for a step that is awaited."""
+    """Do nothing. It replaces a step that is awaited."""
 
 
 def no(*_: Any, **__: Any) -> bool:

@@ -1,4 +1,6 @@
-"""A connection to the stand-in model over memory streams. On a network `relay.transport.handshake.dial` makes it."""
+"""Connects the relay with the stand-in model over memory streams. On a network `relay.transport.handshake.dial` does
+this.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A stage for the pure call machine: scripts of events and actions, and a Twilio that plays step by step.
 
-`Ear` is the oracle for what the caller heard. It has no playback clock: it plays 40 bytes every 5 ms.
+`Ear` simulates what the caller hears. The tests compare the relay with it. It has no playback clock: it plays 40 bytes
+every 5 ms.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Run:
 
 @dataclass
 class Ear:
-    """The caller's ear: a buffer that plays 8 bytes per ms. Audio and marks take `delay_ms` in each direction.
+    """What the caller hears: a buffer that plays 8 bytes per ms. Audio and marks take `delay_ms` in each direction.
 
     An item's audio must be `tone`, so that a frame in the wrong place is noticed.
     """
@@ -189,12 +190,12 @@ class Ear:
 
 
 class Stage:
-    """A machine, an ear, a caller's line, and a clock in steps of five milliseconds."""
+    """A call machine, a simulated caller, and a clock in steps of five milliseconds."""
 
     def __init__(self, plan: CallPlan = PLAN, delay_ms: int = 0) -> None:
         self.machine = Machine(plan)
         self.ear = Ear(delay_ms)
-        self.actions: list[Action] = []  # all actions in their order, without those that went to the caller's ear
+        self.actions: list[Action] = []  # all actions in their order, without those that went to the caller
         self.level_dbfs = SILENCE_DBFS
         self.frames_come = True
         self._frame_ms = 0

@@ -1,6 +1,6 @@
 """Barge-ins and coughs in whole calls: the model is told, to the frame, how much the caller heard.
 
-The reference is the stand-in exchange's ear. It knows the unbroken playback that each `clear` ended.
+The reference is the playback of the stand-in Twilio. It knows how long the audio had played before each `clear`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NETWORK = "[network]\ndelay_ms = {delay_ms}\n"
 
 @dataclass
 class Told:
-    """One call: the caller's ear, the model's conversation, and the cuts."""
+    """One call: what the caller heard, the model's conversation, and the cuts."""
 
     play: Play
     cuts: list[tuple[float, float, float]] = field(default_factory=list)  # run began (s), clear came (s), run (ms)
@@ -84,7 +84,9 @@ def interruptions(seed: int, number: int, delay_ms: int) -> str:
 
 
 async def check_interruptions(seed: int, number: int, delay_ms: int, late_deltas: int) -> int:
-    """Play the interruptions, and compare the model's conversation with the ear. Return the number of cuts."""
+    """Play the interruptions, and compare the model's conversation with what the caller heard. Return the number of
+    cuts.
+    """
     text = interruptions(seed, number, delay_ms)
     script = Script.from_table({**_model_table(text), "seed": seed, "faults": {"late_deltas": late_deltas}})
     async with stage(script=script) as play:

@@ -20,7 +20,7 @@ FEW = [(10, 150), (20, 50), (20, 300), (30, 150)]
 
 
 def echo_on(play: Play, loss_db: float, delay_ms: int) -> None:
-    """Let every caller's telephone send back the sound that its ear hears."""
+    """Let every caller's telephone send back the sound that it plays."""
     observed = play.exchange.on_event
     gain, delay = 10 ** (-loss_db / 20), delay_ms * 8
     done: set[str] = set()

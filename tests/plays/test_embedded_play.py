@@ -151,13 +151,13 @@ class Contested(MemoryDiary):
 
 
 def _wishes(work: Any) -> list[tuple[int, Wish]]:
-    """The wishes of this work, each with its present time. They are in the closure of the work's function."""
+    """The wishes (with their times) that this piece of work carries out. They are in the closure of its function."""
     held = [cell.cell_contents for cell in work.__closure__ or ()]
     backend = next(each for each in held if hasattr(each, "_now"))
     return [(backend._now, each) for each in held if isinstance(each, Wish)]
 
 
-async def test_when_the_last_slot_is_lost_between_the_offer_and_the_yes_the_caller_is_told_and_books_the_next_one(
+async def test_when_another_caller_books_the_offered_time_before_the_yes_the_caller_hears_so_and_books_the_next_one(
     tmp_path: Path, autojump_clock: object
 ) -> None:
     text = BOOKS % '{ say = "Yes, half past seven is fine." }, { listen = true },'

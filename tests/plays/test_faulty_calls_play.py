@@ -29,7 +29,7 @@ from tests.helpers.play import stage
 LONGEST_S = 6.0
 # Words of the agent that stop because the caller speaks must end within this time.
 GOES_ON_S = 1.0
-# Words that ask for patience do not count as an answer, so the caller still waits after them.
+# A sentence that asks the caller to wait is no answer, so the caller still waits after it.
 PATIENCE = ("one moment", "still checking", "still looking", "thank you for waiting")
 QUESTIONS = ["ask_hours", "can_you_hear", "ask_booking", "ask_friday", "message", "off_topic"]
 REACTIONS = """
@@ -169,7 +169,7 @@ def dead_air_s(got: CallReport) -> list[float]:
         if waits_from is not None and turn.from_s > waits_from:
             silences.append(min(turn.from_s, over_s) - waits_from)
         if turn.who == "caller":
-            # The agent stopped while the caller spoke and went on afterwards: the ear's report has it as one turn.
+            # The agent stopped while the caller spoke and went on afterwards. The report has this as one turn.
             goes_on = [each for each in agents if each.from_s < turn.from_s and each.to_s > turn.to_s + GOES_ON_S]
             waits_from = _waits_after(goes_on[0], turn.to_s) if goes_on else turn.to_s
         elif waits_from is not None:

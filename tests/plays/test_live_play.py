@@ -126,7 +126,7 @@ async def test_the_same_sentence_from_two_people_at_once_is_said_once_and_the_ca
         assert (await owner.press(got.call_sid, "say", text=SENTENCE))["answer"] == "too_late"
 
 
-async def test_while_the_caller_talks_with_a_human_every_order_is_too_late(autojump_clock: MockClock) -> None:
+async def test_while_the_caller_talks_with_a_human_every_order_comes_too_late(autojump_clock: MockClock) -> None:
     async with stage(settings=_settings("talk")) as play:
         owner, told = OwnerAtLive(play), dict[str, str]()
 

@@ -15,7 +15,7 @@ from relay.standin.scenario.scenario_file import parse
 from relay.standin.speech.audio_files import RATE_HZ
 from tests.helpers.play import Play, stage
 
-# The stand-in's VAD takes everything over -42.5 dBFS for speech. Its ear still knows the words in this noise.
+# The stand-in's VAD takes everything over -42.5 dBFS for speech. It still recognises the words in this noise.
 NOISE_DBFS = -42.0
 
 

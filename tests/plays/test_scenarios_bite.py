@@ -1,4 +1,4 @@
-"""Each scenario tests a defence of the relay, and fails without it."""
+"""Each scenario tests one defence of the relay. Without this defence the scenario fails."""
 
 from __future__ import annotations
 

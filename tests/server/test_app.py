@@ -61,7 +61,7 @@ class BrokenLedger(MemoryLedger):
         raise RuntimeError("a bug of the ledger's")
 
 
-async def test_the_figures_are_given_to_direct_requests_and_not_to_the_public_through_the_proxy(
+async def test_the_metrics_are_given_to_direct_requests_and_not_to_requests_through_a_proxy(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with stage() as play:

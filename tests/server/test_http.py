@@ -1,4 +1,4 @@
-"""The seam between our code and hypercorn: HTTP stays with hypercorn, sockets go to a door, and no peer can stop it."""
+"""Our code and hypercorn share a port: hypercorn serves HTTP, a door gets the sockets. No peer can stop either."""
 
 from __future__ import annotations
 

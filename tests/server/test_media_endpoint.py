@@ -87,7 +87,7 @@ async def test_a_socket_of_twilios_with_its_token_is_served(autojump_clock: Cloc
         await nothing_is_left(play)
 
 
-async def test_the_figure_of_live_calls_is_right_also_for_sockets_that_never_start(autojump_clock: Clock) -> None:
+async def test_the_count_of_running_calls_is_right_also_after_sockets_that_never_start(autojump_clock: Clock) -> None:
     def told(play: Play) -> bool:
         return b"relay_live_calls 1.0" in play.daemon.desk.metrics.text()
 

@@ -1,4 +1,4 @@
-"""The model's socket is full for a while: the caller's side does not wait for it."""
+"""While the model's socket is full, the caller's side does not wait for it."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ DOWNLINK = (
 )
 
 
-# The limits for calls from one file into another. They are the present numbers. Before you add a call, see whether a
-# known result already answers it.
+# The limits for calls from one file into another. They are the present numbers. Before you add a call, look whether the
+# result is already known at this place.
 MOST = {"barge-in hold": 20, "barge-in commit": 34, "transcript row": 16, "writing function": 50}
 
 
@@ -39,11 +39,11 @@ def rooms(path: str, *, by_phone: bool = True) -> str:
     return " ".join(Path(room).name.removesuffix(".py") for room in found.entered)
 
 
-def test_a_caller_frame_goes_from_twilios_socket_to_the_models_through_these_rooms() -> None:
+def test_a_caller_frame_goes_from_twilios_socket_to_the_models_through_these_files() -> None:
     assert rooms("uplink frame") == UPLINK
 
 
-def test_a_delta_goes_from_the_models_socket_to_twilios_through_these_rooms() -> None:
+def test_a_delta_goes_from_the_models_socket_to_twilios_through_these_files() -> None:
     assert rooms("downlink delta") == DOWNLINK
 
 

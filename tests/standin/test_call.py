@@ -76,7 +76,9 @@ def test_without_the_relays_token_no_request_can_be_signed_and_no_call_is_made(
     assert "TWILIO_AUTH_TOKEN is needed" in "".join(capsys.readouterr())
 
 
-def test_a_recording_together_with_a_scenario_is_wrong_use(wav: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_together_with_a_scenario_is_reported_as_wrong_use(
+    wav: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as refused:
         main(["call", NOBODY, "--wav", str(wav), "--scenario", "cough"])
     assert refused.value.code == USAGE
@@ -147,14 +149,16 @@ def test_a_recording_with_a_missing_end_is_played_as_far_as_it_goes(
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:abc", "http://127.0.0.1:99999", "http://127.0.0.1:0"])
-def test_a_wrong_url_is_wrong_use(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_url_is_reported_as_wrong_use(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["call", url], ["standin", "caller", "--relay", url]):
         assert main(command) == USAGE
         assert url in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("options", [["--n", "0"], ["--n", "-2"], ["--n", "x"], ["--rest-port", "99999"]])
-def test_a_number_that_makes_no_sense_is_wrong_use(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_number_that_makes_no_sense_is_reported_as_wrong_use(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as refused:
         main(["call", NOBODY, *options])
     assert refused.value.code == USAGE

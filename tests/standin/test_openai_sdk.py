@@ -1,4 +1,4 @@
-"""Other people's clients have a voice turn, a barge-in and a function call with the stand-in model.
+"""Clients of OpenAI's own make a voice turn, a barge-in and a function call with the stand-in model.
 
 They are the official `openai` client and the `openai-agents` SDK. Each runs in a thread beside the Trio run that
 serves the stand-in.

@@ -145,7 +145,7 @@ def test_the_listener_finds_speech_and_ignores_line_noise() -> None:
     listener = Listener(ear, from_s=0.0)
     ear.media(b"\xfe\x7e" * 4000, now=0.0)
     ear.media(seconds(0.5), now=1.0)
-    ear.media(seconds(0.5), now=1.7)  # after a pause of 200 ms it is still the same stretch
+    ear.media(seconds(0.5), now=1.7)  # a pause of 200 ms does not divide a stretch of speech
     ear.media(seconds(0.5), now=3.0)
     listener.listen(2.0)
     assert listener.stretches == [(1.0, 2.0)]
@@ -159,7 +159,7 @@ def test_the_sound_of_a_clip_is_found_inside_its_silence() -> None:
     assert loud_span_ms(b"\xff" * 800) == (0.0, 0.0)
 
 
-def test_the_mouth_speaks_one_clip_after_the_other_and_silence_otherwise() -> None:
+def test_the_simulated_caller_speaks_one_clip_after_the_other_and_is_silent_otherwise() -> None:
     mouth = Mouth("7f")
     assert mouth.say(b"\x01" * 80, now=0.01, text="one") == 0.02
     assert mouth.say(b"\x02" * 80, now=0.015, text="two") == 0.03
@@ -167,7 +167,7 @@ def test_the_mouth_speaks_one_clip_after_the_other_and_silence_otherwise() -> No
     assert mouth.heard_words(0.0, 0.025) == "one"
 
 
-def test_a_muted_mouth_sends_no_frames_while_it_is_muted() -> None:
+def test_a_muted_caller_sends_no_frames() -> None:
     mouth = Mouth("noise", seed=1)
     mouth.mute(now=1.0, for_s=0.5)
     assert [mouth.muted(samples_at(at)) for at in (0.9, 1.0, 1.4, 1.5)] == [False, True, True, False]

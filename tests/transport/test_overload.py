@@ -1,4 +1,4 @@
-"""When the loop counts as behind with its work."""
+"""When the event loop counts as late (behind with its work)."""
 
 from relay.transport.overload import BEHIND_S, FULL, LEVEL_S, ROOM, Pace
 

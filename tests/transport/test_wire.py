@@ -46,7 +46,7 @@ async def test_all_written_bytes_are_read_up_to_the_end(sockets: tuple[socket.so
 
 
 @pytest.mark.real
-async def test_a_reader_that_gathers_bytes_sleeps_until_enough_has_come_or_the_stream_ends() -> None:
+async def test_a_reader_that_waits_for_several_frames_sleeps_until_enough_bytes_have_come_or_the_stream_ends() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     ours, theirs = SocketWire(socket.create_connection(listening.getsockname())), SocketWire(listening.accept()[0])
     listening.close()
