@@ -1,4 +1,4 @@
-"""The ledger: what is kept of a call, and how its rows get to Postgres. It never makes a caller wait.
+"""Keeps the rows of calls, and writes them to Postgres. No caller ever waits for the ledger.
 
 rows.py       what is kept: frozen typed rows (pure)
 port.py       `Ledger`: what a call may ask of the ledger

@@ -1,10 +1,13 @@
-"""The rows that Postgres has not taken yet, oldest first: pieces in memory or on disk, then the queue.
+"""Holds the rows that Postgres has not taken yet, oldest first.
 
-Rule 1: the pieces have the order in which their rows were recorded, in memory and on disk. A newer version of a row is
-        never written before an older one.
-Rule 2: a piece gets its name when it is made. So its place among the files is known, even after a kill.
-Rule 3: memory is limited to the queue, the piece that is being written, and one piece that the disk refused. The
-        disk is not limited.
+The oldest rows are in pieces, each in memory or on disk. Newer rows are in the queue in memory.
+
+Rule 1: the pieces keep the order in which the rows were recorded. So a newer version of a row is never written before
+        an older one.
+Rule 2: a piece gets its file name when it is made. The names sort in the order of the pieces, so the order is known
+        even after a kill.
+Rule 3: memory holds at most the queue, the piece that is being written, and one piece that the disk refused. The disk
+        space is not limited.
 """
 
 from __future__ import annotations
@@ -21,16 +24,16 @@ import trio
 from relay.ledger import rows as r
 from relay.ledger.spill import Entry, Spill
 
-# A call makes about one row a second, so 100 calls fill this queue in 40 s. While Postgres is away, the queue is put on
-# disk every second. If it is full before that, `add` puts it on disk at once: 10 to 60 ms for 2 MiB on a busy disk. All
-# calls wait this long, and nothing is lost.
+# The most rows in the queue. A call makes about one row a second, so 100 calls fill the queue in 40 s. While Postgres
+# is away, the queue is put on disk every second. If the queue is full before that, `add` puts it on disk itself. That
+# takes 10 to 60 ms for 2 MiB on a busy disk, and the audio of all calls waits for it. No row is lost.
 QUEUE_ROWS = 4_096
 QUEUE_BYTES = 2 << 20
-# After the disk has refused, `add` waits this long before it tries again. A try at each row would delay the audio of
-# all calls.
+# After the disk has refused, `add` does not try the disk again for this time. Trying at each row would delay the audio
+# of all calls.
 DISK_PAUSE_S = 1.0
-TELL_AGAIN_S = 60.0  # A full disk is reported once a minute, not once a second.
-# For this many calls, the rows that tell a call's state stay in memory too when they are put on disk. When a stream
+TELL_AGAIN_S = 60.0  # A full disk is logged at most this often.
+# For this many calls, the rows that tell how the call stands stay in memory after they were put on disk. When a stream
 # ends, Twilio asks what comes next, and the answer needs these rows.
 CALLS_KNOWN = 4_096
 
@@ -39,18 +42,22 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """Some rows, in order. `left` is the number of rows that Postgres has not taken."""
+    """Some rows, in order. `left` is the number of those that Postgres has not taken."""
 
     path: Path
     left: int
     entries: list[Entry] | None  # None: the rows are only on disk.
     on_disk: bool
-    since: float = 0.0  # When its oldest row came, by time.monotonic().
+    since: float = 0.0  # When the oldest row came, by time.monotonic().
     being_put: bool = False
 
 
 class Backlog:
-    """The rows that wait. Make it before the first call: it reads what an earlier run left, and may raise OSError."""
+    """The rows that wait for Postgres.
+
+    Make it before the first call, because it reads the files that an earlier run has left. That blocks, and may raise
+    OSError.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._spill = Spill(folder)
@@ -62,13 +69,13 @@ class Backlog:
         self._disk_again_at = 0.0
         self._refusal_told_at = self._spilled_told_at = 0.0
         self.refused = 0
-        self._stays = 0  # Rows of files that could not be read or removed.
+        self._stays = 0  # The number of rows in files that could not be read or removed.
         self._calls: dict[tuple[type[r.Row], str], r.CallRow | r.OutcomeRow] = {}
 
     # Rows in
 
     def add(self, entry: Entry) -> bool:
-        """Take a row. False if neither memory nor disk has room. Then the row is lost."""
+        """Take a row. Returns False if neither memory nor disk has room. The row is then lost."""
         full = len(self._queue) >= QUEUE_ROWS or self._queue_bytes + len(entry.encoded) > QUEUE_BYTES
         if full and (time.monotonic() < self._disk_again_at or not self.put_now()):
             return False
@@ -95,7 +102,7 @@ class Backlog:
         return 0.0 if since is None else time.monotonic() - since
 
     def of_call(self, call_sid: str) -> list[r.CallRow | r.OutcomeRow]:
-        """The rows of a call that wait and tell its state, oldest first."""
+        """The waiting rows of a call that tell how the call stands, oldest first."""
         known = [row for (_, sid), row in self._calls.items() if sid == call_sid] if self._calls else []
         waiting = [entry.row for piece in self._pieces for entry in piece.entries or ()]
         waiting += [entry.row for entry in self._queue]
@@ -106,7 +113,10 @@ class Backlog:
     # To disk
 
     def put_now(self) -> bool:
-        """Put everything from memory on disk, at once. False if the disk refuses. Then everything stays in memory."""
+        """Put all rows from memory on disk, in this thread. Returns False if the disk refuses.
+
+        The rows then stay in memory.
+        """
         for piece in self._pieces:
             if not piece.on_disk and not piece.being_put and not self._try_to_put(piece):
                 return False
@@ -128,12 +138,12 @@ class Backlog:
         return True
 
     def forget(self) -> None:
-        """Drop the rows in memory, because neither Postgres nor the disk took them."""
+        """Drop the rows in memory. For the end of the process, when neither Postgres nor the disk took them."""
         self._pieces = deque(piece for piece in self._pieces if piece.on_disk)
         self._queue, self._queue_bytes = [], 0
 
     async def put(self) -> None:
-        """Put everything from memory on disk, as `put_now` does, but in a thread. So no call waits for the disk."""
+        """Put all rows from memory on disk, as `put_now` does, but in another thread. So no call waits for the disk."""
         async with self._disk:
             for piece in [piece for piece in self._pieces if not piece.on_disk]:
                 if not await self._put_in_thread(piece):
@@ -156,7 +166,7 @@ class Backlog:
         return True
 
     def _sealed(self) -> Piece:
-        """The queue as a new piece, after all others."""
+        """Make a new piece of the queue, after all other pieces."""
         return Piece(self._spill.next_file(), len(self._queue), self._queue, on_disk=False, since=self._since)
 
     def _take_queue(self, piece: Piece) -> None:
@@ -193,9 +203,9 @@ class Backlog:
     # Rows out
 
     async def first(self) -> tuple[Piece, deque[Entry]] | None:
-        """The oldest piece and its rows. None if nothing waits. Lines that are not rows are set aside here."""
+        """The oldest piece and its rows. None if no rows wait. Lines of the file that are not rows are set aside."""
         while True:
-            async with self._disk:  # Not while a thread puts pieces on disk.
+            async with self._disk:  # A thread may be putting pieces on disk: wait for it.
                 if not self._pieces and self._queue:
                     self._take_queue(self._sealed())
             if not self._pieces:
@@ -224,14 +234,14 @@ class Backlog:
         return entries
 
     async def written(self, piece: Piece, rows: int) -> None:
-        """The next `rows` rows of the piece are in Postgres, or were set aside."""
+        """Note that the next `rows` rows of the piece are in Postgres, or were set aside."""
         async with self._disk:
             piece.left -= rows
             if piece.entries is not None:
                 del piece.entries[:rows]
 
     async def finish(self, piece: Piece, rows: int) -> None:
-        """All `rows` rows of the piece are in Postgres, or were set aside."""
+        """Note that all rows of the piece are in Postgres, or were set aside. Remove its file."""
         async with self._disk:
             self._pieces.remove(piece)
             if not piece.on_disk:
@@ -240,7 +250,7 @@ class Backlog:
             self._calls.clear()
         try:
             self._spill.remove(piece.path)
-        # The disk may be read-only now. Then the next start writes the rows a second time. That changes nothing.
+        # If the file cannot be removed, the next start writes its rows a second time. That changes nothing in Postgres.
         except OSError as error:
             self._stays += rows
             log.error("ledger.spill_stays", error=error.strerror, do="look at DATA_DIR: can the relay write to it?")
@@ -251,5 +261,5 @@ class Backlog:
         """Keep lines that cannot be written to Postgres, so that the operator can look at them. Log and count them."""
         self.refused += len(lines)
         log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
-        with suppress(OSError):  # If the disk is full, only the count and the log line are left.
+        with suppress(OSError):  # If the disk is full, the lines are lost. They are still counted and logged.
             self._spill.set_aside(lines)

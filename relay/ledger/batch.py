@@ -1,4 +1,4 @@
-"""Many rows to Postgres at once: what goes into a batch, and how a batch is written."""
+"""Writes many rows to Postgres at once: chooses the rows of a batch, and writes them."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ from relay.ledger.rows import (
 )
 from relay.ledger.spill import Entry
 
-BATCH_ROWS = 256  # More rows are hardly faster: 20,700 rows/s at 256, 22,400 at 1,000 (docs/protocol/postgres.md 2).
+# A larger batch is hardly faster: 20,700 rows/s with 256 rows, 22,400 with 1,000 (docs/protocol/postgres.md 2).
+BATCH_ROWS = 256
 BATCH_BYTES = 1 << 20
 
 # SQLSTATE classes of the server's own errors: connection, transaction state, login, database, rollback by a conflict,
-# resources, object state, intervention, system. A row that met one of these errors is written again.
+# resources, object state, intervention, system. After such an error the same rows are tried again.
 _OF_THE_SERVER = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
-# An error of these two classes is never the fault of a row: the disk or the memory is full, or the system failed.
+# SQLSTATE classes of errors that a row never causes: the disk or the memory is full, or the operating system failed.
 _NEVER_OF_A_ROW = ("53", "58")
 
-# A plain row of each kind. If the database takes it and refuses another row, the fault is in that row.
+# A row of each kind that every working database takes. If the database takes this row and refuses another one, the
+# other row is at fault.
 _PLAIN: tuple[Row, ...] = (
     CallRow(call_sid="plain"),
     TranscriptRow(call_sid="plain", seq=0, role="system"),
@@ -54,7 +56,7 @@ _PLAIN: tuple[Row, ...] = (
 def take(waiting: deque[Entry]) -> list[Entry]:
     """Take the next batch from the head of the queue.
 
-    No identity is in it twice, because ON CONFLICT may meet a row only once.
+    The batch holds each identity only once, because an INSERT with ON CONFLICT may not change the same row twice.
     """
     batch: list[Entry] = []
     seen: set[Identity] = set()
@@ -71,9 +73,10 @@ def take(waiting: deque[Entry]) -> list[Entry]:
 
 
 def write(connection: Connection, statements: Mapping[str, bytes], entries: list[Entry]) -> list[tuple[Entry, str]]:
-    """Write a batch. If a row makes it fail, write row by row. Returns the rows that Postgres will never take.
+    """Write a batch. If a row makes it fail, write the rows one by one. Returns the rows that Postgres will never take.
 
-    Runs in a transaction. A savepoint keeps it alive when a row is refused. Raises the server's own errors.
+    Call it in a transaction. Savepoints keep the transaction usable when a row is refused. Raises the errors that are
+    not a row's fault.
     """
     try:
         _write_together(connection, statements, entries)
@@ -83,11 +86,12 @@ def write(connection: Connection, statements: Mapping[str, bytes], entries: list
             raise
         failure = error
     if not isinstance(failure, REFUSALS):
-        take_plain_rows(connection, statements, entries)  # Raises if these tables take no row at all.
+        # If even plain rows are refused, no row is at fault, and the error is raised.
+        take_plain_rows(connection, statements, entries)
     if len(entries) > 1:
         return [refused for entry in entries for refused in write(connection, statements, [entry])]
     if isinstance(failure, psycopg.errors.UniqueViolation):
-        # Another relay may have claimed this key a moment ago. The second try sees its row.
+        # Another relay may have claimed the same key a moment ago. A second try sees that row.
         try:
             _write_together(connection, statements, entries)
             return []
@@ -97,9 +101,9 @@ def write(connection: Connection, statements: Mapping[str, bytes], entries: list
 
 
 def is_of_the_row(error: Exception) -> bool:
-    """True if the error may be the row's fault, so that it comes again on a server that works.
+    """True if the row may be at fault: the same error would then come again on a server that works.
 
-    Also true for errors that do not come from the driver.
+    Also true for errors that do not come from psycopg.
     """
     if not isinstance(error, psycopg.Error) or isinstance(error, REFUSALS):
         return True
@@ -107,9 +111,9 @@ def is_of_the_row(error: Exception) -> bool:
 
 
 def may_be_of_the_row(error: Exception) -> bool:
-    """True if one row may cause this error when the error comes again and again.
+    """True if one row may cause this error, which comes again and again.
 
-    Such a row makes its backend process in Postgres crash or hang.
+    Such a row makes the Postgres process that writes it crash or hang.
     """
     return not (isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in _NEVER_OF_A_ROW)
 
@@ -117,7 +121,10 @@ def may_be_of_the_row(error: Exception) -> bool:
 def take_plain_rows(
     connection: Connection, statements: Mapping[str, bytes], entries: list[Entry] | None = None
 ) -> None:
-    """Write a plain row of each kind in the batch (None: of all kinds), and roll back. Raises psycopg.Error."""
+    """Write a plain row of each kind that is in the batch, and roll back. Without a batch, of all kinds.
+
+    Raises psycopg.Error.
+    """
     kinds = set(ROW_TYPES) if entries is None else {type(one.row) for entry in entries for one in entry.all()}
     plain = [Entry(row, encode(row)) for row in _PLAIN if type(row) in kinds]
     with connection.transaction(force_rollback=True):

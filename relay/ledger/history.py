@@ -1,6 +1,6 @@
-"""Calls to read after they have ended: for the end of the demo and for `relay calls`.
+"""Reads calls that have ended, for `relay calls` and for the end of the demo.
 
-Blocking: not for a process that carries calls.
+These functions block, so a process that carries calls must not use them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from relay.ledger import statements
 from relay.ledger.port import LedgerUnavailable
 from relay.ledger.postgres_thread import connect, transaction, words_of
 
-# The tables of a call, in the order in which they are shown. Values: the columns by which their rows are sorted.
+# The tables that hold a call, in the order in which they are shown. The values are the columns by which the rows are
+# sorted.
 TABLES_OF_CALL = {
     "calls": "call_sid",
     "consents": "seq",
@@ -29,7 +30,7 @@ DictRow = dict[str, object]
 
 
 def rows_of_call(url: str, call_sid: str) -> dict[str, list[DictRow]]:
-    """Every row of a call, as table -> list of (column -> value). The lists are empty if the call is unknown.
+    """All rows of a call: a list of rows for each table. The lists are empty if the call is unknown.
 
     Raises LedgerUnavailable.
     """
@@ -46,7 +47,10 @@ def rows_of_call(url: str, call_sid: str) -> dict[str, list[DictRow]]:
 
 
 def list_calls(url: str, limit: int = 20) -> list[DictRow]:
-    """The newest calls and their ends. Columns: see list_calls in sql/statements.sql. Raises LedgerUnavailable."""
+    """The newest calls, and how they ended. The columns are those of list_calls in sql/statements.sql.
+
+    Raises LedgerUnavailable.
+    """
     try:
         with connect(url) as connection, transaction(connection), connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(statements.read()["list_calls"], {"limit": limit}).fetchall()

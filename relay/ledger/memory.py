@@ -1,6 +1,7 @@
-"""The ledger in memory: for plays on a fake clock, where no thread may run.
+"""A ledger in memory, for plays. A play has a fake clock, so no thread may run in it.
 
-It behaves as sql/statements.sql does. tests/ledger/test_port.py runs the same cases against both.
+It must do the same as PostgresLedger with sql/statements.sql. tests/ledger/test_port.py runs the same cases against
+both.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ AWAY = "Postgres is away (in this play)."
 
 
 class MemoryLedger:
-    """The port `Ledger`. `away = True` plays a Postgres that is away: reads fail, and rows wait until it is back."""
+    """Implements the port `Ledger`.
+
+    While `away` is true, it behaves as if Postgres could not be reached: reads fail, and rows wait.
+    """
 
     def __init__(self, *, keep_words: bool = True, utc_now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._keep_words = keep_words
@@ -57,7 +61,10 @@ class MemoryLedger:
                 self._write(row)
 
     def of(self, kind: type[Kept], call_sid: str | None = None) -> list[Kept]:
-        """The rows of one table, by their position in the call. `call_sid`: only the rows of this call."""
+        """The rows of one table, in the order of their position in the call.
+
+        With `call_sid`, only the rows of this call.
+        """
         table = sorted(self._tables[kind].items(), key=lambda entry: entry[0])
         found = [row for _, row in table if isinstance(row, kind)]
         return [row for row in found if call_sid is None or row.call_sid == call_sid]
@@ -66,8 +73,8 @@ class MemoryLedger:
         for one in also:
             self.record(one)
         self._recorded += 1
-        # If a row is not JSON, the real ledger counts it, and the call goes on. Here `record` raises, so that a test
-        # fails.
+        # If a row is not JSON, PostgresLedger only counts it, and the call goes on. Here `record` raises, so that a
+        # test fails.
         r.encode(row)
         row = row if self._keep_words else r.without_words(row)
         if self._away:
@@ -89,7 +96,7 @@ class MemoryLedger:
         table[identity] = row if old is None else r.merge(old, row)  # type: ignore[type-var]  # one table, one kind
 
     def _holder(self, key: str) -> tuple[r.Identity, r.FunctionCallRow] | None:
-        """The row that has this key, and its identity."""
+        """The function row that has this key, and its identity."""
         rows = self._tables[r.FunctionCallRow].items()
         return next(((at, row) for at, row in rows if isinstance(row, r.FunctionCallRow) and row.key == key), None)
 

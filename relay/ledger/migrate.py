@@ -1,11 +1,12 @@
-"""Migrations: the numbered files of sql/, applied once each, in order, forward only.
+"""Applies migrations: the numbered files of sql/. Each file is applied once, in order. There is no way back.
 
-Rule 1: a file that was applied must not be changed. Its checksum is kept, and a file that differs is refused.
+Rule 1: a file that was applied must not be changed. Its checksum is kept in the database. If the file differs, nothing
+        is applied.
 Rule 2: all new files are applied in one transaction, or none of them.
-Rule 3: a migration holds an advisory lock, and others wait. The lock ends with the transaction, so it also works
-        through a pooler.
-Rule 4: if another program has a table `migrations` here, ours is `relay_migrations`.
-A database that is ahead of these files is accepted, so that an older release can still be started.
+Rule 3: the transaction holds an advisory lock, so that a second `relay migrate` waits. The lock ends with the
+        transaction, so it also works through a pooler.
+Rule 4: if another program has a table `migrations` in this database, our table is called `relay_migrations`.
+Rule 5: a database with more migrations than these files is accepted, so that an older release can be started again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from psycopg.sql import SQL, Identifier
 from relay.ledger.postgres_thread import Connection, words_of
 from relay.ledger.statements import SQL_DIR
 
-# "relay" in ASCII: the number of the advisory lock. Nothing else in this database uses this number.
+# The number of the advisory lock: "relay" in ASCII. Other programs in this database hardly use the same number.
 LOCK = 0x72656C6179
 LOCK_LIMIT_S = 60
 
@@ -38,7 +39,7 @@ create table {} (
 
 
 class MigrationRefused(Exception):
-    """Nothing was applied. The message says why, and what to do."""
+    """No migration was applied. The message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,10 @@ class Migration:
 
 
 def read_migrations(sql_dir: Path = SQL_DIR) -> list[Migration]:
-    """The numbered files in order. Raises MigrationRefused for a gap, a number used twice, or a wrong name."""
+    """The migrations of `sql_dir`, in order.
+
+    Raises MigrationRefused if a number is missing or is used twice, or if a name is wrong.
+    """
     found = []
     for path in sorted(sql_dir.glob("[0-9]*.sql")):
         match = _FILE_NAME.fullmatch(path.name)
@@ -63,7 +67,8 @@ def read_migrations(sql_dir: Path = SQL_DIR) -> list[Migration]:
             raise MigrationRefused(
                 f"{path} is not the name of a migration: four digits, an underscore, small letters, .sql."
             )
-        found.append(Migration(int(match[1]), path.name, path.read_text()))  # In text mode, CRLF is read as LF.
+        # Text mode reads CRLF as LF, so the checksum is the same on all systems.
+        found.append(Migration(int(match[1]), path.name, path.read_text()))
     numbers = [migration.number for migration in found]
     if not found or numbers != list(range(1, len(found) + 1)):
         raise MigrationRefused(f"The migrations in {sql_dir} must be numbered from 0001 without gaps: {numbers}.")
@@ -71,12 +76,12 @@ def read_migrations(sql_dir: Path = SQL_DIR) -> list[Migration]:
 
 
 def migrate(url: str, sql_dir: Path = SQL_DIR) -> list[str]:
-    """Apply what is pending. Returns the names of the files that were applied. Raises MigrationRefused."""
+    """Apply the files that were not applied yet. Returns their names. Raises MigrationRefused."""
     migrations = read_migrations(sql_dir)
     try:
         with psycopg.connect(url, connect_timeout=10, client_encoding="UTF8", application_name="relay") as connection:
             _check_encoding(connection)
-            # Set only for this transaction, because a pooler gives the session to another client next.
+            # SET LOCAL ends with the transaction. A pooler gives the session to another client after that.
             connection.execute(f"set local lock_timeout = '{LOCK_LIMIT_S}s'")
             connection.execute("set local statement_timeout = 0")
             connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
@@ -92,7 +97,10 @@ def migrate(url: str, sql_dir: Path = SQL_DIR) -> list[str]:
 
 
 def _check_encoding(connection: Connection) -> None:
-    """Refuse an encoding without all letters. Callers' names need them. SQL_ASCII does not check the bytes."""
+    """Refuse a database whose encoding lacks letters that callers' names may have.
+
+    SQL_ASCII is refused too, because it does not check the bytes.
+    """
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in ("UTF8", "SQL_ASCII", None):
         raise MigrationRefused(
@@ -102,7 +110,7 @@ def _check_encoding(connection: Connection) -> None:
 
 
 def _table_of_migrations(connection: Connection) -> Identifier:
-    """The table that says what was applied. It is made if it is not there."""
+    """The name of the table that says which files were applied. The table is made if there is none."""
     columns = (
         "select column_name from information_schema.columns where table_schema = current_schema() and table_name = %s"
     )
@@ -117,7 +125,7 @@ def _table_of_migrations(connection: Connection) -> Identifier:
 
 
 def _words(error: psycopg.Error) -> str:
-    """What is wrong and what to do, after `relay migrate` has failed."""
+    """What is wrong, and what to do about it, as text."""
     primary = error.diag.message_primary or type(error).__name__
     match error:
         case errors.InsufficientPrivilege() | errors.InvalidSchemaName():

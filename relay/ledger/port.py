@@ -1,4 +1,4 @@
-"""The port between a call and its ledger."""
+"""Defines the port between a call and the ledger."""
 
 from __future__ import annotations
 
@@ -11,42 +11,51 @@ from relay.ledger.rows import Already, Counts, Greeting, Json, Reserved, Row, Se
 
 
 class LedgerUnavailable(Exception):
-    """Postgres did not answer a read in time. The message says why.
+    """Postgres could not be read in time. The message says why.
 
-    The message holds no secret, no words and no numbers of a call.
+    It contains no secret, no words of a call and no phone numbers.
     """
 
 
 class Ledger(Protocol):
-    """The ledger as a call uses it. It takes rows without waiting.
+    """The ledger as a call uses it. Recording a row does not wait for Postgres.
 
-    The caller of a read or a reservation sets its time limit.
+    Reads and reservations wait at most `limit_s`.
     """
 
     def record(self, row: Row, *also: Row) -> None:
-        """Take a row. Never blocks and never raises: it is called on the audio path and at the end of a call.
+        """Take a row.
+
+        Never waits for Postgres and never raises, because it is called on the audio path and at the end of a call. Uses
+        the disk only if memory is full.
 
         `also` is written in the same transaction: both rows are written, or none. Together they count as one row.
         """
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write what is recorded, until cancelled. Then write the rest within a limit. Put on disk what is left."""
+        """Write the recorded rows to Postgres, until cancelled.
+
+        After that, write the remaining rows within a limit, and put on disk what is left.
+        """
 
     async def fetch_call(self, call_sid: str, *, limit_s: float) -> SeenCall | None:
         """How a call ended and how often it was resumed. None if the call is not known.
 
-        Rows that wait to be written count too. Raises LedgerUnavailable if Postgres is away and none of these rows
+        Rows that wait to be written are included. Raises LedgerUnavailable if Postgres is away and no waiting row
         belongs to the call.
         """
 
     async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float, besides: str = "") -> float:
-        """Dollars of this day in this time zone: calls that ended, and what running calls have reported so far.
+        """The dollars that were spent on this day in this time zone: by calls that have ended, and by running calls so
+        far.
 
-        `besides`: the run of the relay whose calls are left out. Raises LedgerUnavailable.
+        Calls of the run `besides` are left out. Raises LedgerUnavailable.
         """
 
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
-        """How many calls of this number began in the last `since_s` seconds. "" counts all hidden numbers together.
+        """How many calls from this number began in the last `since_s` seconds.
+
+        "" counts all calls with a hidden number.
 
         Raises LedgerUnavailable.
         """
@@ -58,21 +67,22 @@ class Ledger(Protocol):
         """The greeting kept under this key. Raises LedgerUnavailable."""
 
     async def keep_greeting(self, greeting: Greeting, *, limit_s: float) -> None:
-        """Keep a rendered greeting. It replaces the one under the same key. Raises LedgerUnavailable."""
+        """Keep a rendered greeting. It replaces an earlier greeting with the same key. Raises LedgerUnavailable."""
 
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
-        """Claim `key`: the right to do its action, once among all relays. Never raises."""
+        """Reserve an idempotency key. Only one of all relays gets it, and may then run the function. Never raises."""
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
-        """Write how a reserved function ended. Never raises: if Postgres is away, the end is recorded like a row.
+        """Write the result of a reserved function. Never raises: if Postgres is away, the result waits like a row.
 
-        After `Unavailable` there is no row to settle. Then a repeat finds the FunctionCallRow recorded with the key.
+        If `reserve` returned `Unavailable`, there is no reservation to settle. A repeat then finds the key in the
+        FunctionCallRow.
         """
 
     async def ready(self, *, limit_s: float) -> str | None:
-        """None if Postgres takes our rows now. Otherwise a text that says what is wrong and what to do."""
+        """None if Postgres takes rows now. Otherwise a text that says what is wrong and what to do."""
 
     def counts(self) -> Counts:
-        """How many rows were written, wait, or were lost so far."""
+        """How many rows were written, wait, and were lost since the start."""

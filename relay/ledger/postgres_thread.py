@@ -1,14 +1,14 @@
-"""The thread that talks to Postgres: one thread, one connection. Code that uses it waits no longer than the limit that
-it gave.
+"""A thread with one connection to Postgres. Each use has a limit, and no caller waits longer than this limit.
 
 psycopg has no support for Trio, so it runs in a thread (docs/protocol/postgres.md 1). A server that hangs would block
-this thread, and Trio cannot stop a thread. So at the limit Trio stops waiting (`abandon_on_cancel`), and the
-connection's socket is shut down. The thread then ends with an error. The next use connects again.
+the thread, and Trio cannot stop a thread. So at the limit Trio stops waiting (`abandon_on_cancel`), and the
+connection's socket is shut down. The statement in the thread then fails, and the next use connects again.
 
-Rule 1: a connection is kept only after work that succeeded, or after an error that is a row's fault. After any other
-        error the next use connects again. Otherwise a server that became read-only would refuse every row from then on.
-Rule 2: nothing is set for the session. A pooler in transaction mode gives the session to other clients, with all its
-        settings. What our statements need is set for each transaction (`transaction`).
+Rule 1: after work that succeeded, or after an error that is a row's fault, the connection is kept. After any other
+        error it is closed, and the next use connects again. If it were kept, a server that became read-only would
+        refuse all later rows.
+Rule 2: no setting is made for the whole session. A pooler in transaction mode gives the session to other clients,
+        together with its settings. `transaction` makes the needed settings in each transaction.
 """
 
 from __future__ import annotations
@@ -29,35 +29,36 @@ Result = TypeVar("Result")
 Connection = psycopg.Connection[tuple[object, ...]]
 
 CONNECT_LIMIT_S = 3
-STATEMENT_LIMIT_MS = 5_000  # 100 times longer than any of our statements takes. A lock that was forgotten ends here.
-# A connection that was not used for this long is closed. A database that sleeps without connections can then sleep.
+# 100 times longer than the slowest of our statements. It ends waiting for a lock that nobody releases.
+STATEMENT_LIMIT_MS = 5_000
+# A connection that was not used for this long is closed. Some hosted databases sleep while they have no connection.
 IDLE_LIMIT_S = 60.0
 
-# The settings that our statements need, whatever the defaults of the server, the database or the role are. psycopg
-# reads timestamps only in the ISO style. The encoding is not among these settings: it is set when a connection starts,
-# and a pooler keeps it for each client.
+# The settings that our statements need. The defaults of the server, the database or the role may differ. psycopg reads
+# timestamps only in the ISO style. The encoding is set when a connection starts, and a pooler keeps it for each client,
+# so it is not set here.
 _BEGIN = f"""begin;
 set local statement_timeout = {STATEMENT_LIMIT_MS};
 set local timezone = 'UTC';
 set local datestyle = 'ISO, MDY';
 set local standard_conforming_strings = on"""
 
-# Errors that are a row's fault: the same row would fail again, and the connection is still good.
+# Errors that are a row's fault. The same row would fail again. The connection can still be used.
 REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
-# The server sends these settings when they change, without being asked (Postgres 14 and later).
+# The server reports these settings by itself when they change (Postgres 14 and later).
 _READ_ONLY = ("in_hot_standby", "default_transaction_read_only")
 
 
 def connect(url: str) -> Connection:
-    """A connection for short statements. Raises psycopg.Error."""
+    """Open a connection for short statements. Raises psycopg.Error."""
     connection: Connection = psycopg.connect(
         url,
-        autocommit=True,  # `transaction` begins and ends our transactions.
+        autocommit=True,  # transaction() begins and ends the transactions.
         connect_timeout=CONNECT_LIMIT_S,
         prepare_threshold=None,  # Behind a pooler in transaction mode, prepared statements are lost.
         client_encoding="UTF8",
         application_name="relay",
-        keepalives_idle=5,  # A peer that has gone is noticed in about 10 s.
+        keepalives_idle=5,  # TCP keepalive: a server that has gone is noticed in about 10 s.
         keepalives_interval=2,
         keepalives_count=3,
         tcp_user_timeout=10_000,
@@ -82,14 +83,17 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 
 def is_read_only(connection: Connection) -> bool:
-    """True if the server has reported that it takes no rows. After a failover another server is the main one."""
+    """True if the server has reported that it is read-only.
+
+    This is so when, after a failover, another server is the main one.
+    """
     return any(connection.info.parameter_status(name) == "on" for name in _READ_ONLY)
 
 
 class _Use:
-    """The state that the thread and its caller share.
+    """The state of one use, which the thread and its caller share.
 
-    Only one side writes each flag, and the GIL makes a lock unnecessary.
+    Each flag is written by one side only, and the GIL makes this safe without a lock.
     """
 
     __slots__ = ("abandoned", "again", "running")
@@ -101,7 +105,10 @@ class _Use:
 
 
 class PostgresThread:
-    """One thread with one connection, for one use at a time. A second use waits for the first, within its own limit."""
+    """One thread with one connection. It serves one use at a time.
+
+    A second use waits for the first, but not longer than its own limit.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -112,8 +119,8 @@ class PostgresThread:
     async def use(self, work: Callable[[Connection], Result], *, limit_s: float, again: bool) -> Result:
         """Run `work` with the connection, in the thread. Raises psycopg.Error, or LedgerUnavailable at the limit.
 
-        `again`: after a lost connection, try once more with a new one. A pooler or a restart may have cut the kept
-        connection (docs/protocol/fly.md 9). For a read this is no failure.
+        With `again`, a lost connection is replaced, and the work is tried once more. A pooler or a restart may have cut
+        the kept connection (docs/protocol/fly.md 9), and a read can simply be repeated.
         """
         use = _Use(again)
         try:
@@ -124,7 +131,7 @@ class PostgresThread:
             raise LedgerUnavailable(f"Postgres did not answer within {limit_s:g} s.")
         finally:
             use.abandoned = True
-            if use.running:  # Cut only if this use runs. It may still wait for another use.
+            if use.running:  # If another use runs in the thread, its connection must not be cut.
                 self._cut()
 
     def _work(self, work: Callable[[Connection], Result], use: _Use) -> Result:
@@ -144,7 +151,7 @@ class PostgresThread:
             use.running = False
 
     def _try(self, work: Callable[[Connection], Result]) -> Result:
-        """Do the work once, in one transaction. A bad connection is closed here, in the thread that uses it."""
+        """Do the work once, in one transaction. If the connection is bad afterwards, close it."""
         connection = self._connection = self._connection or connect(self._url)
         try:
             with transaction(connection):
@@ -161,15 +168,15 @@ class PostgresThread:
         return result
 
     def _cut(self) -> None:
-        """Shut down the socket for which the thread waits. Its statement then ends with an error."""
+        """Shut down the socket on which the thread waits. The thread's statement then fails."""
         connection = self._connection
         if connection is None or connection.closed:
-            return  # The thread is still connecting. It gives up after CONNECT_LIMIT_S.
+            return  # The thread is still connecting. That ends after CONNECT_LIMIT_S.
         try:
             with socket.socket(fileno=os.dup(connection.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)
         except (OSError, psycopg.Error):
-            pass  # The socket was closed at this moment. That is what we wanted.
+            pass  # The socket is closed already.
 
     async def close_if_idle(self) -> None:
         """Close the connection if nobody has used it for IDLE_LIMIT_S."""
@@ -179,7 +186,7 @@ class PostgresThread:
         await trio.to_thread.run_sync(self._close, limiter=self._limiter)
 
     async def close(self, *, limit_s: float) -> None:
-        """Close the connection, in its thread. If the thread does not do it in time, cut the connection."""
+        """Close the connection in the thread. If that does not happen in time, cut the connection."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limit_s) as scope:
             await trio.to_thread.run_sync(self._close, abandon_on_cancel=True, limiter=self._limiter)
         if scope.cancelled_caught:
@@ -192,20 +199,21 @@ class PostgresThread:
 
 
 def _nothing_stands(error: psycopg.Error) -> bool:
-    """True if the server has refused our transaction, so that nothing of it was stored. Then a second try is safe.
+    """True if the server has surely stored nothing of the transaction, so that a second try is safe.
 
-    False for classes 08 and 57. There the connection or the server ended, perhaps after a commit whose answer was lost.
+    False for the SQLSTATE classes 08 and 57: the connection or the server ended, perhaps after a commit whose answer
+    was lost.
     """
     return error.sqlstate is not None and error.sqlstate[:2] not in ("08", "57")
 
 
 def words_of(error: Exception) -> str:
-    """What a database error says, without the values of a row.
+    """The text of a database error without the values of a row.
 
-    The details of an error quote these values, and so do some messages.
+    The details of an error, and some messages, quote these values.
     """
     if not isinstance(error, psycopg.Error):
-        return f"{type(error).__name__} in the relay's own code"  # The message of such an error may quote a row.
+        return f"{type(error).__name__} in the relay's own code"  # Its message may quote a row.
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return "the tables are not there, or are older than this relay: run `relay migrate`, in the folder of your .env"
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
@@ -215,7 +223,7 @@ def words_of(error: Exception) -> str:
     if error.sqlstate is not None:
         return f"{type(error).__name__} (SQLSTATE {error.sqlstate})"
     if isinstance(error, psycopg.OperationalError):
-        # The driver's own message: host, port and user, but never the password.
+        # psycopg's own message has host, port and user, but never the password.
         return " ".join(str(error).split())[:300] + " (DATABASE_URL says where Postgres is)"
-    # A URL that cannot be parsed is quoted completely, with the password.
+    # The message would quote a URL that cannot be parsed, with the password.
     return f"{type(error).__name__}: DATABASE_URL is not a connection string, or the connection is gone"

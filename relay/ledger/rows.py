@@ -1,9 +1,9 @@
-"""What the ledger keeps, as frozen typed rows.
+"""Defines the rows that the ledger keeps.
 
-Rule 1: None in a field means "not known yet". It changes nothing in the table. Any other value replaces the old one.
-So a row may be recorded early with few fields, and later again, with the same identity and the other fields.
-Rule 2: an identity comes from the call itself (its SID, and a position in it). So a row that is written twice is one
-row.
+Rule 1: None in a field means "not known yet". It changes nothing in the table. Any other value replaces the old one. So
+        a row may be recorded early with few fields, and later again, with the same identity and the other fields.
+Rule 2: the identity of a row comes from the call: the call's SID, and a position in the call. So a row that is written
+        twice is one row in the table.
 Rule 3: a row is encoded when it is recorded. A dict that is changed afterwards does not change the row.
 
 The columns of each table have the names of these fields. tests/ledger/test_postgres.py compares them.
@@ -28,14 +28,15 @@ Identity = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRow:
-    """A call as it came in and as it was greeted. Phone numbers are personal data: never in the log."""
+    """A call: who called, and how the call was greeted. Phone numbers are personal data, so they never go into the
+    log."""
 
     statement: ClassVar[str] = "keep_calls"
     call_sid: str
     started_at: datetime | None = None
     from_number: str | None = None
     to_number: str | None = None
-    caller_state: str | None = None  # Twilio's FromState.
+    caller_state: str | None = None  # Twilio's field FromState.
     machine: str | None = None
     region: str | None = None
     image: str | None = None
@@ -45,13 +46,15 @@ class CallRow:
     greeting_rung: str | None = None
     greeting_ms: float | None = None  # The time from the stream's `start` to the first audio that was written, in ms.
     greeting_heard_ms: float | None = None  # The time from the stream's `start` to the greeting's first mark, in ms.
-    webhook_greeting_ms: float | None = None  # The same two times, counted from the webhook.
+    webhook_greeting_ms: float | None = None  # The same two times, but from the webhook of the ring.
     webhook_greeting_heard_ms: float | None = None
-    resumed: int | None = None  # How often another stream took over the call.
+    resumed: int | None = None  # How many times a new stream took over the call.
     process: str | None = None  # The run of the relay that carries the call.
-    spent_usd: Decimal | None = None  # The dollars so far, while the call runs.
+    spent_usd: Decimal | None = None  # The dollars that a running call has cost so far.
     spent_at: datetime | None = None
-    is_test: bool | None = None  # True: a test call from the console's page, not in any statistics. None: a call.
+    is_test: bool | None = (
+        None  # True for a test call from the console, which no statistics count. None for a phone call.
+    )
 
     def identities(self) -> tuple[Identity, ...]:
         return (("calls", self.call_sid),)
@@ -80,7 +83,7 @@ class TranscriptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionCallRow:
-    """One function call of the model. Only the first row that claims a `key` has it. Repeats have None."""
+    """One function call of the model. Only the first row with an idempotency key has it in `key`. Repeats have None."""
 
     statement: ClassVar[str] = "keep_function_calls"
     call_sid: str
@@ -100,7 +103,7 @@ class FunctionCallRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """How a reserved function ended. A state `done` is never replaced."""
+    """The result of a reserved function. The state `done` is never replaced."""
 
     statement: ClassVar[str] = "settle_function_calls"
     key: str
@@ -116,7 +119,7 @@ class Settlement:
 class OutcomeRow:
     """How a call ended and what it cost.
 
-    Of two rows the one with the higher `seq` counts. The time does not decide, because the clock may be set back.
+    Of two rows, the row with the higher `seq` counts. The time is not used for that, because the clock may be set back.
     """
 
     statement: ClassVar[str] = "keep_call_outcomes"
@@ -129,16 +132,16 @@ class OutcomeRow:
     barge_ins: int | None = None
     cost_usd: Decimal | None = None
     cost: Json | None = None  # For each kind of cost: the amount that was counted, and the dollars.
-    outcome: str | None = None  # The result, from facts: which functions succeeded.
+    outcome: str | None = None  # The result of the call: which functions succeeded.
     summary: str | None = None
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
-    verified: bool | None = None  # False: the agent said that it did something, and no function row shows it.
+    verified: bool | None = None  # False if the agent said that it did something and no function did it.
     dialled: str | None = None  # A phone number. It never goes into the log.
     transfer_result: str | None = None
     process: str | None = None  # The run of the relay that recorded this row.
     seq: int | None = None  # This row's number among the outcomes of this call.
-    voice_fault: str | None = None  # Why the voice service was lost that spoke the model's text.
+    voice_fault: str | None = None  # Why the voice service that spoke the model's text was lost.
 
     def identities(self) -> tuple[Identity, ...]:
         return (("call_outcomes", self.call_sid),)
@@ -156,7 +159,7 @@ class ConsentRow:
     rule: str | None = None
     announced_at: datetime | None = None
     heard_at: datetime | None = None
-    refused_at: datetime | None = None  # When the caller asked that no words are kept. After this moment none are.
+    refused_at: datetime | None = None  # When the caller asked that no words are kept. No later words are kept.
 
     def identities(self) -> tuple[Identity, ...]:
         return (("consents", self.call_sid, self.seq),)
@@ -181,22 +184,22 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingRow:
-    """One file of a call's recording. A call has one for each stream.
+    """One file of a call's recording. Each stream of a call makes one file.
 
-    `name` is the file's name, on disk and in every store.
+    `name` is the file's name, on disk and in S3.
     """
 
     statement: ClassVar[str] = "keep_recordings"
     name: str
     call_sid: str
-    started_ms: int | None = None  # The file's start on the call's time line, in ms.
+    started_ms: int | None = None  # Where the file starts on the call's time line, in ms.
     length_ms: int | None = None
     stored_in: str | None = None  # "disk" (of the machine in calls.machine), or a store's URL.
     n_bytes: int | None = None
-    key_id: str | None = None  # The id of the key, one of RECORDING_KEY, that opens the file.
-    ended: str | None = None  # "whole", "closed after a crash", or why it stopped.
-    peaks_step_ms: int | None = None  # The time that a pair of peaks covers, in ms.
-    # Bytes in the form that Postgres reads ("\\x..."): pairs of left and right. 0 is silence, 127 the loudest.
+    key_id: str | None = None  # The id of the key in RECORDING_KEY that decrypts the file.
+    ended: str | None = None  # "whole", "closed after a crash", or why recording stopped.
+    peaks_step_ms: int | None = None  # How much time each pair of peaks covers, in ms.
+    # Pairs of bytes, left and right, as hexadecimal text for Postgres ("\\x..."). 0 is silence, 127 the loudest.
     peaks: str | None = None
     created_at: datetime | None = None
     deleted_at: datetime | None = None
@@ -207,7 +210,7 @@ class RecordingRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingPauseRow:
-    """A part of a call that is missing in its recording. There both channels are silent, or there is no file."""
+    """A part of a call that was not recorded. In it both channels of the recording are silent, or there is no file."""
 
     statement: ClassVar[str] = "keep_recording_pauses"
     call_sid: str
@@ -221,10 +224,13 @@ class RecordingPauseRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRow:
-    """News for the owner, for one channel. Written once. relay/notify sends it and updates its state."""
+    """One item of news for the owner, for one channel.
+
+    A call writes it once. relay/notify sends it, and updates its state.
+    """
 
     statement: ClassVar[str] = "keep_outbox"
-    news: str  # The id of the news. It stays the same if the news is recorded or sent twice.
+    news: str  # The same id is used if the news is recorded or sent twice.
     channel: str
     kind: str
     body: Json
@@ -276,7 +282,7 @@ ROW_TYPES: tuple[type[Row], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:
-    """A greeting that was rendered in the agent's own voice. `key` is a hash of everything that it was made from."""
+    """A greeting that was rendered in the agent's voice. `key` is a hash of everything that changes its sound."""
 
     key: str
     text: str
@@ -296,7 +302,7 @@ class SeenCall:
     call_sid: str
     resumed: int = 0
     started_at: datetime | None = None
-    ended_at: datetime | None = None  # None: no outcome was recorded, so the call was lost.
+    ended_at: datetime | None = None  # None if no outcome was recorded. The relay that had the call has then died.
     end_reason: str | None = None
     transfer_result: str | None = None
     outcome_seq: int = 0
@@ -304,14 +310,14 @@ class SeenCall:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """The key is ours. Now do the action, then settle."""
+    """The key is ours: run the function, then settle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Already:
-    """The key was reserved before. State `done`: return `output`.
+    """The key was reserved before. In the state `done`, return `output`.
 
-    State `reserved`: another relay does the action now, or died while it did.
+    In the state `reserved`, another relay runs the function now, or died while it did.
     """
 
     state: FunctionState
@@ -321,14 +327,20 @@ class Already:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Postgres did not answer. Only the call's own record and the backend's Idempotency-Key prevent a repeat."""
+    """Postgres did not answer.
+
+    Now only the file of this call and the backend's Idempotency-Key prevent a second booking.
+    """
 
     words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Rows since the start. recorded = written + queued + spilled + refused + lost. A merged row counts each time."""
+    """Rows since the start. recorded = written + queued + spilled + refused + lost.
+
+    A row that was merged into an earlier one counts again.
+    """
 
     recorded: int
     written: int
@@ -339,7 +351,7 @@ class Counts:
 
 
 def encode(row: Row) -> bytes:
-    """A row as JSON, with its fields as keys. Raises what msgspec raises for a value that is not JSON."""
+    """A row as JSON, with its fields as keys. Raises msgspec's error for a value that is not JSON."""
     try:
         encoded = msgspec.json.encode(row)
     except UnicodeEncodeError:
@@ -349,8 +361,8 @@ def encode(row: Row) -> bytes:
     return encoded
 
 
-# UTF-8 cannot hold half of a surrogate pair. Postgres' text and jsonb cannot hold NUL. The model's transcripts may have
-# both.
+# UTF-8 cannot hold half of a surrogate pair, and Postgres' text and jsonb cannot hold NUL. The model's transcripts may
+# have both, so both are replaced.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -365,10 +377,10 @@ def _storable(value: object) -> object:
 
 
 def without_words(row: Row) -> Row:
-    """The row as RECORD=off may keep it: outcomes, times and costs, and nothing that was spoken.
+    """The row without spoken words, for RECORD=off. Outcomes, times and costs stay.
 
     Two things are kept, because the caller asked for them: a message for the business, and the result of a function
-    with a key. Without the result, a repeat would do the function again instead of returning it.
+    with a key. Without the result, a repeat would run the function again.
     """
     if isinstance(row, TranscriptRow):
         return replace(row, said=None, heard=None)
@@ -380,7 +392,7 @@ def without_words(row: Row) -> Row:
 
 
 def merge(old: AnyRow, new: AnyRow) -> AnyRow:
-    """The row after `new` was recorded over `old`. sql/statements.sql does the same."""
+    """`old`, with every field that `new` knows replaced. sql/statements.sql does the same in Postgres."""
     if isinstance(old, OutcomeRow) and isinstance(new, OutcomeRow) and (new.seq or 0) < (old.seq or 0):
         old, new = new, old
     if isinstance(old, CallRow) and isinstance(new, CallRow) and (new.resumed or 0) < (old.resumed or 0):
@@ -394,7 +406,7 @@ def merge(old: AnyRow, new: AnyRow) -> AnyRow:
 
 
 def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | OutcomeRow]) -> SeenCall | None:
-    """What is known of a call: first what Postgres has, then the rows that Postgres does not have yet, in order."""
+    """What is known of a call. Starts with what Postgres has, and adds the rows that wait, in order."""
     known = stored
     for row in pending:
         if row.call_sid != call_sid:

@@ -1,10 +1,10 @@
-"""The folder where rows wait on disk while Postgres is away.
+"""Keeps rows in a folder on disk while Postgres is away.
 
 Each file holds a group of rows in order. It is removed when its rows are in Postgres. A file is written with the ending
-`.new`, and then renamed. So under its real name it is complete. Two relays may share a folder: if both write a file's
-rows to Postgres, this does no harm, because rows are idempotent. The files hold words and phone numbers. So only the
-operating system's user under which the relay runs can read them. There is no fsync. So rows survive an absence of
-Postgres and a kill of the process, but perhaps not a power cut.
+`.new`, and then renamed. So a file without this ending is complete. Two relays may share a folder. If both write the
+rows of a file to Postgres, this does no harm, because a row that is written twice is one row. The files hold words and
+phone numbers. So only the operating system's user under which the relay runs can read them. Files are not synced to the
+disk (fsync). So rows survive a kill of the process, but perhaps not a power cut.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Line(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row, and its JSON from the time when it was recorded. `also` is written in the same transaction."""
+    """A row, and its JSON, which was made when the row was recorded. `also` is written in the same transaction."""
 
     row: Row
     encoded: bytes
@@ -53,10 +53,7 @@ class Entry:
 
 
 class Spill:
-    """The folder of rows that wait. Its methods block until the disk is done, and may raise OSError.
-
-    Only `next_file` does neither.
-    """
+    """The folder of rows that wait. All methods except `next_file` block while the disk works, and may raise OSError."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -66,42 +63,45 @@ class Spill:
         return sorted(self._folder.glob("rows-*.jsonl"))
 
     def found(self) -> list[tuple[Path, int]]:
-        """The files that are there, oldest first, with the number of rows in each.
+        """The files in the folder, oldest first, with the number of rows in each.
 
-        The relay uses this once, at its start, before the first phone call.
+        The relay calls this once at its start, before the first phone call.
         """
         return [(path, path.read_bytes().count(b"\n")) for path in self._files()]
 
     def next_file(self) -> Path:
-        """A name that sorts after all others. So this file's rows go to Postgres after those of all other files."""
-        # The time keeps the files of two relays in order. But a number is always larger than the last one. So the order
-        # is right even if the clock was set back, and also after a restart: `__init__` reads the last number from the
-        # files that are left.
+        """A file name that sorts after all others.
+
+        So the rows of this file go to Postgres after the rows of all other files.
+        """
+        # The number is the time, so that the files of two relays are in order. But it is always larger than the last
+        # number, so that the order is right even if the clock is set back. After a restart, `__init__` reads the last
+        # number from the files that are left.
         self._last = max(time.time_ns(), self._last + 1)
         return self._folder / f"rows-{self._last:020d}-{os.getpid()}.jsonl"
 
     def put(self, path: Path, entries: Iterable[Entry]) -> None:
-        """Put rows into a new file. May run in a thread."""
+        """Put rows into a new file. This may run in any thread."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
         try:
             _write(fresh, b"".join(entry.line() for entry in entries), os.O_TRUNC)
             fresh.rename(path)
         except OSError:
-            with suppress(OSError):  # Nothing reads an incomplete file, and its disk space is needed.
+            with suppress(OSError):  # An incomplete file is never read, so free its disk space.
                 fresh.unlink()
             raise
 
     def read(self, path: Path) -> tuple[list[Entry], list[bytes]]:
         """The rows of a file in order, and the lines that cannot be read as rows.
 
-        A newer relay wrote such lines, or the disk is broken.
+        There are such lines if a newer relay wrote the file, or if the disk is broken.
         """
         entries, unreadable = [], []
         for text in path.read_bytes().splitlines():
             try:
                 entries.append(_entry(msgspec.json.decode(text, type=_Line)))
-            except Exception:  # If the decoder fails at one line, the other lines are still read.
+            except Exception:  # Catch any error of the decoder, so that the other lines are read.
                 unreadable.append(text)
         return entries, unreadable
 

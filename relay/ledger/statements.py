@@ -1,4 +1,4 @@
-"""The named statements of sql/statements.sql."""
+"""Reads the named statements of sql/statements.sql."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
 def read(path: Path = SQL_DIR / "statements.sql") -> dict[str, bytes]:
-    """The statements by name. The text before the first name is the header of the file."""
+    """The statements by name. The text before the first name is the file's own comment, and is left out."""
     _, *parts = _NAME.split(path.read_text())
     named = zip(parts[::2], parts[1::2], strict=True)
     statements = {name: text.strip().encode() for name, text in named}

@@ -1,11 +1,12 @@
-"""The ledger in Postgres: a backlog, a writer with its own thread, and reads with another one.
+"""The ledger in Postgres. It has a backlog, a writer with a thread, and another thread for reads.
 
-Rule 1: nothing here may make a call wait. record() appends to a list. Reads have a limit.
-Rule 2: no row is lost while either Postgres or the disk works. Rows that Postgres does not take go to disk: at the
-        first refusal, and then every second. So a killed process loses the rows of one second at most.
-Rule 3: a row is written again until Postgres has confirmed it. The second time changes nothing.
+Rule 1: no call waits for Postgres. record() only appends to a list, and uses the disk only if the list is full. Reads
+        have a limit.
+Rule 2: no row is lost while either Postgres or the disk works. When Postgres refuses rows, the waiting rows are put on
+        disk, and then every second again. So a killed process loses at most the rows of one second.
+Rule 3: a row is written again until Postgres has confirmed it. Writing a row twice changes nothing.
 Rule 4: a row that Postgres will never take is set aside, so that the rows after it are written.
-Rule 5: an idle ledger asks nothing and keeps no connection. So a database can sleep while nobody uses it.
+Rule 5: while no calls run, the ledger sends nothing and keeps no connection. So a hosted database can sleep.
 """
 
 from __future__ import annotations
@@ -34,19 +35,22 @@ Result = TypeVar("Result")
 
 GATHER_S = 0.05  # Rows wait this long, so that more rows are written together.
 SPILL_EVERY_S = 1.0  # If Postgres does not take rows, they are put on disk after this time.
-WRITE_LIMIT_S = 10.0  # Twice the statement timeout. After that the server hangs, and its connection is cut.
+WRITE_LIMIT_S = 10.0  # Twice the statement timeout. A server that takes longer hangs, so the connection is cut.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0  # The pauses between tries while Postgres is away.
 CLOSE_LIMIT_S = 1.0
-# If a batch has failed this often and for this long while the same tables take other rows, perhaps one of its rows
-# makes Postgres crash or hang. So its rows are then tried one by one. A lock that somebody holds, and a failover, end
-# within this time.
+# A batch may fail again and again while its tables take other rows. One of its rows may then make Postgres crash or
+# hang. After this many failures and this time, its rows are tried one by one. Other causes, such as a lock or a
+# failover, end sooner.
 SUSPECT_TRIES, SUSPECT_S = 5, 60.0
 
 log = structlog.get_logger()
 
 
 class PostgresLedger:
-    """The port `Ledger` on a real Postgres. `keep_words=False` is RECORD=off. Make it before the first call."""
+    """Implements the port `Ledger` with Postgres. `keep_words` is false with RECORD=off.
+
+    Make it before the first call, because it reads the files that an earlier run has left.
+    """
 
     def __init__(self, url: str, *, spill_dir: Path, keep_words: bool = True, drain_limit_s: float = 5.0) -> None:
         self._statements = statements.read()
@@ -66,7 +70,7 @@ class PostgresLedger:
         try:
             row = row if self._keep_words else r.without_words(row)
             entry = Entry(row, r.encode(row), tuple(Entry(one, r.encode(one)) for one in also))
-        # A dict from the model may hold any value. A call must not end because of its ledger.
+        # A dict from the model may hold a value that is not JSON. That must not end the call.
         except Exception as error:
             self._no_json += 1
             log.error("ledger.row_refused", statement=row.statement, error=type(error).__name__, do="report it: a bug")
@@ -76,7 +80,7 @@ class PostgresLedger:
             return
         self._wake.set()
         if self._ended:
-            self._backlog.put_now()  # The writer has ended. The next start writes the row.
+            self._backlog.put_now()  # The writer has ended, so put the row on disk. The next start writes it.
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -95,14 +99,14 @@ class PostgresLedger:
                     if self._trouble is not None:
                         await self._backlog.put()
                     await self._write_what_waits()
-            finally:  # An error that ended the writer may come here again. The rows must not stay only in memory.
+            finally:  # The error that ended the writer may come again here. The rows must still go to disk.
                 self._ended = True
                 self._keep_the_rest()
                 await self._writer.close(limit_s=CLOSE_LIMIT_S)
                 await self._asker.close(limit_s=CLOSE_LIMIT_S)
 
     def _keep_the_rest(self) -> None:
-        """Put the rows that Postgres has not taken in time on disk, in order."""
+        """Put all rows on disk that Postgres has not taken within the limit."""
         if not self._backlog.put_now():
             rows = self._backlog.in_memory
             self._lost += rows
@@ -110,7 +114,7 @@ class PostgresLedger:
             log.error("ledger.rows_lost", rows=rows, do="make room in DATA_DIR before the next start")
 
     async def _keep_on_disk(self) -> None:
-        """Put rows on disk if Postgres does not take them. Close connections that nobody uses."""
+        """Every second: put rows on disk if Postgres does not take them, and close connections that are not used."""
         while True:
             with trio.move_on_after(SPILL_EVERY_S):
                 await self._refused_now.wait()
@@ -134,14 +138,17 @@ class PostgresLedger:
             await self._backlog.finish(piece, rows)
 
     async def _write(self, entries: list[Entry]) -> list[tuple[Entry, str]]:
-        """Write until Postgres has confirmed the rows. Returns those that Postgres will never take."""
+        """Write rows, again and again, until Postgres has confirmed them.
+
+        Returns the rows that Postgres will never take.
+        """
         pause_s, tries, began_at = FIRST_PAUSE_S, 0, trio.current_time()
         while True:
             try:
                 work = partial(write, statements=self._statements, entries=entries)
                 refused = await self._writer.use(work, limit_s=WRITE_LIMIT_S, again=True)
                 break
-            # Catch any error: the writer must not end, and the next start must not fail in the same way.
+            # Catch any error. Otherwise the writer would end, and the next start would end in the same way.
             except Exception as error:
                 failure = error
             self._in_trouble(failure)
@@ -187,11 +194,11 @@ class PostgresLedger:
     async def _ask(self, work: Callable[[Connection], Result], limit_s: float, again: bool = True) -> Result:
         try:
             return await self._asker.use(work, limit_s=limit_s, again=again)
-        except (psycopg.Error, UnicodeError, ValueError, TypeError) as error:  # ValueError: the answer cannot be read.
+        except (psycopg.Error, UnicodeError, ValueError, TypeError) as error:  # ValueError: an unreadable answer.
             raise LedgerUnavailable(words_of(error)) from error
 
     def _query(self, name: str, **values: object) -> Callable[[Connection], tuple[object, ...] | None]:
-        """The work for the thread: the first row of a named statement, or None."""
+        """Work for the thread: run a named statement, and return its first row or None."""
         return lambda connection: connection.execute(self._statements[name], values).fetchone()
 
     async def fetch_call(self, call_sid: str, *, limit_s: float) -> r.SeenCall | None:
@@ -257,15 +264,15 @@ class PostgresLedger:
         def claim_or_none(connection: Connection) -> bool:
             try:
                 return claim(connection) is not None
-            except psycopg.errors.UniqueViolation:  # Another relay has claimed the key since we looked.
+            except psycopg.errors.UniqueViolation:  # Another relay has claimed the key in the meantime.
                 return False
 
         try:
             with trio.fail_after(limit_s):
-                holder = await self._ask(before, limit_s)  # This also shows whether our connection still works.
+                holder = await self._ask(before, limit_s)  # This read also replaces a connection that was lost.
                 if holder is None:
-                    # No second try: a claim may have succeeded although its answer was lost. A second claim would then
-                    # find the key taken, as if by another relay.
+                    # The claim is not tried twice. The first try may have succeeded although its answer was lost. A
+                    # second try would then find the key taken, as if by another relay.
                     if await self._ask(claim_or_none, limit_s, again=False):
                         return r.Reserved()
                     holder = await self._ask(before, limit_s)
