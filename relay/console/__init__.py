@@ -1,15 +1,15 @@
-"""The owner's pages: what happened on the phone, to see and to hear. The server renders them, off the audio path.
+"""The owner's pages: they show the calls and play their recordings. The relay renders the HTML, outside the audio path.
 
-console     the routes: each asks for its rows, and fills a page
-live_pages  the routes of the page Live: running calls, and the owner's orders to them
-live        what its watchers are sent, and the texts for it
+console     the routes: each reads rows, and fills a page
+live_pages  the routes of the page Live: running calls, and orders to them
+live        what the page Live is sent, and its texts
 guard       who may see them: login, session, origin, headers
 password    the hash of the one password                                   (blocking)
-reads       what the pages ask of Postgres, and the few rows that they write (blocking)
-search      a search for calls, from the address line to SQL               (pure)
+reads       what the pages read from Postgres, and the few rows they write  (blocking)
+search      a search for calls: from a URL's query to SQL                  (pure)
 wording     reasons, numbers, times and money in the owner's words         (pure)
 story       one call as lines in the order of time                         (pure)
 talk        the page "Talk to it": a call from this browser
-health      whether everything is well, and if not, what to do
+health      whether each part works, and if not, what to do
 sound       a call's recording as a WAV, by range
 """

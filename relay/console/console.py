@@ -1,4 +1,4 @@
-"""The routes of the console. Each asks for its rows and fills a page. Each change leaves an audit row."""
+"""The routes of the console. Each reads rows from Postgres and fills a page. Each change writes an audit row."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ class Sound(Protocol):
     n_bytes: int
 
     async def read(self, first: int, count: int) -> bytes:
-        """A part of the file."""
+        """Up to `count` bytes of the file, from byte `first`."""
 
 
 class Recordings(Protocol):
-    """Where the console gets the sound of calls."""
+    """Gives the console the recordings of calls."""
 
     async def sound(self, tables: dict[str, list[Row]]) -> Sound | None:
-        """A call's recording. None if there is none. Raises NotHeard if there is one that cannot be played."""
+        """The recording of a call. None if the call has none. Raises NotHeard if it cannot be played."""
 
 
 class Diary(Protocol):
     """What the diary page shows."""
 
     async def week(self, first: dt.date) -> list[Row]:
-        """Appointments of seven days: start, minutes, service, who, name, phone, notes."""
+        """The appointments of seven days from `first`. Keys: start, minutes, service, who, name, phone, notes."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class File:
 
 @dataclass(frozen=True)
 class Owner:
-    """What the pages need besides Postgres: everything that the process shows of itself."""
+    """What the pages need in addition to Postgres: what the process shows of itself."""
 
     settings: Settings
     utc_now: Callable[[], dt.datetime]
@@ -83,9 +83,9 @@ class Owner:
     live: LiveCalls
     diary: Diary | None = None
     recordings: Recordings | None = None
-    # Wakes the task that sends news. None: no address is set, so nothing is sent.
+    # Wakes the task that sends news. None if no mail address and no webhook is set.
     send_news: Callable[[], None] | None = None
-    calls: Calls | None = None  # Makes the calls of the page "Talk to it".
+    calls: Calls | None = None  # Runs the test calls of the page "Talk to it".
 
     @property
     def today(self) -> dt.date:
@@ -147,7 +147,7 @@ class Console:
                 raise
             except Exception:
                 log.exception("console.page_broke", page=request.path, caller_hears="nothing", do="report it: a bug")
-                return self._page("trouble.html", 500, words="This page has a fault. The log says where.")
+                return self._page("trouble.html", 500, words="This page has a bug. The log has the details.")
 
         return answer
 
@@ -243,7 +243,9 @@ class Console:
     async def _call(self, call_sid: str) -> Response:
         tables = await self._reads.call(call_sid)
         if not tables["calls"] and not tables["call_outcomes"]:
-            return self._page("trouble.html", 404, words="There is no such call. Perhaps it was deleted by its age.")
+            return self._page(
+                "trouble.html", 404, words="There is no such call. It may have been deleted because of its age."
+            )
         return self._page("call.html", **self._shown(call_sid, tables))
 
     def _shown(self, call_sid: str, tables: dict[str, list[Row]]) -> dict[str, Any]:
@@ -317,7 +319,7 @@ class Console:
         form = await request.form
         done = form.get("done") != "no"
         found = await self._reads.set_done(call_sid, seq, done)
-        words = ("Done." if done else "It waits again.") if found else "There is no such message any more."
+        words = ("Done." if done else "It waits again.") if found else "This message no longer exists."
         return self._page("_message_done.html", words=words, call_sid=call_sid, seq=seq, done=done)
 
     async def _outbox(self) -> Response:
@@ -385,7 +387,7 @@ def _first(rows: list[Row]) -> Row:
 
 
 def _own_path(path: str) -> str:
-    """Where to go after signing in: always a page of the console, whatever the link says."""
+    """The path to open after signing in. If `path` is not a page of the console, it is the first page."""
     parts = urlsplit(path)
     if parts.scheme or parts.netloc or not parts.path.startswith("/console/") or "\\" in path or "//" in path:
         return "/console/"
@@ -413,7 +415,10 @@ def _peaks(row: Row) -> dict[str, Any]:
 
 
 def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:
-    """The first and last byte that a Range header asks for. No header: the whole file. None if it is impossible."""
+    """The first and last byte that a Range header asks for. Without a header, the whole file.
+
+    None if the file has no such bytes.
+    """
     if not asked.startswith("bytes=") or "," in asked:
         return (0, n_bytes - 1) if n_bytes else None
     first_text, _, last_text = asked.removeprefix("bytes=").partition("-")
@@ -424,13 +429,13 @@ def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:
             first, last = int(first_text), min(int(last_text), n_bytes - 1) if last_text else n_bytes - 1
     except ValueError:
         return (0, n_bytes - 1)
-    # A browser asks for the whole file, plays the beginning and asks again. So a long call is sent in pieces of 1 MB.
+    # Send at most 1 MB. A browser asks for the whole file, plays what it gets, and asks for the rest later.
     last = min(last, first + (1 << 20) - 1)
     return (first, last) if 0 <= first <= last < n_bytes else None
 
 
 def _cell(value: Any) -> str:
-    """The text of a CSV cell. A spreadsheet must not take it for a formula."""
+    """The text of a CSV cell. A text that a spreadsheet would take for a formula gets a ' at its beginning."""
     text = "" if value is None else str(value)
     return f"'{text}" if text[:1] in "=+-@\t\r" and not text.lstrip("+-").replace(".", "", 1).isdigit() else text
 

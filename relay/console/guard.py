@@ -1,4 +1,6 @@
-"""Who may see the console, its pages and its sockets: one password, a signed session, our own origin, and headers.
+"""Decides who may use the console's pages and sockets.
+
+It checks the password, the session cookie, the origin and other headers.
 
 Without CONSOLE_PASSWORD_HASH the console answers only on the owner's own machine: PUBLIC_URL is unset or loopback, the
 Host header is loopback, the peer is loopback, and no header shows a proxy. A tunnel and DNS rebinding also come from
@@ -27,7 +29,7 @@ from relay.settings import Settings
 
 COOKIE = "relay_console"
 SESSION_S = 12 * 3600
-# Wrong passwords that are allowed from one address, and from all addresses together, and the time for which they count.
+# The most wrong passwords from one address within TRIES_WINDOW_S, and from all addresses within WINDOW_OF_ALL_S.
 TRIES, TRIES_WINDOW_S = 5, 15 * 60.0
 TRIES_OF_ALL, WINDOW_OF_ALL_S = 60, 60 * 60.0
 FORWARDED = (
@@ -47,13 +49,14 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 @dataclass
 class Tries:
-    """Wrong passwords, by address. An address is forgotten when its last wrong password no longer counts."""
+    """Counts wrong passwords for each address. An address is forgotten when its last wrong password no longer
+    counts."""
 
     _by_address: dict[str, deque[float]] = field(default_factory=dict)
     _all: deque[float] = field(default_factory=deque)
 
     def wait_s(self, address: str, now: float) -> float:
-        """The seconds until this address may try again. 0: it may try now."""
+        """How many seconds this address must wait before it may try again. 0 if it may try now."""
         own = self._by_address.get(address, deque())
         while own and own[0] < now - TRIES_WINDOW_S:
             own.popleft()
@@ -78,19 +81,19 @@ class Guard:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._hash = settings.console_password_hash
-        # A new password ends all sessions: the key comes from its hash.
+        # The signing key is made from the password's hash. So a new password ends all sessions.
         key = hashlib.blake2b(self._hash.encode(), person=b"relay-console").digest()
         self._signer = TimestampSigner(key, salt="session", digest_method=hashlib.sha256)
         self._tries = Tries()
-        self._hashing = trio.CapacityLimiter(1)  # Argon2 takes 64 MB and 50 ms, so one check runs at a time.
+        self._hashing = trio.CapacityLimiter(1)  # Argon2 takes 64 MB and 50 ms, so only one check runs at a time.
 
     @property
     def has_password(self) -> bool:
-        """False: only the owner's own machine sees the console."""
+        """Whether a password is set. If not, only a browser on the relay's machine may use the console."""
         return bool(self._hash)
 
     def refusal(self, request: Request) -> Response | None:
-        """Why this request gets nothing. None if it may go on."""
+        """The response that refuses this request. None if the request is allowed."""
         if not self._hash and (why := self._not_local(request.headers, request.remote_addr or "")):
             return _words(403, _closed(why))
         if request.path.startswith(OPEN[1]):
@@ -106,10 +109,10 @@ class Guard:
         return _words(401, SIGNED_OUT, {"HX-Redirect": "/console/login"})
 
     def socket_refusal(self, headers: Headers, address: str) -> tuple[int, str] | None:
-        """Why this socket gets nothing, as a status and words. None if it may go on. It is called before the upgrade.
+        """Status and text that refuse this socket before its upgrade. None if the socket is allowed.
 
-        A browser lets any page open a socket to us. It sends our cookie too if that page is of the same site. So a
-        socket must always name our own origin.
+        A browser lets any page open a socket to us. If the page is of the same site, the browser also sends our cookie.
+        So the Origin header must always name our own origin.
         """
         if any(len(headers.getlist(name)) > 1 for name in ("Host", "Origin", "Cookie")):
             return 400, "A header came twice."
@@ -122,7 +125,7 @@ class Guard:
         return None
 
     def is_signed_in(self, request: Request) -> bool:
-        """Whether the session cookie is ours and not too old."""
+        """Whether the request has a session cookie that we signed and that is not too old."""
         return self._is_session(request.cookies.get(COOKIE, ""))
 
     def _is_session(self, cookie: str) -> bool:
@@ -133,7 +136,7 @@ class Guard:
         return True
 
     async def sign_in(self, request: Request, tried: str) -> str:
-        """Check a password: "" if it is right, otherwise what to tell. Raises nothing."""
+        """Check a password. Returns "" if it is right, otherwise the text for the user."""
         address, now = self.address(request), trio.current_time()
         if (wait_s := self._tries.wait_s(address, now)) > 0:
             return f"Too many wrong passwords. Please try again in {max(1, round(wait_s / 60))} minutes."
@@ -157,15 +160,18 @@ class Guard:
         )
 
     def close_session(self, response: Response) -> None:
-        """Take the cookie away."""
+        """Delete the session cookie."""
         response.delete_cookie(COOKIE, path="/console", httponly=True, samesite="Strict")
 
     def address(self, request: Request) -> str:
-        """Who asks, as far as we can know: by Fly's own header on Fly, otherwise by the header of the nearest proxy."""
+        """The address of the browser.
+
+        On Fly it comes from Fly's own header, otherwise from the header of the nearest proxy, if there is one.
+        """
         return self.address_of(request.headers, request.remote_addr or "")
 
     def address_of(self, headers: Headers, peer: str) -> str:
-        """As `address`, for other requests: from the headers, and from the address of the socket's other side."""
+        """Like `address`, for a request that is not Quart's. `peer` is the address of the connection's other side."""
         if self._settings.fly_app_name and (told := headers.get("Fly-Client-IP")):
             return told[:64]
         if told := headers.get("X-Forwarded-For"):
@@ -194,9 +200,9 @@ class Guard:
         try:
             asked = urlsplit(origin)
             is_loopback = asked.hostname in ("localhost", "127.0.0.1", "::1")
-        except ValueError:  # The address is half of an IPv6 address.
+        except ValueError:  # An IPv6 address without its closing bracket.
             return False
-        if not asked.netloc:  # "null": a page without an origin, or a page that hides its origin.
+        if not asked.netloc:  # Browsers send "null" for a page without an origin, or one that hides its origin.
             return False
         if self._settings.is_local and is_loopback:
             return asked.netloc == headers.get("Host", "")
@@ -218,16 +224,17 @@ def _words(status: int, words: str, headers: Mapping[str, str] | None = None) ->
 
 
 def _once_more() -> Response:
-    """Let the browser ask again from our own page.
+    """A page that makes the browser load the same URL again. The session cookie is SameSite=Strict.
 
-    A browser that follows a link in a web mail sends no strict cookie.
+    So a browser that follows a link from a web mail does not send it. It sends the cookie if our own page loads the
+    URL.
     """
     page = '<!doctype html><title>Console</title><meta http-equiv="refresh" content="0"><p>One moment.</p>'
     return Response(page, 200, content_type="text/html; charset=utf-8")
 
 
 def harden(response: Response, nonce: str, *, is_static: bool) -> None:
-    """The headers of every answer. The nonce is in the page's script tags and htmx attributes."""
+    """Add the security headers that every response needs. The page's script tags have the same nonce."""
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self'; img-src 'self'; media-src 'self'; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "

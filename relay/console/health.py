@@ -1,4 +1,4 @@
-"""Whether everything works. Each part reports about itself. A part that does not work says what to do."""
+"""Asks each part of the relay whether it works. A part that does not work says what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMIT_S = 3.0
 
 @dataclass(frozen=True)
 class Health:
-    """One part. `trouble` is empty if the part works. Otherwise it says what is wrong and what to do."""
+    """The health of one part. `trouble` is empty if the part works. Otherwise it says what is wrong and what to do."""
 
     part: str
     well: str
@@ -26,7 +26,7 @@ Check = Callable[[], Awaitable[Health]]
 
 
 async def all_of(checks: Sequence[Check]) -> list[Health]:
-    """Ask every part at once, each with a limit, so that a part that hangs does not stop the page."""
+    """Ask all parts at the same time. Each has a limit, so a part that hangs does not stop the page."""
     found: list[Health | None] = [None] * len(checks)
 
     async def ask(index: int, check: Check) -> None:
@@ -40,7 +40,7 @@ async def all_of(checks: Sequence[Check]) -> list[Health]:
 
 
 async def disk(folder: Path) -> Health:
-    """Room for recordings, and for rows that wait for Postgres."""
+    """Whether the disk has room for recordings and for rows that wait for Postgres."""
     usage = await trio.to_thread.run_sync(shutil.disk_usage, _existing(folder))
     free = f"{usage.free / 1e9:.1f} GB free"
     if usage.free < LOW_DISK_BYTES:

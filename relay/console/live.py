@@ -1,10 +1,11 @@
-"""The running calls for the page Live: one snapshot for all watchers, and the texts about the owner's orders.
+"""Sends the running calls to all open pages Live, and holds the texts about the owner's orders.
 
-Nothing is computed while nobody watches. Each snapshot is complete. So a watcher that reads slowly may miss some, and
-the next one shows everything. What it has not read waits in its own connection, and delays nobody else.
+All watchers share one snapshot of the calls. While there is no watcher, no snapshot is made. Each snapshot shows all
+calls, so a watcher that reads slowly may miss some snapshots. Unread events wait in the watcher's own connection, and
+delay nobody else.
 
-The audio of all calls runs in the same thread. So the work is done in small pieces: one call of the snapshot, or one
-watcher's event, in each pass of Trio's loop.
+The audio of all calls is handled in the same thread. So the work is done in small pieces: each pass of Trio's loop
+looks at one call, or sends one watcher's event.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ import trio
 from relay.call.vocabulary import HangUpOrdered, Order, OrderAnswer, PutThroughOrdered, SentenceOrdered
 from relay.console import wording
 
-# How often a page gets its calls. The watchers wake one after another in this time, and share one snapshot.
+# How often a watcher gets the calls. Within this time the watchers wake one after another.
 STEP_S = 0.5
-# A proxy closes a connection that is silent for a minute. An event without news keeps it open.
+# If nothing has changed for this time, an empty event is sent. Otherwise a proxy may close the connection, often after
+# a minute.
 KEEP_ALIVE_S = 15.0
-# After this time a page must ask again. So a session that has ended gets no more calls.
+# After this time the stream ends, and the page must ask again. So a browser whose session has ended gets no more calls.
 STREAM_LIMIT_S = 3_600.0
-# Each watcher uses one of the connections that fly.toml allows beyond MAX_CALLS.
+# Each watcher uses a connection, and fly.toml allows only few beyond MAX_CALLS.
 MOST_WATCHERS = 8
 SENTENCE_CHARS = 300
 NO_WORDS_YET = "No words yet: the caller has not heard the notice."
@@ -38,21 +40,21 @@ class LiveCall:
     """A running call as the page shows it."""
 
     call_sid: str
-    caller: str  # The last digits of the number.
+    caller: str  # The last digits of the caller's number.
     stage: str  # A stage, as in relay/call/view.py.
     seconds: int  # Seconds since the phone rang.
     usd: float
     caller_speaks: bool = False
     agent_speaks: bool = False
     words: str = "waiting"  # Whether words may be shown: "kept", "waiting" (for the notice) or "never".
-    # The last words of the call, if they may be kept: each is "caller" or "agent", and the text.
+    # The latest turns, if words may be kept: "caller" or "agent", and the text.
     said: tuple[tuple[str, str], ...] = ()
-    has_agent: bool = False  # True if the agent has the call, or is about to have it. Orders reach such a call.
+    has_agent: bool = False  # True if the agent has the call, or will have it soon. Orders are possible then.
     can_listen: bool = False
     is_test: bool = False
 
     def shown(self) -> dict[str, Any]:
-        """The call in the owner's words: what the page shows on its card."""
+        """What the page shows of this call, in the owner's words."""
         no_words = {"waiting": NO_WORDS_YET, "never": NO_WORDS}.get(self.words, "")
         speaks = {(True, False): "The caller speaks", (False, True): "The agent speaks", (True, True): "Both speak"}
         return {
@@ -75,21 +77,21 @@ class LiveCalls(Protocol):
 
     @property
     def machine(self) -> str:
-        """The machine whose calls these are."""
+        """The name of this machine."""
 
     def seen(self) -> Iterable[LiveCall]:
-        """Every running call, oldest first. Each call is looked at when its turn comes."""
+        """All running calls, oldest first. Each call is looked at when the iterator reaches it."""
 
     async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
-        """Give an order to a call. None: this process does not have the call."""
+        """Give an order to a call. Returns None if this process does not have the call."""
 
 
 class Watch:
-    """All watchers of the calls of this process."""
+    """The watchers of this process's calls."""
 
     def __init__(self, calls: LiveCalls) -> None:
         self._calls = calls
-        self._places = set(range(MOST_WATCHERS))  # The places that are free.
+        self._places = set(range(MOST_WATCHERS))  # The free places. A watcher's place decides when it wakes.
         self._event = b""
         self._looked_at = -math.inf
 
@@ -100,12 +102,12 @@ class Watch:
 
     @property
     def is_full(self) -> bool:
-        """True if the largest allowed number of watchers is reached."""
+        """True if there are MOST_WATCHERS watchers."""
         return not self._places
 
     async def events(self) -> AsyncIterator[bytes]:
-        """One watcher's stream: a snapshot at each change. It ends when it is cancelled, or after STREAM_LIMIT_S."""
-        # Another page took the last place after this one was let in. This page asks again, and is refused.
+        """The event stream of one watcher: a snapshot after each change. It ends after STREAM_LIMIT_S."""
+        # Another page took the last place after this page was let in. This page will ask again, and will be refused.
         if self.is_full:
             return
         place = self._places.pop()
@@ -128,8 +130,8 @@ class Watch:
             self._places.add(place)
 
     async def _look(self, now: float) -> None:
-        """Renew the snapshot if it is old. A watcher that wakes meanwhile takes the old one."""
-        # The watcher that made the last snapshot may wake a little early or late.
+        """Make a new snapshot if the last one is old. A watcher that wakes meanwhile gets the last one."""
+        # 0.9, because the watcher that made the last snapshot may wake a little early.
         if now - self._looked_at < STEP_S * 0.9:
             return
         self._looked_at = now
@@ -140,21 +142,21 @@ class Watch:
         self._event = b"data: " + msgspec.json.encode(calls) + b"\n\n"
 
 
-# What the owner reads after an order, by the order and its result.
+# The text that the owner reads after an order, for each order and result.
 WORDS: dict[type[Order], dict[OrderAnswer, str]] = {
     PutThroughOrdered: {
-        OrderAnswer.DONE: "The caller is told so; then a person's phone rings.",
+        OrderAnswer.DONE: "The agent tells the caller. Then a person's phone rings.",
         OrderAnswer.ALREADY: "The caller is being put through already.",
-        OrderAnswer.TOO_LATE: "Too late: the call is at its end.",
+        OrderAnswer.TOO_LATE: "Too late: the call is ending.",
     },
     HangUpOrdered: {
         OrderAnswer.DONE: "Hung up.",
-        OrderAnswer.ALREADY: "It was hung up already.",
+        OrderAnswer.ALREADY: "This call was hung up already.",
         OrderAnswer.TOO_LATE: "Too late: the agent no longer has this call.",
     },
     SentenceOrdered: {
-        OrderAnswer.DONE: "The agent was told. It says so when it has its next turn.",
-        OrderAnswer.ALREADY: "The agent was told this a moment ago.",
+        OrderAnswer.DONE: "The agent has the sentence, and says it in its next turn.",
+        OrderAnswer.ALREADY: "The agent got this sentence a moment ago.",
         OrderAnswer.TOO_LATE: "Too late: the agent says its last words, or no longer has this call.",
     },
 }
@@ -162,5 +164,5 @@ NOT_HERE = "This call is over, or it is not on this machine."
 
 
 def sentence_of(text: str) -> str:
-    """A sentence in the form for the agent: one line, not too long. "" if there is none."""
+    """The owner's text as one line of at most SENTENCE_CHARS. "" if it is empty."""
     return " ".join(text.split())[:SENTENCE_CHARS].strip()

@@ -1,6 +1,6 @@
 """The routes of the page Live: the page, its event stream, and the owner's orders to a running call.
 
-An order is carried out first. The audit row is written after that, so a caller does not wait for Postgres.
+An order is carried out before its audit row is written, so that a caller does not wait for Postgres.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from relay.ledger.port import LedgerUnavailable
 log = structlog.get_logger()
 
 NO_SENTENCE = "Write the sentence first."
-NOT_WRITTEN = "The order has no audit row: Postgres does not answer. The log names the order."
+NOT_WRITTEN = "Postgres does not answer, so the order has no audit row. The log has the order."
 
 LIVE_ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("/live", "live", ("GET",)),
@@ -30,14 +30,14 @@ LIVE_ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 class Audit(Protocol):
-    """The table that says who did what."""
+    """Writes audit rows: who did what."""
 
     async def audit(self, what: str, call_sid: str, address: str) -> None:
-        """Raises LedgerUnavailable."""
+        """Write a row. Raises LedgerUnavailable."""
 
 
 class LivePages:
-    """The answers to LIVE_ROUTES. `page` fills a template. `address` says who asks."""
+    """The functions for LIVE_ROUTES. `page` fills a template. `address` is the browser's address."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class LivePages:
         self.watch = Watch(calls)
 
     async def live(self) -> Response:
-        """The page without calls. Its script fills in the calls."""
+        """The page. It comes without calls, and its script fills them in."""
         return self._page("live.html", machine=self._calls.machine)
 
     async def events(self) -> Response:
@@ -60,7 +60,7 @@ class LivePages:
             return Response(words, 503, content_type="text/plain; charset=utf-8")
         response = Response(self.watch.events(), content_type="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"  # Without this header, nginx would hold events back.
-        response.timeout = None  # The stream ends by itself.
+        response.timeout = None  # No limit of Quart's: the stream ends by itself.
         return response
 
     async def put_through(self, call_sid: str) -> Response:
@@ -72,7 +72,7 @@ class LivePages:
         return await self._order(call_sid, HangUpOrdered(), "hung up a running call")
 
     async def say(self, call_sid: str) -> Response:
-        """Make the agent say a sentence. The audit does not keep the sentence."""
+        """Make the agent say a sentence. The audit row does not have the sentence."""
         form = await request.form
         text = sentence_of(form.get("text", ""))
         if not text:

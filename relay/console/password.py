@@ -1,11 +1,14 @@
-"""The hash of the console's one password: argon2id, by argon2-cffi with its own defaults. Blocking: for a thread."""
+"""Makes and checks the hash of the console's password: argon2id, with the defaults of argon2-cffi.
+
+These functions block, so call them in a thread.
+"""
 
 from __future__ import annotations
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-# A shorter password can be guessed: the login is open to the internet.
+# Anybody on the internet can try passwords, and could guess a shorter one.
 SHORTEST = 10
 
 _hasher = PasswordHasher()
@@ -19,7 +22,7 @@ def hashed(password: str) -> str:
 
 
 def fits(password_hash: str, password: str) -> bool:
-    """Whether the password is the one of this hash. Takes about 50 ms on purpose."""
+    """Whether the hash belongs to this password. Takes about 50 ms, so that guessing is slow."""
     try:
         return _hasher.verify(password_hash, password)
     except (VerificationError, InvalidHashError):
@@ -27,7 +30,7 @@ def fits(password_hash: str, password: str) -> bool:
 
 
 def is_hash(text: str) -> bool:
-    """Whether this is a hash that argon2 made."""
+    """Whether this text is an argon2 hash."""
     try:
         _hasher.check_needs_rehash(text)
     except InvalidHashError:

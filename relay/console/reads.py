@@ -1,6 +1,6 @@
-"""What the console asks of Postgres, and the few rows it writes. It has a thread and a connection of its own.
+"""Reads from Postgres for the console, and writes its few rows. It has a thread and a connection of its own.
 
-A slow search by the owner must not delay a call's row, and a row must not delay a search.
+So a slow search by the owner does not delay the rows of calls.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ BOOKINGS = ["book_appointment", "cancel_or_move_appointment"]
 
 
 class Reads:
-    """What the pages ask. Each method raises LedgerUnavailable with a text that says what to do."""
+    """The queries of the pages. Each method raises LedgerUnavailable, whose message says what to do."""
 
     def __init__(self, url: str) -> None:
         self._thread = PostgresThread(url)
@@ -80,7 +80,10 @@ class Reads:
         await self._thread.close(limit_s=1.0)
 
     async def keep_idle_closed(self) -> None:
-        """Close the connection while nobody asks, until cancelled. A database can then sleep while it is idle."""
+        """Close the connection whenever it is not used for a while. A hosted database can then sleep.
+
+        Runs until cancelled.
+        """
         while True:
             await trio.sleep(IDLE_LOOK_S)
             await self._thread.close_if_idle()
@@ -88,9 +91,9 @@ class Reads:
     # Calls
 
     async def calls(self, asked: Question, tz: dt.tzinfo) -> tuple[list[Row], int]:
-        """A page of calls, newest first, and how many calls match in all.
+        """A page of calls, newest first, and the number of all calls that match.
 
-        If the answer has one row too many, there are more calls.
+        One row more than a page is read, to know whether there is a next page.
         """
         where, values = asked.conditions(tz)
         beyond, key = asked.beyond()
@@ -113,7 +116,7 @@ class Reads:
         return await self._rows(query.format(_COLUMNS, _FROM, where, SQL(str(CSV_ROWS))), values)
 
     async def call(self, call_sid: str) -> dict[str, list[Row]]:
-        """Every row of a call. Empty lists if the call is not known."""
+        """All rows of a call: a list for each table. The lists are empty if the call is not known."""
 
         def work(connection: Connection) -> dict[str, list[Row]]:
             found = {}
@@ -130,7 +133,7 @@ class Reads:
         return found[0]["from_number"] if found else None
 
     async def functions(self) -> list[str]:
-        """The functions that calls have used so far."""
+        """The names of the functions that calls have used so far."""
         rows = await self._rows(
             "with recursive t as ((select min(name) as name from function_calls) union all "
             "select (select min(name) from function_calls where name > t.name) from t where t.name is not null) "
@@ -141,7 +144,7 @@ class Reads:
     # Today
 
     async def today(self, day: dt.date, tz: dt.tzinfo) -> dict[str, Any]:
-        """What the page Today shows, in one transaction."""
+        """What the page Today shows. All of it is read in one transaction."""
         since = dt.datetime.combine(day, dt.time(), tz)
         month = dt.datetime.combine(day.replace(day=1), dt.time(), tz)
         values = {"since": since, "month": month, "functions": BOOKINGS, "not_taken": list(NOT_TAKEN)}
@@ -182,12 +185,12 @@ class Reads:
     # What the owner does
 
     async def messages(self, *, done: bool) -> list[Row]:
-        """Messages: those that wait, oldest first, or the last ones that were done."""
+        """The messages that wait, oldest first, or the messages that were done last."""
         query = _DONE_MESSAGES if done else _OPEN_MESSAGES
         return await self._rows(query, {"limit": 100})
 
     async def set_done(self, call_sid: str, seq: int, done: bool) -> bool:
-        """Mark a message as done, or as waiting again. False if there is no such message."""
+        """Mark a message as done, or as waiting again. Returns False if there is no such message."""
         query = (
             "update messages set done_at = case when %(done)s then clock_timestamp() end "
             "where call_sid = %(sid)s and seq = %(seq)s returning call_sid"
@@ -195,15 +198,15 @@ class Reads:
         return bool(await self._rows(query, {"sid": call_sid, "seq": seq, "done": done}))
 
     async def dead_letters(self) -> list[Row]:
-        """News for the owner that was given up, newest first."""
+        """The dead letters, newest first."""
         return await self._rows(self._outbox["dead"].decode())
 
     async def send_again(self, news: str | None, channel: str | None) -> int:
-        """Let a dead letter wait again, or all of them if none is named. Returns how many there were."""
+        """Let a dead letter wait again, or all of them if no id is given. Returns how many were changed."""
         return len(await self._rows(self._outbox["again"].decode(), {"news": news, "channel": channel}))
 
     async def review(self, call_sid: str, verdict: str | None, note: str | None) -> None:
-        """Keep the owner's verdict and note on a call. None leaves the earlier value."""
+        """Keep the owner's verdict and note on a call. A value of None leaves the earlier one."""
         await self._rows(
             "insert into reviews as t (call_sid, verdict, note) values (%(sid)s, %(verdict)s, %(note)s) "
             "on conflict (call_sid) do update set verdict = coalesce(excluded.verdict, t.verdict), "
@@ -212,9 +215,9 @@ class Reads:
         )
 
     async def to_listen(self, skip: str = "") -> tuple[Row | None, Row]:
-        """The call to listen to next, and how many have been listened to.
+        """The call that the owner should listen to next, and the number of calls with a verdict.
 
-        It is the oldest call without a verdict.
+        The next call is the oldest one without a verdict.
         """
 
         def work(connection: Connection) -> tuple[Row | None, Row]:
@@ -224,7 +227,7 @@ class Reads:
         return await self._use(work)
 
     async def audit(self, what: str, call_sid: str, address: str) -> None:
-        """Note who looked at what. If the row cannot be written, this raises, and the page shows nothing."""
+        """Write down who looked at what. If Postgres does not take the row, this raises, and the page shows nothing."""
         await self._rows(
             "insert into audit (what, call_sid, address) values (%(what)s, %(sid)s, %(address)s) returning id",
             {"what": what, "sid": call_sid, "address": address},
@@ -243,7 +246,7 @@ _DONE_MESSAGES = """
     from messages m left join calls c using (call_sid)
     where m.done_at is not null and c.is_test is not true
     order by m.done_at desc limit %(limit)s"""
-# Only calls with words. A call that ended before it began has nothing to hear or to read.
+# A call with at most one turn has nothing to hear or to read.
 _NEXT_TO_LISTEN = """
     select c.call_sid from calls c join call_outcomes o using (call_sid) left join reviews r using (call_sid)
     where r.verdict is null and o.turns > 1 and c.call_sid <> %(skip)s and c.is_test is not true
@@ -256,7 +259,7 @@ _LISTENED = """
 
 def _fetch(connection: Connection, query: str | Composable, values: Mapping[str, object] | None = None) -> list[Row]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        # The query is a text of this file, or composed in search.py.
+        # The query comes from this file or from search.py, never from the user.
         cursor.execute(query, values)  # type: ignore[arg-type]
         return cursor.fetchall()
 

@@ -1,6 +1,6 @@
-"""A search for calls: from the address line to SQL conditions, and back to a link. Pure.
+"""A search for calls. It is read from a URL's query, and becomes SQL conditions, or a link again. Pure.
 
-Text that cannot be understood is left out, and the page says so. So an old or mistyped link still shows calls.
+A value that cannot be understood is ignored, and the page says so. So an old or mistyped link still shows calls.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from psycopg.sql import SQL, Composed
 from relay.console.wording import SLOW_MS
 
 PAGE = 25
-_SID = re.compile(r"(?:CA|TC)[0-9a-fA-F]{4,32}")  # Twilio's SID, and that of a test call.
+_SID = re.compile(r"(?:CA|TC)[0-9a-fA-F]{4,32}")  # The SID of a phone call (CA) or of a test call (TC).
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 OUTCOME_WORDS = ("booked", "moved", "cancelled", "message_taken", "informed", "talked", "unverified")
 
 
 @dataclass(frozen=True)
 class Question:
-    """Which calls are wanted. Empty fields mean all calls. `after` is the last call of the page before."""
+    """What to search for. A search with only empty fields finds all calls.
+
+    `after` is the last call of the previous page.
+    """
 
     q: str = ""
     day: str = ""
@@ -33,13 +36,13 @@ class Question:
     slow: str = ""
     cost: str = ""
     heard: str = ""
-    tests: str = ""  # "yes": only test calls from the page "Talk to it".
+    tests: str = ""  # "yes" finds only test calls from the page "Talk to it".
     after: str = ""
     odd: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, asked: Mapping[str, str]) -> Question:
-        """Read the question from the address line."""
+        """Make a question of the values in the URL's query."""
         values = {name: asked.get(name, "").strip()[:200] for name in _NAMES}
         odd = []
         if values["day"] and _day(values["day"]) is None:
@@ -56,13 +59,14 @@ class Question:
         return not any(getattr(self, name) for name in _NAMES if name != "after")
 
     def link(self, **changes: str) -> str:
-        """The query string of this search with these changes. It starts with "?"."""
+        """The query string of this search, with some fields changed. It starts with "?"."""
         asked = {name: getattr(self, name) for name in _NAMES} | {"after": ""} | changes
         return "?" + urlencode({name: value for name, value in asked.items() if value})
 
     def conditions(self, tz: dt.tzinfo) -> tuple[Composed, dict[str, object]]:
-        """Conditions for a row of calls (c), call_outcomes (o) and reviews (r), and their values."""
-        # A search by SID finds the call even if it is a test call.
+        """SQL conditions for the tables calls (c), call_outcomes (o) and reviews (r), and the values of their
+        parameters."""
+        # Test calls are left out, except in a search by SID.
         is_one = bool(_SID.fullmatch(self.q))
         tests = SQL("true" if is_one else "c.is_test" if self.tests == "yes" else "c.is_test is not true")
         found, values = [SQL("c.started_at is not null"), tests], dict[str, object]()
@@ -82,7 +86,7 @@ class Question:
         words = _WORD.findall(self.q.lower())
         if not words:
             return [SQL("false")], {}
-        # Each word may be the beginning of a longer word. So the results appear while a person still types.
+        # Each word may be the beginning of a longer word, so that results appear while the owner still types.
         return [
             SQL(
                 "c.call_sid in ("
@@ -132,7 +136,7 @@ class Question:
         return found, values
 
     def beyond(self) -> tuple[SQL, dict[str, object]]:
-        """The condition for the next page: calls after the last call of this page."""
+        """The condition for the next page: the calls after `after` in the list."""
         after = _after(self.after)
         if after is None:
             return SQL("true"), {}
@@ -146,7 +150,7 @@ _NAMES = tuple(one.name for one in fields(Question) if one.name != "odd")
 
 
 def key_of(started_at: dt.datetime, call_sid: str) -> str:
-    """The key of a call, for the link to the next page."""
+    """The value of `after` for this call, for the link to the next page."""
     return f"{started_at.astimezone(dt.UTC).isoformat()}~{call_sid}"
 
 

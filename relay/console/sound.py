@@ -1,4 +1,7 @@
-"""A call's recording as a WAV file, by range: stereo, 8 kHz, PCM16. Decrypted in a thread, piece by piece."""
+"""A call's recording as a WAV file: stereo, 8 kHz, PCM16. Any range of its bytes can be read.
+
+Each piece is decrypted in a thread.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from relay.recordings.timeline import RATE_HZ
 from relay.settings import Settings
 
 HEADER_BYTES = 44
-FRAME_BYTES = 4  # Bytes of a WAV frame: two samples of 16 bits.
+FRAME_BYTES = 4  # Bytes of one moment in the WAV file: two samples of 16 bits.
 
 
 class CallSound:
-    """One call from its start. Where nothing was recorded, there is silence."""
+    """The sound of one call from its start. It has silence where nothing was recorded."""
 
     def __init__(self, recordings: Sequence[Recording]) -> None:
         self._recordings = recordings
@@ -46,7 +49,7 @@ class CallSound:
         return head + pcm[skip : skip + end - start]
 
     def _mulaw(self, first: int, count: int) -> bytes:
-        """Both channels, left byte, right byte, ... If two recordings have the same moment, the first one is used."""
+        """Mu-law of both channels: left byte, right byte and so on. Where two recordings overlap, the first is used."""
         found = bytearray(SILENCE * count)
         for one in reversed(self._recordings):
             begin = max(first, one.first_sample)
@@ -66,13 +69,13 @@ def wav_header(frames: int) -> bytes:
 
 
 class HeardCalls:
-    """The recordings of this relay, on disk and in the store."""
+    """The recordings of this relay, on disk and in S3."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     async def sound(self, tables: dict[str, list[Row]]) -> CallSound | None:
-        """A call's recording. None if there is none. Raises NotHeard if it cannot be played from where it is."""
+        """The recording of a call. None if the call has none. Raises NotHeard if it cannot be played."""
         rows = [row for row in tables["recordings"] if row.get("deleted_at") is None]
         if not rows:
             return None

@@ -1,4 +1,4 @@
-"""One call as lines in the order of time, and where the time of each turn went. Pure."""
+"""Tells one call as lines in the order of time, and shows the waterfall of each turn. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.console.wording import SLOW_MS, function
 
 Row = Mapping[str, Any]
 
-# The steps of a turn's answer, in order: the name in the row, and the text for the owner.
+# The steps of an answer, in order. Each has its name in the row, and its text for the owner.
 STEPS = (
     ("stopped_heard", "the caller had finished"),
     ("first_delta", "the model answered"),
@@ -22,7 +22,8 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Step:
-    """A part of a turn's waterfall: when it began after the caller stopped, and how long it took, in ms and percent."""
+    """One step of a waterfall: when it began after the caller's last sound, and how long it took, in ms and in
+    percent."""
 
     words: str
     from_ms: int
@@ -38,7 +39,7 @@ class Line:
     kind: str
     at_ms: int
     words: str = ""
-    said: str = ""  # What was said, if it is more than what was heard.
+    said: str = ""  # What the agent said, if the caller did not hear all of it.
     to_ms: int = 0
     interrupted: bool = False
     is_slow: bool = False
@@ -48,7 +49,7 @@ class Line:
 
 
 def waterfall(latency: Row | None) -> tuple[Step, ...]:
-    """Where the time between the caller's last sound and the answer went."""
+    """The steps between the caller's last sound and the answer."""
     if not latency:
         return ()
     times = [(words, int(latency[name])) for name, words in STEPS if latency.get(name) is not None]
@@ -64,7 +65,10 @@ def waterfall(latency: Row | None) -> tuple[Step, ...]:
 
 
 def lines(tables: Mapping[str, Sequence[Row]], started_at: dt.datetime | None) -> list[Line]:
-    """Everything of a call in the order of time. `started_at` gives a place to rows that have only a date."""
+    """All lines of a call in the order of time. Some rows have a date instead of ms.
+
+    `started_at` is needed to put them in their place.
+    """
     found = [_turn(row) for row in tables.get("transcripts", ())]
     found += [_function(row, started_at) for row in tables.get("function_calls", ())]
     found += [_consent(row, started_at) for row in tables.get("consents", ())]

@@ -1,4 +1,4 @@
-"""The page "Talk to it": what it offers, how a call from it begins, and what it says when the call has ended."""
+"""The page "Talk to it": how a test call begins, and what the page says when it has ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from relay.console import wording
 from relay.console.guard import LOOPBACK_NAMES
 from relay.settings import Settings
 
-# What the stand-in model understands, in the order of a first conversation. The clips belong to the stand-ins.
+# Sentences that the page can say for the owner, in the order of a first conversation. The stand-in model understands
+# them. Their sound comes from the stand-ins' clips.
 CLIPS_DIR = Path(__file__).parents[1] / "standin" / "speech" / "clips"
 SENTENCES = {
     "ask_hours": "Ask for the hours",
@@ -41,7 +42,8 @@ _LOST = {
 
 @dataclass(frozen=True)
 class Rung:
-    """A call rings: the path of the socket that the page must open, and the machine that has the call."""
+    """A test call has begun. Holds the path of the socket that the page must open, and the machine that has the
+    call."""
 
     call_sid: str
     socket: str
@@ -50,7 +52,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class TurnedAway:
-    """No call is possible. Holds the text for the page that says why."""
+    """No call is possible. `words` tell the owner why."""
 
     words: str
 
@@ -59,22 +61,22 @@ class TurnedAway:
 class Ended:
     """How a call ended. `reason` is None if the call never began.
 
-    `human` is the person whose phone would ring. That person would hear `whisper`.
+    `human` is the person whose phone would ring. `whisper` is what that person would hear.
     """
 
     reason: EndReason | None
     human: str = ""
     whisper: str = ""
-    is_lost: bool = False  # True if Twilio would connect a caller on the phone again.
+    is_lost: bool = False  # True if a phone call would go on with a new stream.
 
 
 class Calls(Protocol):
-    """Where calls from the page are made."""
+    """Runs the test calls of the page."""
 
     def ring(self, number: str, *, is_real: bool) -> Rung | TurnedAway:
         """Begin a call. `number` is the caller's number. "" hides the number.
 
-        `is_real`: the call books in the real diary.
+        If `is_real`, the call books in the real diary.
         """
 
     def ended(self, call_sid: str) -> Ended | None:
@@ -105,18 +107,19 @@ class TalkPage:
         return self._page("talk.html", settings=settings, clips=clips_of(settings), number=example_number(settings))
 
     async def ring(self) -> Response:
-        """A call begins: JSON with the socket's path, or with words that say why there is none."""
+        """Begin a call. Answers with JSON: the socket's path, or words that say why there is no call."""
         if self._calls is None:
             return _json({"words": "This relay takes no calls from a browser."}, 503)
         form = await request.form
         got = self._calls.ring(form.get("number", "")[:40], is_real=form.get("real") == "yes")
         if isinstance(got, TurnedAway):
-            return _json({"words": got.words})  # The status is 200, so that the browser's own console shows no error.
+            # The status is 200, because the browser would show any other as an error in its own console.
+            return _json({"words": got.words})
         end = f"/console/talk/{got.call_sid}?machine={quote(got.machine)}"
         return _json({"socket": got.socket, "end": end})
 
     async def ended(self, call_sid: str) -> Response:
-        """The result of a call: JSON with words, and where it can be read."""
+        """How a call ended. Answers with JSON: words for the owner, and the URL of the call's page."""
         if self._calls is None:
             return _json({"words": "This relay takes no calls from a browser."}, 503)
         machine, failed = request.args.get("machine", ""), request.headers.get("fly-replay-failed")
@@ -124,7 +127,7 @@ class TalkPage:
             return Response("", 307, there)
         found = self._calls.ended(call_sid)
         if found is None:
-            return _json({"words": "This relay does not know the call: perhaps it has restarted."}, 404)
+            return _json({"words": "This relay does not know the call. It may have restarted."}, 404)
         return _json({"words": words_of(found), "href": f"/console/calls/{call_sid}" if found.reason else ""})
 
     async def clip(self, name: str) -> Response:

@@ -24,7 +24,7 @@ ENDINGS = {
     "twilio_protocol": "The caller's side sent a message that is not allowed",
     "drained": "The relay was being restarted",
     "relay_fault": "A fault of the relay",
-    "rejected": "Not taken: the relay itself rang",
+    "rejected": "Not taken: the person's phone forwarded it back to the relay",
     "no_stream": "The call ended before the agent answered",
     "refused": "The call was not taken",
 }
@@ -37,12 +37,12 @@ OUTCOMES = {
     "talked": "talked",
 }
 NEWS = {
-    "call_back": "A call back that is wanted",
+    "call_back": "A wanted call back",
     "message": "A message",
     "booking": "A booking",
     "fault": "A call that ended by a fault",
     "alarm": "An alarm",
-    "digest": "The day's letter",
+    "digest": "The daily mail",
 }
 TRANSFERS = {
     "asked": "a person was rung",
@@ -57,7 +57,7 @@ TRANSFERS = {
     "out_of_hours": "nobody was on duty",
     "shown": "a test: nobody was rung",
 }
-# The results of transfers in which the caller reached no person.
+# The results of transfers in which the caller did not reach a person.
 NOT_TAKEN = ("no_answer", "no-answer", "busy", "declined", "failed", "out_of_hours")
 FUNCTIONS = {
     "lookup_hours": "looked up the hours",
@@ -85,14 +85,14 @@ SLOW_MS = 1_500.0
 
 
 def ending(reason: str | None) -> str:
-    """Why a call ended. An unknown reason is shown as it is."""
+    """The text for an end reason. An unknown reason is shown unchanged."""
     if not reason:
         return "Still running, or its end is not known"
     return ENDINGS.get(reason, reason.replace("_", " "))
 
 
 def outcome(text: str | None) -> str:
-    """What came of a call."""
+    """The text for a call's outcome."""
     if not text:
         return ""
     done, _, doubt = text.partition(" ")
@@ -103,7 +103,7 @@ def outcome(text: str | None) -> str:
 
 
 def transfer(result: str | None) -> str:
-    """How a transfer went."""
+    """The text for a transfer's result."""
     return TRANSFERS.get(result or "", (result or "").replace("_", " "))
 
 
@@ -124,21 +124,21 @@ def wrong(row: Mapping[str, Any]) -> str:
 
 
 def short_number(number: str | None) -> str:
-    """A phone number that is not shown in full: its last four digits, or the last two of a short one."""
+    """The last four digits of a phone number, or the last two of a short number."""
     if not number:
         return "hidden number"
     return f"… {number[-4:]}" if len(number) > 8 else f"… {number[-2:]}"
 
 
 def target(channel: str, email: str, webhook_url: str) -> str:
-    """Where news was to go. For a webhook, only the host is shown, because the rest of its URL may be secret."""
+    """Where news should have gone. Of a webhook only the host is shown, because the rest of its URL may be secret."""
     where = {"email": email, "webhook": urlsplit(webhook_url).hostname if webhook_url else ""}.get(channel)
     by = "by mail" if channel == "email" else "by webhook"
     return f"{by} to {where}" if where else f"{by}, which is not set any more"
 
 
 def usd(amount: Any) -> str:
-    """Money: cents for a call, dollars for more."""
+    """An amount as text: in cents if it is below a dollar, otherwise in dollars."""
     if amount is None:
         return "–"
     amount = float(amount)
@@ -148,7 +148,7 @@ def usd(amount: Any) -> str:
 
 
 def seconds(value: Any) -> str:
-    """A length like 3:07."""
+    """A duration in minutes and seconds, like 3:07."""
     if value is None:
         return "–"
     whole = max(0, round(float(value)))
@@ -156,7 +156,7 @@ def seconds(value: Any) -> str:
 
 
 def place(ms: Any) -> str:
-    """A place on the call's time line, in the form 0:07."""
+    """A position on the call's time line in minutes and seconds, like 0:07."""
     return seconds((ms or 0) / 1000)
 
 

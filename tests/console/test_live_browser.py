@@ -137,7 +137,7 @@ def test_an_owner_puts_a_caller_through_and_sees_that_a_human_has_the_call(relay
     relay.ring()
     until(browser, "The notice is being said")
     press(browser, "Put through to a person")
-    until(browser, "The caller is told so; then a person's phone rings.")
+    until(browser, "The agent tells the caller. Then a person's phone rings.")
     until(browser, "Being put through")
     until(browser, "With a person")
     assert not browser.find_element(By.CSS_SELECTOR, "[data-order]").is_displayed()

@@ -1,12 +1,14 @@
-// The page Live: a card for each running call, by server-sent events; orders by POST; listening in by a socket.
-// Every event holds all calls, so a card is only ever brought up to date: what the owner is typing stays.
+// The page Live has a card for each running call. The calls come as server-sent events, orders go by POST, and the sound
+// for listening in comes on a WebSocket. Each event holds all calls. Cards are updated and not made anew, so that text
+// which the owner is typing stays.
 const list = document.getElementById("calls");
 const line = document.getElementById("line");
 const SURE_MS = 4000;
-// Sound comes in pieces of 250 ms: so much silence goes before it, that a piece which is a little late leaves no hole.
+// 300 ms of silence are played before the sound. The sound comes in pieces of 250 ms, so a piece that is a little late
+// leaves no gap.
 const AHEAD_BYTES = 8 * 300;
-const cards = new Map(); // CallSid -> its card
-let heard = null; // the one call that is listened to: { sid, socket, speakers }
+const cards = new Map(); // CallSid -> the call's card
+let heard = null; // the call that the owner listens to: { sid, socket, speakers }
 
 function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -47,7 +49,7 @@ function add(call) {
   return card;
 }
 
-// Hanging up cannot be taken back: it is pressed twice.
+// A hang-up cannot be undone, so the owner must press the button twice.
 function press(card, sid, button) {
   if (button.dataset.order === "hang-up" && !button.dataset.sure) {
     const before = button.textContent;
@@ -62,7 +64,7 @@ function press(card, sid, button) {
   order(card, sid, button.dataset.order);
 }
 
-// True where the order was taken.
+// Sends an order. Returns true if the relay accepted it.
 async function order(card, sid, what, body = new URLSearchParams()) {
   const told = card.querySelector(".told");
   put(told, "…");
@@ -110,7 +112,7 @@ async function toggle(card, sid) {
   const button = card.querySelector("[data-listen]");
   button.setAttribute("aria-pressed", "true");
   put(button, "Stop listening");
-  put(card.querySelector(".told"), "You hear both sides, about a second late.");
+  put(card.querySelector(".told"), "You hear both sides about one second late.");
   const { Speaker } = await import("/console/static/sound.js");
   const speakers = [await Speaker.open(), await Speaker.open()];
   if (heard !== mine) {

@@ -1,4 +1,5 @@
-// The player of a call: a waveform to click in, lines that play and light up, and speeds.
+// Plays the recording of a call. A click in the waveform or on a line's time plays from there, the line that is heard is
+// marked, and the speed can be changed.
 const sound = document.getElementById("sound");
 const wave = document.getElementById("wave");
 const lines = [...document.querySelectorAll(".line[data-at]")];
@@ -29,7 +30,7 @@ if (sound && wave) {
         const x = ((fromMs + (index / 2) * stepMs) / wholeMs) * width;
         const stepWidth = Math.max(1, (stepMs / wholeMs) * width - 0.5);
         paint.fillStyle = style.getPropertyValue(x / width < played ? "--accent" : "--soft");
-        // A peak is on mu-law's scale, 0 to 127, where 16 are 6 dB: the square looks like loudness.
+        // A peak is on mu-law's scale from 0 to 127, where 16 steps are 6 dB. Its square looks like loudness.
         const caller = (pairs[index] / 127) ** 2 * (height / 2 - 2);
         const agent = (pairs[index + 1] / 127) ** 2 * (height / 2 - 2);
         paint.fillRect(x, height / 2 - 1 - caller, stepWidth, caller);

@@ -1,4 +1,5 @@
-// The sound of a call in the browser, beside the page's own thread: a player and a microphone, both 8 kHz mu-law.
+// The sound of a call in the browser: a player and a microphone, both for mu-law at 8 kHz. They run in the browser's audio
+// thread, not in the page's thread.
 
 const RATE = 8000;
 const FRAME = 160; // samples: 20 ms
@@ -16,14 +17,15 @@ function toMulaw(sample) { // -1..1 to G.711 mu-law
   return ~((value < 0 ? 128 : 0) | (exponent << 4) | ((size >> (exponent + 3)) & 15)) & 0xff;
 }
 
-// Plays mu-law in a context of 8 kHz, where a byte is a sample. A mark comes back when what was queued before it has
-// left the loudspeaker (`late`: samples from here to there), or was cleared: the relay knows by it what was heard.
+// Plays mu-law in an 8 kHz context, in which one byte is one sample. A mark is sent back when the audio before it has left
+// the loudspeaker, or was cleared. By the marks the relay knows what was heard. `late` is the delay from here to the
+// loudspeaker, in samples.
 class Player extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.queue = []; // pieces of mu-law, and names of marks, in the order they came
-    this.at = 0; // in the first piece
-    this.marks = []; // on their way to the loudspeaker: { name, left }
+    this.queue = []; // pieces of mu-law and names of marks, in the order in which they came
+    this.at = 0; // the next byte of the first piece
+    this.marks = []; // marks whose audio is on the way to the loudspeaker: { name, left (samples) }
     this.late = 0;
     this.plays = false;
     this.port.onmessage = ({ data }) => this.take(data);
@@ -62,7 +64,8 @@ class Player extends AudioWorkletProcessor {
   }
 }
 
-// Any rate to 8 kHz: a windowed sinc, 12 zero crossings to each side, flat to 3.4 kHz. 64 phases are finer than a voice.
+// Converts any sample rate to 8 kHz, with a windowed sinc: 12 zero crossings on each side, flat up to 3.4 kHz. 64 phases
+// are enough for a voice.
 class Down {
   constructor(rate) {
     const cutoff = 3700 / rate;
@@ -78,7 +81,7 @@ class Down {
       return taps.map((tap) => tap / whole);
     });
     this.held = new Float32Array(2 * this.half);
-    this.place = this.half; // in `held`, of the next sample at 8 kHz
+    this.place = this.half; // position in `held` of the next sample at 8 kHz
   }
 
   feed(block, take) {
@@ -98,8 +101,8 @@ class Down {
   }
 }
 
-// Gives frames of 20 ms with their stream time, also where no microphone is connected: then they are silent. A clip that
-// it is given takes the microphone's place until it is over.
+// Sends frames of 20 ms with their stream time. Without a microphone the frames are silent. A clip replaces the
+// microphone's sound until the clip is over.
 class Microphone extends AudioWorkletProcessor {
   constructor() {
     super();

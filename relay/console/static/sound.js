@@ -1,4 +1,4 @@
-// A loudspeaker and a microphone for mu-law at 8 kHz; their work is in sound-worklet.js.
+// A loudspeaker and a microphone for mu-law at 8 kHz. sound-worklet.js does the work on the samples.
 const WORKLET = "/console/static/sound-worklet.js";
 
 async function openContext(options) {
@@ -11,8 +11,8 @@ async function openContext(options) {
 export const toBytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 export const toBase64 = (bytes) => btoa(String.fromCharCode(...bytes));
 
-// Plays mu-law. `onmark(name)`: what was played before this mark has been heard, or was cleared. `onplays(is)`: it
-// begins or ends to sound.
+// Plays mu-law. Calls `onmark(name)` when the audio before this mark was heard, or was cleared. Calls `onplays(true)` when
+// sound begins, and `onplays(false)` when it ends.
 export class Speaker {
   static async open() {
     return new Speaker(await openContext({ sampleRate: 8000 }));
@@ -44,7 +44,7 @@ export class Speaker {
   }
 }
 
-// Gives 20 ms of mu-law at a time: `onframe(mulaw, ms, peak)`. Without a stream it gives silence.
+// Calls `onframe(mulaw, ms, peak)` with each 20 ms of mu-law. Without a stream the frames are silent.
 export class Microphone {
   static async open(stream) {
     return new Microphone(await openContext({}), stream);
@@ -57,10 +57,10 @@ export class Microphone {
     this.node = new AudioWorkletNode(context, "microphone", { outputChannelCount: [1] });
     this.node.port.onmessage = ({ data }) => (data.clipIsOver ? this.onclipisover() : this.onframe(data.mulaw, data.ms, data.peak));
     if (stream) context.createMediaStreamSource(stream).connect(this.node);
-    this.node.connect(context.destination); // it is silent there, and runs only where it leads somewhere
+    this.node.connect(context.destination); // the node outputs silence, but a browser runs only connected nodes
   }
 
-  // Say this mu-law in the place of the microphone.
+  // Sends this mu-law instead of the microphone's sound.
   say(clip) {
     this.node.port.postMessage({ clip });
   }

@@ -1,13 +1,13 @@
-// The page "Talk to it": a call from this browser. The relay's side is relay/server/talk.py, the words on the socket are
-// those of relay/browser/browser_protocol.py.
+// The page "Talk to it": a call from this browser. The relay's side is relay/console/talk.py and
+// relay/server/browser_calls.py. relay/browser/browser_protocol.py defines the messages on the socket.
 import { Microphone, Speaker, toBase64, toBytes } from "./sound.js";
 
-const CONGESTED_BYTES = 64_000; // more than this waits for the network: what comes now is left out, the relay fills it
+const CONGESTED_BYTES = 64_000; // if more than this waits for the network, new frames are not sent; the relay fills the gap
 const part = (id) => document.getElementById(id);
 const page = part("talk");
 const says = (words) => { part("state").textContent = words; };
 
-let call = null; // the one that runs: { socket, speaker, microphone, path }
+let call = null; // the running call: { socket, speaker, microphone, path }
 
 function tell(words, kind = "") {
   const line = document.createElement("p");
@@ -40,7 +40,7 @@ async function openMicrophone() {
 
 async function toldBy(answer) {
   if (answer.headers.get("Content-Type")?.startsWith("application/json")) return answer.json();
-  return { words: `The relay answered with status ${answer.status}. Load this page again.` }; // signed out, or restarting
+  return { words: `The relay answered with status ${answer.status}. Load this page again.` }; // for example 401 (signed out) or 503 (the relay restarts)
 }
 
 async function ring() {
@@ -54,7 +54,7 @@ async function begin() {
   part("told").replaceChildren();
   if (!window.isSecureContext) {
     const where = `http://localhost:${location.port || 80}/console/talk`;
-    tell(`A browser gives microphone and sound only to a page that came by https, or from the machine itself (${where}). This page came by plain http.`, "bad");
+    tell(`A browser allows a page to use microphone and sound only over https, or from this machine itself (${where}). This page was loaded over plain http.`, "bad");
     return;
   }
   part("begin").disabled = true;
@@ -73,7 +73,7 @@ async function begin() {
     speaker = await Speaker.open();
     microphone = await Microphone.open(stream);
     for (const track of stream?.getTracks() ?? []) {
-      track.onended = () => tell("The microphone was taken away: the agent hears nothing. Hang up and call again.", "bad");
+      track.onended = () => tell("The microphone is no longer available, so the agent hears nothing. Hang up and call again.", "bad");
     }
     connect(await ring(), speaker, microphone);
   } catch (error) {
@@ -92,7 +92,7 @@ function connect({ socket: path, end }, speaker, microphone) {
   speaker.onmark = (name) => send({ kind: "mark", name });
   speaker.onplays = (plays) => says(plays ? "The agent speaks." : "The agent listens.");
   microphone.onframe = (mulaw, ms, peak) => {
-    part("level").value = Math.sqrt(peak); // as loud as it seems
+    part("level").value = Math.sqrt(peak); // the square root looks like loudness
     if (socket.bufferedAmount < CONGESTED_BYTES) send({ kind: "audio", ms, mulaw: toBase64(mulaw) });
   };
   microphone.onclipisover = () => offerClips(true);

