@@ -1,7 +1,8 @@
-"""What a caller may book, move and cancel, and what the caller is told when a change is not possible (pure).
+"""Books, moves and cancels appointments. If a change is not possible, says why in words for the caller (pure).
 
-Each method is the work of one transaction of the diary (`Store`), at a given minute. A refusal is raised and changes
-nothing. A change is kept under its key. The same key gets the first answer again.
+Each method runs inside one transaction of the diary (`Store`), and gets the present minute. A refusal is an exception
+and changes nothing. A change is kept with its idempotency key. If the same key comes again, the first answer is
+returned again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from relay.business.rules import Business, Person, Resource, Service
 from relay.functions.builtin.times import clock_words, time_words
 
 ALTERNATIVES: Final = 3
-LOOK_AHEAD_DAYS: Final = 14  # If the wanted day has no free time, alternatives are looked for on this many days.
+# If the wanted day has too few free times, alternatives are searched on up to this many days.
+LOOK_AHEAD_DAYS: Final = 14
 
 
 class NotFree(Exception):
@@ -34,7 +36,7 @@ class NotFree(Exception):
 
 
 class NotOffered(Exception):
-    """There is no such service, or nobody of that name does the service. `choices` are the names that exist."""
+    """The service does not exist, or no person with this name does it. `choices` are the names that exist."""
 
     def __init__(self, why: str, choices: Sequence[str]) -> None:
         super().__init__(why)
@@ -52,7 +54,7 @@ class KeyReused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A new appointment as a caller wants it."""
+    """The appointment that a caller wants."""
 
     service: str
     start_min: int
@@ -64,24 +66,25 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """The key of a change, and who makes it."""
+    """A change of the diary: its idempotency key, and who makes it."""
 
     key: str
     call_sid: str = ""
     by: str = "caller"
-    anyway: bool = False  # The owner may ignore hours, notice and horizon. Nobody can be booked twice at one time.
+    # If true, hours, notice and horizon do not count. Even then, no person or place can be booked twice at one time.
+    anyway: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """One business and its rules."""
+    """Books for one business, by its rules."""
 
     business: Business
 
     # Look-ups
 
     def service(self, words: str) -> Service:
-        """Raises NotOffered."""
+        """The service that these words mean. Raises NotOffered."""
         found = self.business.service(words)
         if found is None:
             names = [each.name for each in self.business.services]
@@ -89,7 +92,7 @@ class Reception:
         return found
 
     def person(self, name: str, service: Service) -> Person | None:
-        """The person that the caller asks for. None if the caller names nobody. Raises NotOffered."""
+        """The person whom the caller asks for. None if the caller names nobody. Raises NotOffered."""
         if not name.strip():
             return None
         person = self.business.person(name)
@@ -99,7 +102,7 @@ class Reception:
         return person
 
     def free(self, store: Store, now: int, service: str, first: dt.date, last: dt.date, who: str = "") -> list[int]:
-        """The times that are offered on these local days. Raises NotOffered."""
+        """The times to offer to a caller on these local days. Raises NotOffered."""
         wanted = self.service(service)
         person = self.person(who, wanted)
         return self._free(store, now, wanted, first, last, person)
@@ -127,7 +130,7 @@ class Reception:
     # Changes
 
     def book(self, store: Store, now: int, wish: Wish, deed: Deed) -> Appointment:
-        """Raises NotFree, NotOffered, KeyReused."""
+        """Book a new appointment. Raises NotFree, NotOffered, KeyReused."""
         before = _before(store, "booked", deed)
         if before is not None:
             return before
@@ -148,7 +151,7 @@ class Reception:
         return store.keep(Change("booked", made, deed.key, deed.by, deed.call_sid))
 
     def move(self, store: Store, now: int, appointment_id: str, start_min: int, deed: Deed) -> Appointment:
-        """Move an appointment to another time, with the same person if it had one.
+        """Move an appointment to another time. If it is with a person, the person stays the same.
 
         Raises NotFree, NoSuchAppointment, KeyReused.
         """
@@ -163,7 +166,7 @@ class Reception:
         return store.keep(Change("moved", made, deed.key, deed.by, deed.call_sid))
 
     def cancel(self, store: Store, appointment_id: str, deed: Deed) -> Appointment:
-        """Raises NoSuchAppointment, KeyReused."""
+        """Cancel an appointment. Raises NoSuchAppointment, KeyReused."""
         before = _before(store, "cancelled", deed)
         if before is not None:
             return before
@@ -177,7 +180,7 @@ class Reception:
         return found
 
     def _service_of(self, old: Appointment) -> Service:
-        """The service as it was booked. The file may have changed since then."""
+        """The service of an appointment, as it was booked. The business file may have changed since then."""
         now = next((each for each in self.business.services if each.name == old.service), None)
         buffer = old.busy_min - old.minutes
         if now is None:
@@ -188,9 +191,9 @@ class Reception:
     def _resource(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, deed: Deed, but: str = ""
     ) -> Resource:
-        """A person or place that is free.
+        """A person or place that is free at this time. Raises NotFree.
 
-        `but`: an appointment that does not count, because it is moved. Raises NotFree.
+        The appointment `but` does not count, because it is being moved.
         """
         day = day_of(start, self.business.tz)
         able = choices(self.business, service, day, day, person.name if person else "")
@@ -208,7 +211,7 @@ class Reception:
     def _alternatives(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, but: str
     ) -> list[int]:
-        """The free times nearest to the wanted time: on that day, and on later days if that day has too few."""
+        """The free times nearest to the wanted time. Later days are searched if the wanted day has too few."""
         tz = self.business.tz
         earliest, beyond = bookable(self.business, service, now)
         day = day_of(min(max(start, earliest), beyond - 1), tz)
@@ -262,7 +265,7 @@ def _need(service: Service) -> int:
 
 
 def _length_words(minutes: int) -> str:
-    """`45 minutes`, `2 hours`, `3 days`."""
+    """A length of time in words: `45 minutes`, `2 hours`, `3 days`."""
     for size, unit in ((24 * 60, "day"), (60, "hour"), (1, "minute")):
         if minutes >= size and minutes % size == 0:
             return f"{minutes // size} {unit}{'s' if minutes != size else ''}"
@@ -270,7 +273,7 @@ def _length_words(minutes: int) -> str:
 
 
 def _before(store: Store, kind: Kind, deed: Deed) -> Appointment | None:
-    """The appointment after an earlier change under this key. None if there was none. Raises KeyReused."""
+    """The appointment after the earlier change with this key. None if the key is new. Raises KeyReused."""
     change = store.change(deed.key)
     if change is None:
         return None

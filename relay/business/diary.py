@@ -1,7 +1,8 @@
-"""The port of the diary (appointments and blocked times), and a diary in memory for plays and the stand-in (no I/O).
+"""Defines the port of the diary (appointments and blocked times), and a diary in memory for plays, test calls and the
+stand-in.
 
-`Store` is the diary within one transaction. The work that `Diary.write` gets runs alone. It is done as a whole or not
-at all.
+`Store` is the diary within one transaction. A function that is given to `Diary.write` runs alone. All of its changes
+are kept, or none.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Kind = Literal["booked", "moved", "cancelled"]
 class DiaryUnavailable(Exception):
     """The diary could not be read or written. The message holds no name and no number of a caller.
 
-    `may_have_happened`: the answer to a write was lost, and perhaps the write was done.
+    If `may_have_happened`, the answer to a write was lost, and the change may have been made.
     """
 
     def __init__(self, words: str, *, may_have_happened: bool = False) -> None:
@@ -32,7 +33,7 @@ class DiaryUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """One entry. `busy_min`: the minutes from its start until its person or place is free again."""
+    """One appointment. `busy_min` is the number of minutes from its start until its person or place is free again."""
 
     service: str
     resource: Resource
@@ -53,7 +54,7 @@ class Appointment:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Time in which nothing can be booked. `who` "" means the whole business."""
+    """A span in which nothing can be booked. `who` is a person or a kind of place. "" means the whole business."""
 
     span: Span
     who: str = ""
@@ -63,12 +64,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of an appointment's history: the appointment after the change. A repeat has the same `key`."""
+    """One row of an appointment's history: the appointment after the change. A repeated change has the same `key`."""
 
     kind: Kind
     appointment: Appointment
     key: str
-    by: str = "caller"  # "caller" or "owner".
+    by: str = "caller"  # Who made the change: "caller" or "owner".
     call_sid: str = ""
 
 
@@ -76,22 +77,22 @@ class Store(Protocol):
     """The diary within one transaction."""
 
     def busy(self, resources: Sequence[Resource], span: Span, but: str = "") -> Mapping[Resource, Sequence[Span]]:
-        """For each resource, the booked and blocked times in the span. The appointment `but` does not count."""
+        """The booked and blocked spans of each resource. The appointment `but` does not count."""
 
     def appointment(self, appointment_id: str) -> Appointment | None:
-        """The appointment, booked or cancelled."""
+        """The appointment with this id, booked or cancelled. None if there is none."""
 
     def of_phone(self, phone: str, after_min: int) -> list[Appointment]:
-        """The booked appointments of a number that begin after this minute, the next one first."""
+        """The booked appointments of a phone number that begin after this minute, the earliest first."""
 
     def last_name(self, phone: str) -> str:
-        """The name in the number's latest appointment, or ""."""
+        """The name in the latest appointment of this phone number. "" if there is none."""
 
     def change(self, key: str) -> Change | None:
-        """The change that was made under this key. None if there is none."""
+        """The change that was made with this key. None if there is none."""
 
     def keep(self, change: Change) -> Appointment:
-        """Write the appointment as it is after the change, and the change. A new appointment gets its id."""
+        """Write a change, and the appointment as it is after the change. A new appointment gets an id."""
 
     def listed(self, span: Span) -> list[Appointment]:
         """The booked appointments that begin in a span, in order."""
@@ -100,20 +101,20 @@ class Store(Protocol):
         """The blocks in a span, in order."""
 
     def block(self, block: Block) -> str:
-        """Block a span. Returns the block's id."""
+        """Block a span, and return the block's id."""
 
     def unblock(self, block_id: str) -> bool:
-        """Remove a block. True if there was such a block."""
+        """Remove a block. Returns False if there is no such block."""
 
 
 class Diary(Protocol):
-    """A diary. Raises DiaryUnavailable."""
+    """The port of the diary. Its methods raise DiaryUnavailable."""
 
     async def read(self, work: Callable[[Store], T], *, limit_s: float) -> T:
-        """Run `work`, which only reads."""
+        """Run `work`, which only reads, in a transaction."""
 
     async def write(self, work: Callable[[Store], T], *, limit_s: float) -> T:
-        """Run `work` alone. It is done as a whole or not at all."""
+        """Run `work` in a transaction, while no other work runs. All of its changes are kept, or none."""
 
 
 @dataclass
@@ -183,7 +184,10 @@ def _touch(one: Span, other: Span) -> bool:
 
 @dataclass
 class MemoryDiary:
-    """The port over a `MemoryStore`. The work has no await, so it runs alone. `away`: the diary cannot be reached."""
+    """The diary in memory. The work has no await, so nothing else runs meanwhile.
+
+    While `away` is true, the diary cannot be reached.
+    """
 
     store: MemoryStore = field(default_factory=MemoryStore)
     away: bool = False

@@ -1,10 +1,11 @@
-"""The diary in Postgres.
+"""Keeps the diary in Postgres.
 
-Rule 1: no person and no place is booked twice at one time. The table's exclusion constraint refuses it, even for other
-        programs that write into the table.
-Rule 2: a change is one transaction under one lock. So a time that was found free is still free when it is written. If
-        two relays write, the second one sees what the first one has done.
-Rule 3: if a change comes again under its key, it is found in the history. So it can be tried again after a lost answer.
+Rule 1: no person and no place is booked twice at one time. An exclusion constraint of the table refuses that, also if
+        another program writes into the table.
+Rule 2: each change is a transaction that holds one lock. So a time that was found free is still free when it is booked.
+        If two relays write, the second one waits, and then sees what the first one has done.
+Rule 3: a change that comes again with its key is found in the history. So a change can be tried again after its answer
+        was lost.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from relay.ledger.postgres_thread import Connection, PostgresThread, words_of
 T = TypeVar("T")
 
 LOCK: Final = 0x6469617279  # The number of the advisory lock: "diary" in ASCII.
-TRIES: Final = 3  # Tries of a change that collides with a change of another program, which does not take the lock.
+# A program that does not take the lock may collide with a change. The change is tried this many times.
+TRIES: Final = 3
 CLOSE_LIMIT_S: Final = 1.0
 IDLE_EVERY_S: Final = 30.0
 
@@ -33,7 +35,7 @@ STATEMENTS: Final = statements.read(statements.SQL_DIR / "diary.sql")
 
 
 class PostgresDiary:
-    """The port. It has a thread and a connection of its own."""
+    """Implements the port `Diary`. It has a thread and a connection of its own."""
 
     def __init__(self, url: str) -> None:
         self._thread = PostgresThread(url)
@@ -45,9 +47,9 @@ class PostgresDiary:
         return await self._use(lambda connection: _alone(connection, work), limit_s, writes=True)
 
     async def keep_idle_closed(self) -> None:
-        """Close the connection while nobody books.
+        """Close the connection whenever it is not used for a while. Runs until cancelled.
 
-        Some databases stop when no connection is open. Runs until cancelled.
+        Some hosted databases sleep while they have no connection.
         """
         while True:
             await trio.sleep(IDLE_EVERY_S)
@@ -71,7 +73,7 @@ class PostgresDiary:
 
 @dataclass(frozen=True, slots=True)
 class _Told(Generic[T]):
-    """What the work returned or raised. A refusal does not harm the connection."""
+    """What the work returned or raised. A refusal is stored here, so that the thread does not close the connection."""
 
     result: T | None = None
     refusal: Exception | None = None
@@ -89,7 +91,7 @@ def _told(work: Callable[[Store], T], store: Store) -> _Told[T]:
 def _alone(connection: Connection, work: Callable[[Store], T]) -> _Told[T]:
     for number in range(TRIES):
         try:
-            # The work runs inside the transaction of the thread. After a collision only the work is rolled back.
+            # A savepoint inside the thread's transaction. After a collision only the work is rolled back.
             with connection.transaction():
                 connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
                 return _told(work, PostgresStore(connection))
@@ -193,6 +195,6 @@ def _appointment(row: Sequence[Any]) -> Appointment:
 
 
 def _number(shown_id: str) -> int:
-    """The number in `apt_12`. For any other text it is a number that no appointment has."""
+    """The number in an id like `apt_12`. For any other text, a number that no appointment has."""
     digits = shown_id.rpartition("_")[2]
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 18 else -1

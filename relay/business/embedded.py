@@ -1,6 +1,7 @@
-"""The embedded backend: it answers the backend's port in this process, from the business file and the diary.
+"""The embedded backend. It implements the backend's port in this process, with the business file and the diary.
 
-Each object has one version of the file. A call keeps the object with which it began. All objects use the same diary.
+Each object has one version of the business file, and a call keeps its object until its end. All objects use the same
+diary.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from relay.business.rules import Business
 from relay.functions.backend.contract import Appointment, BackendFault, Caller, Hours, Refused, Taken
 from relay.functions.builtin.times import clock_words, time_words
 
-LIMIT_S: Final = 2.5  # The same limit as for a backend of the owner's own.
-MARGIN_S: Final = 0.05  # The work ends this long before the function's deadline, so that its answer is used.
+LIMIT_S: Final = 2.5  # The same limit applies to a backend over HTTP.
+# The diary's work is cancelled this long before the function's deadline, so that its error still reaches the function.
+MARGIN_S: Final = 0.05
 NOT_FOUND: Final = 404
 UNCLEAR: Final = 422
 
@@ -31,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Embedded:
-    """The port for one call. A `call_sid` of "" means no call."""
+    """Implements the backend's port for one call. `call_sid` is "" if there is no call."""
 
     business: Business
     diary: Diary
@@ -39,17 +41,17 @@ class Embedded:
     call_sid: str = ""
 
     def for_call(self, call_sid: str) -> Embedded:
-        """This backend for one call. The history then names the call with each change."""
+        """This backend for one call. Each of its changes has the call's SID in the history."""
         return replace(self, call_sid=call_sid)
 
     async def hours(self, day: dt.date) -> Hours:
-        """When the business is open on a day."""
+        """The opening hours of a day."""
         return hours_of(self.business, day)
 
     async def availability(
         self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """The times that are offered from `day` to `until`. Raises Refused with words for the caller."""
+        """The free times from `day` to `until`. Raises Refused, whose words are for the caller."""
         free = await self._ask(
             lambda store: self._reception.free(store, self._now, service, day, until or day, who), writes=False
         )
@@ -61,14 +63,14 @@ class Embedded:
         return [self._shown(each) for each in found]
 
     async def caller(self, phone: str) -> Caller | None:
-        """The name under which this number has booked before. Nobody has checked the name."""
+        """The name with which this phone number has booked before. Nobody has checked the name."""
         name = await self._ask(lambda store: store.last_name(phone), writes=False)
         return Caller(name=name) if name else None
 
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
     ) -> Appointment:
-        """A new appointment. Raises Taken, Refused."""
+        """Book a new appointment. Raises Taken, Refused."""
         wish = Wish(service, minute_of(start), name, phone, notes, who)
         return self._shown(await self._ask(lambda store: self._reception.book(store, self._now, wish, self._deed(key))))
 
@@ -82,7 +84,7 @@ class Embedded:
         await self._ask(lambda store: self._reception.cancel(store, appointment, self._deed(key)))
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
-        """Raises Refused with status 404: a message is kept in the table `messages` instead."""
+        """Always raises Refused with status 404. Messages are kept in the table `messages` instead."""
         raise Refused("the embedded backend takes no messages: they are in the table `messages`", NOT_FOUND)
 
     @property
@@ -101,7 +103,7 @@ class Embedded:
         return Appointment(entry.id, moment_of(entry.start_min, self.business.tz), entry.service, person, entry.name)
 
     async def _ask(self, work: Callable[[Store], T], *, writes: bool = True) -> T:
-        """The result of the work. Refusals of bookings.py become refusals of the port."""
+        """Run `work` in the diary. Exceptions of bookings.py become exceptions of the port."""
         use = self.diary.write if writes else self.diary.read
         limit_s = min(LIMIT_S, trio.current_effective_deadline() - MARGIN_S - trio.current_time())
         try:
@@ -120,7 +122,7 @@ class Embedded:
 
 
 def hours_of(business: Business, day: dt.date) -> Hours:
-    """A day's hours in the form of the contract. Breaks, and the file's note about the day, are in its notes."""
+    """A day's hours as the port gives them. Breaks, and the business file's note about the day, are in `notes`."""
     tz = business.tz
     spans = [(moment_of(start, tz), moment_of(end, tz)) for start, end in hours_on(business, day)]
     special = business.special_day(day)

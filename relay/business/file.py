@@ -1,4 +1,4 @@
-"""Reads and checks `business.toml`. One error names every mistake, with its line. All but `load` is pure."""
+"""Reads and checks `business.toml`. One error names all mistakes, each with its line. Only `load` does I/O."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SERVICE = ("name", "also", "minutes", "buffer_minutes", "price", "places", "ste
 
 
 class BusinessFileInvalid(ValueError):
-    """A business file that cannot be used. The message names every mistake, and `mistakes` is the list of them."""
+    """The business file has mistakes. The message names all of them, and `mistakes` is their list."""
 
     def __init__(self, name: str, mistakes: Sequence[str]) -> None:
         super().__init__(f"{name} needs mending:\n" + "\n".join(f"  - {each}" for each in mistakes))
@@ -60,7 +60,7 @@ def load(path: Path) -> Business:
 
 
 def parse(text: str, name: str = "business.toml") -> Business:
-    """The business that a text describes. Raises BusinessFileInvalid."""
+    """Make a Business of the text of a business file. Raises BusinessFileInvalid."""
     text = text.replace("\r\n", "\n")
     try:
         table = tomllib.loads(text)
@@ -77,7 +77,7 @@ def parse(text: str, name: str = "business.toml") -> Business:
 
 @dataclass
 class _Reader:
-    """Reads the file and collects its mistakes, each with its line."""
+    """Reads the file. Collects all mistakes, each with its line."""
 
     name: str
     lines: Mapping[KeyPath, int]
@@ -90,7 +90,7 @@ class _Reader:
 
 
 class _Table:
-    """One table of the file. Keys that are read are taken out. Keys that are left over are unknown."""
+    """One table of the file. A key that was read is removed. The keys that are left at the end are unknown."""
 
     def __init__(self, reader: _Reader, path: KeyPath, table: Mapping[str, Any]) -> None:
         self._reader, self.path, self._table = reader, path, dict(table)
@@ -147,7 +147,7 @@ class _Table:
         return _Table(self._reader, (*self.path, key), value)
 
     def read(self, key: str, value: object, read: Callable[[Any], T]) -> T | None:
-        """The result of `read` for a value. None if the value has a mistake."""
+        """The value as `read` understands it. If it has a mistake, the mistake is noted and None is returned."""
         try:
             return read(value)
         except ValueError as error:
@@ -216,7 +216,7 @@ def _zone(top: _Table) -> ZoneInfo:
 
 
 def _week(table: _Table) -> Week:
-    """The weekly hours. A day that is not named is closed."""
+    """The weekly hours. The business is closed on a day that is not named."""
     days: list[tuple[Span, ...]] = [()] * 7
     named: set[int] = set()
     for key, value in table.items():
@@ -258,7 +258,7 @@ def _special(table: _Table) -> SpecialDay:
 
 
 def _special_once(tables: Sequence[_Table], special: Sequence[SpecialDay]) -> None:
-    """Report two entries for one day. Two entries are allowed if only one of them has a year."""
+    """Note a mistake if a day has two entries. One entry with a year and one without are allowed."""
     for number, (table, one) in enumerate(zip(tables, special, strict=True)):
         for other in special[:number]:
             if one.days.every_year == other.days.every_year and _meet(one.days, other.days):
@@ -325,7 +325,7 @@ def _names_once(tables: Sequence[_Table], names: Sequence[str], kind: str) -> No
 def _who_and_where(
     services: Sequence[tuple[_Table, Service]], people: Sequence[tuple[_Table, Person]], places: Mapping[str, int]
 ) -> None:
-    """Check that each service has a person or a place, and that each person does a service."""
+    """Check that each service has a person or a kind of place, and that each person does a service."""
     known = [service.name for _, service in services]
     for table, person in people:
         if not person.does and person.name:
@@ -354,10 +354,10 @@ def _who_and_where(
 
 
 def _can_ever_happen(services: Sequence[tuple[_Table, Service]], week: Week, special: Sequence[SpecialDay]) -> None:
-    """Check that each service fits into some opening."""
+    """Check that each service fits into the hours of some day. Otherwise it could never be booked."""
     spans = [span for hours in (*week, *(each.hours for each in special)) for span in hours]
     if any(start == 0 for start, _ in spans) and any(end >= DAY_MIN for _, end in spans):
-        return  # Hours that end at midnight may go on in the hours of the next day.
+        return  # Hours until midnight may continue with the next day's hours.
     longest = max((end - start for start, end in spans), default=0)
     for table, service in services:
         if longest and service.minutes > longest:

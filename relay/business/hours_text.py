@@ -1,4 +1,4 @@
-"""Hours and days as an owner writes them (pure): `"09:00-12:30, 13:30-18:00"`, `"closed"`, `"12-24 to 12-26"`."""
+"""Reads hours and days as an owner writes them (pure): `"09:00-12:30, 13:30-18:00"`, `"closed"`, `"12-24 to 12-26"`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ WEEKDAYS_ALLOWED: Final = "a day (mon tue wed thu fri sat sun) or several in a r
 
 _SPAN = re.compile(r"(\d{1,2}):(\d\d)\s*-\s*(\d{1,2}):(\d\d)")
 _DAY = re.compile(r"(?:(\d{4})-)?(\d{2})-(\d{2})")
-_LEAP_YEAR: Final = 2000  # A leap year, so that 02-29 can be a date of every year.
+_LEAP_YEAR: Final = 2000  # Stands for "every year". It is a leap year, so that 02-29 is allowed.
 
 
 def read_hours(text: str) -> tuple[Span, ...]:
-    """Read spans in minutes of the day, in order. Raises ValueError with the mistake in words."""
+    """Read hours as spans in minutes of the day, in order. Raises ValueError, whose message names the mistake."""
     if text.strip().casefold() == "closed":
         return ()
     spans = sorted(_read_span(part.strip()) for part in text.split(","))
@@ -50,7 +50,7 @@ def _clock(opens: int, closes: int) -> str:
 
 
 def read_weekdays(text: str) -> list[int]:
-    """Read weekdays, counted from 0 (Monday). Raises ValueError with the mistake in words."""
+    """Read weekdays, counted from 0 (Monday). Raises ValueError, whose message names the mistake."""
     first, _, last = text.strip().casefold().partition("-")
     if first not in WEEKDAYS or (last and last not in WEEKDAYS) or text.endswith("-"):
         raise ValueError(f"allowed is {WEEKDAYS_ALLOWED}")

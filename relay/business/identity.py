@@ -1,6 +1,6 @@
-"""The name, zone and country of the business, if both the environment and its file set them (pure).
+"""Decides the name, zone and country of the business (pure).
 
-The environment wins.
+If both the environment and the business file set one of them, the environment's value is used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from relay.settings import Settings
 
 
 def settle(settings: Settings, business: Business) -> tuple[Settings, Business, list[str]]:
-    """The settings and the business with the same name, zone and country, and a sentence for each difference."""
+    """Return the settings and the business with the same name, zone and country. Also a sentence for each
+    difference."""
     said = {
         "business_name": business.name,
         "business_tz": business.tz.key,

@@ -1,9 +1,10 @@
-"""Finds which times are free, which of them are offered, and who or what is booked at a time (pure).
+"""Finds which times are free, which of them are offered, and which person or place is booked (pure).
 
-Rule 1: an appointment lies within the opening hours, and within its person's hours. Its buffer may end after closing.
-Rule 2: its person or place is free for the appointment and its buffer.
-Rule 3: it begins after the notice, and on a day within the horizon.
-Every time that keeps these rules can be booked. Only times in steps from each opening are offered.
+Rule 1: an appointment lies within the opening hours, and within the hours of its person. Its buffer may end after
+        closing time.
+Rule 2: its person or place is free during the appointment and its buffer.
+Rule 3: it begins at least the service's notice after now, and on a day within the service's horizon. Every time that
+        keeps these rules can be booked. But only times in steps from the beginning of the opening hours are offered.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from relay.business.opening import (
 )
 from relay.business.rules import DAY_MIN, Business, Resource, Service, Span
 
-# Two changes of the clock are always further apart than this.
+# Summer time never changes twice within this time.
 SEASON_MIN: Final = 60 * DAY_MIN
 
 Busy = Mapping[Resource, Sequence[Span]]
@@ -34,15 +35,15 @@ Busy = Mapping[Resource, Sequence[Span]]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """People or places with the same hours, and the times at which an appointment may begin in these hours."""
+    """People or places with the same hours, and the spans in which an appointment with them may begin."""
 
     resources: tuple[Resource, ...]
     pieces: tuple[Span, ...]
-    fits: tuple[Span, ...]  # Spans of starts. The end of a span is the first minute that is too late.
+    fits: tuple[Span, ...]  # The end of a span is the first minute that is too late.
 
 
 def choices(business: Business, service: Service, first: dt.date, last: dt.date, who: str = "") -> list[Choice]:
-    """The people or places that could do the service on these days. `who`: only this person."""
+    """The people or places that can do the service on these days. With `who`, only this person."""
     pieces = business_pieces(business, first, last)
     if service.places:
         return [_choice(tuple(business.resources_of(service)), pieces, service)]
@@ -60,13 +61,14 @@ def _choice(resources: tuple[Resource, ...], pieces: Sequence[Span], service: Se
 
 
 def bookable(business: Business, service: Service, now: int) -> Span:
-    """The first minute that keeps the notice, and the first minute after the horizon."""
+    """The first minute at which the service can be booked (notice), and the first at which it cannot any more
+    (horizon)."""
     beyond = day_of(now, business.tz) + dt.timedelta(days=service.ahead_days + 1)
     return now + max(service.notice_minutes, 1), first_minute(beyond, 0, business.tz)
 
 
 def open_starts(choice: Choice, service: Service, busy: Busy, limits: Span) -> list[Span]:
-    """Spans of starts at which one of the people or places is free."""
+    """The spans in which an appointment may begin, because at least one person or place is free."""
     need = service.minutes + service.buffer_minutes
     within = common(choice.fits, [limits])
     return merged(
@@ -75,7 +77,7 @@ def open_starts(choice: Choice, service: Service, busy: Busy, limits: Span) -> l
 
 
 def _gaps(busy: Sequence[Span], need: int, limits: Span) -> list[Span]:
-    """Spans of starts after which `need` minutes are free."""
+    """The spans in which something of `need` minutes may begin."""
     gaps: list[Span] = []
     free_from = limits[0]
     for start, end in merged(busy):
@@ -88,7 +90,7 @@ def _gaps(busy: Sequence[Span], need: int, limits: Span) -> list[Span]:
 
 
 def offered(business: Business, service: Service, choices_: Sequence[Choice], busy: Busy, limits: Span) -> list[int]:
-    """The free starts that are offered, in order. A time that comes twice when the clocks change is offered once."""
+    """The starts that are offered, in order. When the clocks go back, a time that comes twice is offered once."""
     found: set[int] = set()
     for choice in choices_:
         spans = open_starts(choice, service, busy, limits)
@@ -101,27 +103,27 @@ def offered(business: Business, service: Service, choices_: Sequence[Choice], bu
 
 
 def _first_step(piece: Span, step: int, business: Business) -> int:
-    """The opening time, rounded up to a part of the hour that fits the step."""
+    """The first start after opening: the opening time, rounded up to a multiple of gcd(step, 60) minutes."""
     part, minute = gcd(step, 60), piece[0]
     while past := moment_of(minute, business.tz).minute % part:
-        minute += part - past  # The loop runs once, or more often if the clock changes by half an hour in between.
+        minute += part - past  # More than one round is needed only if the clock changes by half an hour in between.
     return minute
 
 
 def _once_each(minutes: list[int], business: Business) -> list[int]:
-    """The same minutes, without those at which the clock shows a time for the second time."""
+    """These minutes, without those at which the clock shows a time for the second time."""
     if not minutes:
         return minutes
     before, after = (moment_of(each, business.tz).utcoffset() for each in (minutes[0] - DAY_MIN, minutes[-1]))
     if before == after and minutes[-1] - minutes[0] < SEASON_MIN:
-        return minutes  # The clock does not change in between.
+        return minutes  # The clocks do not change within these minutes.
     return [minute for minute in minutes if not moment_of(minute, business.tz).fold]
 
 
 def free_resource(
     choices_: Sequence[Choice], service: Service, busy: Busy, start: int, limits: Span
 ) -> Resource | None:
-    """The first person or place that can be booked at this minute. None if there is none."""
+    """The first person or place that is free at this minute. None if nobody is free."""
     if not limits[0] <= start < limits[1]:
         return None
     end = start + service.minutes + service.buffer_minutes
@@ -134,5 +136,5 @@ def free_resource(
 
 
 def nearest(free: Sequence[int], start: int, number: int) -> list[int]:
-    """The free times that are nearest to the wanted time, in order."""
+    """The free times nearest to the wanted time, in the order of time."""
     return sorted(sorted(free, key=lambda each: (abs(each - start), each))[:number])

@@ -1,8 +1,8 @@
-"""The times when a business or a person is there, as spans in the calendar (pure).
+"""Makes spans in minutes since 1970 of the local hours of a business or a person (pure).
 
-Local times become minutes since 1970 in UTC by one rule: a time means the first moment at which the clock shows this
-time or a later one. When the clocks go forward, a time that does not exist means the moment of the change. When they go
-back, a time that comes twice means the first of the two.
+One rule is used: a local time means the first moment at which the clock shows this time or a later one. When the clocks
+go forward, a time that does not exist means the moment of the change. When they go back, a time that comes twice means
+the first of the two moments.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _MIDNIGHT = dt.time()
 
 
 def minute_of(moment: dt.datetime) -> int:
-    """An aware time in whole minutes since 1970. Seconds are dropped."""
+    """A time in whole minutes since 1970. Seconds are cut off."""
     return int((moment - _EPOCH).total_seconds() // 60)
 
 
 def moment_of(minute: int, tz: ZoneInfo) -> dt.datetime:
-    """A minute as local time of the business."""
+    """A minute since 1970 as local time of the business."""
     return (_EPOCH + dt.timedelta(minutes=minute)).astimezone(tz)
 
 
 def day_of(minute: int, tz: ZoneInfo) -> dt.date:
-    """The local day of a minute."""
+    """The local date of a minute since 1970."""
     return moment_of(minute, tz).date()
 
 
@@ -41,7 +41,8 @@ def first_minute(day: dt.date, minute: int, tz: ZoneInfo) -> int:
     found = minute_of(wall.replace(tzinfo=tz))
     if moment_of(found, tz).replace(tzinfo=None) == wall:
         return found
-    low = minute_of(wall.replace(tzinfo=tz, fold=1))  # For a time that no clock shows, this is before the change.
+    # If no clock shows this time, the result is before the change of the clocks.
+    low = minute_of(wall.replace(tzinfo=tz, fold=1))
     while low + 1 < found:
         middle = (low + found) // 2
         if moment_of(middle, tz).replace(tzinfo=None) < wall:
@@ -52,16 +53,17 @@ def first_minute(day: dt.date, minute: int, tz: ZoneInfo) -> int:
 
 
 def business_pieces(business: Business, first: dt.date, last: dt.date) -> list[Span]:
-    """The spans that begin on these days, on the day before and on the day after: hours may go on after midnight."""
+    """The opening hours of these days, of the day before and of the day after, because hours may go on after
+    midnight."""
     return _pieces(first, last, business.tz, lambda day: _hours_on(business, day))
 
 
 def person_pieces(
     business: Business, person: Person, first: dt.date, last: dt.date, pieces: list[Span], opened: Sequence[Span]
 ) -> list[Span]:
-    """The spans in which this person can be booked: the person's own hours, while the business is open.
+    """The spans in which this person can be booked: the person's own hours, as far as the business is open.
 
-    `pieces` are the hours of the business. `opened` are the same, merged.
+    `pieces` are the hours of the business. `opened` are the same hours, merged.
     """
     if person.hours is None and not person.off:
         return pieces
@@ -76,14 +78,14 @@ def is_open(business: Business, minute: int) -> bool:
 
 
 def next_opening(business: Business, minute: int, days: int = 60) -> int | None:
-    """When the business opens next after this minute. None if it does not open within `days` days."""
+    """The minute at which the business opens next. None if it stays closed for `days` days."""
     day = day_of(minute, business.tz)
     spans = merged(business_pieces(business, day, day + dt.timedelta(days=days)))
     return next((start for start, _ in spans if start > minute), None)
 
 
 def hours_on(business: Business, day: dt.date) -> list[Span]:
-    """The spans that begin on this day, as callers are told them."""
+    """The opening hours that begin on this day, in the form in which callers hear them."""
     return merged(_spans_of(day, business.tz, _hours_on(business, day)))
 
 
@@ -109,7 +111,7 @@ def _pieces(first: dt.date, last: dt.date, tz: ZoneInfo, hours: Callable[[dt.dat
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """The spans sorted, without empty ones. Spans that touch become one."""
+    """Sort the spans, and drop empty ones. Spans that touch or overlap become one."""
     joined: list[Span] = []
     for start, end in sorted(span for span in spans if span[0] < span[1]):
         if joined and start <= joined[-1][1]:
@@ -135,7 +137,7 @@ def common(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
 
 
 def clipped(span: Span, spans: Sequence[Span]) -> Iterator[Span]:
-    """The parts of one span that lie in the other spans, which are sorted."""
+    """The parts of one span that lie in other spans. The other spans must be sorted."""
     at = max(bisect_right(spans, (span[0], span[0])) - 1, 0)
     while at < len(spans) and spans[at][0] < span[1]:
         start, end = max(span[0], spans[at][0]), min(span[1], spans[at][1])

@@ -1,4 +1,7 @@
-"""The command `relay diary`: the owner reads and changes the diary. It prints names and numbers of callers."""
+"""The command `relay diary`, with which the owner reads and changes the diary.
+
+It prints callers' names and phone numbers.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class OwnerRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One use of the command."""
+    """The arguments of the command."""
 
     do: str
     rest: Sequence[str] = ()
@@ -47,7 +50,7 @@ class Asked:
 
 
 async def carry_out(asked: Asked, business: Business, diary: Diary, utc_now: Callable[[], dt.datetime]) -> str:
-    """Carry out the command. Returns the text to print. Raises OwnerRefused, DiaryUnavailable."""
+    """Carry out the command, and return the text to print. Raises OwnerRefused, DiaryUnavailable."""
     hand = _Hand(business, diary, minute_of(utc_now()), asked)
     try:
         return await hand.act()
@@ -62,7 +65,7 @@ async def carry_out(asked: Asked, business: Business, diary: Diary, utc_now: Cal
 
 
 async def at_postgres(asked: Asked, business: Business, url: str) -> str:
-    """Carry out the command now, in the diary of this database."""
+    """Carry out the command in the diary of this database."""
     diary = PostgresDiary(url)
     try:
         return await carry_out(asked, business, diary, lambda: dt.datetime.now(dt.UTC))
@@ -132,7 +135,7 @@ class _Hand:
         return f"blocked {block_id}" + (f"; these appointments stay until you move them: {standing}" if booked else "")
 
     def _who(self) -> str:
-        """The person or the kind of place that a block is for. "" means the whole business."""
+        """The person or the kind of place to block. "" means the whole business."""
         if not self.asked.who:
             return ""
         person = self.business.person(self.asked.who)

@@ -1,6 +1,6 @@
-"""The owner's files, read and checked together: settings, prompts and the business file.
+"""Reads and checks the owner's files together: the prompts and the business file.
 
-One message names every mistake in all of them.
+One message names all mistakes in all files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from relay.settings import Settings
 
 
 class FilesInvalid(PromptsInvalid):
-    """Files that cannot be used. The message names every mistake in all of them."""
+    """The files have mistakes. The message names all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Read:
     settings: Settings
     prompts: Prompts
     business: Business | None
-    conflicts: tuple[str, ...] = ()  # A sentence for each difference between the environment and the business file.
+    # One sentence for each value that differs between the environment and the business file.
+    conflicts: tuple[str, ...] = ()
     business_text: str = ""  # The text of the business file.
 
     def is_closed(self, now: dt.datetime) -> bool:
@@ -66,9 +67,9 @@ def read(settings: Settings) -> Read:
 
 
 def closed_words(business: Business, now: dt.datetime) -> str:
-    """The instructions for the model while the business is closed.
+    """What the model is told while the business is closed.
 
-    The text is "" while the business is open, or if the file has no [after_hours].
+    "" while the business is open, or if the file has no [after_hours].
     """
     minute = minute_of(now)
     if business.after_hours is None or is_open(business, minute):

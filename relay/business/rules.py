@@ -1,7 +1,8 @@
-"""The facts of a business, as its file states them: hours, special days, services, people, places, answers (pure).
+"""Defines the content of the business file: hours, special days, services, people, places, answers (pure).
 
-A *span* is a pair of minutes. In opening hours they are minutes of a day (the end may be after 24:00). In the calendar
-they are minutes since 1970 in UTC. A *resource* can be booked once at a time: it is a person, or one numbered place.
+A *span* is a pair of minutes, its beginning and its end. In opening hours these are minutes of a day, and the end may
+be after 24:00. Elsewhere they are minutes since 1970 in UTC. A *resource* is a person, or one numbered place. It can be
+booked only once at a time.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 Span = tuple[int, int]
 Week = tuple[tuple[Span, ...], ...]
-"""Seven days from Monday on, each with its spans in minutes of the day."""
+"""Seven days, from Monday on. Each has its spans in minutes of the day."""
 
 
 class Resource(NamedTuple):
-    """A person (`number` 0), or one of the places of a kind, counted from 1."""
+    """A person, or one place of a kind. `number` is 0 for a person. Places are counted from 1."""
 
     name: str
     number: int = 0
@@ -33,7 +34,7 @@ class Resource(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """A day, or several days in a row. `every_year`: the year does not count."""
+    """A day, or several days in a row. If `every_year`, the year does not count."""
 
     first: dt.date
     last: dt.date
@@ -48,7 +49,7 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class SpecialDay:
-    """Days with hours of their own. Without spans the business is closed."""
+    """Days with special hours. Without spans, the business is closed on them."""
 
     days: Days
     hours: tuple[Span, ...] = ()
@@ -57,14 +58,15 @@ class SpecialDay:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service that can be booked. One of `people` does it, or it needs one of the `places` of this kind."""
+    """A service that can be booked. One of `people` does it, or it needs one of the places of the kind `places`."""
 
     name: str
     minutes: int
     people: tuple[str, ...] = ()
     places: str = ""
     also: tuple[str, ...] = ()
-    # The minutes after the appointment in which the person or place is not free. They may end after closing.
+    # The buffer: for so many minutes after the appointment, the person or place is not free. It may end after closing
+    # time.
     buffer_minutes: int = 0
     price: str = ""
     step_minutes: int = 30  # The minutes between two times that are offered.
@@ -74,9 +76,9 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person who does services. If `hours` is None, the business's hours count.
+    """A person who does services. If `hours` is None, the person has the hours of the business.
 
-    Own hours count only while the business is open.
+    Own hours count only as far as the business is open.
     """
 
     name: str
@@ -97,7 +99,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AfterHours:
-    """How a call is answered while the business is closed. The model is told `offer`."""
+    """How a call is answered while the business is closed. `offer` is told to the model."""
 
     greeting: str
     offer: str
@@ -121,12 +123,13 @@ class Business:
     after_hours: AfterHours | None = None
 
     def special_day(self, day: dt.date) -> SpecialDay | None:
-        """The file's entry for this day. An entry with a year wins over an entry for every year."""
+        """The entry for this day. An entry with a year is used before an entry for every year."""
         found = [each for each in self.special if each.days.holds(day)]
         return min(found, key=lambda each: each.days.every_year, default=None)
 
     def person(self, name: str) -> Person | None:
-        """The person with this name, or with this first name if only one person has it. Case does not matter."""
+        """The person with this name, or the only person with this first name. Capital and small letters are the
+        same."""
         wanted = _plain(name)
         full = [each for each in self.people if _plain(each.name) == wanted]
         first = [each for each in self.people if _plain(each.name).split()[:1] == wanted.split()[:1]]
@@ -134,7 +137,7 @@ class Business:
         return found[0] if found else None
 
     def service(self, words: str) -> Service | None:
-        """The service that the caller's words mean. None if no service or several fit."""
+        """The service that the caller's words mean. None if the words fit no service, or more than one."""
         wanted = _plain(words)
         called = [(_plain(name), each) for each in self.services for name in (each.name, *each.also)]
         exact = [each for name, each in called if name == wanted]
@@ -159,7 +162,7 @@ def _plain(words: str) -> str:
 
 
 def _stems(plain: str) -> frozenset[str]:
-    """The words without the s of the plural: "haircuts" means a haircut."""
+    """The words without a plural s, so that "haircuts" finds the service "haircut"."""
     return frozenset(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in plain.split())
 
 

@@ -1,6 +1,6 @@
-"""The facts of the business in the agent's prompt, within a budget of tokens (pure).
+"""Writes the facts of the business for the prompt, within a budget of tokens (pure).
 
-Services and answers that do not fit are looked up by a function.
+The model looks up the services and answers that do not fit with a function.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Final
 
 from relay.business.rules import Answer, Business, Service
 
-# The most tokens that the section may add to the input of each turn. 3 bytes of UTF-8 count as one token. In English a
-# token has 4 or 5 bytes, in other languages fewer. So the count is never too low.
+# The most tokens of this part of the prompt. They are paid again in each turn. Tokens are counted as 3 bytes of UTF-8
+# each. A real token has 4 or 5 bytes in English and fewer in some other languages, so the count is hardly ever too low.
 SERVICES_TOKENS: Final = 400
 ANSWERS_TOKENS: Final = 400
 BYTES_PER_TOKEN: Final = 3
-SHORT_TOKENS: Final = 80  # A longer answer is looked up, even if it would fit.
+SHORT_TOKENS: Final = 80  # A longer answer is left out of the prompt and looked up, even if it would fit.
 
 
 def tokens(text: str) -> int:
@@ -25,14 +25,14 @@ def tokens(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The section's text, and the answers that are not in it."""
+    """The text for the prompt, and the answers that are not in it."""
 
     text: str
     looked_up: tuple[Answer, ...]
 
 
 def told(business: Business) -> Told:
-    """The section on this business."""
+    """Write the part of the prompt about this business."""
     lines = [f"You answer for {business.name}" + (f", {business.place}." if business.place else ".")]
     services = [_service_words(business, each) for each in business.services]
     kept = _within(services, SERVICES_TOKENS)
@@ -58,14 +58,14 @@ def told(business: Business) -> Told:
 
 
 def _service_words(business: Business, service: Service) -> str:
-    """`haircut (30 minutes, 24 pounds, with Maria or Tom)`."""
+    """A service in words: `haircut (30 minutes, 24 pounds, with Maria or Tom)`."""
     facts = [f"{service.minutes} minutes", service.price]
     facts += [f"with {' or '.join(service.people)}"] if service.people else []
     return f"{service.name} ({', '.join(fact for fact in facts if fact)})"
 
 
 def _within(texts: list[str], budget: int) -> list[int]:
-    """The indexes of the texts that fit into the budget together, in order."""
+    """The indexes of the texts that fit into the budget. Texts are taken in their order."""
     kept: list[int] = []
     for number, text in enumerate(texts):
         budget -= tokens(text) + 1

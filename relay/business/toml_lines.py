@@ -1,6 +1,6 @@
-"""The line of each key in a TOML file, so that a mistake can be reported with its line (pure).
+"""Finds the line of each key in a TOML file, so that a mistake can be reported with its line (pure).
 
-tomllib has read the text before, so the text is valid TOML.
+It only gets text that tomllib could read, so the text is valid TOML.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _BARE = re.compile(r"[^,\]}\n#]*")
 
 
 def lines_of(text: str) -> dict[Path, int]:
-    """Line numbers from 1 by path: `("hours", "mon")`, `("services", 0, "minutes")`."""
+    """The line number, from 1, of each path like `("hours", "mon")` or `("services", 0, "minutes")`."""
     return _Walk(text).lines
 
 
 def line_at(lines: Mapping[Path, int], path: Path) -> int:
-    """The line of a path, or of the nearest table around it. It is 1 if a key is missing at the top level."""
+    """The line of a path. If the key is not in the file, the line of its table, or 1 at the top level."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
@@ -32,7 +32,7 @@ class _Walk:
     def __init__(self, text: str) -> None:
         self._text, self._at = text, 0
         self.lines: dict[Path, int] = {}
-        self._counts: dict[Path, int] = {}  # Path of a [[table]] -> how many of them have come.
+        self._counts: dict[Path, int] = {}  # Path of a [[table]] -> the number of these tables so far.
         table: Path = ()
         self._blank()
         while self._at < len(text):
@@ -60,7 +60,10 @@ class _Walk:
         return path
 
     def _latest(self, path: Path) -> Path:
-        """The path with indexes. A dotted key or header below [[tables]] belongs to the last of these tables."""
+        """The path with the indexes of [[tables]].
+
+        A key or header below [[tables]] belongs to the last of these tables.
+        """
         return (*path, self._counts[path] - 1) if path in self._counts else path
 
     def _header(self) -> Path:
