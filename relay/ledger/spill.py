@@ -53,7 +53,10 @@ class Entry:
 
 
 class Spill:
-    """The folder of rows that wait. All methods except `next_file` block while the disk works, and may raise OSError."""
+    """The folder of rows that wait.
+
+    All methods except `next_file` block while the disk works, and may raise OSError.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

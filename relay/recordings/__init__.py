@@ -1,7 +1,7 @@
-"""Calls as they were heard: stereo, encrypted from the first byte, kept in a folder or an S3-compatible store.
+"""Records calls: stereo, encrypted before the first byte reaches the disk, kept in a folder or an S3-compatible store.
 
 recorder   one stream: what both sides heard, if it may be kept, in chunks of 250 ms    (pure, except for its tape)
-timeline   each piece at its place: Twilio's timestamps, Twilio's playback clock            (pure)
+timeline   puts each piece of audio at its place in time                                    (pure)
 cipher     AES-256-GCM in chunks; keys                                                      (pure)
 peaks      the waveform                                                                     (pure)
 files      the file: while it is written, after a crash, and when it is played              (blocking)
@@ -10,7 +10,8 @@ stores     a folder, or S3
 service    what a process does with recordings: open, write rows, upload, delete by age
 listening  a call's recordings as one sound: WAV, export
 
-A frame goes this way: session, recorder, files (in the writer's thread, by cipher), DATA_DIR/recordings, store.
+A frame goes from the session to the recorder. The writer's thread then encrypts it (cipher) and writes it (files) into
+DATA_DIR/recordings. Closed files may go on to an S3-compatible store.
 """
 
 from relay.recordings.recorder import Recorder

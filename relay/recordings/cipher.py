@@ -1,14 +1,14 @@
-"""How a recording is encrypted: AES-256-GCM in chunks, the STREAM construction. Pure: bytes in, bytes out.
+"""Encrypts a recording: AES-256-GCM in chunks, by the STREAM construction. Pure: bytes in, bytes out.
 
     file   = header, chunk 0, chunk 1, ... last chunk
     header = magic, key id, salt, nonce prefix, and the facts about the file (call, place on the call's time line)
     chunk  = 250 ms of both channels (left byte, right byte, ...; mu-law at 8 kHz) and a tag of 16 bytes
     nonce  = the file's prefix (7 bytes), the chunk's number (4 bytes), and 1 for the last chunk, otherwise 0 (1 byte)
 
-Every chunk except the last is full. So the place of each chunk is known. To play from any moment, one chunk is read.
-The last chunk is always shorter. The key of a file comes from RECORDING_KEY, the salt and the whole header, by HKDF. So
-a file whose header was changed cannot be opened. A chunk that was changed or cut does not fit its tag. A chunk that was
-swapped or moved has another number or another flag, so its tag does not fit either. Such a chunk is refused.
+Every chunk except the last is full, so the place of each chunk in the file is known. To play from any moment, only the
+chunk of this moment must be read. The last chunk is always shorter. The key of a file comes from RECORDING_KEY, the
+salt and the whole header, by HKDF. So a file whose header was changed cannot be opened. The tag of a chunk does not fit
+if the chunk was changed, cut or moved, because the number and the flag are parts of the nonce. Such a chunk is refused.
 
 Rule: no chunk is ever encrypted twice with the same file key and nonce. To change a recording, write a new file with a
 new header and delete the old one.
@@ -33,28 +33,29 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
-CHUNK_BYTES = 2 * CHUNK_SAMPLES  # Two channels, one byte a sample.
+CHUNK_BYTES = 2 * CHUNK_SAMPLES  # Two channels, each with one byte a sample.
 TAG_BYTES = 16
 SEALED_BYTES = CHUNK_BYTES + TAG_BYTES
 KEY_BYTES = 32
 
 _MAGIC = b"RLYREC\x00\x01"
-# Magic, key id, salt, nonce prefix, first sample on the call's time line, the call's start (ms since 1970), CallSid.
+# Magic, key id, salt, nonce prefix, place of the first sample on the call's time line, the call's start (ms since
+# 1970), CallSid.
 _HEADER = struct.Struct(">8s8s32s7sQQ34s")
 HEADER_BYTES = _HEADER.size
 _INFO = b"relay recording, AES-256-GCM STREAM, version 1"
 
 
 class RecordingRefused(Exception):
-    """The file is not played. The message says why: it is no recording, or it was damaged, cut off or changed."""
+    """The file cannot be played. The message says why: it is no recording, or it was damaged, cut off or changed."""
 
 
 class KeyMissing(Exception):
-    """None of our keys opens this file. The message says which key is needed."""
+    """No key in RECORDING_KEY decrypts this file. The message says which key is needed."""
 
 
 class KeyUnusable(ValueError):
-    """A text that is not a recording key."""
+    """This text is not a recording key. The message says what is wrong."""
 
 
 def new_key() -> str:
@@ -73,13 +74,13 @@ def _key_of(text: str) -> bytes:
 
 
 def key_id(key: bytes) -> bytes:
-    """The id of a key in a header: eight bytes that do not reveal the key."""
+    """The id of a key, as headers have it: eight bytes that do not reveal the key."""
     return hashlib.sha256(b"relay recording key id" + key).digest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys in RECORDING_KEY. The first one encrypts. Each of them opens."""
+    """The keys in RECORDING_KEY. The first key encrypts new recordings. All keys decrypt."""
 
     by_id: Mapping[bytes, bytes] = field(repr=False)
     first: bytes  # The id of the key that encrypts.
@@ -95,12 +96,15 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The facts about the file. The file's key depends on all of them: with a changed header it cannot be opened."""
+    """The facts about a file.
+
+    The file's key is derived from all of them, so a file with a changed header cannot be decrypted.
+    """
 
     key_id: bytes
     salt: bytes = field(repr=False)
     nonce_prefix: bytes = field(repr=False)
-    first_sample: int  # The file's first sample on the call's time line.
+    first_sample: int  # The place of the file's first sample on the call's time line.
     call_started_ms: int  # The call's start, in milliseconds since 1970.
     call_sid: str
 
@@ -131,10 +135,10 @@ class Header:
 
 
 class ChunkCipher:
-    """Encrypts and opens the chunks of one file."""
+    """Encrypts and decrypts the chunks of one file."""
 
     def __init__(self, keys: Keys, header: Header) -> None:
-        """Raises KeyMissing."""
+        """Derive the file's key. Raises KeyMissing."""
         key = keys.by_id.get(header.key_id)
         if key is None:
             raise KeyMissing(
@@ -149,7 +153,7 @@ class ChunkCipher:
         return self._prefix + number.to_bytes(4, "big") + (b"\1" if last else b"\0")
 
     def seal(self, number: int, stereo: bytes, *, last: bool) -> bytes:
-        """Encrypt a chunk. The caller never uses the same number twice."""
+        """Encrypt a chunk. The same number must never be used twice."""
         assert (len(stereo) < CHUNK_BYTES) if last else (len(stereo) == CHUNK_BYTES)
         return self._aead.encrypt(self._nonce(number, last), stereo, None)
 
@@ -164,5 +168,5 @@ class ChunkCipher:
 
 
 def ids(keys: Keys) -> Sequence[str]:
-    """The ids of the keys, in the form that is shown."""
+    """The ids of all keys, as hexadecimal text."""
     return [kid.hex() for kid in keys.by_id]

@@ -1,4 +1,4 @@
-"""What `relay listen` and `relay calls export` do with a call's recordings."""
+"""Does the work of `relay listen` and `relay calls export`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from relay.settings import Settings
 
 
 def listen(settings: Settings, url: str, call_sid: str, out: Path | None) -> str:
-    """Play a call, or write it as a WAV. Returns a line for the terminal. Raises NotHeard, LedgerUnavailable."""
+    """Play the recording of a call, or write it as a WAV. Returns a line for the terminal.
+
+    Raises NotHeard, LedgerUnavailable.
+    """
     recordings = _opened(settings, call_sid, history.rows_of_call(url, call_sid))
     if out is None:
         play(recordings)
@@ -24,7 +27,10 @@ def listen(settings: Settings, url: str, call_sid: str, out: Path | None) -> str
 
 
 def export_call(settings: Settings, url: str, call_sid: str, out: Path | None) -> list[Path]:
-    """Write a call as one folder. Returns its files. Raises NotHeard if nothing is known of the call."""
+    """Write all that is kept of a call into one folder. Returns the files.
+
+    Raises NotHeard if nothing is known of the call.
+    """
     tables = history.rows_of_call(url, call_sid)
     try:
         recordings = _opened(settings, call_sid, tables)

@@ -1,10 +1,12 @@
-"""Recordings on disk: written chunk by chunk, closed by a rename, read from any place. Blocking: for a thread.
+"""Recordings on disk. A file is written chunk by chunk, and renamed when it is closed. It can be read from any place.
+
+These functions block, so call them in a thread.
 
     DATA_DIR/recordings/2026-11-29/140512-CA0123...-4f2a9c1b.rec          (.rec.part while the call lasts)
 
-A process that died leaves a .part file with all of its complete chunks. `close_left_over` writes them into a new file
-with a new key and deletes the old file. A new key is needed: the old last chunk may be incomplete, and no nonce may be
-used twice.
+If a process dies, its .part file stays, with all complete chunks. `close_left_over` writes them into a new file
+with a new key and deletes the old file. A new key is needed, because the incomplete last chunk has used its nonce, and
+no nonce may be used twice.
 """
 
 from __future__ import annotations
@@ -25,40 +27,40 @@ from relay.recordings.peaks import Peaks
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
 SUFFIX, PART, CLOSING, NEW = ".rec", ".rec.part", ".rec.closing", ".rec.new"
-# A file without its final name belongs to another process, unless it is older than this.
+# A younger unfinished file may belong to another process, so it is left alone.
 STALE_S = 60.0
 WHOLE, AFTER_A_CRASH = "whole", "closed after a crash"
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A closed file: the values for its row."""
+    """The values of a closed file for its row."""
 
-    name: str  # The file's name below the folder, and in every store.
+    name: str  # The file's name below the folder, and in S3.
     header: Header
     samples: int
     n_bytes: int
-    ended: str  # WHOLE, AFTER_A_CRASH, or in words why it stopped.
+    ended: str  # WHOLE, AFTER_A_CRASH, or words that say why recording stopped.
     peaks_step_ms: int
     peaks: bytes = field(repr=False)
 
     @property
     def started_ms(self) -> int:
-        """The file's start on the call's time line, in ms."""
+        """Where the file starts on the call's time line, in ms."""
         return self.header.first_sample * 1000 // RATE_HZ
 
 
 def name_of(header: Header, begun_at: datetime) -> str:
-    """The file's name in its folder and in every store."""
+    """The name of a recording's file, below the folder and in S3."""
     begun_at = begun_at.astimezone(UTC)
     return f"{begun_at:%Y-%m-%d/%H%M%S}-{header.call_sid}-{header.salt[:4].hex()}{SUFFIX}"
 
 
 class FileInProgress:
-    """A recording while it is written. Its methods raise OSError."""
+    """A recording that is being written. Its methods raise OSError."""
 
     def __init__(self, folder: Path, name: str, keys: Keys, header: Header, meanwhile: str = PART) -> None:
-        """`meanwhile` is its suffix until it is closed. Nothing is on disk before `open`. Raises KeyMissing."""
+        """`meanwhile` is the file's suffix until it is closed. Before `open` nothing is on disk. Raises KeyMissing."""
         self.name, self.header = name, header
         self._path = folder / name
         self._part = self._path.with_suffix(meanwhile)
@@ -66,7 +68,7 @@ class FileInProgress:
         self._peaks = Peaks()
         self._fd = -1
         self._chunks = 0
-        self._written = 0  # Bytes of complete chunks.
+        self._written = 0  # The bytes of all complete chunks.
 
     @property
     def is_open(self) -> bool:
@@ -74,7 +76,10 @@ class FileInProgress:
         return self._fd >= 0
 
     def open(self) -> None:
-        """Make the file. It is locked before it gets its name. So no other process takes it for a left-over file."""
+        """Make the file.
+
+        It is locked before it gets its name, so that no other process takes it for the file of a dead process.
+        """
         self._part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = self._path.with_suffix(NEW)
         self._fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -85,12 +90,12 @@ class FileInProgress:
     def append(self, stereo: bytes) -> None:
         """Write a full chunk."""
         sealed = self._cipher.seal(self._chunks, stereo, last=False)
-        self._chunks += 1  # Counted even if the write fails, because the nonce was used.
+        self._chunks += 1  # Count the chunk even if the write fails, because its nonce was used.
         self._write(sealed)
         self._peaks.add(stereo)
 
     def close(self, stereo: bytes, ended: str = WHOLE) -> Finished:
-        """Write the last chunk, which is shorter. Then the file gets its name."""
+        """Write the last chunk, which is shorter, and give the file its final name."""
         self._write(self._cipher.seal(self._chunks, stereo, last=True))
         self._peaks.add(stereo)
         os.fsync(self._fd)
@@ -101,9 +106,9 @@ class FileInProgress:
         return Finished(self.name, self.header, samples, self._written, ended, step_ms, pairs)
 
     def give_up(self, why: str) -> Finished | None:
-        """The disk takes no more. Close the file as it is, if that is possible.
+        """The disk takes no more bytes. Try to close the file with what it has.
 
-        Otherwise the next start of the relay closes the file.
+        If that fails, the next start of the relay closes the file.
         """
         try:
             os.ftruncate(self._fd, self._written)
@@ -133,10 +138,10 @@ class FileInProgress:
 
 
 class Recording:
-    """A closed recording, opened to be played. `read_at(offset, count)` reads its bytes, from a file or a store."""
+    """A closed recording, to be played. `read_at(offset, count)` reads its bytes, from disk or from S3."""
 
     def __init__(self, size: int, read_at: Callable[[int, int], bytes], keys: Keys) -> None:
-        """Raises RecordingRefused, KeyMissing, and what `read_at` raises."""
+        """Read the header and the last chunk. Raises RecordingRefused, KeyMissing, and what `read_at` raises."""
         self._read_at = read_at
         self.header = Header.decode(read_at(0, HEADER_BYTES))
         self._cipher = ChunkCipher(keys, self.header)
@@ -145,7 +150,7 @@ class Recording:
             raise RecordingRefused("the recording is damaged: its end is missing")
         self._last = rest
         self.samples = self._full * CHUNK_SAMPLES + (rest - TAG_BYTES) // 2
-        self.chunk(self._full)  # Reads the last chunk. This proves that nothing was cut off.
+        self.chunk(self._full)  # Decrypting the last chunk proves that nothing was cut off.
 
     @property
     def first_sample(self) -> int:
@@ -159,7 +164,7 @@ class Recording:
         return self._cipher.open(number, sealed, last=last)
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` samples of both channels from `first` on (0 is the file's first). At the end there are fewer."""
+        """Up to `count` samples of both channels from sample `first` on. 0 is the first sample of the file."""
         end = min(first + count, self.samples)
         if first >= end:
             return b""
@@ -194,7 +199,7 @@ def peaks_of(recording: Recording) -> tuple[int, bytes]:
 
 
 def finished_of(folder: Path, name: str, keys: Keys, ended: str = WHOLE) -> Finished:
-    """What the row of a closed file says. Raises OSError, RecordingRefused, KeyMissing."""
+    """The values for the row of a closed file, read from the file. Raises OSError, RecordingRefused, KeyMissing."""
     path = folder / name
     recording = open_file(path, keys)
     step_ms, pairs = peaks_of(recording)
@@ -202,9 +207,9 @@ def finished_of(folder: Path, name: str, keys: Keys, ended: str = WHOLE) -> Fini
 
 
 def left_over(folder: Path) -> list[Path]:
-    """The files that no living process writes: no process holds their lock.
+    """The unfinished files of dead processes. No process holds their lock.
 
-    Half rewritten files of a dead process are deleted.
+    A file that a dead process was rewriting is deleted.
     """
     for path in [*folder.glob(f"*/*{CLOSING}"), *folder.glob(f"*/*{NEW}")]:
         with suppress(OSError):
@@ -228,7 +233,7 @@ def _is_free(path: Path) -> bool:
 
 
 def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
-    """Close a file whose process has died. None if the file had no complete chunk.
+    """Close the file of a dead process. Returns None if the file had no complete chunk.
 
     Raises OSError, KeyMissing, RecordingRefused.
     """
@@ -239,12 +244,13 @@ def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
         return None
     header = Header.decode(head)
     time_and_call = path.name.rsplit("-", 1)[0]
-    with suppress(RecordingRefused):  # The process died between the last chunk and the rename: nothing is missing.
+    # The process died after the last chunk and before the rename, so nothing is missing.
+    with suppress(RecordingRefused):
         open_file(path, keys)
         closed = path.with_name(path.name.removesuffix(PART) + SUFFIX)
         path.rename(closed)
         return finished_of(folder, str(closed.relative_to(folder)), keys)
-    # The process died after the rewriting and before the deletion.
+    # A process died after it had written the new file and before it deleted the old one.
     for closed in path.parent.glob(f"{time_and_call}-*{SUFFIX}"):
         if open_file(closed, keys).first_sample == header.first_sample:
             path.unlink()
@@ -268,7 +274,7 @@ def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
 
 
 def _whole_chunks(path: Path, cipher: ChunkCipher) -> Iterator[bytes]:
-    """The chunks before the first one that is incomplete."""
+    """All chunks before the first incomplete one."""
     with path.open("rb") as file:
         file.seek(HEADER_BYTES)
         for number in itertools.count():

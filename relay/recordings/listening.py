@@ -1,4 +1,7 @@
-"""A call's recordings as one sound: to be played, or exported with transcript and rows. Blocking: for a command."""
+"""Joins the recordings of a call to one sound, to play it or to export it with transcript and rows.
+
+These functions block. Only commands use them.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +20,24 @@ from relay.recordings.files import Recording
 from relay.recordings.stores import FolderStore, ObjectStore, StoreFailed
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
-# Players that read a WAV from their standard input. So the sound is never on the disk without encryption.
+# Players that read a WAV from their standard input, so that no unencrypted sound is written to the disk.
 PLAYERS = (("paplay",), ("aplay", "-q"), ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error", "-"))
-SILENCE = b"\xff\xff"  # Mu-law zero, for both channels.
+SILENCE = b"\xff\xff"  # Silence in mu-law, for both channels.
 
 Tables = dict[str, list[dict[str, object]]]
 
 
 class NotHeard(Exception):
-    """There is nothing to play, or it cannot be played. The message says why."""
+    """There is no recording to play, or it cannot be played. The message says why."""
 
 
 def recordings_of(
     call_sid: str, rows: Sequence[dict[str, object]], disk: FolderStore, store: ObjectStore | None, keys: Keys
 ) -> list[Recording]:
-    """A call's recordings in order, on disk and in the store. `rows` are its rows of `recordings`. Raises NotHeard.
+    """The recordings of a call in order, on disk and in S3. `rows` are the call's rows in the table `recordings`.
 
-    A file on this disk is found even without a row, because its process may have been killed before it wrote one.
+    Raises NotHeard. Files on this disk are also found without a row. Their process may have been killed before it wrote
+    the row.
     """
     deleted = {str(row["name"]) for row in rows if row.get("deleted_at") is not None}
     names = {str(row["name"]): str(row.get("stored_in") or "") for row in rows}
@@ -63,7 +67,9 @@ def _open(place: FolderStore | ObjectStore, name: str, keys: Keys) -> Recording 
 
 
 def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
-    """A whole call from its start, as mu-law: left byte, right byte, ... Where nothing was recorded, there is silence.
+    """The sound of a call from its start, as mu-law: left byte, right byte and so on.
+
+    It has silence where nothing was recorded.
 
     Raises RecordingRefused, StoreFailed.
     """
@@ -73,7 +79,7 @@ def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
             step = min(missing, CHUNK_SAMPLES)
             yield SILENCE * step
             at += step
-        # Two machines may have recorded the same moment. Then the first recording is used.
+        # If two machines have recorded the same moment, the first recording is used.
         skip = at - recording.first_sample
         for chunk in recording.chunks():
             piece = chunk[2 * skip :]
@@ -83,7 +89,9 @@ def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
 
 
 def write_wav(file: IO[bytes], recordings: Sequence[Recording]) -> None:
-    """A WAV: stereo, 8 kHz, PCM16. The caller is left, what the caller heard is right. Raises NotHeard, OSError.
+    """Write a WAV: stereo, 8 kHz, PCM16. The caller is left, and what the caller heard is right.
+
+    Raises NotHeard, OSError.
 
     The header comes first and gives the length, because a pipe to a player cannot be rewound.
     """
@@ -99,7 +107,7 @@ def write_wav(file: IO[bytes], recordings: Sequence[Recording]) -> None:
 
 
 def write_wav_file(path: Path, recordings: Sequence[Recording]) -> None:
-    """Write a WAV at this path, completely or not at all. Raises NotHeard, OSError."""
+    """Write a WAV file. If that fails, no file is left. Raises NotHeard, OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")
     try:
@@ -118,7 +126,7 @@ def play(recordings: Sequence[Recording]) -> None:
         raise NotHeard(f"there is no player here ({names}): write it with --out FILE.wav")
     process = subprocess.Popen(player, stdin=subprocess.PIPE)  # noqa: S603 -- one of the names above
     assert process.stdin is not None
-    with suppress(BrokenPipeError):  # Somebody closed the player.
+    with suppress(BrokenPipeError):  # The player was closed.
         write_wav(process.stdin, recordings)
         process.stdin.close()
     if process.wait() != 0:
@@ -126,7 +134,10 @@ def play(recordings: Sequence[Recording]) -> None:
 
 
 def export(folder: Path, tables: Tables, recordings: Sequence[Recording]) -> list[Path]:
-    """Write a call as one folder: recording.wav, transcript.txt and .json, rows.json. Raises NotHeard, OSError."""
+    """Write a call into one folder: recording.wav, transcript.txt, transcript.json and rows.json.
+
+    Raises NotHeard, OSError.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = [folder / "transcript.txt", folder / "transcript.json", folder / "rows.json"]
     turns = [_shown(row) for row in tables.get("transcripts", [])]
@@ -143,7 +154,7 @@ def export(folder: Path, tables: Tables, recordings: Sequence[Recording]) -> lis
 
 
 def transcript_lines(turns: Sequence[dict[str, object]]) -> Iterator[str]:
-    """A transcript to read while listening: the moment in the recording, the speaker, and the words."""
+    """The transcript as text: for each turn the moment in the recording, the speaker and the words."""
     for turn in turns:
         ms = turn.get("started_ms")
         at = f"{ms // 60_000:02d}:{ms % 60_000 / 1000:04.1f}" if isinstance(ms, int) else "  :    "

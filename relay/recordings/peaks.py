@@ -1,7 +1,7 @@
-"""Peaks of a recording, for its waveform: the loudest sample of each step, for each channel. Pure.
+"""Finds the peaks of a recording, for its waveform: the loudest sample of each step, in each channel. Pure.
 
 A peak is one byte on mu-law's own scale: 0 is silence, 127 is the loudest, and 16 steps are 6 dB. Peaks are kept as
-pairs (left, right), at most 4 kB for a recording. In a long call each pair covers more time.
+pairs (left, right), at most 4 kB for each recording. So each pair of a long call covers more time.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ import numpy as np
 from relay.recordings.timeline import RATE_HZ
 
 STEP_SAMPLES = 400  # 50 ms while the recording goes on: a chunk of 250 ms has five steps.
-LIMIT = 2_000  # The number of pairs that are kept.
+LIMIT = 2_000  # The most pairs that are kept.
 
-# Mu-law writes its loudest sample as 0x80 or 0x00, and zero as 0xFF or 0x7F.
+# The loudest mu-law sample is 0x80 or 0x00, and silence is 0xFF or 0x7F. This table makes 127 and 0 of them.
 _HEIGHT = np.array([127 - (code & 0x7F) for code in range(256)], np.uint8)
 
 
 class Peaks:
     """Gathers the peaks of one recording. Chunks come in order.
 
-    Only the last may be shorter than a multiple of a step.
+    Only the last chunk may be shorter than a multiple of a step.
     """
 
     def __init__(self) -> None:
         self._pairs: list[bytes] = []
 
     def add(self, stereo: bytes) -> None:
-        """Add the next part: left byte, right byte, ..."""
+        """Add the next chunk: left byte, right byte and so on."""
         heights = _HEIGHT[np.frombuffer(stereo, np.uint8)].reshape(-1, 2)
         if missing := -len(heights) % STEP_SAMPLES:
             heights = np.concatenate([heights, np.zeros((missing, 2), np.uint8)])
         self._pairs.append(heights.reshape(-1, STEP_SAMPLES, 2).max(axis=1).tobytes())
 
     def result(self) -> tuple[int, bytes]:
-        """The milliseconds that a pair covers, and the pairs."""
+        """How much time each pair covers, in ms, and the pairs."""
         pairs = np.frombuffer(b"".join(self._pairs), np.uint8).reshape(-1, 2)
         step_ms = STEP_SAMPLES * 1000 // RATE_HZ
         while len(pairs) > LIMIT:

@@ -1,8 +1,8 @@
-"""Records one stream of a call: what both sides heard, handed on in chunks of 250 ms. Pure, except for its tape.
+"""Records what both sides of one stream heard, in chunks of 250 ms. Pure, except that the tape writes to the disk.
 
 Nothing is kept before `begin` is called, when the notice was heard. During a pause both channels are silent.
-The way to Twilio and the way back are assumed to be equally long, because nobody can measure them apart. So what we
-hear was said half a round trip earlier, and what we write is heard half a round trip later.
+The delay to Twilio and the delay back cannot be measured apart, so they are assumed to be equal. So caller audio that
+we get was said half a round trip earlier, and audio that we write is heard half a round trip later.
 """
 
 from __future__ import annotations
@@ -31,29 +31,30 @@ class Frame(Protocol):
 
 
 class Tape(Protocol):
-    """Where a recording goes."""
+    """Takes the chunks of a recording."""
 
     def write(self, left: bytes, right: bytes) -> None:
-        """A whole chunk of both channels. Never blocks, never raises."""
+        """Take a full chunk of both channels. Never blocks, never raises."""
 
     def close(self, left: bytes, right: bytes) -> None:
-        """The rest, shorter than a chunk. Never blocks, never raises."""
+        """Take the last chunk, which is not full. Never blocks, never raises."""
 
 
 class Pauses(Protocol):
-    """Called when a pause begins or ends: from when, until when (None: it goes on), and why."""
+    """Called when a pause begins or ends. Arguments: when it began, when it ended (None if it goes on), and why."""
 
     def __call__(self, from_ms: int, to_ms: int | None, why: str) -> None: ...
 
 
 Hearer: TypeAlias = Callable[[bytes, bytes], None]
-"""Gets each whole chunk of both channels, as the tape does. Never blocks, never raises."""
+"""Gets each full chunk of both channels, like the tape. Never blocks, never raises."""
 
-# Without a frame for this long, the time of a mark's arrival is used.
+# If no frame comes for this long after a mark, the mark's time of arrival is used.
 FRAME_LIMIT = 60 * SAMPLES_PER_MS
-# A mark that comes this soon after the next frame is not late: Twilio's timestamps are exact only to some milliseconds.
+# A mark that comes this soon after the next frame does not count as late, because Twilio's timestamps are exact only to
+# some ms.
 MARK_JITTER = 5 * SAMPLES_PER_MS
-# Before recording begins, audio older than this is dropped. By then its mark has come, even over the longest way.
+# Before recording begins, audio older than this is dropped. Its mark has surely come by then.
 FORGOTTEN = 4_000 * SAMPLES_PER_MS
 
 NOTICE = "the notice had not been heard"
@@ -61,32 +62,32 @@ WISH = "the caller does not want to be recorded"
 
 
 class Recorder:
-    """The recorder of one stream. Its methods are called on the audio path, so none of them waits."""
+    """Records one stream. The methods are called on the audio path, so no method waits."""
 
     def __init__(self, call_began_s: float, open_tape: Callable[[int], Tape], paused: Pauses) -> None:
-        """`call_began_s` is the zero of the call's time line, on the clock of every `now`."""
+        """`call_began_s` is the beginning of the call's time line, on the clock that `now` uses."""
         self._zero = samples_at(call_began_s)
         self._open_tape, self._paused = open_tape, paused
         self._caller, self._playback = CallerTrack(), PlaybackTrack()
         self._tape: Tape | None = None
-        self._next = 0  # Where the next chunk begins.
+        self._next = 0  # Where the next chunk begins on the time line.
         self._half_lag = 0
         self._began_at = 0
-        self._waits = False  # True while it waits for the notice to be heard.
+        self._waits = False  # True until `begin` is called.
         self._refused = False
-        # The marks that came since the last frame: name, time of arrival, and where that frame ended.
+        # The marks that came since the last frame: name, time of arrival, and where the last frame ended.
         self._marks: list[tuple[str, int, int | None]] = []
         self._blanks: list[tuple[int, int | None, str]] = []
         self._closed = False
-        self.hearers: list[Hearer] = []  # Those who listen in. Each gets every chunk, also during a pause.
+        self.hearers: list[Hearer] = []  # The listeners. Each gets every chunk. During a pause the chunks are silent.
 
     def _place(self, now: float) -> int:
         return samples_at(now) - self._zero
 
-    # When it records
+    # Whether to record
 
     def start(self, now: float, *, consented: bool, refused: bool = False) -> None:
-        """The stream begins. Without consent, nothing that comes before `begin` is kept anywhere."""
+        """The stream begins. If the notice must be heard first, nothing that comes before `begin` is kept anywhere."""
         self._began_at = max(0, self._place(now))
         if refused:
             self.refuse(now)
@@ -97,7 +98,7 @@ class Recorder:
             self._waits = True
 
     def begin(self, now: float) -> None:
-        """The notice was heard, or none is needed: record from now on."""
+        """The notice was heard, or no notice is needed: record from now on."""
         if self._tape is not None or self._closed or self._refused:
             return
         self._take_marks()
@@ -118,7 +119,7 @@ class Recorder:
         self._paused(at // SAMPLES_PER_MS, None, why)
 
     def resume(self, now: float) -> None:
-        """Record again, unless the caller has refused."""
+        """End a pause. If the caller has refused, recording stays silent."""
         if self._blanks and self._blanks[-1][1] is None and not self._refused:
             start, _, why = self._blanks[-1]
             end = max(start, self._place(now) + self._half_lag)
@@ -126,7 +127,7 @@ class Recorder:
             self._paused(start // SAMPLES_PER_MS, end // SAMPLES_PER_MS, why)
 
     def refuse(self, now: float) -> None:
-        """The caller wants no recording: silence until the end of the call. No function can change that."""
+        """The caller wants no recording. Record silence until the end of the call. `resume` does not change that."""
         if not self._refused:
             self.resume(now)
             self.pause(WISH, now)
@@ -144,7 +145,7 @@ class Recorder:
         self.tick(now)
 
     def played(self, mulaw: bytes, mark: str | None, now: float) -> None:
-        """Audio was written to Twilio, with a mark after it."""
+        """Audio was written to Twilio, followed by a mark."""
         self._playback.played(mulaw, mark, self._place(now))
 
     def cleared(self, now: float) -> None:
@@ -153,7 +154,7 @@ class Recorder:
         self._playback.cleared(self._place(now))
 
     def marked(self, mark: str, now: float) -> None:
-        """A mark has come back. The caller's frames before and after it tell when, on Twilio's clock."""
+        """A mark has come back. The timestamps of the caller's frames before and after it tell when Twilio sent it."""
         self._marks.append((mark, self._place(now), self._caller.heard_to))
 
     def _take_marks(self, *, frame_came: bool = False) -> None:
@@ -163,7 +164,7 @@ class Recorder:
             self._playback.marked(mark, self._undisturbed(at, before, after))
 
     def _undisturbed(self, at: int, before: int | None, after: int | None) -> int:
-        """When a mark would have come without delay. Twilio sent it between two of the caller's frames."""
+        """When a mark would have come without a delay on its way: between the two caller frames around it."""
         if before is None or after is None or before >= after:
             return at
         first, last = before + self._half_lag, after + self._half_lag
@@ -172,7 +173,7 @@ class Recorder:
         return at
 
     def tick(self, now: float) -> None:
-        """Hand on what no longer changes. Almost always this costs only one comparison."""
+        """Pass on the chunks that no longer change. Most calls of this method cost only one comparison."""
         at = self._place(now)
         if at - self._next < CHUNK_SAMPLES + SETTLE_SAMPLES:
             return
@@ -205,7 +206,7 @@ class Recorder:
     # The end
 
     def close(self, now: float, *, by_caller: bool) -> None:
-        """The stream has ended. `by_caller`: the stream ended at Twilio, half a round trip before we knew."""
+        """The stream has ended. If `by_caller`, it ended at Twilio, half a round trip before we knew."""
         if self._closed:
             return
         self._closed = True

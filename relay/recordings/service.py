@@ -1,4 +1,4 @@
-"""What a process does with recordings: opens them, writes their rows, uploads them, deletes them by age."""
+"""Opens the recordings of a process, writes their rows, uploads them, and deletes them by age."""
 
 from __future__ import annotations
 
@@ -27,18 +27,21 @@ log = structlog.get_logger()
 
 # A failed upload is tried again after this time, or after the next call.
 UPLOAD_AGAIN_S = 60.0
-# Recordings are deleted by age every hour: this many at once, and this many seconds between two groups.
+# Old recordings are deleted every hour, in groups of this size, with this many seconds between two groups.
 DELETE_EVERY_S = 3600.0
 DELETE_BATCH, BATCH_PAUSE_S = 50, 1.0
-# When the process ends, its disk may be deleted. So uploads go on for this long.
+# When the process ends, uploads go on for at most this long, because the disk may be lost with the machine.
 LAST_UPLOADS_S = 10.0
-# A process that is killed right after a call may not have written its row. So at each start the rows of this many of
-# the newest files are written again.
+# At each start, the rows of this many of the newest files are written again. A process that was killed directly after a
+# call may not have written them.
 ROWS_AGAIN = 20
 
 
 class Recordings:
-    """The recordings of a process. While `run` is not running, everything is written at once. Plays use that."""
+    """The recordings of a process.
+
+    While `run` does not run, all jobs are done in the caller's thread, as plays need it.
+    """
 
     def __init__(
         self,
@@ -56,17 +59,18 @@ class Recordings:
         self.utc_now = utc_now
         self._disk, self._store = FolderStore(folder), store
         self._writer = Writer()
-        self._closed = trio.Event()  # Set when a file was closed: there may be something to upload.
-        # Held from the moment a finished file is read until its row is written. Without this lock, the file could be
-        # deleted by age in between. Then the row with its peaks would be written after the row that says "deleted".
+        self._closed = trio.Event()  # Set when a file was closed, so that it is uploaded.
+        # Held while a finished file is read and its row is written. Otherwise the file could be deleted by age in
+        # between, and the row with its peaks would be written after the row that says "deleted".
         self._file_and_row = trio.Lock()
 
     # For a call
 
     def recorder(self, call_sid: str, call_began_s: float, now_utc: dt.datetime, consent: Consent) -> Recorder:
-        """The recorder of a stream that begins now. `call_began_s` (Trio clock) is the zero of the call's time line.
+        """The recorder of a stream that begins now.
 
-        If the notice must be heard first, it waits for `begin`. If the caller has refused, it records nothing.
+        `call_began_s` is the beginning of the call's time line (Trio's clock). If the notice must be heard first, the
+        recorder waits for `begin`. If the caller has refused, it records nothing.
         """
         now = trio.current_time()
         began_at = now_utc - dt.timedelta(seconds=now - call_began_s)
@@ -85,7 +89,7 @@ class Recordings:
         return recorder
 
     def _done(self, call_sid: str, finished: Finished | None, why: str) -> None:
-        """Runs in Trio's thread: a file was closed, or could not be written."""
+        """A file was closed, or could not be written. Runs in Trio's thread."""
         if why:
             self._metrics.recordings.labels("stopped").inc()
             log.error(
@@ -122,7 +126,7 @@ class Recordings:
     # The process
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write in a thread, close what a dead process left, upload, and delete by age, until cancelled."""
+        """Run until cancelled: write in a thread, close the files of dead processes, upload, and delete by age."""
         self._writer.start()
         try:
             async with trio.open_nursery() as nursery:
@@ -167,14 +171,14 @@ class Recordings:
                 try:
                     self._write_row(await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys))
                 except FileNotFoundError:
-                    continue  # The file was deleted by age after the folder was listed.
+                    continue  # It was deleted by age after the folder was listed.
                 except (OSError, RecordingRefused, KeyMissing) as error:
                     log.warning("recording.unreadable", file=name, words=str(error))
 
     # The store
 
     async def _upload_all(self) -> None:
-        """Upload every closed file, oldest first. Stops at the first file that the store does not take."""
+        """Upload all closed files, oldest first. Stop if the store does not take one."""
         assert self._store is not None
         waiting = 0
         for name in await trio.to_thread.run_sync(lambda: list(self._disk.names())):
@@ -184,7 +188,7 @@ class Recordings:
                     finished = await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys)
                     await trio.to_thread.run_sync(self._store.put, name, self._folder / name, abandon_on_cancel=True)
                 except (StoreFailed, OSError) as error:
-                    if not (self._folder / name).exists():  # The file was deleted by age after the folder was listed.
+                    if not (self._folder / name).exists():  # It was deleted by age after the folder was listed.
                         waiting -= 1
                         continue
                     log.warning("recording.not_uploaded", file=name, words=str(error), do="nothing: it is tried again")
@@ -193,7 +197,7 @@ class Recordings:
                 except (RecordingRefused, KeyMissing) as error:
                     log.error("recording.unreadable", file=name, words=str(error), do="it stays where it is")
                     continue
-                # The row is written before the file is removed, so the recording can always be found.
+                # Write the row before removing the file, so that the recording can always be found.
                 self._write_row(finished, self._store.where)
                 await trio.to_thread.run_sync(self._disk.delete, [name])
             waiting -= 1
@@ -213,7 +217,10 @@ class Recordings:
             await trio.sleep(DELETE_EVERY_S)
 
     async def _delete_old(self, store: FolderStore | ObjectStore) -> None:
-        """Delete in small groups what is older than RETENTION_DAYS. Then report the age of the oldest recording."""
+        """Delete the recordings that are older than RETENTION_DAYS, in small groups.
+
+        Then put the age of the oldest into the metrics.
+        """
         before = f"{self.utc_now() - self._keep:%Y-%m-%d/%H%M%S}"
         while batch := await trio.to_thread.run_sync(lambda: list(islice(store.names(before), DELETE_BATCH))):
             async with self._file_and_row:
@@ -234,7 +241,7 @@ class Recordings:
 
 
 def open_recordings(settings: Settings, ledger: Ledger, metrics: Metrics) -> Recordings:
-    """The recordings of a process with these settings. Raises StoreUnusable."""
+    """Make the Recordings object of a process. Raises StoreUnusable."""
     return Recordings(
         folder_of(settings),
         Keys.parse(settings.recording_key),
@@ -268,5 +275,5 @@ def store_of(settings: Settings) -> ObjectStore | None:
 
 
 def names_of_call(names: Iterable[str], call_sid: str) -> list[str]:
-    """The names that belong to this call, in order."""
+    """The names of the recordings of this call, in order."""
     return sorted(name for name in names if f"-{call_sid}-" in name and name.endswith(SUFFIX))

@@ -1,6 +1,6 @@
-"""Where closed recordings are kept: a folder, or an S3-compatible store (Tigris, R2, MinIO, AWS). Blocking.
+"""Keeps closed recordings in a folder, or in an S3-compatible store (Tigris, R2, MinIO, AWS). These methods block.
 
-Names are the same in both: 2026-11-29/140512-CA...-4f2a9c1b.rec. So a sorted list has the oldest first.
+Both use the same names, like 2026-11-29/140512-CA...-4f2a9c1b.rec. So sorted names are in the order of time.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from relay.recordings.files import SUFFIX, Recording, open_file
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-# A recording of ten minutes has 10 MB. An upload that takes longer than this is tried again later.
+# An upload that takes longer than this is tried again later. A recording of ten minutes has 10 MB.
 REQUEST_LIMIT = timedelta(seconds=60)
 CONNECT_LIMIT = timedelta(seconds=10)
 
 
 class StoreFailed(Exception):
-    """The store did not do what it was asked for. The message says why. Another try may succeed."""
+    """An operation of the store failed. The message says why. Another try may succeed."""
 
 
 class StoreUnusable(Exception):
@@ -33,22 +33,28 @@ class StoreUnusable(Exception):
 
 
 class Store(Protocol):
-    """A place for closed recordings. All methods raise StoreFailed."""
+    """Keeps closed recordings. All methods raise StoreFailed."""
 
-    where: str  # The name of this place in a row.
+    where: str  # The store's name in rows.
 
     def open(self, name: str, keys: Keys) -> Recording:
-        """Open a recording. Also raises RecordingRefused, KeyMissing, and FileNotFoundError if it is not there."""
+        """Open a recording.
+
+        Also raises RecordingRefused, KeyMissing, and FileNotFoundError if there is no such recording.
+        """
 
     def names(self, before: str = "") -> Iterator[str]:
-        """The names, oldest first if the store can sort. `before`: only names that sort before this one."""
+        """The names of the recordings, oldest first if the store can sort.
+
+        With `before`, only names that sort before it.
+        """
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete these recordings. A name that is gone already is no error."""
+        """Delete these recordings. A recording that does not exist is no error."""
 
 
 def begun_at(name: str) -> datetime | None:
-    """When a recording began, taken from its name. None if it is not the name of a recording."""
+    """When a recording began, as its name says. None if this is not the name of a recording."""
     with suppress(ValueError):
         return datetime.strptime(name[:17], "%Y-%m-%d/%H%M%S").replace(tzinfo=UTC)
     return None
@@ -86,15 +92,15 @@ class FolderStore:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise StoreFailed(f"{name} cannot be deleted: {error.strerror}") from None
-            with suppress(OSError):  # The day's folder still holds other recordings.
+            with suppress(OSError):  # The folder of the day has other recordings.
                 path.parent.rmdir()
 
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """The access to the store, by the usual AWS names."""
+    """The access to an S3-compatible store. The fields have the usual AWS names."""
 
-    url: str  # In the form s3://bucket/prefix.
+    url: str  # Like s3://bucket/prefix.
     endpoint: str = ""
     region: str = ""
     access_key_id: str = ""
@@ -142,7 +148,8 @@ class ObjectStore:
         Raises StoreFailed.
         """
         size = path.stat().st_size
-        if self.size(name) == size:  # A process was killed after the upload and before it removed the file.
+        # The store has the whole file already: a process was killed after the upload and before it removed the file.
+        if self.size(name) == size:
             return
         try:
             self._api.put(self._store, name, path)
@@ -191,12 +198,12 @@ class ObjectStore:
         try:
             self._api.delete(self._store, wanted)
         except FileNotFoundError:
-            pass  # The name is gone already.
+            pass  # It is deleted already.
         except Exception as error:
             raise StoreFailed(_words(error)) from None
 
 
 def _words(error: Exception) -> str:
-    """One line of the store's message, without secrets: in a signed URL the signature comes after the "?"."""
+    """The first line of the store's message, up to a "?". In a signed URL the signature comes after the "?"."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text.split('?', 1)[0][:200]}"

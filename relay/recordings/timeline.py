@@ -1,13 +1,14 @@
-"""What both sides of a call heard, with each piece at its place on the call's time line. Pure.
+"""Puts what both sides of a call heard at its place on the call's time line. Pure.
 
-Places are counted in samples (8,000 a second) from the start of the call. `at` is the present moment in samples.
+A place is a number of samples (8,000 a second) since the start of the call. `at` is the present moment as a place.
 
-CallerTrack    The caller as received, placed by Twilio's timestamps. A gap keeps its length.
-PlaybackTrack  What the caller heard of us, on Twilio's playback clock. Audio that is written during silence plays at
-               once. Audio that is written while something plays comes after it. A `clear` drops what was not played.
-               A mark proves that its piece was played. It also shows when: it comes between two of the caller's frames,
-               and Twilio itself wrote their timestamps. So a piece is settled (never moved again) only when its mark
-               has come or is overdue.
+CallerTrack has the caller's audio, placed by Twilio's timestamps. A gap keeps its length.
+
+PlaybackTrack has what the caller heard of us, on Twilio's playback clock. Audio that is written during silence plays at
+once. Audio that is written while other audio plays comes after that audio. A `clear` drops what was not played. A mark
+proves that the piece before it was played. It also shows when, because it comes between two of the caller's frames, and
+these have Twilio's timestamps. A piece is settled when its mark has come. After that it is never moved again. If the
+mark is overdue, the piece is moved to a later place.
 """
 
 from __future__ import annotations
@@ -17,40 +18,41 @@ from dataclasses import dataclass
 
 SAMPLES_PER_MS = 8
 RATE_HZ = 8_000
-CHUNK_SAMPLES = 2_000  # 250 ms: the amount that is handed on and encrypted together.
+CHUNK_SAMPLES = 2_000  # 250 ms: this much is passed on and encrypted together.
 FRAME_SAMPLES = 160  # 20 ms.
-SILENCE = b"\xff"  # Mu-law zero.
+SILENCE = b"\xff"  # Silence in mu-law.
 
-# A smaller step of Twilio's timestamps is jitter. In captures two frames were up to 19 ms off.
+# A smaller step between Twilio's timestamps is jitter. In captured calls two frames were up to 19 ms off.
 GAP_SAMPLES = 30 * SAMPLES_PER_MS
 # A timestamp this far ahead of the clock is wrong. Its audio is placed by its arrival.
 AHEAD_SAMPLES = 1_000 * SAMPLES_PER_MS
-# After a stall, audio comes in a burst and is placed later than it was said. If it is this late, its silence is left
-# out until the delay is gone.
+# After a stall of the network, audio comes in a burst and is placed later than it was said. If it is late by this much,
+# its silent frames are left out until the delay is gone.
 BEHIND_SAMPLES = 100 * SAMPLES_PER_MS
-QUIET_HEIGHT = 32  # Of 127: about -48 dBFS.
+QUIET_HEIGHT = 32  # A frame whose peak is below this counts as silent. 127 is the loudest, 32 is -38 dBFS.
 _HEIGHT = bytes(127 - (code & 0x7F) for code in range(256))
 
 NEVER = -(1 << 60)
 
-# A mark is exact to 10 ms (half a frame). A smaller delay comes from Twilio's rounding.
+# A mark's time is exact to 10 ms (half a frame). A smaller delay comes from Twilio's rounding.
 JITTER_SAMPLES = 6 * SAMPLES_PER_MS
-# The usual delay may grow by 1 ms with each mark. So a longer way is learned within a minute.
+# The usual delay may grow by 1 ms with each mark. So a delay that has become longer is learned within a minute.
 USUAL_GROWS = SAMPLES_PER_MS
-# The delay of marks until the first one has come. Twilio's delay is below this.
+# The assumed delay of marks until the first mark has come. The real delay to Twilio is shorter.
 USUAL_AT_FIRST = 400 * SAMPLES_PER_MS
-# A piece this old is settled if its mark has come. Bursts of 233 ms are normal (docs/protocol/twilio.md 3.3).
+# A piece this old is settled if its mark has come. It must be longer than bursts: 233 ms are normal
+# (docs/protocol/twilio.md 3.3).
 SETTLE_SAMPLES = 300 * SAMPLES_PER_MS
-# A piece this old is settled in any case. If its mark has not come by then, it is not being played yet, and it is moved
-# to a later place.
+# If the mark of a piece has not come for this long, the mark is overdue. The piece is not being played yet, and is
+# moved to a later place.
 HOLD_SAMPLES = 600 * SAMPLES_PER_MS
 USUAL_LIMIT = 1_500 * SAMPLES_PER_MS
-# No mark for this long means: this peer returns no marks. Then only the clock is used.
+# If no mark has come for this long, the peer returns no marks. Then only the clock is used.
 NO_MARKS_SAMPLES = 5_000 * SAMPLES_PER_MS
 
 
 def samples_at(now: float) -> int:
-    """The sample that the clock has reached at `now` (in seconds)."""
+    """The place of the time `now` (in seconds)."""
     return round(now * RATE_HZ)
 
 
@@ -58,12 +60,13 @@ class CallerTrack:
     """The caller's audio of one stream."""
 
     def __init__(self) -> None:
-        self._offset: int | None = None  # The place of timestamp 0: the earliest one that any arrival allows.
+        # The place of timestamp 0. It is the earliest place that fits the arrivals so far.
+        self._offset: int | None = None
         self.heard_to: int | None = None  # Where the last frame ends on the time line.
-        self._from: int | None = None  # Nothing before this place is taken.
-        self._taken_to = 0  # Everything before this place was read.
-        self._audio_to = 0  # The end of the last audio.
-        self._mulaw = bytearray()  # The audio from _taken_to on.
+        self._from: int | None = None  # Audio before this place is dropped.
+        self._taken_to = 0  # Audio before this place was read.
+        self._audio_to = 0  # Where the received audio ends.
+        self._mulaw = bytearray()  # The audio that was not read yet.
 
     @property
     def end(self) -> int:
@@ -71,11 +74,11 @@ class CallerTrack:
         return self._taken_to + len(self._mulaw)
 
     def begin(self, place: int) -> None:
-        """Take audio from this place on. Earlier audio is not kept anywhere."""
+        """Keep audio from this place on. Earlier audio is not kept anywhere."""
         self._from = self._taken_to = place
 
     def append(self, mulaw: bytes, media_ms: int, at: int) -> None:
-        """Audio that has just come, with Twilio's timestamp."""
+        """Add audio that has just come, with Twilio's timestamp."""
         offset = at - len(mulaw) - media_ms * SAMPLES_PER_MS
         if self._offset is None or offset < self._offset:
             self._offset = offset
@@ -93,7 +96,7 @@ class CallerTrack:
             self._offset = offset
             gap = at - len(mulaw) - self._audio_to
         if gap >= GAP_SAMPLES:
-            # Only whole frames count as missing: timestamps are exact only to some milliseconds.
+            # Only whole frames count as missing, because timestamps are exact only to some ms.
             self._put(self._audio_to + (gap + FRAME_SAMPLES // 2) // FRAME_SAMPLES * FRAME_SAMPLES, mulaw)
         elif self.end - target > BEHIND_SAMPLES and max(mulaw.translate(_HEIGHT), default=0) < QUIET_HEIGHT:
             return
@@ -108,7 +111,7 @@ class CallerTrack:
         self._audio_to = self.heard_to = self.end
 
     def read(self, count: int) -> bytes:
-        """The next `count` samples. Where nothing came, there is silence."""
+        """The next `count` samples, with silence where no audio came."""
         mulaw = bytes(self._mulaw[:count])
         del self._mulaw[:count]
         self._taken_to += count
@@ -117,15 +120,15 @@ class CallerTrack:
 
 @dataclass(slots=True)
 class Piece:
-    """Audio that was written at once, and the place at which it was probably played."""
+    """Audio that was written together, and the place at which it was probably played."""
 
     mulaw: bytes
     mark: str | None
-    planned: int  # The piece's place if nothing delays the playback.
+    planned: int  # The place if nothing delays the playback.
     start: int
     late: int = 0
     proved: bool = False
-    moved: bool = False  # True if the mark of the piece is overdue: the piece is not being played yet.
+    moved: bool = False  # True if the mark is overdue. The piece is then not being played yet.
     follows: bool = False  # True if the piece was written before the previous piece had been played.
 
     @property
@@ -134,7 +137,7 @@ class Piece:
 
 
 class PlaybackTrack:
-    """What the caller of one stream hears of us."""
+    """The audio of ours that the caller of one stream hears."""
 
     def __init__(self) -> None:
         self._pieces: deque[Piece] = deque()
@@ -143,16 +146,16 @@ class PlaybackTrack:
         self._played_to = NEVER  # The end of the pieces that were dropped.
         self._settled_to = NEVER
         self._usual: int | None = None
-        self._base: int | None = None  # The delay by which pieces are placed, as soon as recording has begun.
+        self._base: int | None = None  # The usual delay at the moment when recording began. Pieces are placed by it.
         self._trusts_clock = False
 
     @property
     def lag(self) -> int:
-        """The usual number of samples from the end of a piece to its mark: the way to Twilio and back."""
+        """The usual delay from the end of a piece to its mark, in samples. It is the delay to Twilio and back."""
         return min(self._usual or 0, USUAL_LIMIT)
 
     def begin(self) -> None:
-        """From now on places count. A piece is at its planned place if its mark takes the usual time."""
+        """Recording begins. From now on a piece stays at its planned place if its mark takes the usual time."""
         self._base = self.lag
 
     def played(self, mulaw: bytes, mark: str | None, at: int) -> None:
@@ -167,7 +170,7 @@ class PlaybackTrack:
             self._marks[mark] = piece
 
     def marked(self, name: str, at: int) -> None:
-        """A mark came back. `at` is when it would have come without delay on its way."""
+        """A mark came back. `at` is when the mark would have come without a delay on its way."""
         piece = self._marks.pop(name, None)
         if piece is None:
             return
@@ -179,9 +182,9 @@ class PlaybackTrack:
         self._place()
 
     def _hindsight(self, piece: Piece) -> None:
-        """Correct earlier pieces.
+        """Correct the places of earlier pieces. A playback never catches up.
 
-        A playback never catches up, so the piece that played just before was not later than this one.
+        So if this piece was not late, the pieces that played directly before it were not late either.
         """
         pieces = list(self._pieces)
         if piece not in pieces:
@@ -194,7 +197,7 @@ class PlaybackTrack:
             at -= 1
 
     def _place(self) -> None:
-        """Put every piece that is not settled at its place, in order."""
+        """Compute the place of every piece that is not settled, in order."""
         end = self._played_to
         for piece in self._pieces:
             if piece.start >= self._settled_to:
@@ -202,7 +205,7 @@ class PlaybackTrack:
             end = piece.end
 
     def cleared(self, at: int) -> None:
-        """Audio that was not played by now is never heard."""
+        """A `clear` was written. Drop the audio that was not played by now."""
         while self._pieces:
             piece = self._pieces[-1]
             if not piece.moved and piece.start < at:
@@ -217,7 +220,7 @@ class PlaybackTrack:
         self._planned_to = min(self._planned_to, at)
 
     def settle(self, at: int) -> int:
-        """The place up to which nothing changes any more."""
+        """Settle pieces. Returns the place before which nothing changes any more."""
         usual = USUAL_AT_FIRST if self._usual is None and self._marks else self.lag
         settled, latest = at - SETTLE_SAMPLES - usual, at - HOLD_SAMPLES - usual
         for piece in self._pieces:
@@ -235,8 +238,8 @@ class PlaybackTrack:
         return self._settled_to
 
     def _move_on(self, piece: Piece, to: int) -> None:
-        """The mark of this piece is overdue. So the piece and all pieces after it are still waiting at Twilio."""
-        if piece.start < self._settled_to:  # A part of the piece was written already.
+        """The mark of this piece is overdue. So this piece and all later pieces still wait at Twilio. Move them."""
+        if piece.start < self._settled_to:  # The beginning of the piece was read already.
             piece.proved = True
             return
         piece.late, piece.moved = to - piece.planned, True
@@ -246,7 +249,7 @@ class PlaybackTrack:
         self._place()
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` samples from `first` on. Where nothing is played, there is silence. Everything before is dropped."""
+        """`count` samples from `first` on, with silence where nothing is played. Pieces before them are dropped."""
         while self._pieces and self._pieces[0].end <= first:
             piece = self._pieces.popleft()
             self._played_to = piece.end

@@ -1,6 +1,7 @@
-"""The thread that writes recordings, and the tape by which a call gives it chunks.
+"""The thread that writes recordings, and the tape through which a call gives it chunks.
 
-While no thread runs, each job is done at once. Plays need this, because a thread cannot use their fake clock.
+While no thread runs, each job is done at once, in the caller's thread. Plays need this, because a thread cannot use
+their fake clock.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from relay.recordings.files import WHOLE, FileInProgress, Finished
 
 log = structlog.get_logger()
 
-# If this many chunks of 250 ms wait for the disk, the recording of this call stops: 8 s, or 128 kB of memory.
+# If this many chunks of a call wait for the disk, its recording stops. 32 chunks are 8 s, or 128 kB of memory.
 WAITING_LIMIT = 32
-# At its end the process waits this long for what must still be written.
+# At its end the process waits at most this long until the remaining chunks are written.
 STOP_LIMIT_S = 5.0
 
 Job = Callable[[], None]
@@ -34,30 +35,30 @@ class Writer:
         self._tell: Callable[[Job], None] | None = None
 
     def do(self, job: Job) -> None:
-        """Do a job in the thread, or at once if there is none. Never blocks if there is one."""
+        """Give a job to the thread, which never blocks. If there is no thread, do the job at once."""
         if self._thread is None:
             job()
         else:
             self._jobs.put(job)
 
     def tell(self, news: Job) -> None:
-        """Called by a job: do this in Trio's thread."""
+        """Called by a job: run a function in Trio's thread."""
         if self._tell is None:
             news()
             return
         try:
             self._tell(news)
         except trio.RunFinishedError:
-            pass  # Nobody can get this news any more. The next start finds the file.
+            pass  # Trio has ended. The next start of the relay finds the file.
 
     def start(self) -> None:
-        """Start the thread. Called in Trio's thread."""
+        """Start the thread. Call it in Trio's thread."""
         self._tell = trio.lowlevel.current_trio_token().run_sync_soon
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
-        """Let the thread finish the jobs that wait."""
+        """Stop the thread after the jobs that wait."""
         thread = self._thread
         if thread is None:
             return
@@ -66,7 +67,7 @@ class Writer:
             await trio.to_thread.run_sync(thread.join, STOP_LIMIT_S)
             if not thread.is_alive():
                 self._thread = self._tell = None
-            await trio.lowlevel.checkpoint()  # What the thread has reported is done now.
+            await trio.lowlevel.checkpoint()  # Run the functions that the thread has reported.
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -77,11 +78,12 @@ class Writer:
 
 
 class FileTape:
-    """One recording on its way to the disk. `done` is called in Trio's thread with the result."""
+    """The tape that writes one recording to the disk. `done` is called in Trio's thread with the result."""
 
     def __init__(self, writer: Writer, file: FileInProgress, done: Callable[[Finished | None, str], None]) -> None:
         self._writer, self._file, self._done = writer, file, done
-        # Chunks that were handed over, and chunks that were written. Each count is written by one thread only.
+        # The numbers of chunks that were given to the thread and that it has written. Only one thread changes each
+        # number.
         self._sent = self._taken = 0
         self._over = False
         self._failed = False
@@ -132,7 +134,7 @@ class FileTape:
         self._writer.tell(lambda: self._done(finished, ""))
 
     def _stop(self, why: str) -> None:
-        """Write nothing more. The call goes on."""
+        """Stop this recording. The call goes on."""
         if self._failed:
             return
         self._failed = True
@@ -141,7 +143,7 @@ class FileTape:
 
 
 def interleaved(left: bytes, right: bytes) -> bytes:
-    """Two channels as one: left byte, right byte, ..."""
+    """Join two channels: left byte, right byte and so on."""
     stereo = bytearray(2 * len(left))
     stereo[0::2], stereo[1::2] = left, right
     assert len(stereo) <= CHUNK_BYTES
