@@ -1,14 +1,15 @@
-"""The protocol of a caller in a browser: JSON messages to our events, and back. Pure.
+"""The protocol of a test call: makes events of the page's JSON messages, and messages for the page. Pure.
 
-It has the same functions as twilio/media_protocol.py, so a session can use either, and the rest of the code is the
-same. Frames, marks and digits are the same types. The page (console/static/talk.js) sends
+This file has the same functions and types as twilio/media_protocol.py. So a session can use either of the two, and the
+rest of its code is the same. The page (console/static/talk.js) sends
 
     {"kind": "audio", "ms": 1200, "mulaw": "<base64>"}   8 kHz mu-law; `ms` is the page's stream time at its beginning
     {"kind": "mark", "name": "..."}                      the audio before this mark has been played or cleared
     {"kind": "key", "digit": "1"}                        a key was pressed
     {"kind": "hang_up"}                                  the caller put the phone down
 
-and gets `audio`, `mark` and `clear`. Every message is a text frame. So the transport's path is the same as a phone's.
+and gets `audio`, `mark` and `clear`. Every message is a text frame, as in Twilio's protocol, so relay/transport handles
+both in the same way.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from relay.call.vocabulary import CallerProtocolError, CallSid, DigitPressed, Ma
 from relay.twilio.media_protocol import Event, Frame, Stopped
 
 NAME: Final = "browser"
-# The call has no connection but the page's socket. To close the socket ends the call.
+# The page's socket is the only connection of the call, so closing it ends the call.
 IS_A_PHONE_CALL: Final = False
-# The page sends 20 ms at a time. A tab that was delayed may send up to a second in one message.
+# The longest audio of one message. The page sends 20 ms in each message, but a tab that was delayed may send up to a
+# second.
 LONGEST_AUDIO_BYTES: Final = 8_000
 _DIGITS: Final = frozenset("0123456789*#")
 
 
 class BrowserProtocolError(CallerProtocolError):
-    """A message that breaks the protocol. The error says what is wrong, and never quotes the message."""
+    """A message breaks the protocol. The error says what is wrong, and never quotes the message."""
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -53,7 +55,7 @@ _KINDS: Final = frozenset({"audio", "mark", "key", "hang_up"})
 
 
 def parse(message: bytes) -> Frame | Event | None:
-    """Read a message of the page. It gives a Frame of the caller, an event, or None for a kind that is new to us.
+    """Read a message of the page. Returns a Frame of the caller, an event, or None for an unknown kind.
 
     Raises BrowserProtocolError if it is not a JSON object with a `kind`, or if a known kind lacks its parts.
     """
@@ -86,7 +88,7 @@ def _frame(told: _Message) -> Frame:
 
 
 def _refuse_broken(message: bytes, error: Exception) -> None:
-    """Raises BrowserProtocolError. A message of a kind that is new to us raises nothing."""
+    """Raise BrowserProtocolError, unless the message is only of an unknown kind."""
     try:
         kind = _decode_any(message).kind
     except _MALFORMED as e:
@@ -96,7 +98,10 @@ def _refuse_broken(message: bytes, error: Exception) -> None:
 
 
 def _words(error: Exception) -> str:
-    """What is wrong, with its place and type. The text of a UnicodeDecodeError would quote the message itself."""
+    """What is wrong, with the place and the type.
+
+    A UnicodeDecodeError gets a fixed text, because its own text would quote the message.
+    """
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return str(error) if isinstance(error, msgspec.MsgspecError) else "not UTF-8 text"
@@ -113,11 +118,14 @@ def mark(stream_sid: str, name: str) -> bytes:
 
 
 def play(stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
-    """The messages that play `mulaw`, and ask for a receipt of it by this name."""
+    """The messages that play `mulaw`, and then ask for a mark with this name."""
     message = media(stream_sid, mulaw)
     return [message] if receipt is None else [message, mark(stream_sid, receipt)]
 
 
 def clear(stream_sid: str) -> bytes:
-    """The message that makes the page drop the audio that it has not played. All marks then come back at once."""
+    """The message that makes the page drop the audio that it has not played.
+
+    The page then sends all marks back at once.
+    """
     return b'{"kind":"clear"}'

@@ -1,4 +1,4 @@
-"""How the owner is told: an outbox in Postgres, mail and signed webhooks, alarms.
+"""Tells the owner news: with an outbox in Postgres, mails, signed webhooks and alarms.
 
 news        what the owner is told, made from a call's rows                                  (pure)
 outbox      the rows, with a lease, so that two machines never send the same row at the same time

@@ -1,7 +1,8 @@
-"""Alarms: the few log lines that the owner must know, each with what to do.
+"""Makes alarms: a few kinds of log lines become news for the owner, each with what to do.
 
-Each kind comes at most once an hour, over all machines: the hour is part of an alarm's id, and an id is in the outbox
-only once. No alarm quotes a caller, because the log does not. The alarm that Postgres was away is sent when it is back.
+Each kind of alarm is sent at most once an hour, over all machines: the hour is part of an alarm's id, and the outbox
+holds an id only once. An alarm never quotes a caller, because the log does not either. While Postgres is away, alarms
+wait until it is back.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from datetime import datetime
 
 from relay.ledger.rows import Json
 
-MISSED_IN_A_ROW = 3  # Transfers in a row that nobody took.
+MISSED_IN_A_ROW = 3  # The alarm comes after this many transfers in a row that nobody took.
 
-# The event in the log -> kind, title, what to do.
+# For each event in the log: the alarm's kind, its title, and what to do.
 _ALARMS: dict[str, tuple[str, str, str]] = {
     "greeting.slo_broken": (
         "greeting_late",
@@ -83,18 +84,18 @@ Tell = Callable[[str, str, Json], None]  # Id, kind, body.
 
 
 class Alarms:
-    """Watches the log of a process. Give `saw` each line as it is written."""
+    """Makes alarms of the log lines of a process. `saw` must be called with each line."""
 
     def __init__(self, tell: Tell, utc_now: Callable[[], datetime]) -> None:
         self._tell, self._utc_now = tell, utc_now
-        self._told: dict[str, str] = {}  # Kind -> the hour in which it was told.
+        self._told: dict[str, str] = {}  # Kind -> the hour in which it was last sent.
         self._missed = 0
         self._telling = False
 
     def saw(self, line: Mapping[str, object]) -> None:
-        """Look at a line of the log."""
+        """Make an alarm of a log line, if its event is one of the kinds."""
         if self._telling or line.get("test"):
-            return  # A line about the sending itself, or about a test call from the console.
+            return  # A failure of the sending itself, or a test call, makes no alarm.
         alarm = self._alarm_of(line)
         if alarm is None:
             return
@@ -107,7 +108,7 @@ class Alarms:
         try:
             body: Json = {"alarm": kind, "title": title, "do": do}
             if call := line.get("call_sid"):
-                body["call"] = str(call)  # The call in which the fault was first seen. The mail links to this call.
+                body["call"] = str(call)  # The first call with this fault in this hour. The mail links to it.
             self._tell(f"alarm.{kind}.{hour}", "alarm", body)
         finally:
             self._telling = False

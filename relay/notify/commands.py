@@ -1,4 +1,4 @@
-"""`relay outbox` and `relay notify --test`."""
+"""Does the work of `relay outbox` and `relay notify --test`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from relay.settings import Settings
 
 
 def show_outbox(url: str, *, again: bool) -> list[str]:
-    """News that was not sent, as lines for the terminal. `again`: dead letters wait again. Raises LedgerUnavailable."""
+    """The news that was not sent, as lines for the terminal. With `again`, dead letters will be sent again.
+
+    Raises LedgerUnavailable.
+    """
     lines = [f"{send_again(url)} dead letters wait to be sent again"] if again else []
     found = waiting(url)
     for row in found:
@@ -26,7 +29,10 @@ def show_outbox(url: str, *, again: bool) -> list[str]:
 
 
 async def send_tests(settings: Settings, say: Callable[[str], None]) -> bool:
-    """Send one of each kind to the real targets, and report the answers. True if all of them arrived."""
+    """Send one news of each kind to the real mail server and webhook, and print the answers.
+
+    Returns True if all of them arrived.
+    """
     all_sent = True
     async with http_client() as client:
         for channel, send in senders(settings, client).items():

@@ -1,6 +1,6 @@
-"""The task that sends what waits: at the start, when there is news, when some news is due, and once a day.
+"""The task that sends waiting news: at the start, when there is new news, when a try is due, and once a day.
 
-Between these times it asks Postgres nothing, so that a database can sleep while it is idle.
+Between these times it does not use Postgres, so that a hosted database can sleep.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from relay.notify.sending import NotSent
 log = structlog.get_logger()
 
 SWEEP_EVERY_S = 86_400.0
-# This long after news was recorded, or after Postgres is back, its row is in Postgres.
+# News is written by the ledger. Its row is surely in Postgres this long after it was recorded, or after Postgres is
+# back.
 LOOK_AFTER_S = 0.2
 LOOK_AGAIN_S = 5.0
 LEAST_PAUSE_S = 0.5
@@ -30,15 +31,15 @@ Send = Callable[[Item], Awaitable[str]]
 
 
 class Delivery:
-    """Sends news by its channels. `waits()` is the number of rows that are not in Postgres yet."""
+    """Sends news through its channels. `waits()` is the number of rows that are not in Postgres yet."""
 
     def __init__(self, outbox: Outbox, channels: Mapping[str, Send], waits: Callable[[], int]) -> None:
         self._outbox, self._channels, self._waits = outbox, channels, waits
         self._news = trio.Event()
-        self.states: dict[str, int] = {}  # State -> number of rows, at the last look. The metrics show it.
+        self.states: dict[str, int] = {}  # State -> number of rows, when the outbox was last read. For the metrics.
 
     def wake(self) -> None:
-        """Look for news at once, because this process has recorded some."""
+        """This process has recorded news: look at the outbox soon."""
         self._news.set()
 
     async def run(self) -> None:
@@ -56,7 +57,7 @@ class Delivery:
                 await trio.sleep(LOOK_AFTER_S)
 
     async def _sweep(self) -> float:
-        """Send what is due. Returns the seconds until the next is due."""
+        """Send all news that is due. Returns the seconds until the next try is due."""
         try:
             await self._outbox.gather()
             while items := await self._outbox.claim():
@@ -73,7 +74,8 @@ class Delivery:
     async def _settle(self, item: Item, state: str, words: str, pause: float = 0.0) -> None:
         try:
             await self._outbox.settle(item, state, words=words, pause_s=pause)
-        except LedgerUnavailable as error:  # The lease of the news ends, and the news is sent again with the same id.
+        except LedgerUnavailable as error:
+            # The result is not written down. So the lease ends, and the news is sent again with the same id.
             log.warning("outbox.not_settled", words=str(error), do="nothing: it may be sent a second time")
 
     async def _deliver(self, item: Item) -> None:
@@ -87,7 +89,7 @@ class Delivery:
                 return
             log.warning("outbox.not_sent", channel=item.channel, kind=item.kind, tries=item.tries, words=str(error))
             await self._settle(item, "waiting", str(error), pause)
-        except Exception as error:  # A mistake of ours with one piece of news. The others are still sent.
+        except Exception as error:  # A bug of ours with one piece of news must not stop the others.
             log.exception("outbox.bug", channel=item.channel, kind=item.kind)
             state, pause = ("dead", 0.0) if pause_s(item.tries) is None else ("waiting", pause_s(item.tries) or 0.0)
             await self._settle(item, state, f"a bug of the relay: {type(error).__name__}", pause)

@@ -1,7 +1,8 @@
-"""The digest: one mail a day for news that can wait, if NOTIFY_DIGEST is set (pure).
+"""Decides when the digest is due: one mail a day for news that can wait, if NOTIFY_DIGEST is set (pure).
 
-A digest has one id, by its date in the business's time zone. Its content is fixed when it is made, so both mails are
-the same if a digest is sent twice. Messages, call backs and alarms never wait for it. Webhooks do not wait either.
+A digest's id is its date in the business's time zone. Its content is fixed when it is made. So if a digest is sent
+twice, the mails are the same. Messages, call backs and alarms never wait for the digest. News to a webhook does not
+wait either.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ HELD_KINDS = ("booking", "fault")
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The time of the digest."""
+    """The time of day of the digest."""
 
     at: time
     tz: tzinfo
@@ -27,7 +28,7 @@ class Digest:
         return None if setting == "off" else cls(time.fromisoformat(setting), tz, utc_now)
 
     def last(self) -> tuple[str, datetime]:
-        """The id of the last digest that was due, and its time. The digest holds the news that is older than this."""
+        """The id and the time of the latest digest that was due. It contains the news from before this time."""
         now = self.utc_now().astimezone(self.tz)
         due = datetime.combine(now.date(), self.at, self.tz)
         if due > now:

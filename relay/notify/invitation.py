@@ -1,6 +1,7 @@
-"""The invitation in the mail about a booking, by RFC 5546 and 6047 (pure).
+"""Makes the invitation in a mail about a booking, by RFC 5546 and 6047 (pure).
 
-A booking keeps one UID. Each later version has a higher SEQUENCE. ORGANIZER is the sender, ATTENDEE is the reader.
+All invitations for a booking have the same UID. Each later one has a higher SEQUENCE. ORGANIZER is the sender of the
+mail, and ATTENDEE is its reader.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from icalendar import Calendar, Event, vCalAddress, vText
 
 from relay.notify.letter import Item
 
-# The length of the event in minutes: news about a booking does not tell its length.
+# The length of every event in minutes, because news about a booking does not have the length.
 MINUTES = 60
 
 
 def method_of(item: Item) -> str | None:
-    """REQUEST or CANCEL. None if the item is not about a booking, or if a booking that stands has no readable start."""
+    """REQUEST or CANCEL.
+
+    None if the news is not about a booking, or if it is not a cancellation and its start cannot be read.
+    """
     if item.kind != "booking" or not item.body.get("booking"):
         return None
     if item.body.get("done") == "cancelled":
@@ -25,7 +29,7 @@ def method_of(item: Item) -> str | None:
 
 
 def invitation(item: Item, *, sender: str, reader: str, host: str, tz: tzinfo) -> bytes:
-    """The calendar with one event. Call it only if `method_of` gives a method."""
+    """The calendar file with one event. Call this only if `method_of` is not None."""
     method = method_of(item)
     assert method is not None
     body = {name: " ".join(str(value).split()) for name, value in item.body.items() if value is not None}
@@ -54,7 +58,7 @@ def invitation(item: Item, *, sender: str, reader: str, host: str, tz: tzinfo) -
 
 
 def _start(item: Item, tz: tzinfo) -> datetime | None:
-    """The start of a booking. A time without an offset is local time of the business."""
+    """The start of a booking. A time without a UTC offset is local time of the business."""
     try:
         start = datetime.fromisoformat(str(item.body.get("start") or ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""News as text: first what to do, then what it is about (pure). The mail and the terminal use the same text."""
+"""Writes news as text: first what to do, then the facts (pure). The mail and the terminal use the same text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.ledger.rows import Json
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row of the outbox, claimed for sending. `sequence` is the number of earlier news of its booking."""
+    """A row of the outbox that is being sent. `sequence` is the number of earlier news about the same booking."""
 
     news: str  # The id of the news.
     channel: str
@@ -20,12 +20,12 @@ class Item:
     call_sid: str | None = None
     sequence: int = 0
     tries: int = 1
-    members: tuple[Item, ...] = ()  # The news in a digest.
+    members: tuple[Item, ...] = ()  # For a digest: the news in it.
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """News as text. `facts` are names and values, the most important first."""
+    """News as text. `facts` are pairs of a name and a value. The most important comes first."""
 
     subject: str
     do: str
@@ -38,7 +38,7 @@ _DONE = {"booked": "New booking", "moved": "Booking moved", "cancelled": "Bookin
 
 
 def letter(item: Item, public_url: str) -> Letter:
-    """What the owner reads."""
+    """Write the text of this news."""
     body = {name: " ".join(str(value).split()) for name, value in item.body.items() if value is not None}
     who = body.get("name") or "A caller"
     at = body.get("phone") or "a hidden number"
@@ -88,7 +88,7 @@ def letter(item: Item, public_url: str) -> Letter:
 
 
 def _digest(item: Item) -> Letter:
-    """The head of the digest. Its news follow, each with its own text."""
+    """The first part of a digest. The texts of its news follow."""
     bookings = sum(one.kind == "booking" for one in item.members)
     faults = len(item.members) - bookings
     told = [

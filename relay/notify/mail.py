@@ -1,6 +1,6 @@
-"""News as a mail: plain text, simple HTML, and the invitation of a booking (pure).
+"""Makes a mail of news: plain text, simple HTML, and the invitation of a booking (pure).
 
-A caller's text gets into a header only through `_line`: one line, without control characters.
+A caller's text gets into a header only through `_line`, which makes one line without control characters.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def compose(
 ) -> EmailMessage:
     """The mail to one reader.
 
-    The same news has the same Message-ID, so a reader who gets the news twice sees one mail.
+    The same news always has the same Message-ID. So if it is sent twice, most mail programs show one mail.
     """
     told = letter(item, public_url)
     parts = [letter(one, public_url) for one in item.members]
@@ -49,7 +49,8 @@ def compose(
         if (method := method_of(one)) is None:
             continue
         calendar = invitation(one, sender=parseaddr(sender)[1], reader=parseaddr(reader)[1], host=host, tz=tz)
-        if item.members:  # A digest: each booking has a file of its own. The reader chooses which to add to a calendar.
+        # In a digest, each booking has a file, so that the reader can choose which to add to a calendar.
+        if item.members:
             name = f"{_line(str(one.body['booking']), 40)}.ics"
             params = {"method": method}
             message.add_attachment(calendar.decode(), subtype="calendar", filename=name, params=params)
@@ -59,7 +60,7 @@ def compose(
 
 
 def _newest(items: Iterable[Item]) -> list[Item]:
-    """Only the newest version of each booking. In a digest all versions arrive together: the older are out of date."""
+    """The newest news about each booking. In a digest, older news about the same booking is out of date."""
     return list({str(one.body.get("booking") or one.news): one for one in items}.values())
 
 

@@ -1,6 +1,6 @@
-"""What the owner is told: news, made from the rows of calls (pure).
+"""Makes news for the owner from the rows of calls (pure).
 
-News has a fixed id. If it is recorded or sent twice, it is still the same news.
+The id of a piece of news depends only on its call and its row. So news that is recorded or sent twice has the same id.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ DEEDS = {"booked", "moved", "cancelled"}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The caller whom the news is about, as far as known."""
+    """What is known of the caller whom the news is about."""
 
     name: str = ""
     number: str = ""
 
 
 class News:
-    """Makes outbox rows for the channels that are set. Without a channel, it makes none."""
+    """Makes outbox rows for the configured channels. Without a channel it makes none."""
 
     def __init__(self, channels: Iterable[str], utc_now: Callable[[], datetime]) -> None:
         self._channels = tuple(channels)
@@ -31,7 +31,7 @@ class News:
         self.on_news: Callable[[], None] = lambda: None  # Called when there is news.
 
     def of(self, row: Row, caller: Caller) -> list[OutboxRow]:
-        """The outbox rows for a row of a call. An empty list if the row is not news."""
+        """The outbox rows for a row of a call. Empty if the row is not news."""
         if not self._channels:
             return []
         match row:
@@ -60,7 +60,8 @@ def _who(name: str, number: str) -> Json:
 
 
 def _message(row: MessageRow, caller: Caller) -> tuple[str, str, Json]:
-    # Row 0 is the call back that the caller wants. A recorded message replaces it later. That message is news too.
+    # Message 0 is the wanted call back. If the caller then records a message, it replaces the call back and is news
+    # too.
     recorded = row.seq == 0 and row.created_at is None
     what = "recorded" if recorded else "call_back" if row.seq == 0 else f"message.{row.seq}"
     body = {"text": row.text, **_who(row.name or caller.name, row.phone or caller.number)}

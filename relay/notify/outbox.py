@@ -1,6 +1,6 @@
-"""The outbox in Postgres. One machine at a time claims what waits, for the time of a lease.
+"""The outbox in Postgres. A machine claims waiting news for the time of a lease, so that no other machine sends it too.
 
-If a machine is killed while it sends, its lease runs out. Then another machine sends the same news again.
+If a machine is killed while it sends, the lease ends, and another machine sends the same news again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from relay.ledger.statements import SQL_DIR
 from relay.notify.digest import HELD_KINDS, Digest
 from relay.notify.letter import Item
 
-LEASE_S = 120.0  # Longer than the longest try: a mail server may take 60 s, a webhook 15 s.
+LEASE_S = 120.0  # It must be longer than the longest try. A mail server may take 60 s, a webhook 15 s.
 CLAIM_ROWS = 10
 LIMIT_S = 5.0
 
 
 class Outbox:
-    """The outbox of all machines. Each method raises LedgerUnavailable."""
+    """The outbox, which all machines share. Each method raises LedgerUnavailable."""
 
     def __init__(self, url: str, channels: tuple[str, ...], digest: Digest | None = None) -> None:
         self._thread = PostgresThread(url)
@@ -33,7 +33,7 @@ class Outbox:
         self._statements = statements.read(SQL_DIR / "outbox.sql")
 
     async def claim(self) -> list[Item]:
-        """News that is due. It is ours until the lease ends."""
+        """Claim news that is due. Until the lease ends, only this process sends it."""
         values = {"channels": self._channels, "limit": CLAIM_ROWS, "lease_s": LEASE_S, "held": self._held}
 
         def work(connection: Connection) -> list[Item]:
@@ -52,25 +52,25 @@ class Outbox:
             raise LedgerUnavailable(words_of(error)) from error
 
     async def gather(self) -> None:
-        """Make the digest, if it is due, nobody has made it yet, and news waits for it."""
+        """Make the digest of `last`, unless it was made already or there is no news for it."""
         if self._digest is not None:
             news, before = self._digest.last()
             await self._query("gather", {"news": news, "before": before, "held": self._held})
 
     async def settle(self, item: Item, state: str, *, words: str = "", pause_s: float = 0.0) -> None:
-        """Mark the news as sent or dead, or let it wait again."""
+        """Mark news as sent or as dead, or let it wait for its next try."""
         values = {"news": item.news, "channel": item.channel, "state": state, "words": words[:500], "pause_s": pause_s}
         await self._query("settle", values)
 
     async def next_in_s(self) -> float | None:
-        """Seconds until the next news is due. None if nothing waits."""
+        """The seconds until the next try is due. None if no news waits."""
         digest_in_s = self._digest.next_in_s() if self._digest is not None else 0.0
         values: dict[str, object] = {"channels": self._channels, "held": self._held, "digest_in_s": digest_in_s}
         found = await self._query("next_in", values)
         return cast("float | None", found[0][0]) if found else None
 
     async def counts(self) -> dict[str, int]:
-        """State -> the number of rows in it."""
+        """The number of rows in each state."""
         return {str(state): cast("int", count) for state, count in await self._query("counts", {})}
 
     async def _query(self, name: str, values: dict[str, object]) -> list[tuple[object, ...]]:
@@ -84,7 +84,7 @@ class Outbox:
             raise LedgerUnavailable(words_of(error)) from error
 
     async def close_if_idle(self) -> None:
-        """Close the connection if it is idle. A database can then sleep while nobody is connected."""
+        """Close the connection if it is idle, so that a hosted database can sleep."""
         await self._thread.close_if_idle()
 
     async def close(self) -> None:
@@ -102,7 +102,7 @@ def waiting(url: str) -> list[dict[str, object]]:
 
 
 def send_again(url: str) -> int:
-    """Let dead letters wait again. Returns their number. Blocking. Raises LedgerUnavailable."""
+    """Let all dead letters wait for a new try. Returns their number. Blocking. Raises LedgerUnavailable."""
     try:
         with connect(url) as connection, transaction(connection):
             return connection.execute(

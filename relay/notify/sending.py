@@ -1,10 +1,10 @@
-"""How a try to send can end."""
+"""Defines how a try to send can fail."""
 
 from __future__ import annotations
 
 
 class NotSent(Exception):
-    """The news did not arrive. `for_good`: another try would fail too. The message quotes no part of the news."""
+    """The news did not arrive. If `for_good`, another try would fail too. The message quotes no part of the news."""
 
     def __init__(self, words: str, *, for_good: bool = False, after_s: float | None = None) -> None:
         super().__init__(words)

@@ -1,4 +1,4 @@
-"""What a process runs to tell the owner. The settings decide which channels there are."""
+"""Runs what a process needs to tell the owner. The settings decide which channels there are."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ EMAIL, WEBHOOK = "email", "webhook"
 
 
 def channels_of(settings: Settings) -> tuple[str, ...]:
-    """The channels that are set."""
+    """The configured channels: mail, webhook, or both."""
     return tuple(
         name for name, is_set in ((EMAIL, settings.notify_email), (WEBHOOK, settings.notify_webhook_url)) if is_set
     )
 
 
 def senders(settings: Settings, client: httpx.AsyncClient) -> dict[str, Send]:
-    """For each channel, the function that sends."""
+    """For each channel, the function that sends news."""
     found: dict[str, Send] = {}
     if settings.notify_email:
         found[EMAIL] = partial(_send_mail, settings)
@@ -62,12 +62,12 @@ async def _send_mail(settings: Settings, item: Item) -> str:
 
 
 def http_client() -> httpx.AsyncClient:
-    """The client for webhooks: no proxy from the environment, no redirects."""
+    """The HTTP client for webhooks. It uses no proxy of the environment, and follows no redirects."""
     return httpx.AsyncClient(trust_env=False, timeout=15.0)
 
 
 class Notices:
-    """News of this process, and the task that sends what waits."""
+    """Makes the news of this process, and runs the task that sends waiting news."""
 
     def __init__(self, settings: Settings, ledger: Ledger, url: str, utc_now: Callable[[], datetime]) -> None:
         self._settings, self._ledger = settings, ledger
@@ -84,12 +84,12 @@ class Notices:
         self.wake()
 
     def wake(self) -> None:
-        """Something may wait to be sent."""
+        """Make the task look at the outbox soon."""
         if self._delivery is not None:
             self._delivery.wake()
 
     def states(self) -> dict[str, int]:
-        """State -> the number of news in it, at the last look."""
+        """The number of news in each state, when the outbox was last read."""
         return self._delivery.states if self._delivery is not None else {}
 
     async def run(self) -> None:

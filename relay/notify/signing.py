@@ -1,6 +1,6 @@
-"""Signatures by Standard Webhooks (pure): an HMAC-SHA256 over `id.timestamp.body` for each secret.
+"""Signs webhooks as Standard Webhooks asks for (pure): an HMAC-SHA256 over `id.timestamp.body`, for each secret.
 
-While a secret is being changed, there are two secrets. The receiver accepts either of them.
+While the operator changes the secret, there are two. The receiver accepts a signature by either of them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import hmac
 
 
 class SecretUnreadable(ValueError):
-    """NOTIFY_WEBHOOK_SECRET does not have the form of such a secret."""
+    """NOTIFY_WEBHOOK_SECRET has not the form of a secret."""
 
 
 def key_of(secret: str) -> bytes:
-    """The key of one secret, like whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw. Raises SecretUnreadable."""
+    """The key in a secret like whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw. Raises SecretUnreadable."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except (binascii.Error, ValueError):
@@ -27,7 +27,7 @@ def key_of(secret: str) -> bytes:
 
 
 def headers(message_id: str, timestamp_s: int, body: bytes, secrets: str) -> dict[str, str]:
-    """The headers of a signed request. `secrets` may be several, separated by commas."""
+    """The headers of a signed request. `secrets` is one secret, or several with commas between them."""
     signed = b"%b.%d.%b" % (message_id.encode(), timestamp_s, body)
     signatures = []
     for secret in secrets.split(","):

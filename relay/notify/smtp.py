@@ -1,4 +1,4 @@
-"""A mail to a server: smtplib, in a thread. TLS is required, except on this machine."""
+"""Sends a mail to a mail server, with smtplib in a thread. TLS is required, unless the server is on this machine."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import trio
 
 from relay.notify.sending import NotSent
 
-SOCKET_LIMIT_S = 20.0  # The limit for each answer of the server.
-# The limit for the whole sending. A thread that hangs longer is abandoned. It ends at SOCKET_LIMIT_S.
+SOCKET_LIMIT_S = 20.0  # The longest wait for one answer of the server.
+# The longest wait for the whole sending. After that the thread is abandoned. It ends by itself after SOCKET_LIMIT_S.
 SEND_LIMIT_S = 60.0
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class SmtpUrlUnclear(ValueError):
-    """What is wrong with SMTP_URL. The message is put after the name, and quotes no part of the URL."""
+    """SMTP_URL cannot be used. The message continues the sentence "SMTP_URL …". It quotes no part of the URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where mails go. smtps:// is TLS from the start, smtp:// is STARTTLS."""
+    """The mail server. smtps:// means TLS from the start, and smtp:// means STARTTLS."""
 
     host: str
     port: int
@@ -47,7 +47,7 @@ class Server:
 
 
 async def send(server: Server, message: EmailMessage, *, tls: ssl.SSLContext | None = None) -> str:
-    """Send the mail. Returns the server's answer. Raises NotSent."""
+    """Send a mail, and return the server's answer. Raises NotSent."""
     with trio.move_on_after(SEND_LIMIT_S):
         return await trio.to_thread.run_sync(_send, server, message, tls, abandon_on_cancel=True)
     raise NotSent(f"the mail server took longer than {SEND_LIMIT_S:.0f} s")

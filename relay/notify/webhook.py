@@ -1,7 +1,8 @@
-"""News as a signed request, by Standard Webhooks. The schema of its body is docs/webhook.schema.json.
+"""Sends news as a signed HTTP request, as Standard Webhooks asks for. docs/webhook.schema.json has the schema of the
+body.
 
-No redirect is followed. A private address is asked only if NOTIFY_WEBHOOK_PRIVATE allows it. Without this rule, a name
-could lead to a service in the machine's own network that trusts everybody who reaches it.
+Redirects are not followed. News goes to a private address only if NOTIFY_WEBHOOK_PRIVATE allows it. Otherwise a host
+name could lead to an internal service that trusts every client in its network.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from relay.notify.signing import headers
 
 VERSION = 1
 LIMIT_S = 15.0
-_ASKED = {429, 503}  # Answers that may have a Retry-After header.
+_ASKED = {429, 503}  # Status codes whose answers may have a Retry-After header.
 
 
 def body_of(item: Item) -> bytes:
-    """The body of the request: the same bytes at every try."""
+    """The body of the request. Every try sends the same bytes."""
     return msgspec.json.encode(
         {
             "version": VERSION,
@@ -38,7 +39,7 @@ def body_of(item: Item) -> bytes:
 
 
 class Webhook:
-    """The receiver."""
+    """Sends news to NOTIFY_WEBHOOK_URL."""
 
     def __init__(
         self, url: str, secrets: str, *, private: bool, utc_s: Callable[[], float], client: httpx.AsyncClient
@@ -46,7 +47,7 @@ class Webhook:
         self._url, self._secrets, self._private, self._utc_s, self._client = url, secrets, private, utc_s, client
 
     async def send(self, item: Item) -> str:
-        """Post the news. Returns the answer. Raises NotSent."""
+        """Post the news, and return the status as text. Raises NotSent."""
         if not self._private:
             await _refuse_private(self._url)
         body = body_of(item)

@@ -1,1 +1,1 @@
-"""What the process reports about itself: log lines, metrics, and the error that ended a nursery."""
+"""Writes log lines and metrics, and finds the error that ended a nursery."""

@@ -1,10 +1,10 @@
-"""Finds the error that ended a nursery. This is the only place where exception groups are opened."""
+"""Finds the error that ended a nursery. Other code does not look into exception groups by itself."""
 
 from __future__ import annotations
 
 
 def first_error(error: BaseException) -> BaseException:
-    """The first error that is not a group. For a group this is its first leaf."""
+    """The error itself. If it is a group, the first error in it that is not a group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,6 +1,6 @@
-"""The log: one line for each event. A line is JSON, except on a terminal.
+"""Writes the log: one line for each event. A line is JSON, except on a terminal.
 
-It never holds audio, keys, words or phone numbers.
+No line contains audio, keys, words of callers, or whole phone numbers.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-# A phone number in a text from elsewhere, such as an error or a URL. Only its last two digits are shown.
+# Finds a phone number in a text that we did not write, such as an error or a URL. Only the last two digits of the
+# number are shown.
 _PHONE = re.compile(r"(?:\+|%2[Bb])[1-9](?:[ ().-]{0,2}\d){4,12}[ ().-]{0,2}(\d)[ ().-]?(\d)")
 _KEY = re.compile(r"\b(?:sk-|Bearer )[A-Za-z0-9_\-.]{6,}")
 _PASSWORD = re.compile(r"(?<=://)[^/\s]+@")
 _IN_QUERY = re.compile(r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s]+", re.IGNORECASE)
 
-# The messages of these errors come from the system, or name parts of the code. Any other message may quote a caller, as
-# KeyError and ValueError do. For such errors, the log shows only the type and the place.
+# Errors whose messages are logged, because they come from the system or name parts of the code. The message of any
+# other error may quote a caller, as KeyError and ValueError do. Of such an error, the log shows only the type and the
+# place.
 _TELL_NO_TALES = (AssertionError, AttributeError, ImportError, NameError, NotImplementedError, OSError, TypeError)
 _WITHHELD = "(the message is left out, because it may quote a caller)"
-# After an endless recursion, the last calls are enough.
+# The most frames of a traceback. After an endless recursion there would be a thousand.
 _FRAMES = 30
 
 
 class _Stderr:
-    """`sys.stderr` as it is when a line is written. Loggers live long, and tests replace the stream.
+    """Writes to the `sys.stderr` of the moment, because tests replace `sys.stderr` while loggers stay the same.
 
-    If the disk is full, or nobody reads the pipe, the line is lost and calls go on.
+    If the disk is full, or the reader of the pipe has ended, the line is lost and calls go on.
     """
 
     def write(self, text: str) -> int:
@@ -46,7 +48,7 @@ class _Stderr:
 
 
 class _FromLibraries(logging.Handler):
-    """Writes what libraries log in the form of our lines."""
+    """Writes the log lines of libraries in the form of our lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tell = structlog.get_logger().error if record.levelno >= logging.ERROR else structlog.get_logger().warning
@@ -55,7 +57,7 @@ class _FromLibraries(logging.Handler):
 
 
 def mask(text: str) -> str:
-    """The text with phone numbers, keys, and passwords in URLs hidden."""
+    """The text without whole phone numbers, keys, and passwords in URLs."""
     return _IN_QUERY.sub(r"\1…", _PASSWORD.sub("…@", _KEY.sub("[key]", _PHONE.sub(r"+…\1\2", text))))
 
 
@@ -67,7 +69,7 @@ def _masked(_logger: object, _name: str, event: MutableMapping[str, Any]) -> Mut
 
 
 def _with_trace(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Write the error of a line as text."""
+    """Replace the error of a log line by its text."""
     error = event.pop("exc_info", None)
     error = sys.exc_info()[1] if error is True else error
     if isinstance(error, BaseException):
@@ -76,9 +78,9 @@ def _with_trace(_logger: object, _name: str, event: MutableMapping[str, Any]) ->
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """The place and the type of an error, without values.
+    """An error as text: its traceback without values, and its type.
 
-    The message is added only if it cannot hold a caller's words.
+    Its message is added only if it cannot contain a caller's words.
     """
     seen.add(id(error))
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
@@ -99,7 +101,7 @@ _listeners: list[Callable[[Mapping[str, object]], None]] = []
 
 @contextmanager
 def listening(saw: Callable[[Mapping[str, object]], None]) -> Iterator[None]:
-    """While the block runs, `saw` gets each line as it is written."""
+    """While the block runs, `saw` is called with each log line."""
     _listeners.append(saw)
     try:
         yield
@@ -129,8 +131,10 @@ def configure(log_format: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
-        cache_logger_on_first_use=False,  # There are few lines, and a test may configure the log again.
+        # No caching, because a test may configure the log again. There are few lines, so this costs little.
+        cache_logger_on_first_use=False,
     )
     for noisy in ("httpx", "httpcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)  # INFO lines of these loggers hold phone numbers in URLs.
+        # INFO lines of these loggers contain URLs with phone numbers.
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()])

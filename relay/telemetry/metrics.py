@@ -1,6 +1,6 @@
-"""The metrics that Prometheus reads. A label has few values, which are all known beforehand.
+"""Defines the metrics that Prometheus reads. Each label has only few possible values.
 
-No value is a call, a phone number or a word.
+No label value identifies a call or contains a phone number or words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _GREETING_MS = (5, 10, 20, 50, 100, 200, 350, 500, 1000, 2000, 4000)
-# Twilio's `start` comes about 565 ms after the webhook (docs/protocol/twilio.md 1.3).
+# Buckets for times from the webhook. Twilio's `start` comes about 565 ms after the webhook (docs/protocol/twilio.md
+# 1.3).
 _WEBHOOK_MS = (200, 400, 500, 600, 700, 800, 1000, 1500, 2000, 3000, 5000)
 _TURN_MS = (200, 400, 600, 800, 1000, 1250, 1500, 2000, 3000, 5000)
 
@@ -115,7 +116,7 @@ class Metrics:
         self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
 
     def watch_ledger(self, counts: Callable[[], object]) -> None:
-        """Show the ledger's `Counts`. They are read at each request for the metrics, so they are never old."""
+        """Show the ledger's `Counts`. They are read at each request for the metrics."""
         rows = Gauge(
             "relay_ledger_rows",
             "Rows: queued (in memory), spilled (on disk, until Postgres takes them), refused (set aside), lost",
@@ -126,7 +127,7 @@ class Metrics:
             rows.labels(state).set_function(partial(lambda name: getattr(counts(), name), state))
 
     def watch_outbox(self, states: Callable[[], Mapping[str, int]]) -> None:
-        """Show the news for the owner: how many wait, were sent, or are dead letters."""
+        """Show how many news for the owner wait, were sent, or are dead letters."""
         news = Gauge(
             "relay_outbox", "News for the owner, by state, as of the last look", ["state"], registry=self._registry
         )

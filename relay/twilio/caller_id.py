@@ -1,7 +1,8 @@
-"""Reads from a webhook who calls, and how far the number can be trusted. Pure.
+"""Reads from a webhook who calls, and how far the caller's number can be trusted. Pure.
 
-The caller's network shows a number. The number identifies one caller only under two conditions: its country has such
-numbers, and it is not a number that many callers show, such as our own number or a line that forwards to us.
+The number comes from the caller's network. It identifies one caller only under two conditions: the numbering plan of
+its country allows it, and it is not shared by many callers. Our own number, and the number of a line that forwards to
+us, are shared.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from urllib.parse import unquote
 
 import phonenumbers
 
-# ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN, BLOCKED in the digits of a phone's keys. Twilio writes hidden numbers in
-# this way (its changelog of 2022-11-16), with or without the country code 1. Without this rule +17378742833 would be
-# taken for a number of Austin, Texas.
+# Twilio's values for a hidden number: the words ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN and BLOCKED in the digits
+# of a phone's keys (Twilio's changelog of 2022-11-16), with or without the country code 1. Without this rule
+# +17378742833 would be taken for a number in Austin, Texas.
 _WITHHELD = re.compile(r"\+?1?(?:266696687|7378742833|86282452253|8656696|2562533)")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _SCHEME = re.compile(r"(?:sips?|tel|client|whatsapp|rcs):", re.IGNORECASE)
-# The countries whose networks sign numbers (STIR/SHAKEN). A call from there without a signature is suspicious.
+# The countries whose networks sign numbers (STIR/SHAKEN). If a call from such a country has no signature, its number is
+# not trusted.
 _SIGNING_COUNTRIES = frozenset({"US", "CA"})
 
 
 class Attestation(enum.StrEnum):
-    """What the caller's network says about the number (Twilio's StirVerstat)."""
+    """What the caller's network says about the number, read from Twilio's field StirVerstat."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -36,18 +38,18 @@ class Attestation(enum.StrEnum):
 class CallerId:
     """Who calls. Numbers are E.164. "" if there is none."""
 
-    presented: str  # The number that the network showed. The rows keep it.
-    number: str  # The same number if it identifies one caller, else "".
+    presented: str  # The number from the network. Rows contain this one.
+    number: str  # The same number if it identifies one caller, otherwise "".
     attestation: Attestation
-    is_attested: bool  # False if this number alone is not enough to tell or change anything.
-    is_own: bool = False  # True if one of our own numbers calls: a human's phone forwards back to the agent.
-    is_shared: bool = (
-        False  # A number that many callers show: a forwarding line, or our own number in a call that we made.
-    )
+    is_attested: bool  # False if this number alone is not enough to tell the caller about bookings, or to change them.
+    # True if one of our own numbers calls, because a human's phone forwards the call back to the agent.
+    is_own: bool = False
+    # True if many callers share this number: a forwarding line, or our own number in a call that we made.
+    is_shared: bool = False
 
     @property
     def is_hidden(self) -> bool:
-        """True if no number was shown, or one that cannot belong to anybody."""
+        """True if the network gave no number, or one that cannot belong to anybody."""
         return not self.number and not self.is_shared and not self.is_own
 
 
@@ -56,8 +58,9 @@ def caller_id(
 ) -> CallerId:
     """Read the fields of a webhook. A number without a country code is taken for a number of `country`.
 
-    `own`: our numbers. `humans`: the numbers of the people whom callers are connected with. If one of these calls, it
-    forwards its callers to us, or the owner tries the agent. Such a call is never taken for a loop.
+    `own` are our numbers. `humans` are the numbers of the people whom callers are connected with. If a human's number
+    calls, it forwards its own callers to us, or the owner tries the agent. So such a call is served, and is not taken
+    for a call of ours that comes back.
     """
     by_us = fields.get("Direction", "inbound").startswith("outbound")
     attestation = attested(fields.get("StirVerstat", ""))
@@ -72,7 +75,8 @@ def caller_id(
 
 
 def attested(verstat: str) -> Attestation:
-    """Read Twilio's value: TN-Validation-Passed-A, TN-Validation-Failed-C-Diverted, No-TN-Validation, or ""."""
+    """Read a value of StirVerstat, like TN-Validation-Passed-A, TN-Validation-Failed-C-Diverted, No-TN-Validation, or
+    ""."""
     told = verstat.strip().casefold()
     if told.startswith("tn-validation-passed"):
         return Attestation.PASSED
@@ -80,7 +84,10 @@ def attested(verstat: str) -> Attestation:
 
 
 def as_presented(text: str, country: str) -> str:
-    """A number in E.164 from "+1…", "sip:+1…@host", "whatsapp:+1…", "client:…" or a national number; else ""."""
+    """The number in E.164. `text` is like "+1…", "sip:+1…@host", "whatsapp:+1…", "client:…", or a national number.
+
+    "" if it contains no number.
+    """
     text = text.rpartition("<")[2].partition(">")[0]  # "Ann" <sip:+1…@host>
     user = _SCHEME.sub("", text.strip(), count=1).partition("@")[0].partition(";")[0]
     digits = re.sub(r"[\s().\-/]", "", unquote(user))
@@ -97,13 +104,13 @@ def as_presented(text: str, country: str) -> str:
 
 
 def is_a_number(e164: str) -> bool:
-    """True if the country has such numbers. Nobody can have +10000000000."""
+    """True if the numbering plan of its country allows this number. +10000000000, for example, cannot exist."""
     found = _parsed(e164, None) if e164 else None
     return found is not None and phonenumbers.is_valid_number(found)
 
 
 def region(e164: str) -> str:
-    """The two letters of the number's country, or ""."""
+    """The two letters of the number's country. "" if it is not known."""
     found = _parsed(e164, None) if e164 else None
     return (phonenumbers.region_code_for_number(found) or "") if found is not None else ""
 

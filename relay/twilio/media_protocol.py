@@ -1,8 +1,8 @@
-"""Twilio's Media Streams protocol: JSON messages to our events, and back. Pure.
+"""Twilio's Media Streams protocol: makes events of Twilio's JSON messages, and messages for Twilio. Pure.
 
 Only the needed fields are decoded. There may be other fields, in any order, and numbers may be written as strings. A
-message becomes a `Frame`, an event, or None if its kind is new to us. Frames come fifty times a second, so a `Frame` is
-a light struct and not an event of the machine. Our messages have exactly the fields that Twilio knows. One field more
+message becomes a `Frame`, an event, or None if its kind is unknown. Frames come fifty times a second, so a `Frame` is a
+light struct and not an event of the machine. Our messages have only fields that Twilio knows, because any other field
 gives warning 31951 (docs/protocol/twilio.md 3.2).
 """
 
@@ -24,16 +24,16 @@ from relay.call.vocabulary import (
 )
 
 NAME: Final = "twilio"
-# When the stream is closed, the caller's phone stays connected. The call is ended by Twilio's REST API.
+# Closing the stream does not end a phone call. To end it, the relay uses Twilio's REST API.
 IS_A_PHONE_CALL: Final = True
 
 
 class TwilioProtocolError(CallerProtocolError):
-    """A message that breaks the protocol. The error says what is wrong, and never quotes the message."""
+    """A message breaks the protocol. The error says what is wrong, and never quotes the message."""
 
 
 class Frame(msgspec.Struct, gc=False):
-    """A piece of caller audio: 160 bytes (20 ms) in practice. The size is not promised.
+    """A piece of caller audio. In practice it has 160 bytes (20 ms), but Twilio promises no size.
 
     `media_ms` is Twilio's stream time at the beginning of the frame. The first frame has about 100 ms. A jump means
     that audio was lost.
@@ -48,7 +48,7 @@ class Frame(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The first message. It names the protocol and its version, but not the stream."""
+    """The first message of a socket. It names the protocol and its version, but not the stream."""
 
     protocol: str
     version: str
@@ -70,7 +70,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The stream has ended: the caller hung up, or the call got a new document. `call_sid` is "" if it is missing."""
+    """The stream has ended, because the caller hung up or the call got new TwiML.
+
+    `call_sid` is "" if the message has none.
+    """
 
     call_sid: CallSid
 
@@ -94,7 +97,7 @@ class _Connected(msgspec.Struct):
 
 
 class _MediaFormat(msgspec.Struct, rename="camel"):
-    # The defaults for missing fields are the only format that Twilio documents.
+    # The defaults are the only format that Twilio documents.
     encoding: str = "audio/x-mulaw"
     sample_rate: int = 8000
     channels: int = 1
@@ -138,7 +141,8 @@ class _StopMessage(msgspec.Struct):
     stop: _Stop = msgspec.field(default_factory=_Stop)
 
 
-# strict=False reads "155" as the number 155. Twilio's documents promise neither form (docs/protocol/twilio.md 3.1).
+# strict=False also reads "155" as the number 155. Twilio's documents promise neither form (docs/protocol/twilio.md
+# 3.1).
 _decode = msgspec.json.Decoder(_Message, strict=False).decode
 _decode_any = msgspec.json.Decoder(_Any).decode
 _decode_connected = msgspec.json.Decoder(_Connected, strict=False).decode
@@ -151,10 +155,10 @@ _MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def parse(message: bytes) -> Frame | Event | None:
-    """Read a message of Twilio's. It gives a Frame of the caller, an event, or None if we do not need the message.
+    """Read a message of Twilio's. Returns a Frame of the caller, an event, or None.
 
-    None: an event that we do not know, or a frame of a track that is not the caller's. Raises TwilioProtocolError if it
-    is not a JSON object with an `event`, or if a known event lacks its parts.
+    None means an unknown event, or a frame of a track that is not the caller's. Raises TwilioProtocolError if the
+    message is not a JSON object with an `event`, or if a known event lacks a part.
     """
     try:
         decoded = _decode(message)
@@ -172,7 +176,11 @@ def parse(message: bytes) -> Frame | Event | None:
 
 
 def _second_look(message: bytes, error: Exception) -> Event | None:
-    """Find out if a message is broken, or only has a new event, or an unexpected form in fields that we do not use."""
+    """Look again at a message that could not be decoded.
+
+    It may have an unknown event, or an unexpected form in fields that we do not use. Raises TwilioProtocolError if it
+    is really broken.
+    """
     try:
         event = _decode_any(message).event
     except _MALFORMED as e:
@@ -193,7 +201,10 @@ def _parse_rare(event: str, message: bytes) -> Event | None:
 
 
 def _words(error: Exception) -> str:
-    """What is wrong, with its place and type. The text of a UnicodeDecodeError would quote the message itself."""
+    """What is wrong, with the place and the type.
+
+    A UnicodeDecodeError gets a fixed text, because its own text would quote the message.
+    """
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return str(error) if isinstance(error, msgspec.MsgspecError) else "not UTF-8 text"
@@ -243,7 +254,7 @@ _RARE: dict[str, Callable[[bytes], Event]] = {
 
 
 def media(stream_sid: str, mulaw: bytes) -> bytes:
-    """The message that plays `mulaw` (8 kHz, any length; whole frames of 160 bytes play best)."""
+    """The message that plays `mulaw` at 8 kHz. Any length is allowed, but whole frames of 160 bytes play best."""
     return b'{"event":"media","streamSid":%b,"media":{"payload":"%b"}}' % (
         _quote(stream_sid),
         pybase64.b64encode(mulaw),
@@ -256,11 +267,11 @@ def mark(stream_sid: str, name: str) -> bytes:
 
 
 def play(stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
-    """The messages that play `mulaw`, and ask for a receipt of it by this name."""
+    """The messages that play `mulaw`, and then ask for a mark with this name."""
     message = media(stream_sid, mulaw)
     return [message] if receipt is None else [message, mark(stream_sid, receipt)]
 
 
 def clear(stream_sid: str) -> bytes:
-    """The message that makes Twilio drop the audio that it has not played. All marks then come back at once."""
+    """The message that makes Twilio drop the audio that it has not played. Twilio then sends all marks back at once."""
     return b'{"event":"clear","streamSid":%b}' % _quote(stream_sid)

@@ -1,4 +1,4 @@
-"""Twilio's REST API, as far as the relay needs it: end and redirect live calls, set a number's webhooks.
+"""Calls Twilio's REST API: ends calls, reads the account's numbers, and sets a number's webhooks.
 
 Every request ends within `limit_s`, with an answer or with an error: TwilioRefused or TwilioUnreachable.
 """
@@ -21,30 +21,30 @@ from relay.transport.wire import default_tls
 
 log = structlog.get_logger()
 
-LIMIT_S = 10.0  # The time limit of one request with all its tries.
-TRY_LIMIT_S = 4.0  # The time limit of one try.
+LIMIT_S = 10.0  # The limit for a request, all its tries included.
+TRY_LIMIT_S = 4.0  # The limit for one try.
 MAX_TRIES = 4
-FIRST_PAUSE_S = 0.25  # The pause after the first try. It doubles with each try.
-# "Call is not in-progress" and "not found": the call has ended, or it is not of this account.
+FIRST_PAUSE_S = 0.25  # The pause after the first try. Each further pause is twice as long.
+# Twilio's codes for "Call is not in-progress" and "not found". The call has ended, or belongs to another account.
 UNKNOWN_CODE = 20404
 OVER_CODES = {21220, UNKNOWN_CODE}
 API_VERSION = "2010-04-01"
-# Twilio's error messages may hold phone numbers. Log lines may not.
+# Finds phone numbers in Twilio's error messages, because they must not be logged.
 _LONG_NUMBER = re.compile(r"\+?\d{7,}")
 
 
 class TwilioRefused(Exception):
-    """Twilio refused, and would refuse again. The message names the setting or the value that is wrong."""
+    """Twilio refused the request, and would refuse it again. The message names the wrong setting or value."""
 
 
 class TwilioUnreachable(Exception):
-    """Twilio could not be asked in time, or was too busy at each try."""
+    """Twilio did not answer in time, or was busy at each try."""
 
 
 class Number(msgspec.Struct, frozen=True):
     """A phone number of the account, and where its calls go.
 
-    If it has an application or a trunk, its URLs are ignored.
+    If the number has an application or a trunk, Twilio ignores its URLs.
     """
 
     sid: str
@@ -68,7 +68,7 @@ class _ErrorBody(msgspec.Struct):
 
 
 class _Over(Exception):
-    """The call, or another thing that was asked for, does not exist any more. `is_unknown`: Twilio does not know it."""
+    """The call or other resource does not exist any more. If `is_unknown`, Twilio does not know it at all."""
 
     def __init__(self, *, is_unknown: bool = False) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class _Over(Exception):
 
 
 class _Busy(Exception):
-    """Twilio did not answer, or was busy. The next try may succeed."""
+    """Twilio did not answer, or was busy. Another try may succeed."""
 
     def __init__(self, words: str, *, wait_s: float = 0.0) -> None:
         super().__init__(words)
@@ -86,8 +86,8 @@ class _Busy(Exception):
 class TwilioRest:
     """A client for one account. Use it as an async context manager.
 
-    `auth`: pairs of account SID and auth token, or better of API key and secret. While a token is being changed there
-    are several. The client goes on with the one that Twilio accepts. `base`: the origin, without a path.
+    `auth` is a pair of account SID and auth token, or of API key and secret. It is several pairs while the operator
+    changes the token. The client then uses the pair that Twilio accepts. `base` is an origin, without a path.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class TwilioRest:
             timeout=None,  # noqa: S113 -- _once limits the whole request; httpx would limit each read.
             transport=transport,
             verify=default_tls(),
-            trust_env=False,  # Only the relay's own settings decide where it connects.
+            trust_env=False,  # No proxy of the environment: only the relay's settings decide where it connects.
         )
 
     async def __aenter__(self) -> Self:
@@ -115,7 +115,7 @@ class TwilioRest:
             await self._http.aclose()
 
     async def hang_up(self, call_sid: CallSid, limit_s: float = LIMIT_S) -> bool:
-        """End the call. False if it had ended already. Raises TwilioRefused, TwilioUnreachable."""
+        """End a call. Returns False if it had ended already. Raises TwilioRefused, TwilioUnreachable."""
         with _within(limit_s):
             try:
                 await self._ask("POST", f"Calls/{call_sid}.json", {"Status": "completed"})
@@ -139,7 +139,8 @@ class TwilioRest:
         return [number.phone_number for number in _read(body, _NumbersBody).incoming_phone_numbers]
 
     async def find_number(self, e164: str, limit_s: float = LIMIT_S) -> Number | None:
-        """This number of the account. None if the account does not have it. Raises TwilioRefused, TwilioUnreachable."""
+        """Find a number of the account. None if the account does not have it. Raises TwilioRefused,
+        TwilioUnreachable."""
         with _within(limit_s):
             try:
                 body = await self._ask("GET", "IncomingPhoneNumbers.json", {"PhoneNumber": e164})
@@ -156,7 +157,9 @@ class TwilioRest:
         fallback_url: str | None = None,
         limit_s: float = LIMIT_S,
     ) -> Number:
-        """Send the number's calls to `voice_url` by POST. Returns what Twilio then has. None keeps the fallback.
+        """Make Twilio send the number's calls to `voice_url` by POST. Returns the number as it is then.
+
+        With a `fallback_url` of None, the fallback stays.
 
         Raises TwilioRefused, TwilioUnreachable.
         """
@@ -172,7 +175,7 @@ class TwilioRest:
         return _read(body, Number)
 
     async def _ask(self, method: str, path: str, fields: Mapping[str, str]) -> bytes:
-        """The body of a good answer. Asks again while Twilio is busy."""
+        """Send a request, and return the body of the answer. Try again while Twilio is busy."""
         for n_try in range(1, MAX_TRIES + 1):
             try:
                 return await self._once(method, path, fields)
@@ -180,12 +183,12 @@ class TwilioRest:
                 if n_try == MAX_TRIES:
                     raise TwilioUnreachable(f"{e} ({MAX_TRIES} times)") from e
                 busy = e
-            # The pause is random, so that a hundred calls after the same outage do not ask again at the same moment.
+            # The pause is random, so that a hundred calls do not all try again at the same moment after an outage.
             await trio.sleep(max(busy.wait_s, FIRST_PAUSE_S * 2 ** (n_try - 1) * random.uniform(0.5, 1.5)))
         raise AssertionError("the last try returned or raised")
 
     async def _once(self, method: str, path: str, fields: Mapping[str, str]) -> bytes:
-        """Ask once. Raises _Over, _Busy, TwilioRefused."""
+        """Send the request once. Raises _Over, _Busy, TwilioRefused."""
         what: dict[str, Mapping[str, str]] = {"params" if method == "GET" else "data": fields}
         response = None
         try:
@@ -211,12 +214,12 @@ def _is_one(auth: tuple[str, str] | Sequence[tuple[str, str]]) -> TypeGuard[tupl
 
 
 def _judge(response: httpx.Response) -> Exception:
-    """The exception for an answer that is an error."""
+    """The exception for an answer with an error status."""
     status = response.status_code
     try:
         error = msgspec.json.decode(response.content, type=_ErrorBody)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        error = _ErrorBody()  # The body may be a page of a proxy.
+        error = _ErrorBody()  # A proxy may have answered with a page.
     is_misled = not response.request.url.path.startswith(f"/{API_VERSION}/")
     if status == 404 and (is_misled or error.code not in OVER_CODES):
         return TwilioRefused(
@@ -256,7 +259,7 @@ def _read(body: bytes, kind: type[T]) -> T:
 
 @contextmanager
 def _within(limit_s: float) -> Iterator[None]:
-    """Limit the time of a request to this client, with all its tries."""
+    """Limit the time of a request, all its tries included."""
     try:
         with trio.fail_after(limit_s):
             yield

@@ -1,8 +1,8 @@
 """X-Twilio-Signature: proves that a webhook, or the handshake of a media socket, comes from Twilio. Pure.
 
-The signed text is rebuilt from PUBLIC_URL and the path of the request. The headers of the request are not used for it,
-because a proxy or an attacker can write them. A signature contains no time, so a recorded request stays valid. The
-CallSid and the one-use stream token (tokens.py) tie a request to one call. Source: docs/protocol/twilio.md 2.1, 2.2,
+The signed text is made from PUBLIC_URL and the path of the request. Headers of the request are not used, because a
+proxy or an attacker can change them. A signature contains no time, so a recorded request stays valid for ever. But its
+CallSid, and the one-use token of a stream (tokens.py), belong to one call. Source: docs/protocol/twilio.md 2.1, 2.2,
 2.3.
 """
 
@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 SIGNATURE_HEADER = "X-Twilio-Signature"
-# This header comes if the account signs with a shared key: "key=<id>,algorithm=<name>" (docs/protocol/twilio.md 2.2).
+# Twilio sends this header if the account signs with a shared key: "key=<id>,algorithm=<name>" (docs/protocol/twilio.md
+# 2.2).
 SETTINGS_HEADER = "X-Twilio-Webhooks-Signature-Settings"
 
 _ALGORITHMS = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
@@ -23,15 +24,16 @@ _MAX_FIELDS = 1000  # The most fields of a request. A real webhook has about 35.
 
 
 class SignatureRefused(Exception):
-    """It is not proved that the request comes from Twilio. The error says why, and never shows the right signature."""
+    """The request is not proved to come from Twilio. The error says why, and never contains the right signature."""
 
 
 def sign(token: str, url: str, fields: Iterable[tuple[str, str]] = (), algorithm: str = "HMAC_SHA1") -> str:
-    """The value of SIGNATURE_HEADER for a request to `url` with the form `fields`.
+    """Make the value of SIGNATURE_HEADER for a request to `url` with the form `fields`.
 
     Names are sorted. If a name comes twice, its different values are sorted too, as in the twilio package.
     """
-    # Bytes of the request target that are not ASCII were read as surrogates. They must be signed as the same bytes.
+    # Bytes of the request target that are not ASCII were decoded to surrogates. This encoding gives the same bytes
+    # again.
     text = url + "".join(name + value for name, value in sorted(set(fields)))
     digest = hmac.new(token.encode(), text.encode(errors="surrogateescape"), _ALGORITHMS[algorithm]).digest()
     return base64.b64encode(digest).decode()
@@ -48,7 +50,9 @@ def check_webhook(
     body: bytes = b"",
     host: str | None = None,
 ) -> dict[str, str]:
-    """The fields of a webhook that Twilio signed: those of the form, or of the query of a GET. Empty values are kept.
+    """Check that Twilio has signed a webhook. Returns the fields of its form, or of the query if it is a GET.
+
+    Empty values are kept.
 
     `tokens`: every key that may have signed. There are two while the auth token is being changed, and perhaps the
     secret of a shared key. `target`: the path and query as they came, not decoded. `signature`, `settings`: the two
@@ -81,7 +85,7 @@ def check_handshake(
 ) -> None:
     """Raise SignatureRefused if Twilio did not sign the handshake of a media socket. Arguments as in check_webhook.
 
-    Twilio signs the wss:// URL of the TwiML. It may add a slash at the end, and it may leave out the port.
+    Twilio signs the wss:// URL that the TwiML has. It may add a slash at its end, and it may leave out the port.
     """
     sockets = [origin.replace("http", "ws", 1) for origin in _origins(public_url, host)]
     urls = [origin + target + slash for origin in sockets for slash in ("", "/")]
@@ -89,9 +93,12 @@ def check_handshake(
 
 
 def _origins(public_url: str, asked: str | None) -> list[str]:
-    """Scheme and host of PUBLIC_URL, without a port and with one. User and password are never signed.
+    """The origins that Twilio may have signed: scheme and host of PUBLIC_URL, without a port and with one.
 
-    In a host name capitals make no difference. Twilio signs the name as it is written in its console or in our TwiML.
+    User and password are never signed.
+
+    Twilio signs a host name with the same capital letters as in its console or in our TwiML. So the name of the Host
+    header is tried too.
     """
     parts = urlsplit(public_url)
     plain = _host(public_url).casefold()
@@ -103,7 +110,7 @@ def _origins(public_url: str, asked: str | None) -> list[str]:
 
 
 def _host(url: str) -> str:
-    """The host of a URL as it is written, without user and port. An IPv6 address keeps its brackets."""
+    """The host of a URL, with its capital letters, without user and port. An IPv6 address keeps its brackets."""
     try:
         host = urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:  # An IPv6 address without its closing bracket.
@@ -119,7 +126,7 @@ def _fields(encoded: str) -> list[tuple[str, str]]:
 
 
 def _readable(text: str) -> str:
-    """Text that can be written as UTF-8. Bytes that were not UTF-8 become the replacement character."""
+    """The text in a form that UTF-8 can encode. Bytes that were not UTF-8 become the replacement character."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -160,7 +167,10 @@ def _check(
 
 
 def _read_settings(settings: str | None) -> tuple[str, str]:
-    """(algorithm, the shared key's id or ""). Without the header: the auth token and SHA1."""
+    """Returns the algorithm, and the id of the shared key.
+
+    Without the header, Twilio uses SHA1 and the auth token, and the id is "".
+    """
     told = dict(part.strip().partition("=")[::2] for part in (settings or "").split(","))
     algorithm = told.get("algorithm", "").strip().upper() or "HMAC_SHA1"
     if algorithm not in _ALGORITHMS:

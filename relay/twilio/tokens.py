@@ -1,7 +1,7 @@
-"""One-use stream tokens. Only Twilio gets the path with the token, and can open the media socket of the call.
+"""One-use stream tokens. Only Twilio gets the path with the token. So nobody else can open the media socket of a call.
 
-Twilio removes the query of a stream's URL, so the token is in the path. The handshake does not name its call. `claim`
-gives the call of a token, and `start.callSid` must be the same.
+Twilio removes the query of a stream's URL, so the token is in the path. The handshake does not name its call: `claim`
+returns the call of the token. The `start` message must have the same CallSid.
 """
 
 from __future__ import annotations
@@ -11,33 +11,38 @@ from collections import OrderedDict
 
 from relay.call.vocabulary import CallSid
 
-# The seconds until a token expires. Twilio opens the socket about half a second after it got the TwiML.
+# A token expires after this time. Twilio opens the socket about half a second after it got the TwiML.
 LIFE_S = 60.0
-# The most calls that may ring within a minute on one process: a hundred times what a process can carry.
+# The most tokens at the same time. If there are more, the oldest is dropped. It is a hundred times what a process can
+# carry.
 MAX_TOKENS = 20_000
 TOKEN_BYTES = 16
 
 
 class Tokens:
-    """The tokens that are in use. `now` is any clock in seconds that never goes back."""
+    """The valid tokens. `now` is any clock in seconds that never goes back."""
 
     def __init__(self) -> None:
-        self._calls: OrderedDict[str, tuple[CallSid, float]] = OrderedDict()  # Token -> (call, expiry). Oldest first.
+        # Token -> (call, when it expires). The oldest token comes first.
+        self._calls: OrderedDict[str, tuple[CallSid, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def issue(self, call_sid: CallSid, now: float) -> str:
-        """A new token for this call: 128 random bits, safe in a path. A call may have several."""
+        """Make a new token for a call. It has 128 random bits, and only characters that a path may contain.
+
+        A call may have several.
+        """
         self._forget_old(now)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         self._calls[token] = (call_sid, now + LIFE_S)
         return token
 
     def claim(self, token: str, call_sid: CallSid | None, now: float) -> CallSid | None:
-        """The call of a valid token, else None. The token then does not work any more.
+        """Use up a token. Returns its call, or None if the token is not valid.
 
-        With a `call_sid` the token must belong to that call. If it does not, it is used up as well.
+        If `call_sid` is given, the token must belong to that call. If it does not, it is used up too.
         """
         owner, end = self._calls.pop(token, (None, 0.0))
         if owner is None or now >= end or call_sid not in (None, owner):

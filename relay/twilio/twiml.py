@@ -1,7 +1,7 @@
-"""The documents that tell Twilio what to do with a call. Pure: words and URLs in, XML out.
+"""Makes TwiML, the documents that tell Twilio what to do with a call. Pure.
 
-The last verb of each document never leaves a caller in silence. The twilio package would build the same XML, and tests
-compare the two. That package is not used here, because it needs four HTTP libraries.
+No document ends with a caller who hears nothing. The twilio package would make the same XML, and tests compare the two.
+The relay does not use that package, because it needs four HTTP libraries.
 """
 
 from __future__ import annotations
@@ -11,31 +11,32 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-MAX_BYTES = 64 * 1024  # The longest answer to a webhook. A longer one gives error 11750.
-MAX_PARAMETER_CHARS = 499  # The name and the value of a parameter together have fewer than 500 characters.
-ACCEPT_WAIT_S = 8  # The time in which the human must press a key after the whisper.
+MAX_BYTES = 64 * 1024  # The longest answer to a webhook. After a longer one, Twilio ends with error 11750.
+MAX_PARAMETER_CHARS = 499  # The most characters of a parameter's name and value together.
+ACCEPT_WAIT_S = 8  # How long the human may take to press a key after the whisper.
 ALL_LEG_EVENTS = "initiated ringing answered completed"
 
-# Characters that XML 1.0 cannot contain, not even escaped. A summary that the model wrote may have one.
+# Characters that XML 1.0 cannot contain, not even escaped. The model's summary may contain one.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class TwimlError(ValueError):
-    """A document that Twilio would refuse. It was not sent."""
+    """Twilio would refuse this document."""
 
 
 class UrlNotAbsolute(TwimlError):
-    """A URL without scheme and host. In an update of a running call Twilio answers it with error 15004."""
+    """A URL has no scheme or host. In an update of a running call, Twilio would answer with error 15004."""
 
 
 class TooLong(TwimlError):
-    """A text or document that is longer than Twilio allows here."""
+    """A text or a document is longer than Twilio allows."""
 
 
 def connect_stream(stream_url: str, status_callback: str, after_url: str, parameters: Mapping[str, str]) -> str:
-    """Stream the call to `stream_url` (wss, no query), and ask `after_url` when the stream has ended.
+    """Stream the call to `stream_url` (wss, no query).
 
-    `parameters` come back in Twilio's start message. A name and its value together have fewer than 500 characters.
+    When the stream has ended, Twilio asks `after_url` what comes next. Twilio puts `parameters` into its start message.
+    A name and its value together have fewer than 500 characters.
     """
     if "?" in stream_url or "#" in stream_url:
         raise TwimlError("Twilio takes no query in a stream's URL (error 31920): use the path or a parameter")
@@ -64,11 +65,10 @@ def dial_human(
     limit_s: int,
     say: str | None = None,
 ) -> str:
-    """Ring the human. The human hears the document of `whisper_url` before the caller is connected. Then ask
-    `action_url`.
+    """Ring the human. The human hears the document of `whisper_url` before the caller is connected.
 
-    `timeout_s`: how long it rings (Twilio adds about 5 s). `limit_s`: how long they may talk. `say`: a text for the
-    caller before it rings.
+    At the end Twilio asks `action_url` what comes next. The phone rings for `timeout_s`, and Twilio adds about 5 s. The
+    two may talk for `limit_s`. The caller hears `say` before the phone rings.
     """
     response = ET.Element("Response")
     if say:
@@ -88,7 +88,10 @@ def dial_human(
 
 
 def whisper(text: str, accept_url: str) -> str:
-    """Tell the human `text`. A key within 8 s goes to `accept_url`. Without a key the human's line is ended."""
+    """Say `text` to the human. If the human presses a key within 8 s, Twilio asks `accept_url`.
+
+    Otherwise the human's leg is ended.
+    """
     response = ET.Element("Response")
     attributes = {"numDigits": "1", "timeout": str(ACCEPT_WAIT_S), "action": _web(accept_url), "method": "POST"}
     _text(ET.SubElement(response, "Gather", attributes), "Say", text)
@@ -97,9 +100,9 @@ def whisper(text: str, accept_url: str) -> str:
 
 
 def record_message(text: str, action_url: str, status_url: str, limit_s: int) -> str:
-    """Say `text`, beep, record up to `limit_s`, then ask `action_url`. If nothing is recorded, hang up.
+    """Say `text`, beep, and record up to `limit_s`. Then Twilio asks `action_url`. If nothing was recorded, hang up.
 
-    `status_url` is asked when the recording can be fetched.
+    Twilio calls `status_url` when the recording can be fetched.
     """
     response = ET.Element("Response")
     _text(response, "Say", text)
@@ -117,10 +120,10 @@ def record_message(text: str, action_url: str, status_url: str, limit_s: int) ->
 
 
 def fallback(number: str, text: str, caller_id: str = "") -> str:
-    """The document for the fallback URL, for times when no relay answers. So it names no URL of the relay.
+    """The document for the fallback URL. Twilio uses it when no relay answers, so it contains no URL of the relay.
 
-    `caller_id`: a number of ours. Without it Twilio shows the caller's number, and refuses a caller without a number
-    (SIP, client).
+    `caller_id` is a number of ours. Without it Twilio shows the caller's number to the human, and refuses callers that
+    have none (SIP, client).
     """
     response = ET.Element("Response")
     _text(response, "Say", text)
@@ -150,7 +153,10 @@ def reject(reason: str = "") -> str:
 
 
 def empty() -> str:
-    """A document without verbs. It answers a status callback, and connects a human who has heard the whisper."""
+    """A document without verbs. It answers a status callback.
+
+    As the answer to a human's key, it connects the human with the caller.
+    """
     return _render(ET.Element("Response"))
 
 
