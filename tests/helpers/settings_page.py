@@ -63,7 +63,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Limits": {
         "max_call_s": "The longest call, in seconds. Then the agent says goodbye and ends the call.",
-        "max_silence_s": "After this many seconds without a word, the agent says goodbye and ends the call.",
+        "max_silence_s": "If the caller says nothing for this many seconds, the agent says goodbye and ends the call.",
         "max_call_usd": "When a call has cost this many dollars, the agent says goodbye and ends the call.",
         "max_day_usd": "When the calls of a day have cost this many dollars on all machines together, new calls go to "
         "the human.",
