@@ -20,7 +20,7 @@ FLY = tomllib.loads((ROOT / "fly.toml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-def test_fly_kills_later_than_the_relay_drains() -> None:
+def test_fly_kills_a_machine_only_after_the_time_for_the_drain() -> None:
     assert FLY["kill_signal"] == "SIGTERM"
     assert app.DRAIN_S + 20 <= FLY["kill_timeout"] <= 300
 

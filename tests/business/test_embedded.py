@@ -106,7 +106,7 @@ async def test_when_the_wanted_person_is_busy_the_free_ones_are_named() -> None:
     assert told["error"] == "Maria is not free on Thursday, November 26 at 2 PM. Free then: Tom."
 
 
-async def test_without_a_wanted_person_the_second_barber_takes_the_second_caller_and_the_third_is_refused() -> None:
+async def test_without_a_wanted_person_two_callers_get_the_two_barbers_and_the_third_caller_is_refused() -> None:
     shop = Shop()
     made = [await shop.ask("book_appointment", of=shop.call(OTHER, f"CA{n}"), **HAIRCUT) for n in range(3)]
     assert [told.get("with") for _, told in made] == ["Maria", "Tom", None]
@@ -162,7 +162,7 @@ async def test_a_message_is_kept_in_the_ledgers_table_and_no_fault_is_counted() 
     assert outcome.effect is not None
 
 
-async def test_an_unreachable_diary_is_not_a_refusal_and_the_same_request_succeeds_later(
+async def test_while_the_diary_cannot_be_reached_a_booking_fails_without_a_refusal_and_the_same_request_succeeds_later(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     shop = Shop()
@@ -175,7 +175,7 @@ async def test_an_unreachable_diary_is_not_a_refusal_and_the_same_request_succee
     assert outcome.ok
 
 
-async def test_at_the_clock_changes_a_missing_hour_is_not_offered_and_a_repeated_one_is_offered_once() -> None:
+async def test_an_hour_that_a_clock_change_skips_is_not_offered_and_an_hour_that_it_repeats_is_offered_once() -> None:
     night = parse(
         'name = "Night"\ntimezone = "America/New_York"\n[hours]\nmon-sun = "18:00-04:00"\n[places]\nchair = 1\n'
         '[[services]]\nname = "visit"\nplaces = "chair"\nminutes = 15\nstep_minutes = 30\n'

@@ -117,7 +117,7 @@ def hours(day: str, more: str = "") -> list[str]:
     return [f"{moment_of(start, business.tz):%H:%M}-{moment_of(end, business.tz):%H:%M}" for start, end in spans]
 
 
-def test_special_days_replace_the_week_and_one_with_a_year_has_precedence() -> None:
+def test_special_days_replace_the_hours_of_the_week_and_a_date_with_a_year_has_precedence() -> None:
     more = '[[special_days]]\non = "12-24 to 01-02"\nhours = "closed"\n'
     more += '[[special_days]]\non = 2026-12-31\nhours = "10:00-12:00"\n'
     assert hours("2026-12-23", more) == ["09:00-17:00"]
@@ -150,7 +150,7 @@ def test_a_long_list_of_services_is_cut_in_the_prompt() -> None:
     assert tokens(told(parse(SMALL + services)).text) < 800
 
 
-def test_services_are_found_by_other_words_and_not_guessed() -> None:
+def test_a_service_is_found_by_its_other_names_but_is_not_guessed() -> None:
     business = load(folder("prompts") / "business.barber.toml")
     for words, name in {
         "haircut": "haircut", "a Haircut!": "haircut", "haircuts": "haircut", "the works": "cut and beard",

@@ -34,7 +34,7 @@ def attempt(reception: Reception, store: Store, now: int, wish: Wish, key: str) 
 
 
 @given(worlds(), WISHES)
-def test_offered_times_can_be_booked_but_refused_ones_cannot_and_nothing_is_booked_twice(
+def test_offered_times_can_be_booked_and_refused_times_cannot_and_nothing_is_booked_twice(
     world: World, wishes: list[tuple[int, int, str, int]]
 ) -> None:
     reception, oracle, store = Reception(parse(world.toml())), Oracle(world), MemoryStore()

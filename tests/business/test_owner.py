@@ -60,7 +60,7 @@ async def test_a_block_names_the_appointments_in_its_time_and_prevents_new_ones(
     await ask(diary, "add", "haircut", "2026-11-27 10:00", who="Tom")
 
 
-async def test_the_option_anyway_books_outside_the_hours_but_never_two_at_the_same_time() -> None:
+async def test_the_option_anyway_allows_a_booking_outside_the_hours_but_never_two_bookings_at_the_same_time() -> None:
     diary = MemoryDiary()
     with pytest.raises(OwnerRefused, match="--anyway"):
         await ask(diary, "add", "haircut", "2026-11-26 20:00", who="Maria")

@@ -166,7 +166,7 @@ def test_a_position_inside_a_word_counts_for_the_words_before_it() -> None:
     assert words_at(said, where, 1_200) == said
 
 
-def test_the_sound_of_another_voice_is_billed_by_its_characters_and_not_as_the_models_sound() -> None:
+def test_another_voice_is_billed_by_characters_and_not_as_audio_of_the_model() -> None:
     stage = talking()
     before_usd = stage.machine.meter.usd
     write(stage)
@@ -259,9 +259,7 @@ def test_a_voice_that_is_lost_after_the_end_of_the_call_is_not_counted_as_a_faul
     assert stage.machine.call.voice_fault == ""
 
 
-def test_a_response_that_was_asked_for_before_the_voice_was_lost_is_cancelled_when_it_begins_and_asked_for_again() -> (
-    None
-):
+def test_a_response_asked_for_before_the_loss_of_the_voice_is_cancelled_when_it_begins_and_asked_for_again() -> None:
     stage = talking()
     assert stage.machine.answers.is_asked
     stage.tell(VoiceFailed("dropped"))
@@ -284,7 +282,7 @@ def test_when_the_voice_is_lost_after_a_function_call_no_rest_is_asked_for_becau
     assert asked.ref.startswith("output-")
 
 
-def test_when_the_voice_is_lost_during_a_goodbye_our_own_phrase_says_goodbye_and_the_call_ends() -> None:
+def test_when_the_voice_is_lost_during_a_goodbye_a_phrase_of_the_relay_says_goodbye_and_the_call_ends() -> None:
     stage = talking()
     write(stage, "Goodbye, and thank you for calling.")
     speak(stage, 300, (Position(8, 300.0),), whole=False)

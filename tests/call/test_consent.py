@@ -223,7 +223,7 @@ def test_a_caller_who_does_not_want_to_be_recorded_is_understood(text: str) -> N
 
 
 @pytest.mark.parametrize("text", DO_NOT)
-def test_a_caller_who_only_asks_about_recording_or_means_something_else_does_not_refuse_it(text: str) -> None:
+def test_a_caller_who_asks_about_recording_or_speaks_of_something_else_does_not_refuse_the_recording(text: str) -> None:
     assert not refuses(text)
 
 

@@ -46,7 +46,7 @@ def test_turns_have_the_order_of_the_conversation_and_keep_their_numbers() -> No
 
 
 @given(st.lists(st.integers(0, 30), max_size=30))
-def test_rows_sorted_by_number_have_the_order_of_the_conversation(places: list[int]) -> None:
+def test_rows_that_are_sorted_by_their_number_have_the_order_of_the_conversation(places: list[int]) -> None:
     talk = Conversation((), 0)
     for number, place in enumerate(places):
         talk.place(ItemId(f"i{number}"), "caller", ItemId(f"i{place}"), 0)  # after an item that is there, or at the end
@@ -77,7 +77,7 @@ def test_the_history_for_a_new_session_has_the_heard_words_and_no_deleted_item()
     assert [past.text for past in talk.past()] == ["before", "We are", "[keys: 1]"]
 
 
-def test_a_new_session_gets_the_whole_past_and_each_old_item_has_its_new_id() -> None:
+def test_a_new_session_gets_the_whole_history_and_each_old_item_gets_a_new_id() -> None:
     talk = Conversation((), 0)
     talk.place(A, "agent", None, 0).said = "Hello."
     talk.called("call_1", "hours", "{}")

@@ -34,7 +34,7 @@ def test_cached_tokens_without_details_are_counted_as_text() -> None:
     assert math.isclose(response_usd(usage, PRICE), (36 * 4.0 + 64 * 0.4) / 1e6)
 
 
-def test_a_bill_that_is_missing_or_strange_costs_nothing_and_breaks_nothing() -> None:
+def test_a_response_with_a_missing_or_invalid_bill_costs_nothing_and_causes_no_error() -> None:
     assert response_usd(None, PRICE) == 0.0
     assert response_usd({"input_token_details": None, "output_token_details": {"audio_tokens": "many"}}, PRICE) == 0.0
 

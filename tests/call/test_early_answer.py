@@ -118,7 +118,7 @@ def test_the_sound_of_an_early_answer_is_withheld_until_the_silence_is_long_enou
 
 
 @pytest.mark.parametrize(("ms", "wait_ms"), [(SHORT_MS, BEGINNING_WAIT_MS), (SHORTEST_MS, SHORTEST_WAIT_MS)])
-def test_the_silence_after_a_short_beginning_must_be_longer(ms: int, wait_ms: int) -> None:
+def test_after_a_short_beginning_the_wait_is_longer(ms: int, wait_ms: int) -> None:
     play = stage()
     says(play, 1, ms=ms)
     assert not of(Play, answers(play) + play.wait(wait_ms - VAD_SILENCE_MS - 20))
@@ -136,7 +136,7 @@ def test_a_turn_that_is_long_for_a_caller_of_few_words_is_not_taken_for_a_beginn
     assert of(Play, play.wait(60))
 
 
-def test_a_turn_that_goes_on_after_its_answer_does_not_count_for_the_usual_length() -> None:
+def test_if_the_caller_goes_on_after_the_answer_began_the_piece_before_is_not_learned_as_the_length_of_a_turn() -> None:
     play = stage()
     says(play, 1, ms=SHORTEST_MS)
     answers(play)
@@ -147,7 +147,7 @@ def test_a_turn_that_goes_on_after_its_answer_does_not_count_for_the_usual_lengt
     assert lengths.wait_ms(SHORTEST_MS + 60) == SHORTEST_WAIT_MS
 
 
-def test_only_the_last_turn_is_forgotten_however_often_it_goes_on() -> None:
+def test_if_a_turn_goes_on_several_times_only_one_length_is_forgotten() -> None:
     lengths = TurnLengths()
     lengths.ended(500.0)
     lengths.was_none()
@@ -186,7 +186,7 @@ def test_an_early_answer_that_was_complete_is_deleted_at_once() -> None:
     assert not of(CancelResponse, done)
 
 
-def test_the_pieces_of_a_turn_are_one_row_in_the_order_in_which_they_were_said() -> None:
+def test_the_pieces_of_a_turn_become_one_row_in_the_order_in_which_they_were_said() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -204,7 +204,7 @@ def test_the_pieces_of_a_turn_are_one_row_in_the_order_in_which_they_were_said()
     assert callers[0].ended_ms - callers[0].started_ms > 1_200
 
 
-def test_words_after_the_end_of_a_turn_are_another_turn() -> None:
+def test_words_after_the_end_of_a_turn_become_another_turn() -> None:
     play = stage()
     says(play, 1)
     play.wait(WAIT_MS)
@@ -291,7 +291,7 @@ def test_noise_that_the_server_does_not_take_for_speech_does_not_delay_the_answe
     assert of(Play, play.wait(60))
 
 
-def test_when_our_level_vad_misses_the_last_words_the_servers_silence_counts() -> None:
+def test_if_our_level_vad_misses_the_last_words_the_wait_begins_with_the_silence_that_the_servers_vad_reports() -> None:
     play = stage()
     play.level_dbfs = SPEECH_DBFS
     play.wait(60)
@@ -383,7 +383,7 @@ def test_after_a_lost_session_the_early_answer_is_dropped_and_the_next_session_i
     assert not [action for action in of(Play, done) if isinstance(action, Play) and action.item_id == ANSWER]
 
 
-def test_the_cost_of_an_answer_that_was_taken_back_is_listed_separately_and_in_the_sum() -> None:
+def test_the_cost_of_an_answer_that_was_taken_back_is_listed_separately_and_is_also_in_the_sum() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -475,7 +475,7 @@ def test_near_the_cap_in_dollars_no_early_answer_is_asked_for() -> None:
     assert of(AskForResponse, play.wait(400))
 
 
-def test_a_caller_who_reads_out_a_number_is_not_answered_between_its_groups() -> None:
+def test_a_caller_who_reads_out_a_number_is_not_answered_between_the_groups_of_digits() -> None:
     play = stage()
     assert of(AskForResponse, says(play, 1))
     play.tell(CallerTranscribed(ItemId("caller_1"), "It is 555"))
@@ -486,7 +486,7 @@ def test_a_caller_who_reads_out_a_number_is_not_answered_between_its_groups() ->
     assert of(AskForResponse, play.wait(60))
 
 
-def test_a_caller_who_was_asked_for_a_number_is_not_answered_after_its_first_group() -> None:
+def test_a_caller_who_was_asked_for_a_number_is_not_answered_after_the_first_group_of_digits() -> None:
     play = stage()
     play.tell(ResponseBegan(ResponseId("resp_0"), None))
     play.answer(0, 1_000, "Of course. What is your phone number?")

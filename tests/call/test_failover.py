@@ -121,7 +121,9 @@ async def test_when_a_session_is_lost_while_the_caller_waits_the_next_one_answer
         assert sum(said.startswith("Hello, thank you") for _, said in transcript) == 1
 
 
-async def test_a_session_lost_in_silence_leaves_no_more_than_a_pause(autojump_clock: object) -> None:
+async def test_if_a_session_is_lost_while_nobody_speaks_the_caller_hears_no_more_than_a_pause(
+    autojump_clock: object,
+) -> None:
     text = scenario(LISTEN, '{ say = "can_you_hear" }', LISTEN, "{ silent_s = 2 }", '{ say = "ask_booking" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
@@ -177,7 +179,7 @@ async def test_a_session_near_its_expiry_is_replaced_during_silence_and_the_call
         assert greetings(report) == 1
 
 
-async def test_words_that_begin_while_the_old_session_says_goodbye_are_heard_by_the_new_one(
+async def test_words_that_begin_while_the_old_session_is_being_closed_are_heard_by_the_new_session(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say_goodbye = WebSocketEnd._say_goodbye
@@ -199,7 +201,7 @@ async def test_words_that_begin_while_the_old_session_says_goodbye_are_heard_by_
         assert report.latencies_ms[-1] <= 1_500
 
 
-async def test_words_said_while_no_session_was_connected_are_heard_before_later_words(
+async def test_the_new_session_hears_the_words_that_were_said_while_no_session_was_connected_before_later_words(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = WebSocketEnd.send

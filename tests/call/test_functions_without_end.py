@@ -109,7 +109,7 @@ def test_three_look_ups_in_a_row_are_allowed() -> None:
     assert ways_out(stage) == []
 
 
-def test_when_the_caller_asks_each_time_there_may_be_any_number_of_look_ups() -> None:
+def test_there_may_be_any_number_of_look_ups_if_the_caller_asks_before_each_one() -> None:
     stage = talking()
     model = Looping(stage)
     for turn in range(8):
@@ -133,7 +133,7 @@ def test_a_model_that_goes_on_calling_functions_after_the_request_for_words_brin
     assert stage.machine.ending.then is Next.HUMAN
 
 
-def test_without_a_human_the_look_ups_end_as_well() -> None:
+def test_look_ups_without_end_are_stopped_although_no_human_can_take_the_call() -> None:
     stage = talking(
         human_available=False, phrases=PLAIN.phrases | {"trouble_message": phrase("please leave a message")}
     )

@@ -48,7 +48,7 @@ def test_a_gap_that_was_already_filled_with_silence_is_not_filled_again() -> Non
     assert gaps.lost_ms == 1_500
 
 
-def test_the_frames_of_a_burst_are_late_and_those_after_it_are_not() -> None:
+def test_the_frames_of_a_burst_are_late_and_the_frames_after_the_burst_are_not() -> None:
     late = Lateness()
     for frame in range(50):
         late.heard(20, 1.0 + frame * 0.02)
@@ -64,7 +64,7 @@ def test_the_frames_of_a_burst_are_late_and_those_after_it_are_not() -> None:
 
 
 @given(st.lists(st.floats(0, 0.4), min_size=1, max_size=60))
-def test_lateness_is_between_zero_and_the_delay(delays: list[float]) -> None:
+def test_the_measured_lateness_is_between_zero_and_the_real_delay(delays: list[float]) -> None:
     late = Lateness()
     for number, delay in enumerate(delays):
         late.heard(20, 1.0 + number * 0.02 + delay)

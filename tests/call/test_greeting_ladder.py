@@ -103,7 +103,7 @@ async def test_a_live_greeting_that_is_late_comes_after_the_clip(autojump_clock:
         assert "relay_greeting_slo_broken_total{" not in play.daemon.desk.metrics.text().decode()
 
 
-async def test_a_greeting_kept_between_ring_and_start_is_not_said_twice(autojump_clock: MockClock) -> None:
+async def test_a_greeting_that_was_rendered_between_ring_and_start_is_not_said_twice(autojump_clock: MockClock) -> None:
     async with stage(script=prompt_model(), kept=False) as play:
 
         async def keep_soon() -> None:
@@ -118,7 +118,7 @@ async def test_a_greeting_kept_between_ring_and_start_is_not_said_twice(autojump
         assert len(play.model.sessions) == 2  # the session that was asked for a greeting is closed
 
 
-async def test_after_a_failure_of_the_warm_session_the_calls_own_session_answers(autojump_clock: MockClock) -> None:
+async def test_after_a_failure_of_the_warm_session_the_call_opens_another_session(autojump_clock: MockClock) -> None:
     faults = Faults(connect_error="insufficient_quota", connections=1)
     async with stage(script=prompt_model(faults), kept=False) as play:
         told = await ring(play)
@@ -187,7 +187,9 @@ async def test_the_human_is_dialled_when_the_models_time_to_connect_is_over(
         assert (CLIP in told.heard) is not kept
 
 
-async def test_a_model_that_comes_back_during_the_greeting_serves_the_call(autojump_clock: MockClock) -> None:
+async def test_if_the_model_can_be_reached_again_during_the_greeting_it_serves_the_call(
+    autojump_clock: MockClock,
+) -> None:
     async with stage(script=Script(faults=Faults(connect_error="server_error", connections=3))) as play:
         told = await ring(play, '{ listen = true }, { say = "ask_hours" }, { listen = true }, { hang_up = true }')
         assert told.end_reason == "caller_hung_up"
@@ -322,7 +324,7 @@ def waiting_plan() -> CallPlan:
 
 
 @pytest.mark.parametrize("first_delta_ms", [1, 10, 19, 20, 59])
-def test_a_first_delta_too_small_to_be_played_does_not_hold_up_the_clip(first_delta_ms: int) -> None:
+def test_a_first_delta_that_is_too_small_to_be_played_does_not_delay_the_clip(first_delta_ms: int) -> None:
     machine = Machine(waiting_plan())
     plays: list[tuple[float, Play]] = []
 

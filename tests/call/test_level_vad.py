@@ -39,7 +39,7 @@ def test_a_quiet_caller_is_a_voice_on_a_quiet_line() -> None:
     assert voice.run_ms == 400
 
 
-def test_steady_noise_stops_counting_as_a_voice_and_a_voice_over_it_counts() -> None:
+def test_steady_noise_no_longer_counts_as_a_voice_after_a_while_but_a_voice_over_the_noise_counts() -> None:
     voice = CallerVoice()
     for _ in range(500):
         voice.hear(-42.0, 20)
@@ -118,7 +118,7 @@ def test_a_loud_syllable_of_an_echo_after_a_soft_one_is_not_taken_for_the_caller
             assert not voice.is_up, f"an echo at -16 dB was taken for the caller in second {second}"
 
 
-def test_an_echo_that_was_taken_for_the_caller_is_not_taken_twice() -> None:
+def test_after_an_echo_was_taken_for_the_caller_the_next_echo_is_not() -> None:
     voice = CallerVoice()
     for _ in range(250):
         voice.hear(-75.0, 20, echo_dbfs=-20.0)
@@ -138,7 +138,7 @@ def test_our_own_echo_is_not_learned_as_the_lines_noise() -> None:
     assert voice.threshold_dbfs < -45.0
 
 
-def test_noise_from_the_first_frame_on_is_learned_when_the_greeting_is_over() -> None:
+def test_noise_that_is_there_from_the_first_frame_on_is_learned_when_the_greeting_is_over() -> None:
     voice = CallerVoice()
     for _ in range(500):
         voice.hear(-42.0, 20, echo_dbfs=-20.0)

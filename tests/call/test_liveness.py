@@ -170,7 +170,7 @@ def test_a_caller_who_thinks_about_an_answer_is_left_alone() -> None:
     assert of(stage, AskForResponse) == []
 
 
-def test_a_caller_who_speaks_is_not_spoken_over() -> None:
+def test_no_phrase_is_said_while_the_caller_speaks() -> None:
     stage = talking()
     stage.level_dbfs = SPEECH_DBFS
     for at in range(0, 12_000, 20):  # the level swings like a voice, not like a noise
@@ -195,7 +195,7 @@ def test_an_answer_that_was_taken_back_because_of_a_cough_is_asked_for_again() -
     assert len(of(stage, AskForResponse)) == 1
 
 
-def test_keys_without_an_answer_after_them_are_dead_air() -> None:
+def test_if_no_answer_follows_after_keys_this_is_dead_air() -> None:
     stage = Stage(PLAIN).arrive(20_000)
     stage.actions.clear()
     stage.tell(DigitPressed("5"))
@@ -249,7 +249,7 @@ def test_a_session_that_sends_nothing_more_is_left_when_the_next_one_is_ready() 
     assert of(stage, SwitchModel) == [SwitchModel()]
 
 
-def test_an_answer_that_begins_after_five_seconds_is_heard_once() -> None:
+def test_if_the_answer_begins_after_five_seconds_the_caller_hears_it_once() -> None:
     stage = talking()
     stage.wait(5_300)
     assert [dial.why for dial in of(stage, DialBeside)] == ["stuck"]
@@ -263,7 +263,7 @@ def test_an_answer_that_begins_after_five_seconds_is_heard_once() -> None:
     assert stage.ear.heard[ItemId("item_1")] == 8_000
 
 
-def test_an_answer_that_begins_after_its_session_was_left_is_not_heard() -> None:
+def test_if_the_answer_begins_after_the_call_has_left_its_session_the_caller_does_not_hear_it() -> None:
     stage = talking()
     stage.wait(5_300)
     stage.tell(NextModelReady())
@@ -363,7 +363,7 @@ def test_the_rest_of_an_answer_that_breaks_off_is_asked_for_and_the_log_says_why
     assert len(of(stage, AskForResponse)) == 1, "the rest was complete, and more was asked for"
 
 
-def test_a_whole_answer_is_asked_for_once() -> None:
+def test_after_a_complete_answer_no_other_answer_is_asked_for() -> None:
     stage = talking()
     stage.answer(1, 1_000, "At ten.")
     stage.wait(25_000)
@@ -575,7 +575,7 @@ def test_after_a_promise_without_a_function_call_the_model_is_reminded_and_then_
     assert is_with_a_human(stage)
 
 
-def test_a_promise_that_is_kept_needs_no_reminder() -> None:
+def test_a_model_that_does_what_it_promised_is_not_reminded() -> None:
     stage = talking()
     stage.answer(1, 1_000, "One moment, I'm looking that up.", ended=False)
     stage.tell(FunctionAsked(R1, "call_1", "lookup_hours", "{}"), ResponseEnded(R1, "completed", None, None))
@@ -588,7 +588,7 @@ def test_a_promise_that_is_kept_needs_no_reminder() -> None:
 
 
 @pytest.mark.parametrize("words", ["One moment: shall I book that?", "I'll check in with you then. We open at ten."])
-def test_words_that_only_sound_like_a_promise_need_no_reminder(words: str) -> None:
+def test_words_that_only_sound_like_a_promise_lead_to_no_reminder(words: str) -> None:
     stage = talking()
     stage.answer(1, 1_000, words)
     stage.wait(8_000)
@@ -613,7 +613,7 @@ def test_a_question_that_the_model_answers_with_silence_is_answered_after_all() 
     assert len(of(stage, AskForResponse)) == 2
 
 
-def test_words_for_somebody_else_may_be_answered_with_silence_once() -> None:
+def test_the_model_may_answer_words_for_somebody_else_with_silence_once() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.actions.clear()
     stage.caller_says("hold on a second, honey", 1)

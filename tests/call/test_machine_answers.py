@@ -83,7 +83,7 @@ def test_a_model_that_fails_three_times_hands_over_to_the_human() -> None:
     assert (stage.machine.ending.reason, stage.machine.ending.then) == (EndReason.MODEL_LOST, Next.HUMAN)
 
 
-def test_the_same_bill_is_not_counted_twice() -> None:
+def test_a_bill_that_is_reported_twice_is_counted_once() -> None:
     stage = begun(talking())
     stage.tell(ModelSpoke(R1, ItemId("item_1"), tone(100), 100.0))
     ended = ResponseEnded(R1, "completed", None, {"output_token_details": {"audio_tokens": 1_000}})
@@ -307,7 +307,7 @@ def test_a_model_that_never_answers_leads_to_the_human_after_the_third_session()
     assert stuck == RECONNECTS
 
 
-def test_late_sound_of_a_stuck_answer_is_not_heard_after_the_phrase_that_bridges_it() -> None:
+def test_after_a_phrase_has_replaced_an_answer_that_stopped_its_late_sound_is_not_heard() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "We are open", ended=False)
     stage.wait(8_000)
@@ -316,7 +316,7 @@ def test_late_sound_of_a_stuck_answer_is_not_heard_after_the_phrase_that_bridges
     assert stage.ear.heard[ItemId("own_0_2")] == 8_000, "the phrase after the answer that never ended was not heard"
 
 
-def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
+def test_a_move_waits_until_nobody_speaks_and_until_the_callers_transcript_has_come() -> None:
     stage = talking()
     item = ItemId("caller_9")
     stage.answer(1, 1_000, "At ten.")
@@ -333,7 +333,7 @@ def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
     assert of(stage, SwitchModel) == [SwitchModel()]
 
 
-def test_a_move_does_not_wait_for_ever_for_words_that_do_not_come() -> None:
+def test_a_move_does_not_wait_for_ever_for_a_transcript_that_does_not_come() -> None:
     stage = talking()
     stage.answer(1, 1_000, "At ten.")
     stage.machine.call.sessions.ready_at = stage.now - SESSION_LIMIT_S - 1
@@ -345,7 +345,7 @@ def test_a_move_does_not_wait_for_ever_for_words_that_do_not_come() -> None:
     assert of(stage, SwitchModel) == [SwitchModel()]
 
 
-def test_a_session_is_left_after_50_minutes_and_the_server_would_end_it_after_60() -> None:
+def test_a_session_is_replaced_after_50_minutes_because_the_server_ends_it_after_60() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, call_s=7_200.0, silence_s=7_200.0))).arrive(1_500)
     ready_s = stage.machine.call.sessions.ready_at
     assert stage.machine.handle(Ticked(), ready_s + 49 * 60 + 59) == []
@@ -367,7 +367,7 @@ def test_a_move_that_fails_changes_nothing_and_is_tried_again_a_minute_later() -
     assert [action for action in done if isinstance(action, DialBeside)] == [DialBeside("mini", "expiry")]
 
 
-def test_a_failed_move_to_the_harder_model_does_not_change_when_the_session_is_left() -> None:
+def test_after_a_failed_move_to_the_harder_model_the_session_is_still_replaced_in_time() -> None:
     stage = talking()
     ready_at = stage.machine.call.sessions.ready_at
     stage.machine.call.sessions.dial_beside("hard", "escalation", urgent=False)
@@ -399,7 +399,7 @@ def test_a_hard_topic_brings_the_harder_model_at_once_and_one_misunderstanding_d
     assert [dial.why for dial in of(stage, DialBeside)] == ([why] if why else [])
 
 
-def test_a_live_greeting_that_is_lost_before_its_first_sound_is_asked_for_again() -> None:
+def test_if_the_session_of_a_live_greeting_is_lost_before_the_first_sound_the_greeting_is_asked_for_again() -> None:
     greeting = replace(PLAIN.greeting, question=replace(PLAIN.greeting.question, mulaw=None))
     stage = Stage(replace(PLAIN, greeting=greeting)).arrive(100)
     (ask,) = of(stage, AskForResponse)
@@ -408,7 +408,7 @@ def test_a_live_greeting_that_is_lost_before_its_first_sound_is_asked_for_again(
     assert of(stage, AskForResponse)[-1].instructions == ask.instructions
 
 
-def test_an_answer_nobody_asked_for_is_heard_like_any_other() -> None:
+def test_an_answer_that_the_relay_did_not_ask_for_is_heard_like_any_other_answer() -> None:
     stage = talking()
     stage.answer(1, 300, "At ten.")
     stage.answer(2, 300, "Anything else?", ref="")
@@ -416,7 +416,7 @@ def test_an_answer_nobody_asked_for_is_heard_like_any_other() -> None:
     assert stage.ear.heard[ItemId("item_2")] == 300 * 8
 
 
-def test_the_answer_to_a_turn_that_goes_on_is_taken_back_before_it_begins() -> None:
+def test_if_the_caller_goes_on_before_the_answer_begins_the_answer_is_cancelled() -> None:
     stage = talking()  # the answer is asked for and has not begun
     stage.level_dbfs = -20.0
     stage.wait(60)

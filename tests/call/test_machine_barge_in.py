@@ -148,7 +148,7 @@ def test_an_item_that_was_heard_to_its_end_is_not_cut_together_with_the_next_one
     assert stage.ear.heard[first] == 800 * 8
 
 
-def test_a_cancellation_that_crosses_the_answers_own_end_is_not_counted_as_an_error() -> None:
+def test_a_cancellation_that_reaches_the_model_after_the_answers_end_is_not_counted_as_an_error() -> None:
     """This was seen on real sockets, once in 300 interruptions: the answer had ended when `response.cancel` came."""
     stage = talking()
     stage.answer(1, 8_000, TEXT, ended=False)
@@ -188,7 +188,7 @@ def test_an_answer_that_comes_while_the_caller_goes_on_is_given_up_before_it_is_
     assert stage.machine.figures.barge_ins == 0, "a barge-in was counted although nothing was interrupted"
 
 
-def test_an_answer_that_comes_during_a_cough_begins_after_it() -> None:
+def test_an_answer_that_comes_during_a_cough_is_heard_after_the_cough() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"))
     interrupt(stage, 160)
@@ -283,7 +283,7 @@ def test_our_last_words_before_an_emergency_call_or_a_human_are_heard_to_their_e
     assert LeaveStream() in stage.actions
 
 
-def test_a_late_mark_of_cleared_audio_proves_nothing() -> None:
+def test_a_late_mark_of_cleared_audio_does_not_prove_that_the_audio_was_heard() -> None:
     stage = talking()
     stage.answer(1, 2_000, TEXT)
     stage.wait(1_000)
@@ -320,7 +320,7 @@ def test_the_turn_of_an_interruption_is_answered_when_the_cancelled_answer_has_e
     assert [action.ref for action in stage.actions if isinstance(action, AskForResponse)] == ["turn-2"]
 
 
-def test_short_words_that_ask_for_silence_interrupt_the_agent_when_they_are_known() -> None:
+def test_short_words_that_ask_for_silence_interrupt_the_agent_when_their_transcript_has_come() -> None:
     stage = talking()
     stage.answer(1, 6_000, TEXT)
     stage.wait(1_000)
@@ -351,7 +351,7 @@ def test_silence_is_counted_from_the_moment_of_the_cut_and_not_from_the_planned_
     assert any(isinstance(a, CreateItem) and a.text == "still there" for a in stage.actions)
 
 
-def test_a_finish_that_comes_after_the_interruption_changes_nothing() -> None:
+def test_if_the_end_of_the_answer_is_reported_after_the_interruption_this_changes_nothing() -> None:
     stage = talking()
     stage.answer(1, 1_000, TEXT, ended=False)
     stage.wait(300)

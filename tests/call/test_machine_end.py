@@ -151,7 +151,7 @@ def test_a_goodbye_cannot_be_interrupted() -> None:
     assert stage.ear.heard[ItemId("item_1")] >= 1_800 * 8
 
 
-def test_a_hold_does_not_hold_back_the_last_words_for_ever() -> None:
+def test_a_hold_does_not_delay_the_last_words_for_ever() -> None:
     stage = talking()
     stage.caller_says("bye", 1)
     stage.answer(1, 2_000, "Goodbye.", ended=False)
@@ -235,7 +235,7 @@ def test_words_said_before_a_goodbye_and_transcribed_during_it_do_not_cancel_the
     assert HangUp() in stage.actions
 
 
-def test_words_over_the_last_words_of_a_cap_do_not_cancel_the_hang_up() -> None:
+def test_words_of_the_caller_over_the_last_words_at_a_limit_do_not_cancel_the_hang_up() -> None:
     stage = speaks_over("but I have one more question", reason="cap", after_ms=200)
     stage.wait(3_000)
     assert HangUp() in stage.actions
@@ -302,7 +302,7 @@ def test_a_zero_inside_a_number_is_taken_for_a_digit_of_it(keys: str, apart_ms: 
 
 
 @pytest.mark.parametrize("keys", ["0", "00", "0000"])
-def test_zeros_alone_bring_a_human(keys: str) -> None:
+def test_if_the_caller_presses_only_zeros_a_human_is_called(keys: str) -> None:
     stage = talking()
     for key in keys:
         stage.tell(DigitPressed(key))
@@ -330,7 +330,7 @@ def test_a_zero_brings_a_human_although_an_answer_is_asked_for_in_the_meantime()
     assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
 
 
-def test_a_zero_brings_a_human_without_a_model() -> None:
+def test_a_zero_leads_to_a_human_without_a_model() -> None:
     stage = talking()
     stage.tell(ModelLost(1006, "gone"))
     press_zero(stage)
@@ -540,7 +540,7 @@ def test_a_caller_who_is_still_on_the_line_waits_one_second_at_most_for_late_wor
     assert is_over(stage)
 
 
-def test_a_caller_who_leaves_before_the_stream_begins_leaves_nothing_open() -> None:
+def test_when_a_caller_hangs_up_before_the_stream_begins_nothing_stays_open() -> None:
     stage = Stage(PLAIN)
     stage.tell(CallerLeft(EndReason.CALLER_SOCKET_LOST))
     assert is_over(stage)
@@ -548,7 +548,7 @@ def test_a_caller_who_leaves_before_the_stream_begins_leaves_nothing_open() -> N
     assert not any(isinstance(action, Play) for action in stage.wait(1_000))
 
 
-def test_a_notice_that_was_cut_off_by_a_lost_stream_is_said_again_and_a_heard_one_is_not() -> None:
+def test_a_notice_that_was_cut_off_by_a_lost_stream_is_said_again_but_a_notice_that_was_heard_is_not() -> None:
     again = Stage(replace(PLAN, resumed="lost")).arrive(3_500)
     assert again.ear.heard[ItemId("own_0_1")] == 2_000 * 8
     assert again.machine.call.consented

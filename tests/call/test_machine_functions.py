@@ -8,7 +8,7 @@ from tests.helpers.answering import R1, begun, of, talking
 from tests.helpers.playbook import PLAIN, SPEECH_DBFS, Stage
 
 
-def test_two_outputs_of_one_response_lead_to_one_request() -> None:
+def test_after_two_outputs_of_one_response_the_model_is_asked_once() -> None:
     stage = begun(talking())
     stage.tell(FunctionAsked(R1, "call_1", "hours", "{}"))
     # The function returns before the end of the response.
@@ -84,7 +84,7 @@ def test_silence_counts_from_the_callers_last_sound_and_not_from_the_functions_s
     assert phrases(stage) == ["holding"]
 
 
-def test_after_the_wait_for_a_slow_model_the_phrase_comes_as_soon_as_a_function_runs() -> None:
+def test_if_the_caller_has_waited_for_a_slow_model_the_phrase_comes_as_soon_as_a_function_runs() -> None:
     stage = begun(talking())
     stage.tell(FunctionAsked(R1, "call_1", "book", "{}"), FunctionReturned("call_1", "book", "{}", True, 5, None))
     stage.wait(500)
@@ -101,7 +101,7 @@ def test_the_holding_phrase_is_heard_while_the_model_calls_more_functions() -> N
     assert phrases(stage) == ["holding"]
 
 
-def test_an_answer_that_the_model_prepares_comes_before_the_phrase_unless_it_takes_two_seconds() -> None:
+def test_the_phrase_waits_for_an_answer_that_is_on_its_way_but_not_longer_than_two_seconds() -> None:
     stage = begun(talking())
     asks(stage)
     stage.caller_says("hello", 2)

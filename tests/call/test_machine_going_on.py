@@ -354,7 +354,7 @@ def test_the_agent_goes_on_although_the_model_has_no_answer_to_a_listeners_sound
     assert heard_in_all_ms(stage) == 6_000
 
 
-def test_after_two_sounds_of_a_listener_the_rest_waits_for_the_words_of_both() -> None:
+def test_after_two_sounds_of_a_listener_the_rest_waits_for_the_transcripts_of_both() -> None:
     stage = interrupted()
     make_a_sound(stage, ItemId("caller_3"), 420)
     stage.wait(200)
@@ -432,7 +432,7 @@ def test_an_agent_that_could_not_go_on_at_once_goes_on_when_the_caller_is_silent
     assert heard_in_all_ms(stage) == 6_000
 
 
-def test_the_words_of_a_second_sound_count_as_well() -> None:
+def test_the_words_of_a_second_sound_decide_as_well() -> None:
     stage = interrupted()
     make_a_sound(stage, ItemId("caller_3"), 420)
     stage.wait(200)
@@ -506,7 +506,7 @@ def test_the_answer_to_hello_over_a_holding_phrase_is_heard_at_once() -> None:
     assert answer in stage.ear.heard
 
 
-def test_an_answer_that_was_asked_for_after_the_one_that_was_cut_off_is_not_lost() -> None:
+def test_an_answer_that_was_asked_for_while_the_interrupted_answer_was_spoken_is_not_lost() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.answer(1, 6_000, TEXT)
@@ -540,7 +540,7 @@ def test_keys_that_were_pressed_before_a_sound_are_answered() -> None:
 
 
 @pytest.mark.parametrize("event", [DigitPressed("4"), ClaimDoubted("Nothing was booked."), ModelLost(1006, "")])
-def test_an_event_in_the_meantime_is_answered_and_the_rest_is_not_played(event: object) -> None:
+def test_if_an_event_in_the_meantime_needs_an_answer_it_is_answered_and_the_rest_is_not_played(event: object) -> None:
     stage = interrupted()
     stage.wait(300)
     stage.tell(event)  # type: ignore[arg-type] # one of three kinds
@@ -603,7 +603,7 @@ def test_if_a_short_word_stops_the_rest_the_rest_comes_before_the_word_in_the_mo
     ] == wanted
 
 
-def test_the_agent_goes_on_with_both_messages_of_an_answer() -> None:
+def test_if_an_answer_has_two_messages_the_agent_goes_on_with_both() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     response, second = ResponseId("resp_1"), ItemId("item_2")

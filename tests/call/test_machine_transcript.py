@@ -44,7 +44,7 @@ def test_an_answer_keeps_its_place_although_the_callers_next_turn_began_before_i
     assert order(stage) == ["own_0_1", FIRST, ANSWER, SECOND]
 
 
-def test_turns_after_an_answer_whose_second_part_was_given_up_keep_their_place_after_it() -> None:
+def test_turns_keep_their_place_after_an_answer_whose_second_part_was_given_up() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     parts = (ItemId("item_1"), ItemId("item_2"))
     stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")), ResponseBegan(R1, "turn-1"))
@@ -66,7 +66,7 @@ def test_turns_after_an_answer_whose_second_part_was_given_up_keep_their_place_a
     assert order(stage) == ["own_0_1", FIRST, *parts, *later]
 
 
-def test_words_that_are_transcribed_last_are_written_in_the_place_where_they_were_said() -> None:
+def test_the_row_of_words_that_are_transcribed_last_has_its_place_where_they_were_said() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")))
     stage.answer(1, 300, "At ten.", ref="")
@@ -91,7 +91,7 @@ def test_words_of_a_long_turn_that_come_after_seven_seconds_are_written_down_and
     assert (stage.machine.ending.reason if stage.machine.ending else None) is reason
 
 
-def test_a_turn_after_a_phrase_that_was_cut_and_written_again_keeps_its_place_after_it() -> None:
+def test_a_turn_keeps_its_place_after_a_phrase_that_was_cut_and_created_again() -> None:
     slow = replace(PLAIN, greeting=replace(PLAIN.greeting, question=phrase("How can I help you?", 4_000)))
     stage = Stage(slow).arrive(2_000)
     stage.level_dbfs = SPEECH_DBFS
@@ -104,7 +104,7 @@ def test_a_turn_after_a_phrase_that_was_cut_and_written_again_keeps_its_place_af
     assert order(stage) == ["own_0_1", FIRST, ANSWER]
 
 
-def test_a_turn_after_one_that_was_told_to_a_new_session_keeps_its_place_after_it() -> None:
+def test_a_turn_keeps_its_place_after_an_earlier_turn_that_was_sent_to_a_new_session() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")), CallerTranscribed(FIRST, "what time"))
     stage.tell(ModelLost(1006, ""), ModelReady("sess_2", "mini"))

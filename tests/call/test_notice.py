@@ -125,7 +125,7 @@ async def test_a_message_that_the_caller_leaves_is_stored_although_the_notice_wa
         assert words_stored(told) == ["Two boxes short."]  # only the message that the caller wanted to leave
 
 
-async def test_a_caller_who_speaks_before_the_greetings_first_sound_hears_the_notice(
+async def test_a_caller_who_speaks_before_the_first_sound_of_the_greeting_still_hears_the_notice(
     autojump_clock: MockClock,
 ) -> None:
     script = Script(first_delta_ms=(3_500, 3_500))  # the greeting's clip has ended before this
@@ -200,7 +200,7 @@ after_s = {after_s}
 
 
 @pytest.mark.parametrize(("after_s", "openings"), [(3.0, 2), (8.4, 1)])
-async def test_a_notice_that_was_cut_off_is_said_again_and_one_that_was_heard_is_not(
+async def test_a_notice_that_was_cut_off_is_said_again_but_a_notice_that_was_heard_is_not(
     autojump_clock: MockClock, after_s: float, openings: int
 ) -> None:
     async with stage() as play:

@@ -254,7 +254,7 @@ def test_the_order_hang_up_stops_the_agent_in_the_middle_of_a_word() -> None:
     assert count(stage, CancelResponse) == 1
 
 
-def test_a_sentence_waits_for_the_end_of_the_answer_and_for_a_caller_who_speaks() -> None:
+def test_a_sentence_waits_until_the_answer_has_ended_and_the_caller_is_silent() -> None:
     stage = answering()
     stage.actions.clear()
     assert order(stage, SAY) is DONE
@@ -268,7 +268,7 @@ def test_a_sentence_waits_for_the_end_of_the_answer_and_for_a_caller_who_speaks(
     assert count(talking, AskForResponse) == 0
 
 
-def test_two_sentences_are_both_told_and_the_same_sentence_may_be_told_again_later() -> None:
+def test_the_model_gets_both_of_two_sentences_and_may_get_the_same_sentence_again_later() -> None:
     stage = quiet()
     stage.actions.clear()
     other = SentenceOrdered('Please ask for "the back door".')

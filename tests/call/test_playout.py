@@ -63,7 +63,7 @@ def test_a_first_piece_of_20_ms_waits_for_more_audio_but_not_for_long() -> None:
     assert ms_of(playout.due(10.11)) == 20
 
 
-def test_the_end_of_an_item_is_sent_as_soon_as_it_is_known_to_be_the_end() -> None:
+def test_the_last_piece_of_an_item_is_sent_as_soon_as_the_relay_knows_that_it_is_the_last() -> None:
     playout = Playout()
     playout.append(A, tone(250)[:-40], 10.0)
     assert ms_of(playout.due(10.0)) == 240  # whole frames; the rest waits for more
@@ -111,7 +111,7 @@ def test_a_mark_that_comes_back_because_of_a_clear_proves_nothing() -> None:
     assert playout.unknown_marks == 1
 
 
-def test_a_mark_of_audio_that_was_played_before_the_clear_still_proves_it() -> None:
+def test_a_mark_of_audio_that_was_played_before_the_clear_still_proves_that_it_was_played() -> None:
     playout = Playout()
     playout.append(A, tone(100), 10.0)
     playout.finish(A)
@@ -142,7 +142,7 @@ def test_an_item_without_sound_counts_as_heard_at_once() -> None:
     assert heard.whole
 
 
-def test_audio_after_the_end_of_an_item_is_not_taken() -> None:
+def test_audio_that_comes_after_the_end_of_its_item_is_dropped() -> None:
     playout = Playout()
     playout.append(A, tone(100), 10.0)
     playout.finish(A)
@@ -154,7 +154,7 @@ def test_audio_after_the_end_of_an_item_is_not_taken() -> None:
     assert playout.due(10.1) == []
 
 
-def test_padding_and_the_filters_tail_do_not_count_as_the_item() -> None:
+def test_padding_and_the_tail_of_the_filter_do_not_count_as_heard_audio_of_the_item() -> None:
     playout = Playout()
     playout.append(A, tone(65)[:515], 10.0, said_ms=65.0)
     playout.complete(A, tone(1))
@@ -196,7 +196,7 @@ def test_late_marks_show_that_the_playback_is_late() -> None:
     assert abs(cut.heard_ms - 500) <= 45  # 400 ms until 10.60 s by Twilio's clock, and 100 ms until 10.70 s
 
 
-def test_the_lateness_of_a_playback_is_forgotten_when_it_is_silent() -> None:
+def test_the_measured_lateness_of_the_playback_is_forgotten_when_nothing_is_played() -> None:
     playout = Playout()
     playout.append(A, tone(400), 10.0)
     playout.finish(A)
@@ -209,7 +209,7 @@ def test_the_lateness_of_a_playback_is_forgotten_when_it_is_silent() -> None:
     assert abs(cut.heard_ms - 100) < 1
 
 
-def test_audio_that_is_to_go_first_is_heard_before_all_waiting_audio() -> None:
+def test_audio_with_precedence_is_heard_before_all_waiting_audio() -> None:
     playout = Playout()
     playout.append(A, tone(20), 10.0)
     playout.append(B, tone(100), 10.0, own=True, first=True)

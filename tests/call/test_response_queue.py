@@ -27,7 +27,7 @@ def asked(answers: Answers, kind: str = "turn", now: float = 1.0) -> AskForRespo
     return request
 
 
-def test_several_wishes_become_one_request_and_the_next_one_waits_for_its_end() -> None:
+def test_several_wishes_become_one_request_and_the_next_request_waits_until_the_response_has_ended() -> None:
     answers = Answers()
     answers.want("turn")
     answers.want("output")
@@ -44,7 +44,7 @@ def test_several_wishes_become_one_request_and_the_next_one_waits_for_its_end() 
     assert following.ref == "turn-2"
 
 
-def test_instructions_are_not_lost_to_a_plain_wish() -> None:
+def test_a_wish_without_instructions_does_not_replace_one_with_instructions() -> None:
     answers = Answers()
     answers.want("greeting", "Say exactly: hello")
     assert asked(answers).instructions == "Say exactly: hello"
@@ -88,7 +88,7 @@ def test_a_refused_answer_that_was_cancelled_is_not_asked_for_again() -> None:
     assert answers.began(R1, request.ref, 3.1) is None
 
 
-def test_an_error_about_something_else_refuses_nothing() -> None:
+def test_an_error_about_something_else_does_not_count_as_a_refusal_of_the_request() -> None:
     answers = Answers()
     asked(answers)
     answers.refused("truncate", False, 2.0)
@@ -218,7 +218,7 @@ def test_a_server_that_refuses_because_an_answer_runs_is_asked_less_and_less_oft
     assert answers.active == R1
 
 
-def test_a_response_that_was_only_slow_is_active_again() -> None:
+def test_a_response_that_began_late_after_all_is_active_again() -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)

@@ -62,7 +62,7 @@ def test_the_hold_of_a_cough_is_undone_as_soon_as_the_cough_is_over() -> None:
     assert line.floor.paused(ITEM) is Step.NOTHING
 
 
-def test_two_coughs_in_one_speech_of_the_vad_hold_the_agent_twice() -> None:
+def test_two_coughs_that_the_vad_reports_as_one_speech_hold_the_agent_twice() -> None:
     line = Line()
     line.spoke(SPEAKING)
     assert line.frames(-75.0, 300, SPEAKING) == [Step.RESUME]
@@ -93,7 +93,7 @@ def test_speech_that_began_over_the_notice_and_goes_on_after_it_is_answered_at_o
     assert line.floor.became_item(ITEM, SILENT, 1.0) is Worth.ANSWER
 
 
-def test_hello_over_the_first_words_does_not_interrupt_them() -> None:
+def test_hello_over_the_first_words_of_the_greeting_does_not_interrupt_them() -> None:
     line = Line()
     assert line.spoke(EARLY) is Step.NOTHING
     assert line.frames(-20.0, 400, EARLY) == []
@@ -101,7 +101,7 @@ def test_hello_over_the_first_words_does_not_interrupt_them() -> None:
     assert line.transcribed("Hello?", SPEAKING) is Worth.LEAVE
 
 
-def test_a_caller_who_goes_on_while_the_agent_thinks_takes_the_answer_back() -> None:
+def test_if_the_caller_goes_on_while_the_answer_is_being_generated_the_answer_is_cancelled() -> None:
     line = Line()
     line.floor.spoke(ITEM, THINKING, line.voice)
     assert line.frames(-20.0, GIVE_UP_MS + 20, THINKING) == [Step.HOLD, Step.GIVE_UP]
@@ -140,7 +140,7 @@ def test_the_words_of_a_short_turn_decide_what_becomes_of_it(text: str | None, a
     assert line.transcribed(text, agent) is worth
 
 
-def test_our_own_words_that_come_back_as_an_echo_are_deleted() -> None:
+def test_a_turn_with_our_own_words_that_came_back_as_an_echo_is_deleted() -> None:
     line = Line()
     line.floor.spoke(ITEM, SPEAKING, line.voice)  # the server heard it, but it was too quiet for our own level VAD
     assert line.floor.became_item(ITEM, SPEAKING, 1.0) is Worth.WAIT

@@ -147,7 +147,7 @@ def test_an_operators_own_words_are_searched_for_in_the_same_way_as_ours() -> No
         *REVIEWED["hums"],
     ],
 )
-def test_hums_and_yeses_of_any_spelling_mean_go_on(text: str) -> None:
+def test_hums_and_yeses_in_any_spelling_mean_that_the_agent_goes_on(text: str) -> None:
     assert PLAN.rules.words.judge(text).is_backchannel
 
 
@@ -232,7 +232,7 @@ def test_words_that_mean_something_are_not_taken_for_a_hum(text: str) -> None:
         *REVIEWED["nothing"],
     ],
 )
-def test_words_that_a_transcriber_makes_of_noise_count_as_nothing(text: str) -> None:
+def test_words_that_a_transcriber_makes_of_noise_are_ignored(text: str) -> None:
     assert PLAN.rules.words.judge(text).is_nothing
 
 
@@ -262,7 +262,7 @@ def test_words_that_a_transcriber_makes_of_noise_count_as_nothing(text: str) -> 
         *REVIEWED["something"],
     ],
 )
-def test_words_of_a_caller_do_not_count_as_nothing(text: str) -> None:
+def test_real_words_of_a_caller_are_not_taken_for_noise(text: str) -> None:
     assert not PLAN.rules.words.judge(text).is_nothing
 
 
@@ -302,7 +302,7 @@ def test_a_farewell_is_recognised(text: str) -> None:
         "Otra cosa, por favor.",
     ],
 )
-def test_words_that_go_on_with_the_call_are_not_a_farewell(text: str) -> None:
+def test_words_that_ask_for_something_more_are_not_a_farewell(text: str) -> None:
     assert not PLAN.rules.words.judge(text).is_farewell
 
 

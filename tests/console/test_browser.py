@@ -120,7 +120,9 @@ def test_more_calls_are_loaded_without_leaving_the_page(browser: Any, address: s
 @pytest.mark.parametrize(
     "page", ["", "live", "calls", f"calls/{sid(RECORDED)}", "messages", "diary", "words", "listen"]
 )
-def test_each_page_fits_a_phone_and_every_control_has_a_name(address: str, browser: Any, page: str) -> None:
+def test_each_page_fits_the_screen_of_a_phone_and_every_control_has_a_name(
+    address: str, browser: Any, page: str
+) -> None:
     sign_in(browser, address)
     be_a_phone(browser)
     browser.get(f"{address}/console/{page}")

@@ -44,7 +44,9 @@ def calls_in(event: bytes) -> Any:
     return json.loads(event.removeprefix(b"data: "))
 
 
-async def test_nothing_is_computed_without_watchers_and_only_once_for_all_of_them(autojump_clock: MockClock) -> None:
+async def test_without_watchers_nothing_is_computed_and_with_several_it_is_computed_once_for_all(
+    autojump_clock: MockClock,
+) -> None:
     calls = CountedCalls(CALL)
     watch = Watch(calls)
     await trio.sleep(60)
@@ -147,7 +149,7 @@ async def test_a_slow_watcher_misses_snapshots_and_gets_the_latest_one(autojump_
     await cast(Any, events).aclose()
 
 
-async def test_an_event_stream_ends_after_its_time_so_that_the_session_is_checked_again(
+async def test_an_event_stream_ends_after_an_hour_so_that_the_session_is_checked_again(
     autojump_clock: MockClock,
 ) -> None:
     got: list[bytes] = []

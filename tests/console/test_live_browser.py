@@ -144,7 +144,7 @@ def test_an_owner_puts_a_caller_through_and_sees_that_a_human_has_the_call(relay
     until(browser, "No call at the moment")  # caller and human have talked for five seconds
 
 
-def test_the_card_of_a_running_call_fits_a_phone_and_suits_a_screen_reader(
+def test_the_card_of_a_running_call_fits_the_screen_of_a_phone_and_works_with_a_screen_reader(
     relay: Relay, browser: Any, axe: str
 ) -> None:
     sign_in(browser, relay.address)

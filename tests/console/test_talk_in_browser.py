@@ -206,7 +206,7 @@ def test_without_a_microphone_the_caller_can_use_the_buttons(address: str) -> No
         assert [clip for clip, _, _ in Tape.of(browser).said()] == ["ask_hours", "oh_wait", "ask_human"]
 
 
-def test_hang_up_ends_the_call_and_another_can_be_made(address: str, tmp_path: Path) -> None:
+def test_hang_up_ends_the_call_and_another_call_can_be_made(address: str, tmp_path: Path) -> None:
     with page(address, *with_microphone(speak(tmp_path / "mic.wav", 60.0))) as browser:
         for _ in range(2):
             call(browser)
@@ -234,7 +234,9 @@ def test_when_the_relay_refuses_the_call_the_page_says_why(address: str, tmp_pat
         assert state(browser) == "No call is running."
 
 
-def test_the_page_fits_a_phone_and_a_screen_reader_in_both_schemes(address: str, axe: str) -> None:
+def test_the_page_fits_the_screen_of_a_phone_and_works_with_a_screen_reader_in_both_colour_schemes(
+    address: str, axe: str
+) -> None:
     with page(address) as browser:
         for scheme in ("light", "dark"):
             be_of_scheme(browser, scheme)

@@ -62,7 +62,7 @@ def test_decoding_gives_one_sample_for_each_byte_of_any_bytes_type(mulaw: bytes)
     assert dsp.decode(bytearray(mulaw)).tolist() == dsp.decode(memoryview(mulaw)).tolist() == samples.tolist()
 
 
-def test_a_strided_view_of_samples_is_encoded_like_its_copy() -> None:
+def test_a_strided_array_of_samples_is_encoded_like_a_contiguous_copy() -> None:
     assert dsp.encode(EVERY_SAMPLE[::3]) == dsp.encode(EVERY_SAMPLE[::3].copy())
 
 

@@ -115,7 +115,7 @@ def test_counts_are_exact_after_every_piece(data: st.DataObject, stream: bytes) 
     assert fallen + len(downlink.flush()) == ((samples + 71) // 3 if samples else 0)
 
 
-def test_each_frame_gives_one_frame_from_the_first_on() -> None:
+def test_each_frame_gives_one_frame_and_so_does_the_first_one() -> None:
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     for _ in range(5):
         assert len(uplink.feed(SPEECHLIKE[:160])) == 960
@@ -124,7 +124,7 @@ def test_each_frame_gives_one_frame_from_the_first_on() -> None:
 
 @unhurried
 @given(mulaw_audio, mulaw_audio)
-def test_a_line_after_reset_equals_a_new_one(before: bytes, after: bytes) -> None:
+def test_after_a_reset_a_line_gives_the_same_bytes_as_a_new_line(before: bytes, after: bytes) -> None:
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     uplink.feed(before)
     downlink.feed(before)

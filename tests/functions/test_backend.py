@@ -117,7 +117,7 @@ async def test_a_number_in_the_backends_own_words_does_not_reach_the_log(
 
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("kind", ["500", "redirect", "huge", "hang"])
-async def test_a_write_without_an_answer_counts_as_one_that_may_have_happened(
+async def test_a_write_without_an_answer_counts_as_possibly_done(
     write: Callable[[Backend], Awaitable[Any]], kind: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with business(standin({"*": kind})) as (backend, _):
@@ -142,7 +142,9 @@ async def test_the_client_waits_for_an_answer_that_takes_two_seconds(autojump_cl
         assert not (await backend.hours(DAY)).closed
 
 
-async def test_a_failed_look_up_is_repeated_and_a_refused_one_is_not(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_look_up_that_failed_is_repeated_but_a_look_up_that_was_refused_is_not(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with business(standin({"/hours": {"kind": "500", "times": 2}})) as (backend, line):
         assert not (await backend.hours(DAY)).closed
         assert len(line.requests) == 3

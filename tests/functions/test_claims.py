@@ -191,7 +191,7 @@ def test_at_most_five_of_100_claims_are_missed(shelf: dict[str, list[str]]) -> N
 
 
 @pytest.mark.parametrize("deeds", [{BOOKED}, {CANCELLED}, {MESSAGE}, {"ordered"}])
-def test_the_claim_that_it_is_done_is_right_after_any_deed(deeds: set[str]) -> None:
+def test_after_any_deed_the_agent_may_say_that_it_is_done(deeds: set[str]) -> None:
     assert check("That's all taken care of.", deeds=()).unproved == {DONE}
     assert check("That's all taken care of.", deeds={LISTED}).unproved == {DONE}
     assert check("That's all taken care of.", deeds=deeds).unproved == frozenset()
@@ -255,7 +255,7 @@ def test_a_deed_that_the_agent_denies_is_corrected() -> None:
         ("I haven't sent anything.", SENT),
     ],
 )
-def test_a_denial_withdraws_an_earlier_claim(said: str, deed: str) -> None:
+def test_if_the_agent_later_denies_a_claim_the_claim_no_longer_counts(said: str, deed: str) -> None:
     assert deed in withdrawn(said)
 
 
@@ -263,11 +263,11 @@ def test_a_denial_withdraws_an_earlier_claim(said: str, deed: str) -> None:
     "said",
     ["You won't be charged for cancelling.", "No problem, I've booked it.", "There is no booking fee.", "Not at all."],
 )
-def test_words_that_deny_something_else_withdraw_nothing(said: str) -> None:
+def test_if_the_agent_denies_something_else_the_claim_still_counts(said: str) -> None:
     assert withdrawn(said) == frozenset()
 
 
-def test_a_denial_in_a_question_withdraws_nothing() -> None:
+def test_if_the_agent_denies_a_claim_only_in_a_question_the_claim_still_counts() -> None:
     assert withdrawn("Wasn't it booked for seven?") == frozenset()
 
 

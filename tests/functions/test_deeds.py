@@ -117,7 +117,7 @@ def test_a_model_that_ignores_corrections_is_not_corrected_for_ever() -> None:
     assert not deeds.are_told_right
 
 
-def test_the_claim_that_it_is_done_becomes_right_by_any_later_deed() -> None:
+def test_after_any_later_deed_the_claim_that_it_is_done_is_right() -> None:
     deeds = Deeds()
     deeds.heard("Okay, that's all taken care of.", 1.0, more_comes=False)
     assert deeds.unproved == {DONE}

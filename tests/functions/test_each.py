@@ -87,7 +87,7 @@ async def test_past_days_and_days_far_ahead_are_refused_without_a_request(name: 
     assert not line.requests
 
 
-async def test_free_times_are_given_as_spoken_words_and_past_ones_are_left_out() -> None:
+async def test_free_times_are_given_as_spoken_words_and_past_times_are_left_out() -> None:
     async with business(standin()) as (backend, _):
         _, told = await ask(a_call(backend), "check_availability", service="table", date="2026-11-23")
     assert told["free"] == ["4 PM", "5 PM", "6 PM", "7 PM", "8 PM", "9 PM"]

@@ -110,7 +110,7 @@ async def test_a_repeat_gets_the_first_result_without_a_request() -> None:
     assert len(app.diary.bookings) == 1
 
 
-async def test_a_repeat_while_the_first_runs_waits_for_it(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_repeat_waits_while_the_first_request_still_runs(autojump_clock: trio.testing.MockClock) -> None:
     app = standin({"POST /appointments": {"kind": "slow", "ms": 1500}})
     outcomes: list[Outcome] = []
 
@@ -175,7 +175,7 @@ async def test_a_repeat_that_was_never_sent_does_not_turn_a_cancelled_attempt_in
         assert "not known whether it was done" in json.loads((await book(call)).output)["next"]
 
 
-async def test_when_the_first_attempt_is_cancelled_the_second_one_takes_its_place(
+async def test_when_the_first_attempt_is_cancelled_the_second_attempt_runs_instead(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     app = standin({"POST /appointments": {"kind": "slow", "ms": 1000, "times": 1}})
@@ -485,7 +485,7 @@ async def test_without_a_common_database_the_backend_stops_the_second_machine_by
     assert len(app.diary.bookings) == 1
 
 
-async def test_a_write_with_an_unknown_result_stays_reserved_until_the_backend_confirms_it(
+async def test_if_the_result_of_a_write_is_not_known_its_key_stays_reserved_until_the_backend_confirms_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     lost = {"kind": "hang", "after": True, "times": 1}
@@ -501,7 +501,7 @@ async def test_a_write_with_an_unknown_result_stays_reserved_until_the_backend_c
         assert [row.state for row in ledger.of(FunctionCallRow)] == [state]
 
 
-async def test_a_reservation_of_a_dead_relay_does_not_stop_the_next_one() -> None:
+async def test_a_reservation_of_a_relay_that_died_does_not_stop_another_relay() -> None:
     app, ledger = standin(), MemoryLedger()
     before = await ledger.reserve(wish().digest(), "CA1", "book_appointment", {}, function_call_id="f0", limit_s=1)
     assert isinstance(before, Reserved)

@@ -36,7 +36,9 @@ REGISTRY = load()
         {"phone": "222-222-2222"},
     ],
 )
-async def test_an_invented_value_is_asked_about_once_and_then_accepted(made_up: dict[str, str]) -> None:
+async def test_the_agent_asks_about_an_invented_value_once_and_then_the_value_is_accepted(
+    made_up: dict[str, str],
+) -> None:
     app = standin(capacity=5)
     spoken = Spoken(1)
     async with business(app) as (backend, line):

@@ -86,5 +86,5 @@ async def test_a_booking_that_was_made_in_this_call_can_be_changed_in_it() -> No
         ("", "", False),
     ],
 )
-def test_two_names_are_the_same_if_their_parts_are(said: str, known: str, same: bool) -> None:
+def test_two_names_are_the_same_if_they_have_the_same_parts(said: str, known: str, same: bool) -> None:
     assert same_name(said, known) is same

@@ -123,7 +123,7 @@ NEARLY = {"kind": "table", "start": "2026-11-24T19:00"}
         ({"notes": "\u0915\u094d\u200d\u0937"}, "notes", "\u0915\u094d\u200d\u0937"),  # a joiner is part of the word
     ],
 )
-def test_arguments_that_are_nearly_right_are_understood(given_: dict[str, Any], field: str, value: Any) -> None:
+def test_arguments_with_small_mistakes_of_form_are_understood(given_: dict[str, Any], field: str, value: Any) -> None:
     bound = bind(signature(example), says(NEARLY | given_), CALLER, "US")
     assert getattr(bound, field) == value
 
@@ -160,7 +160,7 @@ def test_arguments_that_do_not_fit_are_refused_with_a_sentence(text: str, words:
         bind(signature(example), text, CALLER, "US")
 
 
-def test_ten_digits_without_a_country_code_are_refused_outside_north_america() -> None:
+def test_a_number_of_ten_digits_without_a_country_code_is_refused_outside_north_america() -> None:
     with pytest.raises(BadArguments, match="the country code before it"):  # the message says which part is missing
         bind(signature(example), says(NEARLY | {"phone": "020 7946 0000"}), CALLER, "GB")
 
@@ -343,7 +343,7 @@ async def test_a_result_of_a_wrong_type_counts_as_a_bug_and_not_as_an_effect(res
 
 
 @pytest.mark.parametrize(("status", "ok"), [("shipped", True), (None, True), ("ok", True), ("error", False)])
-async def test_a_status_of_an_operators_function_is_no_failure_that_leads_to_a_human(
+async def test_only_the_status_error_makes_the_result_of_an_operators_function_a_failure(
     status: str | None, ok: bool
 ) -> None:
     async def order_status(call: CallContext) -> dict[str, Any]:

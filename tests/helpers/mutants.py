@@ -252,7 +252,7 @@ MUTANTS = [
         "line.py",
         '        """Forget everything, as if new."""\n        self._tail = UP_SILENCE\n',
         '        """Forget everything, as if new."""\n',
-        "test_line::test_a_line_after_reset_equals_a_new_one",
+        "test_line::test_after_a_reset_a_line_gives_the_same_bytes_as_a_new_line",
     ),
     Mutant(
         "the filter's tail is lost at the end of an item",

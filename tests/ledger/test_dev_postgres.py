@@ -237,14 +237,14 @@ def test_a_folder_of_another_user_is_refused(open_folder: Path) -> None:
         pass
 
 
-def test_a_given_url_is_used_as_it_is(open_folder: Path) -> None:
+def test_if_a_database_url_is_given_no_postgres_is_started(open_folder: Path) -> None:
     with database("postgresql://somewhere/relay", open_folder) as url:
         assert url == "postgresql://somewhere/relay"
     assert list(open_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("asked", [None, "", "embedded"])
-def test_no_url_means_the_embedded_one(open_folder: Path, asked: str | None) -> None:
+def test_without_a_database_url_the_embedded_postgres_is_used(open_folder: Path, asked: str | None) -> None:
     with database(asked, open_folder, durable=False) as url:
         assert answers(url)
 

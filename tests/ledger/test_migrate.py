@@ -114,7 +114,7 @@ def test_migration_numbers_with_gaps_or_duplicates_are_refused(tmp_path: Path, n
         read_migrations(tmp_path)
 
 
-def test_a_file_name_that_is_not_a_migrations_is_refused(tmp_path: Path) -> None:
+def test_a_file_whose_name_is_not_that_of_a_migration_is_refused(tmp_path: Path) -> None:
     (tmp_path / "1_short.sql").write_text("select 1;")
     with pytest.raises(MigrationRefused, match="four digits"):
         read_migrations(tmp_path)

@@ -424,7 +424,7 @@ async def test_a_row_recorded_before_its_reservation_gets_the_key(bench: Bench) 
     assert (row.key, row.state) == ("k", "reserved")
 
 
-async def test_when_many_reserve_a_key_at_once_only_one_gets_it(
+async def test_when_many_processes_reserve_a_key_at_once_only_one_gets_it(
     make: Callable[..., Bench], nursery: trio.Nursery
 ) -> None:
     bench = make()

@@ -271,7 +271,7 @@ async def test_rows_that_come_after_the_end_of_the_writer_are_put_on_disk(
     assert stored(database_url) == [(0, "turn 0"), (1, "turn 1")]
 
 
-async def test_a_row_that_was_being_written_at_shutdown_does_not_overwrite_its_correction(
+async def test_a_row_that_was_being_written_at_shutdown_does_not_overwrite_its_later_version(
     database_url: str, spill_dir: Path
 ) -> None:
     ledger = PostgresLedger(NOWHERE, spill_dir=spill_dir, drain_limit_s=0.1)
@@ -325,7 +325,9 @@ async def test_a_postgres_that_hangs_delays_no_caller_and_loses_no_row(server: S
     assert [seq for seq, _ in stored(server.url)] == [0, 1]
 
 
-async def test_a_read_that_waits_for_a_slow_read_does_not_cut_that_one_off(database_url: str, spill_dir: Path) -> None:
+async def test_a_read_that_waits_for_a_slow_read_does_not_cancel_the_slow_read(
+    database_url: str, spill_dir: Path
+) -> None:
     ledger = PostgresLedger(database_url, spill_dir=spill_dir)
     answers: list[object] = []
 

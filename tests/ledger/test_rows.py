@@ -99,7 +99,7 @@ def test_a_done_function_keeps_its_first_result() -> None:
     assert (merged.state, merged.ok, merged.output, merged.took_ms) == ("done", True, {"id": 1}, 9.0)
 
 
-def test_of_two_outcomes_the_later_one_counts_in_any_order_and_with_any_clock() -> None:
+def test_of_two_outcomes_of_a_call_the_later_one_is_stored_whatever_their_order_and_the_clock() -> None:
     asked = r.OutcomeRow(call_sid="CA1", ended_at=NOON, seq=1, end_reason="transferred", transfer_result="asked")
     set_back = NOON - timedelta(seconds=60)
     accepted = r.OutcomeRow(call_sid="CA1", ended_at=set_back, seq=2, transfer_result="accepted")
@@ -109,7 +109,7 @@ def test_of_two_outcomes_the_later_one_counts_in_any_order_and_with_any_clock() 
     )
 
 
-def test_of_two_streams_the_row_of_the_later_one_counts_in_any_order() -> None:
+def test_of_the_rows_of_two_streams_the_one_of_the_later_stream_is_stored_in_any_order() -> None:
     first = r.CallRow(call_sid="CA1", machine="a", started_at=NOON, resumed=0)
     second = r.CallRow(call_sid="CA1", machine="b", resumed=1)
     assert r.merge(first, second) == r.merge(second, first)
@@ -130,7 +130,7 @@ def test_a_row_without_words_has_no_spoken_text() -> None:
     assert (kept.outcome, kept.cost_usd) == ("booked", Decimal("0.1"))
 
 
-def test_a_row_without_words_keeps_a_guarded_result_so_that_nothing_is_done_twice() -> None:
+def test_a_row_without_words_keeps_the_result_of_a_function_that_writes_so_that_nothing_is_done_twice() -> None:
     row = r.FunctionCallRow(
         call_sid="CA1", function_call_id="f", name="x", key="k", arguments={"n": 1}, output={"id": 1}
     )

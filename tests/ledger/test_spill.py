@@ -83,7 +83,7 @@ async def test_the_rows_of_a_call_on_disk_are_found_while_postgres_is_away(tmp_p
     assert backlog.of_call("CA3") == []
 
 
-async def test_rows_that_come_while_the_disk_refuses_keep_their_order(
+async def test_rows_that_come_while_the_disk_cannot_be_written_to_keep_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backlog = Backlog(tmp_path)

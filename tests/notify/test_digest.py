@@ -164,7 +164,7 @@ async def test_a_digest_that_could_not_be_sent_is_tried_again_unchanged(database
 
 
 @pytest.mark.real
-async def test_when_the_digest_is_switched_off_the_waiting_news_comes_in_single_mails(
+async def test_when_the_digest_is_switched_off_each_waiting_news_comes_in_a_mail_of_its_own(
     database_url: str, tmp_path: Path
 ) -> None:
     day = Day(database_url, tmp_path)

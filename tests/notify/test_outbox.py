@@ -55,7 +55,7 @@ def states(url: str) -> list[tuple[str, str]]:
         return connection.execute("select news, state from outbox order by number").fetchall()
 
 
-def test_news_is_kept_with_its_row_in_a_batch_and_on_disk(tmp_path: Path) -> None:
+def test_news_stays_with_its_row_in_a_batch_and_on_disk(tmp_path: Path) -> None:
     entries = []
     for seq in range(300):
         row = message("CA1", seq + 1)

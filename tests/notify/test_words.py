@@ -207,7 +207,7 @@ def test_news_has_the_same_id_however_often_it_is_recorded() -> None:
         (None, None, False),
     ],
 )
-def test_only_a_deed_is_news(ok: bool | None, output: r.Json | None, told: bool) -> None:
+def test_only_a_function_call_that_did_something_is_news(ok: bool | None, output: r.Json | None, told: bool) -> None:
     row = r.FunctionCallRow(
         call_sid="CA1", function_call_id="f", name="book_appointment", arguments={"start": "x"}, output=output, ok=ok
     )

@@ -82,7 +82,9 @@ async def test_another_machine_gets_the_phrases_from_postgres(autojump_clock: Mo
     assert len(list(there.folder.iterdir())) == len(fetched.texts())  # they are also on its own disk now
 
 
-async def test_with_the_option_again_kept_phrases_are_rendered_too(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_with_the_option_again_phrases_that_are_already_stored_are_rendered_too(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     shelf = Shelf(tmp_path)
     await filled(shelf.book())
     book = shelf.book()
@@ -139,7 +141,7 @@ async def test_the_row_in_postgres_describes_its_phrase(autojump_clock: MockCloc
     assert row.created_at.tzinfo is dt.UTC
 
 
-def test_the_key_changes_with_everything_that_changes_the_audio(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_that_changes_the_audio_of_a_phrase_changes_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     told = texts().greeting(True)[0]
     recorded = texts("on").greeting(True)[0]  # this one has another notice
     keys = {key_of(told, VOICE, MODEL), key_of(recorded, VOICE, MODEL), key_of(told, "cedar", MODEL)}
@@ -389,7 +391,7 @@ async def test_a_greeting_from_a_call_is_also_in_postgres_and_is_replaced_by_its
 
 
 @pytest.mark.parametrize(("country", "words"), [("US", "dial nine one one"), ("GB", "dial the emergency number")])
-def test_an_emergency_phrase_that_is_not_rendered_yet_names_the_right_countrys_number_or_none(
+def test_an_emergency_phrase_that_is_not_rendered_yet_names_the_number_of_the_right_country_or_no_number(
     country: str, words: str, tmp_path: Path
 ) -> None:
     loaded = prompts.load(settings.load({"BUSINESS_COUNTRY": country}, serving=False))

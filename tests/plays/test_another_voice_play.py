@@ -152,7 +152,8 @@ async def test_a_voice_with_harmless_faults_speaks_the_whole_call(
 ) -> None:
     called = await compared(faults)
     assert called.outcome.voice_fault is None
-    of_model = [turn for turn in called.turns() if not (turn.item_id or "").startswith("own")]  # without our phrases
+    # the phrases of the relay are left out
+    of_model = [turn for turn in called.turns() if not (turn.item_id or "").startswith("own")]
     characters = sum(len(turn.said or "") for turn in of_model)
     cost = called.outcome.cost or {}
     usd = cost["usd"]
@@ -162,7 +163,7 @@ async def test_a_voice_with_harmless_faults_speaks_the_whole_call(
     assert all(turn.heard == turn.said for turn in called.turns())
 
 
-async def test_with_the_models_own_voice_no_voice_service_is_dialled_or_paid(
+async def test_with_the_models_own_voice_no_voice_service_is_called_or_paid(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     called = await call(None)
@@ -183,7 +184,7 @@ first_delta_ms = 400
 """
 
 
-async def test_after_a_barge_in_the_models_text_item_is_replaced_by_its_heard_words(
+async def test_after_a_barge_in_the_models_text_item_is_replaced_by_the_words_that_the_caller_heard(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     called = await call({"late_chunks": 3}, BARGE_IN)
@@ -260,7 +261,7 @@ async def test_a_live_greeting_in_the_models_own_voice_is_not_kept_for_the_other
         assert not play.daemon.desk.phrases.greeting(announces=True).is_kept
 
 
-async def test_a_call_that_lost_its_voice_does_not_dial_it_again_on_its_next_stream(
+async def test_a_call_that_has_lost_its_voice_does_not_open_it_again_in_its_next_stream(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     cut = TWO_QUESTIONS + '\n[[trouble]]\ndoes = "socket_cut"\nupon = "stream_started"\nafter_s = 20\n'
@@ -270,7 +271,7 @@ async def test_a_call_that_lost_its_voice_does_not_dial_it_again_on_its_next_str
     assert len(called.play.voice.connections) == 1
 
 
-async def test_when_no_slot_is_left_the_model_speaks_the_second_call(autojump_clock: trio.testing.MockClock) -> None:
+async def test_when_no_slot_is_left_the_model_speaks_in_the_second_call(autojump_clock: trio.testing.MockClock) -> None:
     cut = TWO_QUESTIONS.replace("[caller]", "[caller]\ncalls_meanwhile = 1")
     called = await call({}, cut, {"ELEVENLABS_SLOTS": "1"})
     assert called.outcome.voice_fault == "no_slot"

@@ -31,7 +31,8 @@ class Told:
     """One call: what the caller heard, the model's conversation, and the cuts."""
 
     play: Play
-    cuts: list[tuple[float, float, float]] = field(default_factory=list)  # run began (s), clear came (s), run (ms)
+    # when the run began (s), when its clear came (s), how long it was (ms)
+    cuts: list[tuple[float, float, float]] = field(default_factory=list)
     ear: Playback | None = None
 
     @property

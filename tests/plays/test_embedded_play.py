@@ -188,7 +188,7 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(briefings, "LOOK_EVERY_S", 0.2)
 
 
-async def test_a_change_of_the_business_file_during_a_call_counts_from_the_next_call_on(
+async def test_a_change_of_the_business_file_during_a_call_takes_effect_in_the_next_call(
     tmp_path: Path, looks_often: None, autojump_clock: object
 ) -> None:
     async with shop(tmp_path) as (play, diary, file):

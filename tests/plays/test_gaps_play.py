@@ -25,7 +25,7 @@ def missing_ms(told: Told) -> float:
 
 
 @pytest.mark.parametrize(("mute_s", "filled_ms"), [(3, 3_000), (13, 10_000)], ids=["all of it", "ten seconds at most"])
-async def test_the_gap_of_a_muted_line_is_filled_by_twilios_timestamps(
+async def test_the_gap_of_a_muted_line_is_measured_by_twilios_timestamps_and_filled(
     mute_s: int, filled_ms: int, autojump_clock: MockClock
 ) -> None:
     async with stage() as play:

@@ -163,7 +163,7 @@ async def test_error_21220_counts_as_success_because_the_caller_hung_up_first(au
         assert play.daemon.desk.live_calls == 0
 
 
-async def test_after_error_20404_the_call_ends_all_the_same(autojump_clock: MockClock) -> None:
+async def test_after_error_20404_the_call_ends_normally(autojump_clock: MockClock) -> None:
     async with stage() as play:
         play.rest.faults.slow_s = 0.1
 
@@ -195,7 +195,7 @@ steps = [
 
 
 @pytest.mark.parametrize("rest_fails", [False, True])
-async def test_a_booking_that_outlives_the_call_is_stored_and_no_second_stream_is_opened(
+async def test_a_booking_that_still_runs_at_the_end_of_the_call_is_stored_and_no_second_stream_is_opened(
     rest_fails: bool, autojump_clock: MockClock
 ) -> None:
     async def slow(call: CallContext, **_: object) -> dict[str, Any]:

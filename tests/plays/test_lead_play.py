@@ -65,11 +65,11 @@ def listen(play: Play, ears: list[Playback]) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_repeated_stalls_of_150_ms_are_not_heard_in_an_answer(seed: int, autojump_clock: MockClock) -> None:
+async def test_repeated_stalls_of_150_ms_cause_no_gap_in_an_answer(seed: int, autojump_clock: MockClock) -> None:
     assert await gaps_in_the_answer(autojump_clock, seed, 0.150) == []
 
 
-async def test_with_a_shorter_lead_a_stall_of_150_ms_is_heard(
+async def test_with_a_shorter_lead_a_stall_of_150_ms_causes_a_gap(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(playout.Lead.__init__, "__defaults__", (60, 120))

@@ -1,6 +1,7 @@
-"""The shipped scenarios of a broken media socket, played with a socket that dies without any sign to the relay.
+"""The shipped scenarios with a broken media socket. Here the socket dies, and the relay does not notice.
 
-Nothing closes and nothing breaks. The relay's messages are lost, and no more come. Only Twilio's next webhook shows it.
+The socket is not closed, and no error comes. The relay's messages are lost, and it gets no more messages. Only Twilio's
+next webhook shows that the socket is dead.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def sockets_die_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["socket_cut", "socket_cut_while_booking", "socket_cut_again_and_again"])
-async def test_after_a_socket_dies_in_silence_the_caller_gets_a_new_stream_as_after_a_broken_one(
+async def test_after_a_socket_has_died_unnoticed_the_caller_gets_a_new_stream_as_after_a_socket_that_broke(
     name: str, autojump_clock: Clock
 ) -> None:
     _, wrong, play = await perform(name)

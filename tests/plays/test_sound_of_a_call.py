@@ -83,7 +83,7 @@ async def test_the_model_hears_the_caller_at_their_level_without_clipping_or_fra
     assert np.array_equal(part[300:-300], spoken24k[300:-300])
 
 
-async def test_a_tone_from_the_caller_reaches_the_model_as_a_pure_tone(
+async def test_a_tone_of_the_caller_is_still_a_pure_tone_at_the_model(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path, rate_hz, tone_hz = tmp_path / "tone.wav", 8000, 1000

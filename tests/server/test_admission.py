@@ -125,7 +125,7 @@ async def test_a_number_that_calls_too_often_gets_first_the_agent_then_the_human
 
 
 @pytest.mark.parametrize("number", ["anonymous", "+266696687", "+10000000000"])
-async def test_all_callers_without_a_number_together_have_a_limit(number: str, autojump_clock: Clock) -> None:
+async def test_all_callers_without_a_number_share_one_limit(number: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         got = await rings(play, 60, number)
         assert got.count(AGENT) == admission.HIDDEN_CALLS_PER_WINDOW
@@ -148,7 +148,7 @@ async def test_the_first_calls_of_a_burst_get_the_agent(number: str, agents: int
         assert (got.count(AGENT), got.count(HUMAN)) == (agents, admission.HUMAN_CALLS_PER_WINDOW)
 
 
-async def test_the_limit_for_the_humans_phone_counts_also_when_there_is_no_agent(autojump_clock: Clock) -> None:
+async def test_the_limit_for_the_humans_phone_also_holds_while_no_agent_is_available(autojump_clock: Clock) -> None:
     async with stage() as play:
         play.daemon.desk.draining = True
         got = await rings(play, 20, fictional_number(9))

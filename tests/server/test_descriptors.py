@@ -32,7 +32,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one(limits: tuple[int, int]) -> No
     assert descriptors.limit() == min(hard, descriptors.ENOUGH)
 
 
-def test_too_few_descriptors_for_max_calls_are_reported_with_a_remedy() -> None:
+def test_if_there_are_too_few_descriptors_for_max_calls_the_log_says_what_to_do() -> None:
     code = (
         "import resource, structlog\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"

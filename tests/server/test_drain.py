@@ -61,7 +61,9 @@ async def test_a_caller_whom_no_human_takes_leaves_a_message_before_the_process_
     assert any("We will call you back" in words for words in report.read_out)
 
 
-async def test_a_caller_who_rang_before_the_drain_is_served_and_told_when_to_end(autojump_clock: Clock) -> None:
+async def test_a_caller_who_rang_before_the_drain_is_served_and_the_call_must_end_in_time(
+    autojump_clock: Clock,
+) -> None:
     async with stage() as play:
         # Between the webhook and the stream there is half a second.
         report, over_s = await call_and_drain(play, '{ listen = true }, { say = "ask_hours" }, { silent_s = 900 }', 0.2)

@@ -272,7 +272,7 @@ async def test_nothing_of_a_call_stays_in_memory(relay: Relay) -> None:
             await trio.sleep(0.01)
 
 
-async def test_a_door_may_refuse_before_the_upgrade(relay: Relay) -> None:
+async def test_a_door_may_refuse_a_socket_before_the_upgrade(relay: Relay) -> None:
     stream = await relay.connect()
     await stream.send_all(f"GET {MEDIA}forbidden HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     said = b""
@@ -440,7 +440,7 @@ async def test_an_idle_connection_is_closed_after_its_time(
     [(b"", b""), (b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b"\x81\x81....x")],
     ids=["half a handshake", "words before the answer"],
 )
-async def test_a_websocket_on_another_path_gets_an_answer_and_is_closed_like_any_other(
+async def test_a_websocket_request_on_another_path_gets_an_answer_and_its_connection_is_closed_like_any_other(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, fields: bytes, more: bytes
 ) -> None:
     monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.1)

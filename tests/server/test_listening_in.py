@@ -191,7 +191,7 @@ async def test_after_a_refusal_of_the_recording_listeners_hear_nothing_more(
     assert len(heard) < 20
 
 
-async def test_the_number_of_listeners_has_a_limit_and_one_that_leaves_or_sends_frees_its_place(
+async def test_the_number_of_listeners_is_limited_and_a_listener_that_leaves_or_sends_something_frees_its_place(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     async with stage(settings=settings(tmp_path)) as play:

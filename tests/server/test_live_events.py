@@ -85,7 +85,7 @@ async def test_a_watcher_that_does_not_read_is_dropped_and_the_others_go_on(
         await trio.aclose_forcefully(each)
 
 
-async def test_the_number_of_watchers_has_a_limit_and_one_that_leaves_frees_its_place(port: int) -> None:
+async def test_the_number_of_watchers_is_limited_and_a_watcher_that_leaves_frees_its_place(port: int) -> None:
     watchers = [await watch(port) for _ in range(MOST_WATCHERS)]
     with pytest.raises(ConnectionRefusedError):
         await watch(port)

@@ -76,7 +76,7 @@ async def nothing_is_left(play: Play) -> None:
     assert not any(file.live for file in play.daemon.desk.files.values())
 
 
-async def test_a_socket_of_twilios_with_its_token_is_served(autojump_clock: Clock) -> None:
+async def test_a_socket_with_twilios_signature_and_a_valid_token_is_served(autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(json.dumps(CONNECTED).encode(), json.dumps(start()).encode())

@@ -316,7 +316,7 @@ async def test_capital_letters_in_public_url_make_no_difference(public_url: str,
         ("/stream", {"StreamEvent": "stream-started"}, "/twilio/stream-status"),
     ],
 )
-async def test_a_signed_request_for_an_unknown_path_is_told_the_right_one(
+async def test_the_answer_to_a_signed_request_for_an_unknown_path_names_the_right_path(
     path: str, fields: dict[str, str], right: str, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -553,7 +553,7 @@ async def test_outside_the_humans_hours_a_human_is_dialled_only_in_an_emergency(
         assert (await ask(play, "/twilio/after")).verbs == ["Dial"]
 
 
-async def test_a_human_with_hours_until_two_in_the_night_is_dialled_at_one(autojump_clock: Clock) -> None:
+async def test_a_human_whose_hours_end_at_two_in_the_night_is_dialled_at_one(autojump_clock: Clock) -> None:
     async with stage(settings={"HUMAN_HOURS": "sun 20:00-02:00", "BUSINESS_TZ": "UTC"}) as play:
         for hour, verbs in ((1, ["Dial"]), (3, ["Connect", "Redirect"])):
             monday = dt.datetime(2026, 11, 23, hour, tzinfo=dt.UTC)
@@ -588,7 +588,7 @@ async def test_a_call_is_told_when_the_humans_hours_begin_or_end_during_it(
     "withheld",
     ["anonymous", "+266696687", "266696687", "+1266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"],
 )
-async def test_callers_who_withhold_their_number_do_not_share_one(withheld: str, autojump_clock: Clock) -> None:
+async def test_callers_without_a_number_are_not_taken_for_one_person(withheld: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         await ask(play, "/twilio/incoming", {"From": withheld})
         assert play.daemon.desk.files[SID].caller.number == ""  # they must not share bookings
@@ -658,7 +658,7 @@ async def test_a_long_summary_is_shortened_before_it_is_read_out(autojump_clock:
 # The end of a call
 
 
-async def test_when_the_caller_leaves_while_the_humans_phone_rings_this_is_stored(autojump_clock: Clock) -> None:
+async def test_it_is_stored_when_the_caller_hangs_up_while_the_humans_phone_rings(autojump_clock: Clock) -> None:
     async with stage() as play:
         call_file(play, reason=EndReason.TRANSFERRED)
         await ask(play, "/twilio/after")

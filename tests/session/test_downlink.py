@@ -24,7 +24,7 @@ def alone(pcm24k: bytes) -> bytes:
     return line.feed(pcm24k) + line.flush()
 
 
-def test_a_message_ends_with_its_filters_tail_when_the_next_one_begins_before_its_own_end_comes() -> None:
+def test_a_message_gets_the_filters_tail_even_if_the_next_one_begins_before_its_end_is_reported() -> None:
     audio = AnswerAudio()
     (begun,) = spoke(audio, FIRST, PCM24K)
     ended, following = spoke(audio, SECOND, PCM24K)

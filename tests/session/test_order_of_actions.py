@@ -103,7 +103,7 @@ async def test_both_sockets_are_written_before_any_row_is_recorded(
         assert served[:4] == ["caller", "model", "row", "consent"]
 
 
-async def test_the_frame_that_caused_actions_goes_to_the_model_in_the_same_write_and_behind_them(
+async def test_a_frame_that_caused_actions_is_sent_to_the_model_in_the_same_write_after_the_messages_of_the_actions(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, _):
@@ -165,7 +165,7 @@ def hold_back(session: CallSession, for_s: float) -> bytearray:
 CLOSE_FRAME = b"\x88"
 
 
-async def test_on_a_full_socket_clear_audio_and_close_reach_twilio_in_their_order(
+async def test_on_a_full_socket_clear_and_audio_and_close_reach_twilio_in_the_order_in_which_they_were_sent(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, _):
@@ -182,7 +182,7 @@ async def test_on_a_full_socket_clear_audio_and_close_reach_twilio_in_their_orde
         assert sent.count(b'"media"') == 4, "two messages, and the word is in each of them twice"
 
 
-async def test_a_full_socket_of_the_caller_does_not_keep_a_paid_session_open(
+async def test_a_full_socket_of_the_caller_does_not_keep_a_model_session_open_that_costs_money(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, _):

@@ -166,7 +166,7 @@ async def test_an_answer_without_words_ends_at_once_and_other_events_go_to_the_c
         nursery.cancel_scope.cancel()
 
 
-async def test_an_answer_that_the_model_has_ended_is_cut_at_the_voice_only_and_late_audio_is_ignored() -> None:
+async def test_if_the_model_has_ended_an_answer_only_the_voice_is_told_of_a_cut_and_late_audio_is_ignored() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
@@ -200,7 +200,7 @@ async def test_an_answer_that_the_model_still_writes_is_cancelled_at_the_model()
         nursery.cancel_scope.cancel()
 
 
-async def test_a_function_after_words_is_reported_when_they_sound_and_one_without_words_at_once() -> None:
+async def test_a_function_call_after_words_is_reported_when_the_words_sound_and_a_call_without_words_at_once() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
@@ -216,7 +216,9 @@ async def test_a_function_after_words_is_reported_when_they_sound_and_one_withou
         nursery.cancel_scope.cancel()
 
 
-async def test_a_function_whose_words_are_cut_before_they_sound_is_reported_so_that_it_gets_an_output() -> None:
+async def test_a_function_call_is_also_reported_if_its_words_are_cut_before_they_sound_so_that_it_gets_an_output() -> (
+    None
+):
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(ByHand()))
         await play.writes("Let me look.")
@@ -278,7 +280,7 @@ async def test_the_voice_gets_the_beginning_of_an_early_answer_and_the_rest_afte
         nursery.cancel_scope.cancel()
 
 
-async def test_the_rest_of_an_early_answer_that_is_taken_back_costs_nothing() -> None:
+async def test_if_an_early_answer_is_taken_back_its_rest_is_not_sent_to_the_voice_and_costs_nothing() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
@@ -317,7 +319,7 @@ async def test_a_voice_that_cannot_be_opened_is_reported_with_its_reason() -> No
         assert play.heard == [VoiceFailed("wrong_key")]
 
 
-async def test_a_lost_voice_is_reported_once_and_the_waiting_ends_come_after_it() -> None:
+async def test_the_loss_of_the_voice_is_reported_once_and_then_the_ends_of_the_answers_that_it_did_not_speak() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
@@ -334,7 +336,7 @@ async def test_a_lost_voice_is_reported_once_and_the_waiting_ends_come_after_it(
         nursery.cancel_scope.cancel()
 
 
-async def test_after_a_session_is_over_no_waiting_words_are_spoken_and_its_bills_are_kept() -> None:
+async def test_after_the_end_of_a_session_no_waiting_words_are_spoken_but_its_bills_count() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))

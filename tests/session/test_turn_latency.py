@@ -57,7 +57,7 @@ def test_the_median_and_the_95th_percentile_of_the_waits_are_computed() -> None:
     assert _percentiles(list(range(101))) == (50, 95)
 
 
-async def test_a_row_that_is_written_again_counts_its_answer_once_in_the_metrics(
+async def test_if_a_row_is_written_again_its_answer_is_counted_once_in_the_metrics(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = CallRows.turn

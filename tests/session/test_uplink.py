@@ -34,7 +34,7 @@ def test_missing_audio_is_filled_in_before_the_next_frame() -> None:
 
 
 @given(cuts=st.lists(st.integers(0, WAITING_LIMIT_BYTES // 3), max_size=8))
-def test_the_newest_ten_seconds_of_audio_that_waits_for_a_model_are_kept_and_the_rest_is_counted(
+def test_of_the_audio_that_waits_for_a_model_the_newest_ten_seconds_are_kept_and_the_dropped_time_is_counted(
     cuts: list[int],
 ) -> None:
     audio, whole, dropped_ms = CallerAudio(), b"", 0.0
@@ -49,7 +49,7 @@ def test_the_newest_ten_seconds_of_audio_that_waits_for_a_model_are_kept_and_the
 
 
 @given(mulaw=st.binary(min_size=1, max_size=2000), cut=st.integers(0, 2000))
-def test_appends_carry_the_same_samples_however_the_audio_is_cut(mulaw: bytes, cut: int) -> None:
+def test_the_appends_have_the_same_samples_however_the_audio_was_cut_into_frames(mulaw: bytes, cut: int) -> None:
     audio = CallerAudio()
     audio.append(b"\x11" * 160)  # audio for an earlier session
     audio.begin()

@@ -137,7 +137,7 @@ async def test_a_release_does_not_take_a_claimed_session_away(autojump_clock: Mo
 
 
 @pytest.mark.parametrize("connect_s", [0.0, 0.5])
-async def test_a_call_cancelled_while_it_claims_leaves_no_session_open(
+async def test_if_a_call_is_cancelled_while_it_claims_a_session_no_session_stays_open(
     autojump_clock: MockClock, connect_s: float
 ) -> None:
     async with warmed(connect_s=connect_s) as (warm, door):
@@ -154,7 +154,7 @@ async def test_a_call_cancelled_while_it_claims_leaves_no_session_open(
         assert len(door.ends) == (0 if connect_s else 1)  # if it was still being dialled, it was given up
 
 
-async def test_robocalls_open_no_more_sessions_than_the_budget_of_a_minute(autojump_clock: MockClock) -> None:
+async def test_many_robocalls_open_no_more_warm_sessions_than_the_limit_for_a_minute(autojump_clock: MockClock) -> None:
     async with warmed() as (warm, door):
         rung = [warm.ring(CallSid(f"CA{n:032x}"), wanted, trio.current_time()) for n in range(WARM_PER_MINUTE + 20)]
         assert rung == [True] * WARM_PER_MINUTE + [False] * 20
@@ -165,7 +165,7 @@ async def test_robocalls_open_no_more_sessions_than_the_budget_of_a_minute(autoj
         assert warm.ring(OTHER, wanted, trio.current_time())
 
 
-async def test_a_model_that_refuses_leaves_no_warm_session_to_claim(autojump_clock: MockClock) -> None:
+async def test_if_the_model_refuses_there_is_no_warm_session_to_claim(autojump_clock: MockClock) -> None:
     async with warmed(Script(faults=Faults(connect_error="invalid_api_key"))) as (warm, door):
         warm.ring(SID, wanted, trio.current_time())
         with pytest.raises(ModelUnreachable, match="invalid_api_key"):

@@ -40,7 +40,7 @@ def test_the_calls_that_one_core_can_carry_are_computed_from_the_cpu_of_a_call()
     assert reckoned(_steps(replace(_STEP, up=_LATE))) == 0
 
 
-def test_a_limit_that_was_found_beside_other_work_is_reported_as_too_low() -> None:
+def test_a_limit_that_was_measured_while_other_programs_ran_is_reported_as_too_low() -> None:
     late = replace(_STEP, down=_LATE, others_busy=0.22)
     assert "22%" in disturbed(_steps(_STEP, late))
     assert disturbed(_steps(replace(late, others_busy=0.04))) == ""

@@ -217,7 +217,7 @@ async def test_an_ordered_slow_answer_and_an_ordered_hanging_one_take_the_ordere
         assert scope.cancelled_caught
 
 
-async def test_a_booking_stays_made_when_the_fault_comes_after_it() -> None:
+async def test_if_the_fault_comes_after_the_booking_the_booking_is_still_made() -> None:
     app = standin({"POST /appointments": {"kind": "500", "times": 1, "after": True}})
     async with to(app) as client:
         assert [(await book(client, "k1")).status_code for _ in range(2)] == [500, 201]

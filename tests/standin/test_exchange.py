@@ -179,7 +179,7 @@ async def test_the_fallback_url_is_asked_with_the_error_and_its_document_continu
     assert call.state.leg.words[0].text == "hello"
 
 
-async def test_a_refused_connection_is_tried_once_more_and_a_500_is_not(autojump_clock: Any) -> None:
+async def test_a_request_is_tried_again_after_a_refused_connection_but_not_after_a_500(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": REFUSED})
     await ring(relay)
     assert len(relay.asked) == 2
@@ -643,7 +643,7 @@ async def test_the_ringing_stops_when_the_dial_is_over(human: Human, autojump_cl
     )
 
 
-async def test_gather_takes_digits_and_falls_through_without_them(autojump_clock: Any) -> None:
+async def test_gather_takes_digits_and_without_digits_the_next_verb_runs(autojump_clock: Any) -> None:
     page = twiml('<Gather numDigits="2" action="/got"><Say>Press two keys now please.</Say></Gather><Say>none</Say>')
 
     async def act(call: LiveCall) -> None:
@@ -703,7 +703,7 @@ async def test_record_keeps_what_was_said_after_the_beep(autojump_clock: Any) ->
     assert relay.fields("/rec")["RecordingSid"] == recording.sid
 
 
-async def test_an_empty_recording_falls_through_to_the_next_verb(autojump_clock: Any) -> None:
+async def test_after_an_empty_recording_the_next_verb_runs(autojump_clock: Any) -> None:
     call = await ring(TinyRelay({"/twilio/incoming": twiml('<Record action="/done"/><Say>nothing</Say>')}))
     assert call.state.leg.words[0].text == "nothing"
 

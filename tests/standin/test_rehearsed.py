@@ -123,7 +123,7 @@ def test_a_scenario_that_needs_other_settings_is_refused_before_a_call_is_made()
     assert _relay(MAX_CALL_S="30").fit(load("cap_duration"))[0].name == "cap_duration"
 
 
-def test_callers_who_ring_at_once_have_different_numbers() -> None:
+def test_callers_who_ring_at_the_same_time_have_different_numbers() -> None:
     rung = {_relay().fit(load("good_call"), number)[0].caller.number for number in range(200)}
     assert len(rung) == 200
     assert all(number.startswith("+1") and len(number) == 12 for number in rung)

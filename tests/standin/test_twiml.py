@@ -203,7 +203,7 @@ def test_a_body_that_is_not_twiml_is_refused(body: bytes, kind: str, code: int) 
     assert caught.value.code == code
 
 
-def test_plain_text_is_run_when_it_is_twiml_and_read_aloud_when_not() -> None:
+def test_plain_text_is_run_if_it_is_twiml_and_otherwise_read_aloud() -> None:
     assert interpret(b"<Response><Hangup/></Response>", "text/plain", URL).verbs == (Hangup(),)
     assert interpret(b"Hello you", "text/plain", URL).verbs == (Say("Hello you", 1),)
 

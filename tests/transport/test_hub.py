@@ -163,7 +163,7 @@ async def test_the_handed_over_work_runs_in_the_readers_context(way: str, wires:
     assert seen[0] == "CA1"
 
 
-async def test_cancelling_the_reader_ends_it(way: str, wires: tuple[SocketWire, SocketWire]) -> None:
+async def test_cancelling_the_task_of_a_reader_ends_the_reader(way: str, wires: tuple[SocketWire, SocketWire]) -> None:
     ours, theirs = wires
     took = Took()
     with trio.move_on_after(0.01) as scope:
@@ -229,7 +229,7 @@ async def test_an_error_after_a_close_in_the_same_work_is_not_lost(
         await theirs.hand_over(give_up)
 
 
-async def test_a_socket_that_was_closed_earlier_in_the_same_look_is_not_read() -> None:
+async def test_a_socket_that_was_closed_earlier_in_the_same_round_is_not_read() -> None:
     pairs = [[SocketWire(sock) for sock in socket.socketpair()] for _ in range(2)]
     ends: list[str] = []
 

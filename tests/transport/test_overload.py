@@ -25,7 +25,7 @@ def test_a_loop_with_short_passes_is_never_behind() -> None:
     assert not pace.is_behind
 
 
-def test_one_stall_of_any_length_is_not_an_overload() -> None:
+def test_a_single_stall_of_any_length_does_not_count_as_behind() -> None:
     pace = Pace()
     _run(pace, LEVEL_S / 5, 1.0)
     pace.passed(3.0, 0.0)

@@ -349,7 +349,7 @@ async def test_a_peer_that_leaves_in_the_middle_of_its_request_counts_as_gone() 
         await answer(wire)
 
 
-async def test_a_plain_get_is_told_to_upgrade() -> None:
+async def test_a_request_without_an_upgrade_is_answered_with_upgrade_required() -> None:
     stream, wire = await knock(b"GET /twilio/stream/x HTTP/1.1\r\nHost: relay.test\r\n\r\n")
     request, end = await answer(wire)
     with pytest.raises(Gone, match="426"):
@@ -368,7 +368,7 @@ async def test_a_rejection_has_a_status_a_sentence_and_headers() -> None:
     assert await stream.receive_some() == b""
 
 
-async def test_an_end_that_was_never_accepted_closes_with_503() -> None:
+async def test_a_request_that_is_closed_before_it_was_accepted_is_answered_with_503() -> None:
     stream, wire = await knock(good_head())
     _, end = await answer(wire)
     await end.close(1012, "later")
@@ -425,7 +425,8 @@ async def test_messages_in_the_packet_of_the_101_are_not_lost() -> None:
 
 
 CREATED = b'{"type":"session.created","instructions":"%b"}' % (b"x" * 300)
-# The frame's length is written as 0x81 0x05. A reader at the wrong place takes this for a text frame of five bytes.
+# The frame's length is written as 0x81 0x05. A reader that begins at the wrong byte would take this for a text frame of
+# five bytes.
 UPDATED = b'{"type":"session.updated","instructions":"%b"}' % (b"y" * (0x8105 - 46))
 
 

@@ -70,12 +70,12 @@ def test_the_number_of_a_line_that_forwards_is_shared_by_all_its_callers(field: 
     assert (caller.number, caller.presented, caller.is_shared, caller.is_hidden) == ("", LINE, True, False)
 
 
-def test_a_customer_whose_own_number_is_forwarded_is_known_by_it() -> None:
+def test_if_a_line_forwards_the_customers_own_number_the_customer_is_known_by_this_number() -> None:
     caller = who(CALLER, ForwardedFrom=LINE)
     assert (caller.number, caller.is_shared) == (CALLER, False)
 
 
-def test_the_relays_own_number_as_caller_means_that_a_phone_forwards_back_to_it() -> None:
+def test_a_call_from_the_relays_own_number_counts_as_a_phone_that_forwards_back() -> None:
     assert who(OURS).is_own
     assert who("sip:+12125550100@carrier").is_own
     assert who(OURS, ForwardedFrom=HUMAN).is_own

@@ -121,7 +121,7 @@ def test_blank_and_repeated_fields_are_signed_and_returned() -> None:
     "public_url",
     ["https://mycompany.com", "https://mycompany.com/", "https://mycompany.com:443", "https://user:pw@mycompany.com"],
 )
-def test_a_port_and_a_password_in_either_url_do_not_matter(signed: str, public_url: str) -> None:
+def test_a_port_or_a_password_in_public_url_or_in_the_signed_url_does_not_matter(signed: str, public_url: str) -> None:
     check(FIELDS, sign(TOKEN, signed, FIELDS), public_url=public_url)
 
 
@@ -130,12 +130,12 @@ MIXED = "https://Relay.MyCompany.com"
 
 @pytest.mark.parametrize("signed", [MIXED, MIXED.lower(), MIXED + ":443", MIXED.lower() + ":443"])
 @pytest.mark.parametrize("public_url", [MIXED, MIXED + ":443"])
-def test_a_host_in_capitals_is_signed_with_them_or_without(signed: str, public_url: str) -> None:
+def test_a_host_in_capital_letters_may_be_signed_in_capital_or_small_letters(signed: str, public_url: str) -> None:
     assert check([], sign(TOKEN, f"{signed}/voice"), public_url=public_url) == {}
     handshake(sign(TOKEN, f"{signed.replace('https', 'wss')}/media-stream"), public_url=public_url)
 
 
-def test_capital_letters_that_only_twilios_console_has_are_read_from_the_host_header() -> None:
+def test_if_the_url_in_twilios_console_has_capital_letters_they_are_read_from_the_host_header() -> None:
     def asked(host: str, signed: str) -> None:
         signature = sign(TOKEN, f"{signed}/voice")
         check_webhook(tokens=[TOKEN], public_url=MIXED.lower(), target="/voice", signature=signature, host=host)
@@ -170,7 +170,9 @@ def test_an_ipv6_origin_keeps_its_brackets(public_url: str) -> None:
         ("https://mycompany.com:80/voice", FIELDS),
     ],
 )
-def test_any_other_request_is_refused(signed: str, tampered: list[tuple[str, str]]) -> None:
+def test_a_request_whose_url_or_fields_differ_from_the_signed_ones_is_refused(
+    signed: str, tampered: list[tuple[str, str]]
+) -> None:
     with pytest.raises(SignatureRefused, match="PUBLIC_URL"):
         check(tampered, sign(TOKEN, signed, FIELDS))
 
@@ -261,19 +263,19 @@ def test_a_handshake_in_any_of_twilios_four_forms_is_accepted(port: str, slash: 
     handshake(sign(TOKEN, f"wss://mycompany.com{port}/media-stream{slash}"))
 
 
-def test_a_handshake_on_loopback_is_ws() -> None:
+def test_on_loopback_a_handshake_is_signed_with_a_ws_url() -> None:
     handshake(sign(TOKEN, "ws://127.0.0.1:8080/media-stream"), public_url="http://127.0.0.1:8080")
 
 
 @pytest.mark.parametrize(
     "signed", ["https://mycompany.com/media-stream", "wss://mycompany.com/other", "wss://e.com/media-stream"]
 )
-def test_a_handshake_signed_for_anything_else_is_refused(signed: str) -> None:
+def test_a_handshake_that_was_signed_for_another_url_is_refused(signed: str) -> None:
     with pytest.raises(SignatureRefused):
         handshake(sign(TOKEN, signed))
 
 
-def test_the_hash_is_that_of_the_raw_bytes() -> None:
+def test_the_hash_of_a_json_body_is_computed_from_the_raw_bytes() -> None:
     body = b'{"a":"\xff"}'
     target = f"/j?bodySHA256={hashlib.sha256(body).hexdigest()}"
     check_webhook(

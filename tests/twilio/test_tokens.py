@@ -21,7 +21,7 @@ def test_a_token_opens_one_stream_of_its_call() -> None:
     assert out.claim(token, None, 11.0) is None
 
 
-def test_a_token_is_accepted_with_its_call_and_lost_with_another_call() -> None:
+def test_a_token_is_accepted_for_its_call_and_becomes_invalid_if_another_call_uses_it() -> None:
     out = Tokens()
     assert out.claim(out.issue(CALL, 0.0), CALL, 0.0) == CALL
     token = out.issue(CALL, 0.0)

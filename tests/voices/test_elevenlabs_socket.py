@@ -37,7 +37,7 @@ async def test_an_answer_that_is_sent_in_clauses_sounds_like_the_whole_answer(au
 
 
 @pytest.mark.parametrize("spelling", ["mixed", "camel", "snake"])
-async def test_the_positions_reach_the_end_of_the_text_in_any_spelling_of_the_keys(
+async def test_the_positions_reach_the_end_of_the_text_whatever_the_spelling_of_the_keys(
     autojump_clock: MockClock, spelling: str
 ) -> None:
     async with voice_stage({"spelling": spelling}) as stage:
@@ -50,7 +50,7 @@ async def test_the_positions_reach_the_end_of_the_text_in_any_spelling_of_the_ke
         assert 0.35 < half.item_ms / (len(sound) / 8) < 0.6
 
 
-async def test_positions_are_those_in_the_models_text_also_when_other_words_are_spoken(
+async def test_positions_belong_to_the_models_text_although_other_words_are_spoken(
     autojump_clock: MockClock,
 ) -> None:
     text = "**It is $5** at 7 p.m. 😀 Fine?"
@@ -108,7 +108,7 @@ async def test_a_call_that_is_silent_for_minutes_keeps_its_voice(autojump_clock:
         assert heard.whole(ITEM)
 
 
-async def test_a_voice_that_waits_for_its_call_keeps_its_socket_alive(
+async def test_a_voice_keeps_its_socket_alive_while_it_waits_for_its_call(
     autojump_clock: MockClock,
 ) -> None:
     async with voice_stage() as stage:

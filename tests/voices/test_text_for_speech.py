@@ -73,7 +73,7 @@ def test_the_first_clause_is_sent_as_soon_as_a_voice_can_pause(text: str, first:
     assert written(text)[0] == first
 
 
-def test_half_of_the_agents_sentences_wait_at_most_20_ms_for_their_first_clause() -> None:
+def test_the_first_clause_of_half_of_the_agents_sentences_is_complete_within_20_ms() -> None:
     waits_ms = []
     for text in shipped_texts():
         cutter, deltas = TextForSpeech(), 0
