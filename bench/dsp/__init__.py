@@ -1,6 +1,8 @@
 """Measures the audio path. `python -m bench.dsp` prints the figures and writes out/dsp.json and out/dsp.png.
 
-response.py  gain, images, aliases and delay, each direction alone    dtmf.py    keypad tones through both directions
-exact.py     bits: cuts, BLAS kernels, threads, ITU's tables, counts  cost.py    microseconds beside audioop, memory
-speech.py    PESQ against the mu-law bound, in its own environment (`--build` needs a C compiler and the network)
+response.py  measures gain, images, aliases and delay of each direction
+dtmf.py      sends keypad tones through both directions
+exact.py     checks that any cut, BLAS kernel and number of threads gives the same bytes, and compares ITU's tables
+cost.py      measures the microseconds of a frame, compared with audioop, and the memory
+speech.py    measures PESQ, compared with the limit that mu-law sets (`--build` needs a C compiler and the network)
 """

@@ -4,8 +4,10 @@ There are three processes: a real relay; the stand-in model and the stand-in bus
 callers. The relay's ledger is an embedded Postgres. All callers ask repeatedly for something that takes two seconds.
 Every fifth caller speaks while the function runs. Writes out/functions.txt and .json.
 
-The exit code is 1 if a caller heard silence for more than 900 ms or a gap in the agent's words, if the agent stopped
-more than 300 ms after an interruption, if an interruption was not answered, or if a call failed.
+The exit code is 1 in these cases:
+- a caller heard silence for more than 900 ms, or a gap in the agent's words;
+- the agent stopped more than 300 ms after an interruption, or the interruption was not answered;
+- a call failed.
 """
 
 from __future__ import annotations
