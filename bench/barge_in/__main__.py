@@ -3,8 +3,8 @@
 To measure how exact truncations are, a real relay, the stand-in model and the callers run in processes of their own.
 The time from the model's `speech_started` to the `clear` at the caller is measured with the small load of
 bench/latency. There, both ends are in one process, and the relay uses wss to the model. This time includes the relay's
-own work and the transport over loopback in both directions. Writes out/barge_in.txt and .json. The exit code is 1 if a truncation was wrong by more than 20 ms, if one was missing,
-or if the p99 to the clear was over 5 ms.
+own work and the transport over loopback in both directions. Writes out/barge_in.txt and .json. The exit code is 1 if a
+truncation was wrong by more than 20 ms, if one was missing, or if the p99 to the clear was over 5 ms.
 """
 
 from __future__ import annotations
