@@ -49,7 +49,7 @@ def test_an_impure_import_in_any_pure_module_is_reported_with_the_modules_name(h
 
 
 @pytest.mark.real
-def test_an_import_in_the_wrong_direction_and_one_of_a_stand_in_are_reported(house: Path) -> None:
+def test_an_import_in_the_wrong_direction_is_reported_and_so_is_one_of_a_stand_in(house: Path) -> None:
     for module, line in {
         "relay.call.machine": "from relay.session import call_session",
         "relay.ledger.rows": "from relay.server import webhooks",
@@ -81,7 +81,7 @@ def test_every_package_and_file_says_in_its_first_line_what_it_does() -> None:
 
 
 @pytest.mark.real
-def test_a_start_of_the_daemon_imports_no_stand_in() -> None:
+def test_when_the_relay_starts_it_imports_no_stand_in() -> None:
     code = "import sys, relay.cli, relay.server.app; print([m for m in sys.modules if m.startswith('relay.standin')])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout.strip() == "[]"

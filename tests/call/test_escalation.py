@@ -1,4 +1,4 @@
-"""The rules that lead to a human: words as transcripts have them, and the emergency number of each country."""
+"""The rules that lead to a human: the words in a transcript, and the emergency number of each country."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_words_are_found_whatever_a_transcript_puts_around_them(kind: str, text:
         ("topics_hard", "anything"),
     ],
 )
-def test_parts_of_words_and_empty_lists_are_not_found(kind: str, text: str) -> None:
+def test_a_word_is_not_found_inside_a_longer_word_and_an_empty_list_finds_nothing(kind: str, text: str) -> None:
     assert not rules().says(kind, text)
 
 

@@ -290,7 +290,7 @@ def test_a_session_that_dies_while_the_next_one_opens_causes_no_second_dial() ->
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_the_next_question_does_not_wait_for_a_missing_end_of_the_answer(refused: bool) -> None:
+def test_if_the_end_of_an_answer_is_never_reported_the_next_question_is_still_answered(refused: bool) -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "At ten.", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -308,7 +308,7 @@ def test_the_next_question_does_not_wait_for_a_missing_end_of_the_answer(refused
     assert stage.ear.heard[ItemId("item_2")] == 8_000
 
 
-def test_after_the_error_that_there_is_nothing_to_cancel_no_response_counts_as_active() -> None:
+def test_if_the_model_answers_that_there_is_nothing_to_cancel_no_response_counts_as_active() -> None:
     stage = talking()
     item = stage.answer(1, 8_000, "At ten.", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -370,7 +370,7 @@ def test_after_a_complete_answer_no_other_answer_is_asked_for() -> None:
     assert of(stage, AskForResponse) == []
 
 
-def test_a_rate_limit_leads_to_a_phrase_and_a_wait_and_no_human_is_dialled() -> None:
+def test_at_a_rate_limit_the_relay_says_a_phrase_and_waits_and_dials_no_human() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"))
     stage.tell(ResponseEnded(R1, "failed", "rate_limit_exceeded", None, 2.5))
@@ -389,7 +389,7 @@ def test_a_rate_limit_that_asks_for_a_minute_leads_to_the_human() -> None:
     assert is_with_a_human(stage)
 
 
-def test_audio_after_the_end_of_its_own_item_is_heard() -> None:
+def test_audio_that_comes_after_the_end_of_its_item_was_reported_is_heard() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "We are open until ten", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -400,7 +400,7 @@ def test_audio_after_the_end_of_its_own_item_is_heard() -> None:
     assert not stage.ear.holes
 
 
-def test_audio_after_an_end_that_was_already_heard_is_heard() -> None:
+def test_audio_that_comes_after_the_end_of_its_item_was_heard_is_still_heard() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "We are open until ten", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -413,7 +413,7 @@ def test_audio_after_an_end_that_was_already_heard_is_heard() -> None:
     assert (turn.whole, turn.heard) == (True, "We are open until ten")
 
 
-def test_audio_after_the_end_of_its_response_counts_as_late() -> None:
+def test_audio_that_comes_after_the_end_of_its_response_is_dropped_as_late() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "At ten.")
     stage.tell(ModelSpoke(R1, item, tone(1_500)[8_000:], 1_500.0))
@@ -629,7 +629,7 @@ def test_the_model_may_answer_words_for_somebody_else_with_silence_once() -> Non
     )
 
 
-def test_the_silence_of_a_caller_who_was_never_answered_counts_from_the_agents_last_words() -> None:
+def test_if_a_caller_got_no_answer_the_silence_is_counted_from_the_agents_last_words() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, silence_s=10.0))).arrive(1_500)
     for number in (1, 2, 3):
         stage.level_dbfs = SPEECH_DBFS

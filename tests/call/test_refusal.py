@@ -27,7 +27,7 @@ def test_after_a_refusal_no_word_is_recorded_and_the_agent_confirms_it() -> None
     stage.actions.clear()
     stage.caller_says("Please don't record this.", 2)
     assert len(of(stage, StopKeepingWords)) == 1
-    old = ResponseId("resp_2")  # the answer to these words was asked for before they were known
+    old = ResponseId("resp_2")  # the answer was asked for before the transcript of these words came
     stage.tell(ResponseBegan(old, of(stage, AskForResponse)[-1].ref), ResponseEnded(old, "cancelled", None, None))
     stage.wait(1_000)
     assert of(stage, AskForResponse)[-1].instructions == CONFIRM_NOT_KEPT
@@ -41,7 +41,7 @@ def test_after_a_refusal_no_word_is_recorded_and_the_agent_confirms_it() -> None
     assert len(of(stage, StopKeepingWords)) == 1, "the refusal was acted on more than once"
 
 
-def test_an_ordinary_call_keeps_its_words() -> None:
+def test_a_call_without_a_refusal_stores_its_words() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("is this call recorded?", 1)
     assert of(stage, StopKeepingWords) == []
@@ -49,7 +49,7 @@ def test_an_ordinary_call_keeps_its_words() -> None:
 
 
 @pytest.mark.parametrize("plan", [replace(PLAIN, keep_words=False), PLAN])
-def test_a_refusal_counts_also_while_no_words_are_kept_and_in_a_call_that_keeps_none(plan: CallPlan) -> None:
+def test_a_refusal_is_also_noted_before_the_notice_was_heard_and_in_a_call_that_stores_no_words(plan: CallPlan) -> None:
     stage = Stage(plan).arrive(1_000 if plan is PLAN else 1_500)
     stage.caller_says("stop recording me", 1)
     stage.wait(3_000)
@@ -57,7 +57,7 @@ def test_a_refusal_counts_also_while_no_words_are_kept_and_in_a_call_that_keeps_
     assert not any("recording" in words for words in said(stage))
 
 
-def test_after_a_refusal_the_next_stream_of_the_call_keeps_no_words_either() -> None:
+def test_after_a_refusal_the_next_stream_of_the_call_stores_no_words_either() -> None:
     stage = Stage(replace(PLAIN, words_refused=True)).arrive(1_500)
     stage.caller_says("what time do you open", 1)
     stage.wait(1_000)

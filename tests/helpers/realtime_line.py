@@ -1,4 +1,4 @@
-"""A client on the stand-in model's core. It has no socket, its clock is moved by the test, and it checks each event."""
+"""A client of the stand-in model. It has no socket. The test moves its clock. It checks each event."""
 
 from __future__ import annotations
 

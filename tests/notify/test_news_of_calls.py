@@ -1,4 +1,4 @@
-"""The news that played calls leave for the owner, also when no words of the call are kept."""
+"""The notifications to the owner after simulated calls, also when no words of the call are stored."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _check_wav(path: Path, first: bytes, second: bytes) -> None:
 
 
 @pytest.mark.real
-def test_listen_writes_both_streams_of_a_call_in_their_places(
+def test_listen_writes_both_streams_of_a_call_at_their_times(
     call: tuple[str, bytes, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sid, first, second = call
@@ -168,7 +168,7 @@ def test_a_recording_that_cannot_be_heard_is_reported_in_one_sentence(
 
 @pytest.mark.real
 @pytest.mark.parametrize("command", [["listen", SID], ["serve"]])
-def test_a_missing_library_for_the_store_is_reported_in_one_sentence(
+def test_a_missing_package_for_the_bucket_is_reported_in_one_sentence(
     command: list[str],
     call: tuple[str, bytes, bytes],
     monkeypatch: pytest.MonkeyPatch,
@@ -200,7 +200,7 @@ def test_a_call_that_was_not_recorded_is_exported_without_sound(
 
 
 @pytest.mark.real
-def test_peaks_and_pauses_are_kept_as_rows(call: tuple[str, bytes, bytes], database_url: str) -> None:
+def test_peaks_and_pauses_are_exported_as_rows(call: tuple[str, bytes, bytes], database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         found = connection.execute(
             "select peaks_step_ms, peaks, length_ms from recordings where call_sid = %s order by started_ms", [SID]

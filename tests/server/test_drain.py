@@ -1,4 +1,4 @@
-"""A process that is told to stop runs as long as one of its callers needs it, and no longer."""
+"""A process that was told to stop runs until none of its callers needs it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ async def test_the_last_caller_of_a_drain_is_transferred_before_the_process_ends
     assert [each for each in report.complaints if each.level != "note"] == []
 
 
-async def test_a_caller_whom_no_human_takes_leaves_a_message_before_the_process_ends(autojump_clock: Clock) -> None:
+async def test_a_caller_for_whom_no_human_answers_leaves_a_message_before_the_process_ends(
+    autojump_clock: Clock,
+) -> None:
     steps = (
         '{ listen = true }, { say = "ask_human" }, { until = "recording_started" }, { say = "hello" }, { silent_s = 8 }'
     )

@@ -208,7 +208,7 @@ def test_03_tracing_cannot_be_changed_after_it_was_enabled() -> None:
 # 4. Messages that cannot be understood
 
 
-def test_04_unknown_type_text_and_binary_are_refused_and_the_session_lives() -> None:
+def test_04_an_unknown_type_or_invalid_text_or_a_binary_message_is_refused_and_the_session_goes_on() -> None:
     line = Line()
     unknown = error(line.send("nope", event_id="mine"))
     assert unknown["message"].startswith("Invalid value: 'nope'. Supported values are: 'session.update', ")
@@ -236,7 +236,7 @@ def test_04_unknown_and_missing_keys_of_an_event_are_refused() -> None:
 # 5. Items and the input buffer
 
 
-def test_05_created_item_is_reported_as_added_and_done_with_its_place() -> None:
+def test_05_a_created_item_is_reported_as_added_and_as_done_with_its_place() -> None:
     line = Line()
     user = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
     added, done = line.send("conversation.item.create", item={**user, "id": "mine"})
@@ -250,7 +250,7 @@ def test_05_created_item_is_reported_as_added_and_done_with_its_place() -> None:
     assert line.send("conversation.item.create", item=user, previous_item_id="mine")[0]["previous_item_id"] == "mine"
 
 
-def test_05_wrong_items_are_refused() -> None:
+def test_05_a_wrong_item_is_refused() -> None:
     line = Line()
     user = {"id": "a", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
     line.send("conversation.item.create", item=user)
@@ -262,7 +262,7 @@ def test_05_wrong_items_are_refused() -> None:
     assert error(line.send("conversation.item.create", item={"type": "poem"}))["param"] == "item.type"
 
 
-def test_05_delete_and_retrieve() -> None:
+def test_05_an_item_can_be_deleted_and_retrieved() -> None:
     line = Line()
     line.configure(audio={"output": {"format": PCMU}})
     say(line, "Goodbye.")
@@ -288,7 +288,7 @@ def test_05_commit_of_less_than_100_ms_is_refused_and_clear_is_acknowledged() ->
     assert "only has 0.00ms" in error(line.send("input_audio_buffer.commit"))["message"]
 
 
-def test_05_manual_turn_commits_and_does_not_answer_by_itself() -> None:
+def test_05_without_a_vad_the_client_commits_and_no_answer_comes_by_itself() -> None:
     line = Line()
     line.configure(audio={"input": {"turn_detection": None}})
     line.hear(clips()["hello"].mulaw)
@@ -305,7 +305,7 @@ def test_05_manual_turn_commits_and_does_not_answer_by_itself() -> None:
 # 6. The cascade
 
 
-def test_06_spoken_response_goes_through_the_whole_cascade() -> None:
+def test_06_a_spoken_response_sends_all_its_events_in_order() -> None:
     line = Line()
     line.configure()
     start = len(line.events)
@@ -366,7 +366,7 @@ def test_06_answers_with_other_instructions_do_not_change_the_cache_of_the_conve
     assert last["audio_tokens"] > 0
 
 
-def test_06_text_modality_has_the_text_cascade() -> None:
+def test_06_a_text_response_sends_the_events_of_text() -> None:
     line = Line()
     line.configure(output_modalities=["text"])
     start = len(line.events)
@@ -441,7 +441,7 @@ def test_07_first_delta_comes_after_300_to_700_ms() -> None:
     assert 0.6 < max(delays) <= 0.7
 
 
-def test_07_pcmu_output_is_the_clip_itself() -> None:
+def test_07_pcmu_output_has_the_same_bytes_as_the_clip() -> None:
     line = Line()
     line.configure(audio={"output": {"format": PCMU}})
     say(line, clips()["booked"].text)
@@ -480,7 +480,7 @@ def test_08_vad_counts_time_in_bytes_and_commits_a_turn() -> None:
     assert line.peer.report.heard == ["Hi, what time do you open tomorrow?"]
 
 
-def test_08_vad_clock_stands_still_without_bytes() -> None:
+def test_08_without_audio_the_clock_of_the_vad_stands_still() -> None:
     line = Line()
     line.configure(audio=listening())
     line.hear(clips()["hello"].mulaw, 200)
@@ -519,7 +519,7 @@ def test_08_speech_cancels_a_response_that_is_being_generated() -> None:
     assert done["output"][0]["status"] == "incomplete"
 
 
-def test_08_speech_after_generation_cancels_nothing() -> None:
+def test_08_speech_after_the_end_of_a_response_cancels_nothing() -> None:
     line = Line()
     line.configure(audio=listening())
     say(line, clips()["hours"].text)
@@ -540,7 +540,7 @@ def test_08_without_interrupt_and_create_the_server_only_reports_speech() -> Non
     assert [e["response"]["status"] for _, e in line.events if e["type"] == "response.done"] == ["completed"]
 
 
-def test_08_turn_while_a_response_runs_uninterrupted_gets_the_error_of_a_second_response() -> None:
+def test_08_if_interruption_is_off_a_turn_during_a_response_gets_the_error_of_a_second_response() -> None:
     line = Line(Script(pace=1.0))
     line.configure(audio=listening(interrupt_response=False))
     say(line, clips()["hours"].text)
@@ -550,7 +550,7 @@ def test_08_turn_while_a_response_runs_uninterrupted_gets_the_error_of_a_second_
     assert error(events)["event_id"] is None
 
 
-def test_08_cough_is_a_turn_without_words() -> None:
+def test_08_a_cough_becomes_a_turn_without_words() -> None:
     line = Line()
     line.configure(audio=listening())
     line.caller("cough")
@@ -575,7 +575,7 @@ def truncate(line: Line, item_id: str, audio_end_ms: int) -> dict[str, Any]:
     return answer
 
 
-def test_09_truncation_while_streaming_is_acknowledged_and_the_session_goes_on() -> None:
+def test_09_a_truncation_while_audio_is_still_sent_is_confirmed_and_the_session_goes_on() -> None:
     line, item_id = speaking(0.5)
     answer = truncate(line, item_id, 700)
     assert (answer["type"], answer["audio_end_ms"]) == ("conversation.item.truncated", 700)
@@ -593,7 +593,7 @@ def test_09_truncation_beyond_the_generated_audio_is_refused_with_the_real_sente
     assert truncate(line, item_id, generated_ms)["type"] == "conversation.item.truncated"
 
 
-def test_09_only_model_audio_can_be_truncated() -> None:
+def test_09_only_audio_of_the_model_can_be_truncated() -> None:
     line = Line(Script(first_delta_ms=(300, 300)))
     user = {"id": "u", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
     line.send("conversation.item.create", item=user)
@@ -605,7 +605,7 @@ def test_09_only_model_audio_can_be_truncated() -> None:
     assert truncate(line, "a", -1)["error"]["code"] == "integer_below_min_value"
 
 
-def test_09_truncated_item_has_lost_its_transcript() -> None:
+def test_09_a_truncated_item_has_no_transcript_any_more() -> None:
     line, item_id = speaking(4)
     truncate(line, item_id, 1000)
     (retrieved,) = line.send("conversation.item.retrieve", item_id=item_id)
@@ -641,7 +641,7 @@ def test_10_cancel_ends_the_running_response_and_is_refused_when_there_is_none()
     )  # fmt: skip
 
 
-def test_10_cancel_before_the_first_delta_leaves_an_empty_response() -> None:
+def test_10_a_response_that_is_cancelled_before_its_first_delta_is_empty() -> None:
     line = Line()
     say(line, "Goodbye.")
     (done,) = line.send("response.cancel")
@@ -649,7 +649,7 @@ def test_10_cancel_before_the_first_delta_leaves_an_empty_response() -> None:
     assert types(line.wait(5)) == ["rate_limits.updated"]
 
 
-def test_10_out_of_band_response_runs_beside_and_does_not_change_the_conversation() -> None:
+def test_10_an_out_of_band_response_runs_beside_another_one_and_does_not_change_the_conversation() -> None:
     line, _ = speaking(0.5)
     before = len(line.peer.history.items)
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say exactly: {}"}]}
@@ -726,20 +726,20 @@ def answer(line: Line, events: list[dict[str, Any]], output: str) -> list[dict[s
     return line.wait(5)
 
 
-def test_11_fields_of_a_function_output_are_spoken() -> None:
+def test_11_an_answer_speaks_the_fields_of_a_function_output() -> None:
     line = Line(BOOKING)
     answer(line, asked(line), '{"status":"ok","result":{"open":"11:00","hours":{"close":"22:00"}}}')
     assert line.peer.report.said[-1] == "We are open from 11:00 until 22:00."
     assert line.voice.babbled == ["We are open from 11:00 until 22:00."]
 
 
-def test_11_reaction_that_waits_for_a_function_output_speaks_about_it() -> None:
+def test_11_a_reaction_that_waits_for_a_function_output_speaks_about_it() -> None:
     line = Line(BOOKING)
     answer(line, asked(line), '{"closed": true}')
     assert line.peer.report.said[-1] == "We are closed."
 
 
-def test_11_model_calls_only_declared_functions() -> None:
+def test_11_the_model_calls_only_declared_functions() -> None:
     line = Line(BOOKING)
     line.configure(audio=listening())
     line.caller("ask_hours")
@@ -749,7 +749,7 @@ def test_11_model_calls_only_declared_functions() -> None:
     assert line.peer.report.notes[0] in line.peer.report.story  # the operator reads it in its place in the story
 
 
-def test_11_model_passes_only_declared_arguments_and_reports_the_missing_ones() -> None:
+def test_11_the_model_passes_only_declared_arguments_and_reports_missing_ones() -> None:
     tool = {**HOURS_TOOL, "parameters": {"type": "object", "properties": {"day": {}}, "required": ["day"]}}
     line = Line(BOOKING)
     line.configure(tools=[tool], audio=listening())
@@ -787,7 +787,7 @@ BOOK_TOOL = {
     ("choice", "name"),
     [("required", "lookup_hours"), ({"type": "function", "name": "book_appointment"}, "book_appointment")],
 )
-def test_11_model_with_a_required_tool_calls_it_without_words(choice: Any, name: str) -> None:
+def test_11_a_model_with_a_required_tool_calls_it_without_words(choice: Any, name: str) -> None:
     line = Line(Script(reactions=()))
     line.configure(tools=[HOURS_TOOL, BOOK_TOOL])
     line.send("response.create", response={"tool_choice": choice})
@@ -870,7 +870,7 @@ def test_13_silence_of_the_caller_becomes_an_empty_turn_after_the_answer_was_pla
     assert fired - done == pytest.approx(clips()["how_help"].ms / 1000 + 5, abs=0.03)
 
 
-def test_13_speech_stops_the_idle_clock() -> None:
+def test_13_speech_stops_the_idle_timeout() -> None:
     line = Line()
     line.configure(audio=listening(idle_timeout_ms=5000, create_response=False))
     say(line, clips()["how_help"].text)
@@ -879,7 +879,7 @@ def test_13_speech_stops_the_idle_clock() -> None:
     assert "input_audio_buffer.timeout_triggered" not in types(line.wait(20))
 
 
-def test_13_timeout_that_was_switched_off_does_not_come() -> None:
+def test_13_an_idle_timeout_that_was_switched_off_does_not_come() -> None:
     line = Line()
     line.configure(audio=listening(idle_timeout_ms=5000))
     say(line, clips()["how_help"].text)
@@ -892,7 +892,7 @@ def test_13_timeout_that_was_switched_off_does_not_come() -> None:
 
 
 @pytest.mark.parametrize("lifetime_s", [3600.0, 30.0])
-def test_14_session_expires_with_an_error_and_close_1001(lifetime_s: float) -> None:
+def test_14_a_session_that_expires_ends_with_an_error_and_close_1001(lifetime_s: float) -> None:
     line = Line(Script(lifetime_s=lifetime_s))
     assert line.wait(lifetime_s - 0.001) == []
     expired = error(line.wait(0.001))
@@ -915,13 +915,13 @@ def test_14_session_expires_with_an_error_and_close_1001(lifetime_s: float) -> N
         ("Say exactly: ", "Hello, how can I help you?"),  # no words follow
     ],
 )
-def test_words_after_say_exactly_are_spoken_literally(instructions: str, spoken: str) -> None:
+def test_the_words_after_say_exactly_are_spoken_word_for_word(instructions: str, spoken: str) -> None:
     line = Line()
     line.send("response.create", response={"instructions": instructions})
     assert line.peer.report.said == [spoken]
 
 
-def test_say_exactly_in_an_input_item_is_spoken_literally() -> None:
+def test_the_words_after_say_exactly_in_an_input_item_are_spoken_word_for_word() -> None:
     line = Line()
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say exactly: Goodbye."}]}
     line.send("response.create", response={"input": [item], "conversation": "auto"})
@@ -965,7 +965,7 @@ def test_a_reaction_hears_only_the_words_since_the_agent_last_spoke() -> None:
     assert line.peer.report.said == ["First.", "Second."]
 
 
-def test_words_that_led_to_a_function_call_are_not_heard_again_after_it() -> None:
+def test_after_a_function_call_the_words_that_led_to_it_cause_no_other_reaction() -> None:
     reactions = (
         Reaction(heard="what time do you open", call="lookup_hours", arguments={"date": "2026-11-24"}),
         Reaction(heard="oh wait", say="No problem. What can I do for you?"),
@@ -989,7 +989,7 @@ def test_broken_audio_is_not_understood() -> None:
     assert line.peer.report.heard == [""]
 
 
-def test_long_silence_is_not_kept_in_memory() -> None:
+def test_long_silence_uses_no_more_memory() -> None:
     line = Line()
     line.configure(audio=listening())
     line.hear(60_000, frame_ms=100)

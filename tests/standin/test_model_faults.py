@@ -1,4 +1,4 @@
-"""Each fault of the stand-in model has its effect, and only where it was ordered."""
+"""Each fault of the stand-in model has its effect, but only in the response or connection for which it was ordered."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def test_with_silent_after_connect_no_event_comes() -> None:
 
 
 @pytest.mark.parametrize("code", ["invalid_api_key", "model_not_found", "insufficient_quota", "odd_code"])
-def test_the_connect_error_is_the_ordered_one(code: str) -> None:
+def test_a_connection_fails_with_the_error_that_was_ordered(code: str) -> None:
     line = faulty(connect_error=code)
     assert line.events[0][1]["error"]["code"] == code
     assert line.closed is not None
     assert line.closed.reason.endswith(f".{code}")
 
 
-def test_refused_update_is_an_error_and_changes_nothing() -> None:
+def test_a_refused_update_causes_an_error_and_changes_nothing() -> None:
     line = faulty(refuse_update=True)
     assert line.configure(instructions="x")["error"]["type"] == "server_error"
     assert line.peer.session["instructions"] != "x"
@@ -63,7 +63,7 @@ def test_a_wrong_format_is_reported_and_used_for_the_audio() -> None:
     assert line.audio() == clips()["hours"].mulaw
 
 
-def test_deaf_model_hears_nothing_after_the_ordered_number_of_turns() -> None:
+def test_a_deaf_model_hears_nothing_after_the_ordered_number_of_turns() -> None:
     line = faulty(deaf_after_turns=1)
     line.configure(audio=listening())
     line.caller("hello")
@@ -72,7 +72,7 @@ def test_deaf_model_hears_nothing_after_the_ordered_number_of_turns() -> None:
     assert line.peer.report.heard == ["Hello?"]
 
 
-def test_failed_transcription_comes_instead_of_the_words() -> None:
+def test_an_ordered_failure_of_the_transcription_comes_instead_of_the_words() -> None:
     line = faulty(transcription_failed=True)
     line.configure(audio={"input": {"transcription": {"model": "gpt-transcribe"}, "turn_detection": SERVER_VAD}})
     line.caller("hello")
@@ -81,14 +81,14 @@ def test_failed_transcription_comes_instead_of_the_words() -> None:
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.5])
-def test_pace_is_as_slow_as_ordered(pace: float) -> None:
+def test_the_audio_comes_as_slowly_as_ordered(pace: float) -> None:
     line = faulty(pace=pace)
     spoken(line, 60)
     times = line.when("response.output_audio.delta")
     assert times[1] - times[0] == pytest.approx(0.25 / pace)
 
 
-def test_stalled_response_never_ends_and_the_session_lives() -> None:
+def test_a_stalled_response_never_ends_but_the_session_goes_on() -> None:
     line = faulty(stall_after_deltas=2)
     events = spoken(line, 1000)
     assert count(events, "response.output_audio.delta") == 2
@@ -97,7 +97,7 @@ def test_stalled_response_never_ends_and_the_session_lives() -> None:
     assert "response.done" in types(line.send("response.cancel"))
 
 
-def test_stall_of_some_seconds_ends_again() -> None:
+def test_a_stall_of_some_seconds_ends_by_itself() -> None:
     line = faulty(stall_after_deltas=2, stall_s=3.0)
     assert count(spoken(line, 60), "response.done") == 1
     times = line.when("response.output_audio.delta")
@@ -127,7 +127,7 @@ def test_late_deltas_of_a_cancelled_response_come_after_its_end() -> None:
     assert order[done + 1 : done + 4] == ["response.output_audio.delta"] * 3
 
 
-def test_late_deltas_go_on_after_the_cancelled_audio_and_the_first_one_comes_twice() -> None:
+def test_late_deltas_continue_the_cancelled_audio_and_the_first_one_comes_twice() -> None:
     line, whole = faulty(late_deltas=3), faulty()
     for each in (line, whole):
         each.configure(audio={"output": {"format": PCMU}})
@@ -140,13 +140,13 @@ def test_late_deltas_go_on_after_the_cancelled_audio_and_the_first_one_comes_twi
     assert line.audio()[sent:] == late[:2000] + late
 
 
-def test_response_that_was_cancelled_before_its_first_sound_has_no_late_deltas() -> None:
+def test_a_response_that_was_cancelled_before_its_first_sound_has_no_late_deltas() -> None:
     line = faulty(late_deltas=2)
     say(line, LONG)
     assert types(line.send("response.cancel")) == ["response.done"]
 
 
-def test_cancel_can_come_before_speech_started() -> None:
+def test_a_response_can_be_cancelled_before_speech_started_comes() -> None:
     line = faulty(cancel_first=True, pace=1.0)
     line.configure(audio=listening())
     say(line, LONG)
@@ -162,7 +162,7 @@ def test_one_event_of_15_mib_is_sent_as_ordered() -> None:
     assert [len(json.dumps(event)) > 15 * 2**20 for event in events].count(True) == 1
 
 
-def test_empty_response_completes_without_output() -> None:
+def test_an_empty_response_is_completed_without_output() -> None:
     response = one(spoken(faulty(empty_response=True)), "response.done")["response"]
     assert (response["status"], response["output"]) == ("completed", [])
 
@@ -176,7 +176,7 @@ def test_empty_response_completes_without_output() -> None:
         ("inference_rate_limit_exceeded", "invalid_request_error", "inference_rate_limit_exceeded"),
     ],
 )
-def test_failed_response_says_why(what: str, type_: str, code: str | None) -> None:
+def test_a_failed_response_has_its_reason(what: str, type_: str, code: str | None) -> None:
     response = one(spoken(faulty(response_failed=what)), "response.done")["response"]
     assert (response["status"], response["usage"]) == ("failed", None)
     error = response["status_details"]["error"]
@@ -184,7 +184,7 @@ def test_failed_response_says_why(what: str, type_: str, code: str | None) -> No
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1011])
-def test_close_comes_after_the_ordered_number_of_deltas(code: int) -> None:
+def test_the_socket_is_closed_after_the_ordered_number_of_deltas(code: int) -> None:
     line = faulty(close_after_deltas=3, close_code=code)
     assert count(spoken(line), "response.output_audio.delta") == 3
     assert line.closed is not None
@@ -200,7 +200,7 @@ def asked(line: Line) -> list[dict[str, Any]]:
     return [event for _, event in line.events[start:]]
 
 
-def test_broken_arguments_make_a_cancelled_call_with_half_its_json() -> None:
+def test_with_broken_arguments_a_function_call_is_cancelled_and_has_half_of_its_json() -> None:
     events = asked(faulty(broken_arguments=True))
     done = one(events, "response.done")["response"]
     assert done["status"] == "cancelled"
@@ -209,7 +209,7 @@ def test_broken_arguments_make_a_cancelled_call_with_half_its_json() -> None:
         json.loads(one(events, "response.function_call_arguments.done")["arguments"])
 
 
-def test_duplicate_ids_bring_every_closing_event_twice() -> None:
+def test_with_duplicate_ids_every_event_that_ends_something_comes_twice() -> None:
     events = asked(faulty(duplicate_ids=True))
     for type_ in ("response.output_item.done", "response.done"):
         first, second = [event for event in events if event["type"] == type_]
@@ -219,7 +219,7 @@ def test_duplicate_ids_bring_every_closing_event_twice() -> None:
 TWO = "Let me book that for you. Is there anything else I can help with?"
 
 
-def test_answer_of_two_messages_closes_both_after_the_second() -> None:
+def test_with_two_messages_in_an_answer_both_are_reported_as_done_after_the_second() -> None:
     line = faulty(two_messages=True)
     line.configure(audio={"output": {"format": PCMU}})
     events = spoken(line, text=TWO)
@@ -236,7 +236,7 @@ def test_answer_of_two_messages_closes_both_after_the_second() -> None:
         assert line.audio(item) == clips()[clip].mulaw
 
 
-def test_second_of_two_messages_is_cut_and_the_first_is_whole() -> None:
+def test_the_second_of_two_messages_is_cut_and_the_first_one_is_whole() -> None:
     line = faulty(two_messages=True)
     say(line, TWO)
     line.wait(0.3 + clips()["booking"].ms / 5000 + 0.1)
@@ -247,12 +247,12 @@ def test_second_of_two_messages_is_cut_and_the_first_is_whole() -> None:
     assert answer["type"] == "conversation.item.truncated"
 
 
-def test_swapped_done_events_come_in_the_other_order() -> None:
+def test_with_swapped_done_events_they_come_in_the_other_order() -> None:
     order = types(spoken(faulty(swap_done=True)))
     assert order.index("response.output_item.done") + 1 == order.index("conversation.item.done")
 
 
-def test_with_null_usage_the_bill_is_null() -> None:
+def test_with_null_usage_the_usage_of_a_response_is_null() -> None:
     response = one(spoken(faulty(null_usage=True)), "response.done")["response"]
     assert (response["status"], response["usage"]) == ("completed", None)
 
@@ -314,7 +314,7 @@ def test_each_fault_can_be_ordered_by_a_scenario_and_by_a_header(fault: str) -> 
         ("close_code=1005", "close_code must be one that an end may send, or 1006, not 1005"),
     ],
 )
-def test_wrong_fault_in_a_header_is_named(header: str, message: str) -> None:
+def test_the_error_for_a_wrong_fault_in_a_header_names_it(header: str, message: str) -> None:
     with pytest.raises(ScriptError, match=message):
         Faults().with_header(header)
 
@@ -341,7 +341,7 @@ def test_wrong_fault_in_a_header_is_named(header: str, message: str) -> None:
         ({"reaction": [{"clip": "some_clip"}]}, "model.reaction 1: there is no clip 'some_clip'"),
     ],
 )
-def test_wrong_script_is_named_by_its_key(table: dict[str, Any], message: str) -> None:
+def test_the_error_for_a_wrong_script_names_the_key(table: dict[str, Any], message: str) -> None:
     with pytest.raises(ScriptError, match=message):
         Script.from_table(table)
 
@@ -354,6 +354,6 @@ def test_the_script_of_a_scenario_has_precedence_over_that_of_the_demo() -> None
     assert len(Script.from_table({"only_these": True, "reaction": [{"say": "Bye."}]}).reactions) == 1
 
 
-def test_error_events_name_the_clients_event() -> None:
+def test_error_events_have_the_id_of_the_clients_event() -> None:
     line = Line()
     assert error(line.send("response.cancel", event_id="c1"))["event_id"] == "c1"

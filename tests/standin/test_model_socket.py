@@ -1,4 +1,4 @@
-"""The stand-in model on its socket: upgrade, ping, compression, closes of all kinds, and faults below the session."""
+"""The stand-in model on a socket: upgrade, ping, compression, all kinds of closes, and faults of the connection."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def connected(model: StandInModel, **client: Any) -> AsyncIterator[Client]:
-    """A client on a pair of streams in memory. The upgrade is tried, and may have been refused."""
+    """A client on a pair of streams in memory. The client has sent its upgrade. The stand-in may have refused it."""
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(model.speak_to, theirs)
@@ -126,7 +126,7 @@ def faulty(**faults: Any) -> StandInModel:
 
 
 @pytest.mark.parametrize("deflate", [False, True])
-async def test_conversation_over_a_stream(autojump_clock: trio.testing.MockClock, deflate: bool) -> None:
+async def test_a_conversation_works_over_a_stream(autojump_clock: trio.testing.MockClock, deflate: bool) -> None:
     model = StandInModel()
     async with connected(model, deflate=deflate) as client:
         assert client.status == 101
@@ -143,7 +143,7 @@ async def test_conversation_over_a_stream(autojump_clock: trio.testing.MockClock
     assert model.sessions[0].report.said == ["Goodbye, and thank you for calling."]
 
 
-async def test_ping_keeps_an_idle_socket_alive_and_session_usable(autojump_clock: trio.testing.MockClock) -> None:
+async def test_pings_keep_an_idle_socket_open_and_its_session_usable(autojump_clock: trio.testing.MockClock) -> None:
     async with connected(StandInModel()) as client:
         await client.receive()
         with trio.move_on_after(70):
@@ -153,7 +153,9 @@ async def test_ping_keeps_an_idle_socket_alive_and_session_usable(autojump_clock
         assert (await client.until("response.done"))[-1]["type"] == "response.done"
 
 
-async def test_bad_request_is_upgraded_and_closed_in_band(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_request_with_a_wrong_key_is_upgraded_and_then_closed_with_an_error_event(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with connected(StandInModel(), url="ws://standin.example/v1/realtime") as client:
         assert client.status == 101
         assert [event["type"] for event in await client.until("nothing")] == ["error"]
@@ -162,7 +164,7 @@ async def test_bad_request_is_upgraded_and_closed_in_band(autojump_clock: trio.t
         assert trio.current_time() < 1
 
 
-async def test_client_that_never_answers_the_close_is_disconnected(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_client_that_never_answers_the_close_is_disconnected(autojump_clock: trio.testing.MockClock) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
@@ -183,17 +185,17 @@ async def test_client_that_never_answers_the_close_is_disconnected(autojump_cloc
         ({"X_Standin_Faults": "close_after_deltas=1, close_code=1005"}, 400),  # neither side may send that code
     ],
 )
-async def test_request_the_stand_in_cannot_serve_is_refused(
+async def test_a_request_that_the_stand_in_cannot_serve_is_refused(
     autojump_clock: trio.testing.MockClock, client: dict[str, str], status: int
 ) -> None:
     async with connected(StandInModel(), **client) as refused:
         assert refused.status == status
 
 
-# Faults below the session
+# Faults of the connection
 
 
-async def test_hanging_handshake_is_never_answered(autojump_clock: trio.testing.MockClock) -> None:
+async def test_with_a_hanging_handshake_the_request_is_never_answered(autojump_clock: trio.testing.MockClock) -> None:
     with trio.move_on_after(1000) as patience:
         async with connected(faulty(handshake_hangs=True)):
             pass
@@ -207,7 +209,7 @@ async def test_a_header_can_order_a_hanging_handshake(autojump_clock: trio.testi
     assert patience.cancelled_caught
 
 
-async def test_refused_connection_ends_before_the_upgrade(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_refused_connection_ends_before_the_upgrade(autojump_clock: trio.testing.MockClock) -> None:
     async with connected(faulty(connect_refused=True)) as client:
         assert client.status == 0
     async with connected(StandInModel(), X_Standin_Faults="connect_refused") as client:
@@ -244,7 +246,7 @@ async def test_the_connection_is_cut_in_the_middle_of_a_frame(autojump_clock: tr
         assert client.protocol.close_code == 1006
 
 
-async def test_one_event_of_15_mib_arrives(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_event_of_15_mib_arrives(autojump_clock: trio.testing.MockClock) -> None:
     async with connected(faulty(huge_event=True)) as client:
         await client.send(GREET)
         events = await client.until("response.done")
@@ -264,7 +266,7 @@ async def test_a_slow_reader_delays_the_answer(autojump_clock: trio.testing.Mock
 
 
 @pytest.mark.real
-async def test_served_port_speaks_tls_and_survives_a_client_that_vanishes() -> None:
+async def test_the_port_of_the_stand_in_uses_tls_and_works_on_after_a_client_disappears() -> None:
     authority = trustme.CA()
     server, client_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("localhost").configure_cert(server)
@@ -284,7 +286,7 @@ async def test_served_port_speaks_tls_and_survives_a_client_that_vanishes() -> N
 
 
 @pytest.mark.real
-async def test_refused_port_is_refused_by_the_kernel_and_a_cut_is_a_reset() -> None:
+async def test_with_a_refused_port_the_kernel_refuses_and_a_cut_connection_is_reset() -> None:
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(faulty(connect_refused=True).serve, 0)
