@@ -36,7 +36,9 @@ def test_serving_without_settings_names_all_of_them_and_exits_with_2(
     assert all(name.upper() in told for name in REQUIRED)
 
 
-def test_a_live_demo_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_live_demo_without_a_key_says_that_the_key_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _clean(monkeypatch)
     assert main(["demo", "--live"]) == 2
     assert (
@@ -44,7 +46,7 @@ def test_a_live_demo_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch, caps
     )
 
 
-def test_an_unknown_scenario_gives_one_sentence_that_names_the_shipped_ones(
+def test_the_error_for_an_unknown_scenario_is_one_sentence_with_the_names_of_the_shipped_scenarios(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _clean(monkeypatch)
@@ -250,7 +252,7 @@ def test_a_process_that_ends_because_of_a_bug_logs_it_without_values(
 
 
 @pytest.mark.parametrize("command", [["migrate"], ["greet"], ["calls"], ["calls", "CA1"]])
-def test_the_commands_of_a_deployed_relay_without_a_database_do_not_use_the_embedded_one(
+def test_the_commands_of_a_deployed_relay_without_a_database_do_not_use_the_embedded_database(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

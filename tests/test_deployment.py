@@ -123,7 +123,7 @@ def test_the_locks_name_no_index_and_pin_everything_by_hash() -> None:
             assert "--hash=sha256:" in block, block
 
 
-def test_the_versions_in_the_running_lock_are_the_tested_ones() -> None:
+def test_the_versions_in_the_lock_for_running_are_those_in_the_lock_for_tests() -> None:
     def pins(name: str) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for package, version in re.findall(r"^([\w.\-\[\]]+)==([\w.]+)", (ROOT / name).read_text(), re.M):

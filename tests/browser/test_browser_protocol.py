@@ -22,12 +22,12 @@ def audio(mulaw: bytes, ms: int, **more: object) -> bytes:
 
 
 @given(st.binary(min_size=1, max_size=LONGEST_AUDIO_BYTES), st.integers(0, 10**9))
-def test_audio_becomes_the_same_frame_as_a_phones(mulaw: bytes, ms: int) -> None:
+def test_audio_from_a_browser_becomes_the_same_frame_as_audio_from_a_phone(mulaw: bytes, ms: int) -> None:
     phones = {"event": "media", "media": {"payload": base64.b64encode(mulaw).decode(), "timestamp": str(ms)}}
     assert parse(audio(mulaw, ms, later=[1])) == media_protocol.parse(json.dumps(phones).encode())
 
 
-def test_marks_keys_and_the_end_become_the_events_of_a_phone_call() -> None:
+def test_marks_and_keys_and_the_end_become_the_same_events_as_in_a_phone_call() -> None:
     assert parse(b'{"kind":"mark","name":"m7"}') == MarkReturned("m7")
     assert parse(b'{"digit":"#","kind":"key"}') == DigitPressed("#")
     assert isinstance(parse(b'{"kind":"hang_up"}'), Stopped)
@@ -69,7 +69,7 @@ def test_a_message_that_breaks_the_protocol_is_refused_with_a_sentence_that_does
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_read_or_refused(message: bytes) -> None:
+def test_any_bytes_are_either_read_or_refused_and_cause_no_other_error(message: bytes) -> None:
     try:
         parse(message)
     except BrowserProtocolError:

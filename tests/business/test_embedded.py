@@ -47,7 +47,7 @@ class Shop:
         return outcome, json.loads(outcome.output)
 
 
-async def test_a_booking_names_its_person_and_is_listed_only_for_its_phone_number() -> None:
+async def test_the_answer_to_a_booking_names_the_person_and_only_the_callers_number_lists_it() -> None:
     shop = Shop()
     outcome, told = await shop.ask("book_appointment", **HAIRCUT, with_whom="maria", notes="short")
     assert outcome.ok
@@ -99,7 +99,7 @@ async def test_when_another_caller_books_the_offered_time_before_the_yes_other_t
     assert again.ok
 
 
-async def test_when_the_wanted_person_is_busy_the_free_ones_are_named() -> None:
+async def test_if_the_wanted_person_is_busy_the_answer_names_the_people_who_are_free() -> None:
     shop = Shop()
     await shop.ask("book_appointment", of=shop.call(OTHER, "CA2"), **HAIRCUT, with_whom="Maria")
     _, told = await shop.ask("book_appointment", **HAIRCUT, with_whom="Maria")
@@ -139,7 +139,7 @@ async def test_the_hours_include_the_break_the_holiday_and_the_next_opening() ->
     assert (eve["close"], eve["notes"]) == ("4 PM", "New Year's Eve.")
 
 
-async def test_an_appointment_keeps_its_person_when_it_is_moved_and_is_cancelled_only_once() -> None:
+async def test_an_appointment_that_is_moved_keeps_its_person_and_can_be_cancelled_only_once() -> None:
     shop = Shop()
     call = shop.call()
     _, made = await shop.ask("book_appointment", of=call, **HAIRCUT, with_whom="Tom")

@@ -161,7 +161,7 @@ def test_a_service_is_found_by_its_other_names_but_is_not_guessed() -> None:
         assert (found.name if found else None) == name, words
 
 
-def test_a_person_is_found_by_the_first_name_if_only_one_has_it() -> None:
+def test_a_person_is_found_by_a_first_name_that_nobody_else_has() -> None:
     text = SMALL.replace('places = "chair"\n', "") + "".join(
         f'[[people]]\nname = "{name}"\ndoes = ["visit"]\n' for name in ("Maria Lopez", "Tom Hale", "Tom Wood")
     )

@@ -22,7 +22,7 @@ async def ask(diary: MemoryDiary, do: str, *rest: str, name: str = "Dana Reed", 
     return await carry_out(Asked(do, rest, name=name, **more), BARBER, diary, lambda: NOW)  # type: ignore[arg-type]
 
 
-async def test_the_owner_adds_moves_and_cancels_and_the_list_shows_it() -> None:
+async def test_the_list_shows_what_the_owner_has_added_and_moved_and_cancelled() -> None:
     diary = MemoryDiary()
     added = await ask(diary, "add", "haircut", "2026-11-26 14:00", who="Tom", phone="+442079460123", notes="short")
     assert added == "booked apt_1: haircut, Thu 26 Nov 2026 14:00, Tom, Dana Reed"
@@ -49,7 +49,7 @@ async def test_the_list_can_be_printed_as_json() -> None:
     assert [(each["with"], each["why"]) for each in shown["blocks"]] == [("Maria", "dentist")]
 
 
-async def test_a_block_names_the_appointments_in_its_time_and_prevents_new_ones() -> None:
+async def test_a_block_prints_the_appointments_in_its_time_and_prevents_new_appointments() -> None:
     diary = MemoryDiary()
     await ask(diary, "add", "haircut", "2026-11-26 14:00", who="Tom")
     blocked = await ask(diary, "block", "2026-11-26", "2026-11-27", who="tom")

@@ -154,7 +154,7 @@ def test_without_positions_the_heard_words_are_a_share_of_the_text_and_the_whole
     assert row.heard == "We are open tomorrow from eleven", "half of the text, cut at a word"
 
 
-def test_a_position_inside_a_word_counts_for_the_words_before_it() -> None:
+def test_if_a_position_is_inside_a_word_only_the_words_before_it_count_as_heard() -> None:
     said = "We are open."
     where = tuple(Position(at, at * 100.0) for at in range(1, len(said) + 1))  # a position for each character
     assert words_at(said, where, 99) == ""

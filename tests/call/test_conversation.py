@@ -15,7 +15,7 @@ A, B, C = ItemId("a"), ItemId("b"), ItemId("c")
 
 
 @given(st.text(alphabet="ab ", max_size=60), st.floats(0, 5_000), st.floats(0, 6_000), st.booleans())
-def test_the_heard_words_are_the_first_whole_words_of_the_said_ones(
+def test_the_heard_words_are_whole_words_from_the_beginning_of_the_said_words(
     said: str, said_ms: float, heard_ms: float, complete: bool
 ) -> None:
     heard = heard_words(said, said_ms, heard_ms, complete)

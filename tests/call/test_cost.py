@@ -64,7 +64,7 @@ def test_a_cancelled_answer_without_a_bill_keeps_its_estimate() -> None:
     assert meter.settled_usd == before
 
 
-def test_each_model_has_its_own_price_and_is_named_in_the_bill() -> None:
+def test_each_model_is_billed_by_its_own_price_and_under_its_name() -> None:
     dear = replace(PRICE, audio_out=128.0)
     meter = Meter("mini", PRICE, 0.006, Bill())
     meter.responded("resp_1", USAGE)

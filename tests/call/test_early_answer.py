@@ -250,7 +250,7 @@ def test_a_short_word_while_a_function_runs_is_answered_without_the_longest_wait
     assert play.machine.call.early.turn is None
 
 
-def test_a_function_of_an_answer_that_is_taken_back_never_runs_and_the_model_forgets_it() -> None:
+def test_if_an_answer_is_taken_back_its_function_never_runs_and_the_model_forgets_the_function_call() -> None:
     play = stage()
     says(play, 1)
     calls_a_function(play)
@@ -323,7 +323,7 @@ def test_when_no_frames_come_the_answer_is_not_held_back_for_ever() -> None:
     assert of(Play, play.wait(800))
 
 
-def test_a_short_piece_after_a_long_one_is_answered_together_with_it() -> None:
+def test_a_short_piece_after_a_long_piece_gets_one_answer_together_with_the_long_one() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -396,7 +396,7 @@ def test_the_cost_of_an_answer_that_was_taken_back_is_listed_separately_and_is_a
     assert 0 < bill.early["usd"] == pytest.approx(bill.usd)
 
 
-def test_the_cost_of_a_billed_answer_that_is_taken_back_later_is_listed_separately_too() -> None:
+def test_if_an_answer_was_already_billed_when_it_is_taken_back_its_cost_is_also_listed_separately() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -415,7 +415,7 @@ def takes_back(play: Stage, numbers: range) -> None:
         play.tell(CallerSpoke(ItemId(f"caller_{number + 1}"), 0), ResponseEnded(response, "cancelled", None, None))
 
 
-def test_a_caller_who_speaks_in_pieces_gets_no_more_early_answers_and_waits_no_longer_than_without_them() -> None:
+def test_a_caller_who_often_goes_on_gets_no_more_early_answers_and_then_waits_as_if_they_were_off() -> None:
     play = stage()
     takes_back(play, range(1, 7))
     done = says(play, 7)

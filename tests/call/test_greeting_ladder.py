@@ -75,7 +75,7 @@ async def test_the_greeting_comes_without_postgres_and_without_the_business(auto
 # Live
 
 
-async def test_a_live_greeting_that_is_asked_for_at_the_webhook_waits_for_start_and_is_kept(
+async def test_a_live_greeting_that_was_asked_for_at_the_webhook_waits_for_start_and_is_stored_for_later_calls(
     autojump_clock: MockClock,
 ) -> None:
     async with stage(script=prompt_model(), kept=False) as play:

@@ -54,7 +54,7 @@ from tests.helpers.playbook import NOTICE, PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBF
 # Errors and accidents
 
 
-def test_an_error_of_the_model_does_not_end_the_call_and_benign_errors_are_counted_separately() -> None:
+def test_an_error_of_the_model_does_not_end_the_call_and_harmless_errors_are_counted_separately() -> None:
     stage = begun(talking())
     figures = stage.machine.figures
     stage.tell(ModelObjected("response_cancel_not_active", "Cancellation failed", None))
@@ -72,7 +72,7 @@ def test_an_answer_that_is_refused_while_another_runs_is_asked_for_again_later_a
     assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-2"]
 
 
-def test_a_model_that_fails_three_times_hands_over_to_the_human() -> None:
+def test_after_three_failures_of_the_model_the_caller_is_connected_with_the_human() -> None:
     stage = talking()
     for number in range(3):
         response = ResponseId(f"resp_{number}")
@@ -147,7 +147,7 @@ def test_words_without_sound_beside_a_function_call_are_deleted_and_the_function
     assert of(stage, AskForResponse) == []
 
 
-def test_keys_in_a_row_are_one_input_and_part_of_the_history() -> None:
+def test_several_keys_in_a_row_are_one_input_for_the_model_and_part_of_the_history() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.tell(*[DigitPressed(key) for key in "4711"])
     stage.wait(2_000)
@@ -178,7 +178,7 @@ def test_a_call_that_keeps_no_words_records_none() -> None:
     assert {(row.said, row.heard) for row in rows} == {(None, None)}
 
 
-def test_a_cough_does_not_change_the_times_of_the_turn_before_it() -> None:
+def test_a_cough_does_not_change_the_measured_times_of_the_turn_before_the_cough() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     # The words come 1.5 s after the last sound. The answer was asked for 0.5 s after the last sound.
     stage.caller_says("what time", 1, ms=600)
@@ -194,7 +194,7 @@ def test_a_cough_does_not_change_the_times_of_the_turn_before_it() -> None:
 # Sessions
 
 
-def test_a_lost_session_is_dialled_again_and_told_everything() -> None:
+def test_after_the_loss_of_a_session_another_one_is_opened_and_gets_the_whole_conversation() -> None:
     stage = begun(talking())
     stage.tell(FunctionAsked(R1, "call_1", "hours", "{}"))
     stage.actions.clear()
@@ -210,7 +210,7 @@ def test_a_lost_session_is_dialled_again_and_told_everything() -> None:
     assert len(of(stage, SendFunctionOutput)) == 1
 
 
-def test_an_answer_that_was_lost_with_its_session_is_asked_for_in_the_next_one() -> None:
+def test_an_answer_that_was_lost_with_its_session_is_asked_for_in_the_next_session() -> None:
     stage = begun(talking())
     stage.tell(ModelLost(1006, ""))
     assert "one moment again" in [turn.said for turn in stage.machine.conversation.turns()]
@@ -219,7 +219,7 @@ def test_an_answer_that_was_lost_with_its_session_is_asked_for_in_the_next_one()
     assert len(of(stage, AskForResponse)) == 1
 
 
-def test_words_that_were_lost_with_their_session_are_asked_for_although_a_phrase_comes_after_them() -> None:
+def test_if_words_were_lost_with_a_session_the_model_asks_for_them_even_after_a_phrase() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says(None, 1)  # the turn is committed, and the session is lost before its words come
     stage.tell(ModelLost(1006, ""))
@@ -263,7 +263,7 @@ def test_a_third_loss_of_a_session_leads_to_the_human() -> None:
     assert stage.machine.ending.then is Next.HUMAN
 
 
-def test_words_that_were_cut_in_an_old_session_are_written_again_in_the_new_one() -> None:
+def test_the_new_session_gets_an_interrupted_answer_with_the_words_that_were_heard() -> None:
     stage = talking()
     item = stage.answer(1, 4_000, "We are open from eleven in the morning until ten at night.")
     stage.wait(1_000)
@@ -391,7 +391,7 @@ def test_a_misunderstanding_counts_once_although_both_the_caller_and_the_agent_m
 
 
 @pytest.mark.parametrize(("words", "why"), [("an allergy", "escalation"), ("you misunderstood", None)])
-def test_a_hard_topic_brings_the_harder_model_at_once_and_one_misunderstanding_does_not(
+def test_a_hard_topic_moves_the_call_to_the_harder_model_at_once_but_one_misunderstanding_does_not(
     words: str, why: str | None
 ) -> None:
     stage = Stage(PLAIN).arrive(1_500)
@@ -428,7 +428,9 @@ def test_if_the_caller_goes_on_before_the_answer_begins_the_answer_is_cancelled(
 
 
 @pytest.mark.parametrize("words_after_ms", [200, 1_200], ids=["while the answer is made", "while it is heard"])
-def test_a_short_turn_whose_words_come_after_the_next_turn_is_answered_together_with_it(words_after_ms: int) -> None:
+def test_a_short_turn_whose_words_come_after_the_next_turn_is_answered_together_with_the_next_turn(
+    words_after_ms: int,
+) -> None:
     stage = talking()
     stage.answer(1, 500, "At ten.")
     stage.wait(1_000)

@@ -128,7 +128,7 @@ def two_items(stage: Stage, first_ms: int) -> tuple[ItemId, ItemId]:
     return first, second
 
 
-def test_an_interruption_gives_up_every_item_that_was_not_heard_to_its_end_and_keeps_the_heard_ones() -> None:
+def test_an_interruption_gives_up_all_items_that_were_not_heard_to_their_end_and_keeps_the_others() -> None:
     stage = talking()
     first, second = two_items(stage, 2_000)
     stage.wait(1_000)
@@ -138,7 +138,7 @@ def test_an_interruption_gives_up_every_item_that_was_not_heard_to_its_end_and_k
     assert second not in stage.ear.heard
 
 
-def test_an_item_that_was_heard_to_its_end_is_not_cut_together_with_the_next_one() -> None:
+def test_if_the_next_item_is_cut_an_item_that_was_heard_to_its_end_stays_complete() -> None:
     stage = talking()
     first, second = two_items(stage, 800)
     stage.wait(1_000)

@@ -291,7 +291,7 @@ def test_a_key_pressed_over_the_last_word_of_a_goodbye_is_judged_before_the_rela
 
 @pytest.mark.parametrize("keys", ["2125550123", "07911123456", "0044", "10", "0#", "*0"])
 @pytest.mark.parametrize("apart_ms", [100, 700, 1_400])
-def test_a_zero_inside_a_number_is_taken_for_a_digit_of_it(keys: str, apart_ms: int) -> None:
+def test_a_zero_between_other_keys_counts_as_a_digit_of_a_number(keys: str, apart_ms: int) -> None:
     stage = talking()
     for key in keys:
         stage.tell(DigitPressed(key))
@@ -578,7 +578,7 @@ def test_the_end_of_a_call_waits_for_a_booking_that_still_runs_when_the_agent_ha
     assert is_over(stage)
 
 
-def test_when_the_call_will_have_another_stream_the_wait_for_a_function_is_no_longer_than_for_late_words() -> None:
+def test_if_another_stream_follows_the_call_waits_for_a_function_only_as_long_as_for_late_words() -> None:
     stage = talking()
     stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))
     stage.wait(800)

@@ -239,7 +239,7 @@ def test_an_answer_that_comes_long_before_the_word_is_known_is_heard_at_once(aft
     assert right in stage.ear.heard
 
 
-def test_an_answer_to_more_than_a_short_word_is_heard_at_once() -> None:
+def test_an_answer_to_several_words_is_heard_at_once() -> None:
     stage = interrupted(ms=900)
     right = answers_after(stage, 900)
     stage.wait(40)
@@ -309,7 +309,7 @@ def test_yes_after_a_question_is_an_answer_also_when_the_agent_said_more_after_t
     assert stage.ear.heard[right] == 8_000
 
 
-def test_yes_before_the_last_word_of_a_question_is_an_answer_to_it() -> None:
+def test_a_yes_before_the_last_word_of_a_question_counts_as_an_answer_to_the_question() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.answer(1, 3_000, "We have a table at 7.30. Shall I book that for four people?")

@@ -89,7 +89,7 @@ async def test_the_ledger_says_what_was_announced_in_which_version_and_when_it_w
         assert 7.0 < (consent.heard_at - consent.announced_at).total_seconds() < 8.0  # the opening is 7.5 s long
 
 
-async def test_when_the_model_leaves_the_notice_out_no_word_is_stored(
+async def test_if_the_model_does_not_say_the_notice_no_word_is_stored(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = reactions.literal

@@ -148,7 +148,7 @@ def test_an_answer_that_breaks_off_several_times_is_given_up() -> None:
     assert answers.has_failed
 
 
-def test_the_request_waits_as_long_as_the_server_says_and_such_a_wait_is_not_a_failure() -> None:
+def test_a_request_waits_as_long_as_the_server_says_and_this_wait_does_not_count_as_a_failure() -> None:
     answers, now = Answers(), 1.0
     answers.want("turn")
     for number in range(5):
@@ -257,7 +257,7 @@ def test_a_model_that_neither_begins_nor_goes_on_is_stuck() -> None:
     assert answers.is_stuck(4.1 + PROGRESS_LIMIT_S)
 
 
-def test_a_request_that_was_lost_with_its_session_is_sent_to_the_next_one() -> None:
+def test_a_request_that_was_lost_with_its_session_is_sent_to_the_next_session() -> None:
     answers = Answers()
     answers.want("greeting", "Say exactly: hello")
     request = answers.due(1.0)

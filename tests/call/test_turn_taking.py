@@ -77,7 +77,7 @@ def test_speech_that_becomes_loud_later_holds_the_agent_at_that_moment() -> None
     assert line.frames(-20.0, 20, SPEAKING) == [Step.HOLD]
 
 
-def test_speech_does_not_interrupt_the_notice_but_it_counts_when_it_goes_on_after_it() -> None:
+def test_speech_over_the_notice_does_not_interrupt_it_but_speech_that_goes_on_after_the_notice_counts() -> None:
     line = Line()
     assert line.spoke(PROTECTED) is Step.NOTHING
     assert line.frames(-20.0, 1_000, PROTECTED) == []
@@ -133,7 +133,9 @@ def test_a_turn_that_is_long_enough_is_answered_at_once() -> None:
         (None, SILENT, Worth.LEAVE),
     ],
 )
-def test_the_words_of_a_short_turn_decide_what_becomes_of_it(text: str | None, agent: Agent, worth: Worth) -> None:
+def test_the_transcript_of_a_short_turn_decides_whether_the_turn_is_answered(
+    text: str | None, agent: Agent, worth: Worth
+) -> None:
     line = Line()
     line.floor.spoke(ITEM, agent, line.voice)
     assert line.floor.became_item(ITEM, agent, 1.0) is Worth.WAIT

@@ -35,7 +35,7 @@ def heard(rules: Rules, sentence: str) -> str:
     return "emergency" if "emergency" in says else "human" if "human" in says else "harmless"
 
 
-def test_after_all_expressions_are_compiled_no_call_waits_for_one() -> None:
+def test_after_all_expressions_were_compiled_at_the_start_no_call_has_to_compile_one() -> None:
     text = (prompts.PROMPTS_DIR / "words" / "en.toml").read_text("utf-8")
     english = Language.from_table("en", tomllib.loads(text))  # a new one, because other tests have used the shipped one
     groups = [english.credits, *english.grammar.values()]
@@ -47,7 +47,7 @@ def test_after_all_expressions_are_compiled_no_call_waits_for_one() -> None:
     assert all("regex" in vars(each) for each in found)
 
 
-def test_emergencies_are_recognised_and_harmless_sentences_are_not_taken_for_one(rules: Rules) -> None:
+def test_emergencies_are_recognised_and_harmless_sentences_are_not_taken_for_an_emergency(rules: Rules) -> None:
     wrong = {sentence: (expected, got) for expected, sentence in SHELF if (got := heard(rules, sentence)) != expected}
     emergencies = [sentence for expected, sentence in SHELF if expected == "emergency"]
     harmless = [sentence for expected, sentence in SHELF if expected == "harmless"]
@@ -84,7 +84,7 @@ def test_odd_sentences_lead_neither_to_a_human_nor_to_an_emergency_call(rules: R
         ("repeat_words", "I didn't quite catch that.", "You can catch the bus in front of our door."),
     ],
 )
-def test_the_words_of_the_other_decisions_are_recognised_and_harmless_ones_are_not(
+def test_the_words_for_all_other_decisions_are_recognised_and_harmless_sentences_are_not(
     rules: Rules, kind: str, said: str, harmless: str
 ) -> None:
     assert rules.says(kind, said)

@@ -142,7 +142,7 @@ async def test_after_signing_in_only_a_page_of_the_console_can_open(app: QuartTr
     assert answer.headers["Location"] == goes_to
 
 
-async def test_wrong_passwords_from_one_address_are_limited_and_other_addresses_can_sign_in(app: QuartTrio) -> None:
+async def test_after_wrong_passwords_an_address_has_to_wait_but_other_addresses_can_sign_in(app: QuartTrio) -> None:
     bad = {**ORIGIN, "X-Forwarded-For": "6.6.6.6, 203.0.113.7"}
     for _ in range(TRIES):
         answer = await browser(app).post("/console/login", form={"password": "no"}, headers=bad)

@@ -137,7 +137,7 @@ async def test_an_event_comes_after_a_change_and_a_keep_alive_when_nothing_chang
     assert got[4:] == [b": still there\n\n"]
 
 
-async def test_a_slow_watcher_misses_snapshots_and_gets_the_latest_one(autojump_clock: MockClock) -> None:
+async def test_a_slow_watcher_does_not_get_every_snapshot_but_gets_the_latest_one(autojump_clock: MockClock) -> None:
     calls = Calls(CALL)
     events = Watch(calls).events()
     assert await anext(events) == b"retry: 3000\n\n"
@@ -172,7 +172,7 @@ def test_a_card_describes_the_call_in_the_owners_words(call: LiveCall, wanted: d
     assert {name: shown[name] for name in wanted} == wanted
 
 
-def test_a_sentence_becomes_one_line_and_is_cut_to_a_limit() -> None:
+def test_a_sentence_of_the_owner_becomes_one_line_of_limited_length() -> None:
     assert sentence_of("  We close\n early\ttoday. ") == "We close early today."
     assert len(sentence_of("word " * 200)) <= 300
     assert sentence_of(" \r\n ") == ""

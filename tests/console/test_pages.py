@@ -121,7 +121,7 @@ async def test_paging_shows_every_call_once(opened: Open, url: str) -> None:
     assert shown == [sid(n) for n in range(CALLS)]
 
 
-async def test_the_page_of_a_call_shows_said_and_heard_words_functions_and_times(opened: Open, url: str) -> None:
+async def test_the_page_of_a_call_shows_its_words_and_functions_and_times(opened: Open, url: str) -> None:
     text = await text_of(opened, url, f"/console/calls/{sid(1)}")
     assert "said: We are open from eleven until ten at night." in text
     assert "interrupted" in text
@@ -131,7 +131,7 @@ async def test_the_page_of_a_call_shows_said_and_heard_words_functions_and_times
     assert "+1212555" not in text  # the number is not shown in full
 
 
-async def test_the_page_of_an_unknown_call_says_so(opened: Open, url: str) -> None:
+async def test_the_page_of_an_unknown_call_says_that_there_is_no_such_call(opened: Open, url: str) -> None:
     answer = await get(opened, url, "/console/calls/CAnone")
     assert answer.status_code == 404
 

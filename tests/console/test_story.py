@@ -104,7 +104,7 @@ def test_numbers_money_and_days_are_written_in_a_short_form() -> None:
     assert wording.clock(BEGAN, dt.UTC, BEGAN.date() + dt.timedelta(days=1)) == "yesterday 12:00"
 
 
-def test_a_search_uses_the_valid_filters_and_names_the_others() -> None:
+def test_a_search_uses_the_valid_filters_and_names_the_invalid_ones() -> None:
     asked = Question.of({"q": "jane", "day": "yesterday", "cost": "x", "after": "nonsense", "unknown": "1"})
     assert asked.q == "jane"
     assert asked.day == ""

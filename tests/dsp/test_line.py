@@ -115,7 +115,7 @@ def test_counts_are_exact_after_every_piece(data: st.DataObject, stream: bytes) 
     assert fallen + len(downlink.flush()) == ((samples + 71) // 3 if samples else 0)
 
 
-def test_each_frame_gives_one_frame_and_so_does_the_first_one() -> None:
+def test_each_frame_gives_one_frame_and_this_holds_from_the_first_frame_on() -> None:
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     for _ in range(5):
         assert len(uplink.feed(SPEECHLIKE[:160])) == 960

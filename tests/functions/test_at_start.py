@@ -48,7 +48,7 @@ async def test_the_function_in_the_documents_has_ten_lines_and_runs(
 
 
 @pytest.mark.real
-def test_a_broken_function_stops_the_start_and_is_named(tmp_path: Path) -> None:
+def test_a_broken_function_stops_the_start_and_the_error_names_it(tmp_path: Path) -> None:
     name = package(tmp_path, "broken_ones", documented().replace("dish: Annotated", "dish, more: Annotated"))
     environ = {key: value for key, value in os.environ.items() if key not in GOOD}
     environ |= GOOD | {"FUNCTIONS": name, "DATA_DIR": str(tmp_path), "PYTHONPATH": str(tmp_path), "BUSINESS_NAME": "x"}

@@ -39,7 +39,7 @@ async def test_without_a_date_one_function_call_gives_the_soonest_times_of_the_n
     assert dict(request.url.params) == {"service": "haircut", "date": "2026-11-23", "until": "2026-12-06"}
 
 
-async def test_times_of_one_part_of_the_day_are_given_with_a_hint_that_there_are_others() -> None:
+async def test_free_times_of_one_part_of_the_day_come_with_a_hint_that_there_are_more_times() -> None:
     slots = at("2026-11-26T09:00", "2026-11-26T11:30")
     async with Backend("http://business.test/", transport=Answering(slots)) as backend:
         for part, free in (("morning", ["9 AM", "11:30 AM"]), ("afternoon", [])):
@@ -48,7 +48,7 @@ async def test_times_of_one_part_of_the_day_are_given_with_a_hint_that_there_are
             assert told.get("free_at_other_times") == (None if free else ["9 AM", "11:30 AM"])
 
 
-async def test_the_person_whom_the_caller_wants_is_asked_for_by_name() -> None:
+async def test_the_backend_is_asked_for_the_person_whom_the_caller_wants() -> None:
     answering = Answering(at("2026-11-26T09:00"))
     async with Backend("http://business.test/", transport=answering) as backend:
         _, told = await ask(backend, "check_availability", service="haircut", date="2026-11-26", with_whom="Maria")

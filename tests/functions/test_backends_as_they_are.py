@@ -63,7 +63,7 @@ GOOD = {"id": 1, "service": "cut", "start": "2026-11-24T19:00:00-05:00"}
         7,
     ],
 )
-async def test_one_odd_element_of_a_list_does_not_spoil_the_others(odd: object) -> None:
+async def test_if_one_element_of_a_list_is_invalid_the_others_are_still_used(odd: object) -> None:
     async with shop({"appointments": [odd, GOOD], "slots": [odd, GOOD["start"]]}) as backend:
         with structlog.testing.capture_logs() as lines:
             assert [each.id for each in await backend.appointments(CALLER)] == [1]
@@ -72,13 +72,13 @@ async def test_one_odd_element_of_a_list_does_not_spoil_the_others(odd: object) 
 
 
 @pytest.mark.parametrize("body", [{"appointments": [{"id": 1}]}, {"appointments": 7}, "no", {"slots": [None]}])
-async def test_a_list_with_only_odd_elements_is_a_fault(body: object) -> None:
+async def test_a_list_with_only_invalid_elements_is_a_fault(body: object) -> None:
     async with shop(body) as backend:
         with pytest.raises(BackendFault, match="not as agreed"):
             await (backend.availability("cut", DAY) if "slots" in str(body) else backend.appointments(CALLER))
 
 
-async def test_odd_alternatives_do_not_spoil_the_others() -> None:
+async def test_if_some_alternatives_are_invalid_the_others_are_still_used() -> None:
     async with shop({"alternatives": [None, "2026-11-24", "2026-11-24T20:00:00-05:00"]}, 409) as backend:
         outcome = await run(REGISTRY, a_call(backend), "book_appointment", says(BOOK))
     assert json.loads(outcome.output)["free"] == ["Tuesday, November 24 at 8 PM"]
@@ -242,7 +242,9 @@ async def test_a_request_is_repeated_after_the_wait_that_the_backend_asks_for(
     assert patient.asked_at[1] - patient.asked_at[0] == pytest.approx(1.0)
 
 
-async def test_the_client_does_not_wait_longer_than_a_caller_can(autojump_clock: trio.testing.MockClock) -> None:
+async def test_if_the_backend_asks_for_a_wait_that_is_too_long_the_client_gives_up_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     patient = Patient(503, {"Retry-After": "30"})
     async with Backend("http://shop.test", transport=patient) as backend:
         began = trio.current_time()
@@ -272,7 +274,7 @@ trio.run(main)
 
 
 @pytest.mark.real
-async def test_a_private_certificate_authority_is_trusted_with_ssl_cert_file_and_named_in_the_fault_without_it(
+async def test_with_ssl_cert_file_a_private_certificate_authority_is_trusted_and_without_it_the_fault_names_the_setting(
     tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()

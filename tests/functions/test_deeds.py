@@ -59,13 +59,13 @@ def test_a_deed_that_the_next_turn_mentions_counts_as_told() -> None:
     assert deeds.heard("I'm sorry, it is not booked.", 15.0, more_comes=False) is None  # this is about another booking
 
 
-def test_a_turn_that_began_before_the_deed_need_not_tell_it() -> None:
+def test_a_turn_that_began_before_the_deed_does_not_have_to_mention_it() -> None:
     deeds = booked(now=10.0)
     assert deeds.heard("Let me see what we have.", 9.9, more_comes=False) is None
     assert deeds.are_told_right
 
 
-def test_a_turn_that_another_one_follows_need_not_tell_the_deed_yet() -> None:
+def test_a_turn_that_another_turn_follows_does_not_have_to_mention_the_deed_yet() -> None:
     deeds = booked()
     assert deeds.heard("We have free parking too.", 11.0, more_comes=True) is None
     assert deeds.are_told_right

@@ -86,7 +86,7 @@ async def test_many_test_calls_do_not_fill_the_memory() -> None:
         assert "apt_0" not in tests.cancelled
 
 
-async def test_in_a_test_call_an_own_function_that_writes_is_not_run_and_one_that_reads_is_run() -> None:
+async def test_in_a_test_call_the_owners_functions_that_write_do_not_run_but_those_that_read_do() -> None:
     ran: list[str] = []
 
     async def order_taxi(call: CallContext) -> dict[str, Any]:

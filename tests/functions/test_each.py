@@ -115,7 +115,7 @@ async def test_a_hidden_caller_is_asked_for_a_number_before_booking() -> None:
     assert app.diary.bookings[told["id"]].phone == OTHER
 
 
-async def test_a_taken_time_is_reported_together_with_free_ones() -> None:
+async def test_for_a_time_that_is_taken_the_output_has_free_times() -> None:
     app = standin()
     one(app, start=dt.datetime(2026, 11, 24, 19, tzinfo=TZ), phone=OTHER)
     async with business(app) as (backend, _):
@@ -128,7 +128,7 @@ async def test_a_taken_time_is_reported_together_with_free_ones() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b'{"error": "taken"}', b'{"alternatives": null}', b'{"alternatives": ["later"]}']
 )
-async def test_a_409_with_any_body_is_a_refusal_and_not_a_failure_that_leads_to_a_human(body: bytes) -> None:
+async def test_a_409_with_any_body_counts_as_a_refusal_and_does_not_lead_to_a_human(body: bytes) -> None:
     async with Backend("http://business.test/", transport=Answering(body, 409)) as backend:
         outcome, told = await ask(a_call(backend), "book_appointment", **BOOK)
         assert backend.breaker.faults == 0
@@ -246,7 +246,7 @@ async def test_a_move_without_a_future_time_is_refused(changed: dict[str, Any]) 
     assert (outcome.ok, line.requests) == (False, [])
 
 
-async def test_an_appointment_that_no_longer_exists_is_reported_so() -> None:
+async def test_the_output_for_an_appointment_that_no_longer_exists_says_so() -> None:
     app = standin()
     mine = one(app)
     async with business(app) as (backend, _):

@@ -63,7 +63,7 @@ async def test_a_booking_can_be_changed_only_with_its_name_and_day(name: str, da
         assert not ok
 
 
-async def test_a_booking_that_was_made_in_this_call_can_be_changed_in_it() -> None:
+async def test_a_booking_that_was_made_in_a_call_can_be_changed_in_the_same_call() -> None:
     async with business(standin()) as (backend, _):
         call = a_call(backend, attested=False)
         ok, told = await ask(call, "book_appointment", **BOOK)

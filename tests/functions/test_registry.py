@@ -246,7 +246,7 @@ def _package(path: Path, monkeypatch: pytest.MonkeyPatch, name: str, **files: st
     return name
 
 
-async def test_the_operators_package_adds_functions_and_replaces_built_in_ones(
+async def test_the_operators_package_adds_functions_and_can_replace_built_in_functions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = _package(
@@ -292,7 +292,7 @@ def test_a_missing_package_is_refused_with_its_name() -> None:
         load("no_such_package")
 
 
-async def test_an_unknown_function_is_answered_with_the_known_ones() -> None:
+async def test_the_answer_to_an_unknown_function_has_the_names_of_the_known_functions() -> None:
     async with business(standin()) as (backend, _):
         outcome = await run(load(), a_call(backend), "drop_tables\u0000" * 50, "{}")
     assert not outcome.ok
@@ -377,7 +377,7 @@ async def test_a_refusal_from_inside_a_nursery_is_recognised() -> None:
 
 
 @pytest.mark.parametrize(("writes", "words"), [(False, "did not work"), (True, "not known whether it was done")])
-async def test_a_function_that_exceeds_its_deadline_gives_an_output_that_says_so(
+async def test_the_output_of_a_function_that_exceeds_its_deadline_says_that_it_took_too_long(
     writes: bool, words: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async def dawdle(call: CallContext) -> dict[str, Any]:

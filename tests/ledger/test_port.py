@@ -376,7 +376,7 @@ async def test_a_repeat_gets_the_first_result(bench: Bench) -> None:
     assert await _reserve(bench, "call_2") == r.Already("done", True, {"id": "a1"})
 
 
-async def test_a_function_that_failed_can_still_be_done_later(bench: Bench) -> None:
+async def test_a_function_that_failed_can_still_be_carried_out_later(bench: Bench) -> None:
     await _reserve(bench, "call_1")
     await bench.ledger.settle("k", False, {"error": "busy"}, limit_s=LIMIT_S)
     assert await _reserve(bench, "call_2") == r.Already("failed", False, {"error": "busy"})

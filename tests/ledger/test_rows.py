@@ -139,7 +139,7 @@ def test_a_row_without_words_keeps_the_result_of_a_function_that_writes_so_that_
     assert (kept.arguments, kept.output) == (None, {"id": 1})
 
 
-def test_waiting_rows_have_precedence_over_stored_ones() -> None:
+def test_rows_that_wait_have_precedence_over_rows_in_the_database() -> None:
     stored = r.SeenCall(call_sid="CA1", resumed=1, started_at=NOON)
     outcome = r.OutcomeRow(call_sid="CA1", ended_at=NOON, end_reason="agent_ended")
     other = r.OutcomeRow(call_sid="CA2", ended_at=NOON, end_reason="fault")

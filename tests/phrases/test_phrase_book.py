@@ -266,7 +266,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("faults", "words"), FAULTS, ids=[words for _, words in FAULTS])
-async def test_when_the_model_fails_the_missing_phrases_are_reported_and_no_file_is_written(
+async def test_if_the_model_fails_no_file_is_written_and_the_missing_phrases_are_reported(
     autojump_clock: MockClock, tmp_path: Path, faults: Faults, words: str
 ) -> None:
     shelf = Shelf(tmp_path / "greetings")
@@ -369,7 +369,7 @@ async def test_a_greeting_from_a_call_is_used_for_the_next_call_and_after_the_ne
     assert restarted.greeting(True) == learned
 
 
-async def test_a_greeting_from_a_call_is_also_in_postgres_and_is_replaced_by_its_rendered_parts(
+async def test_a_greeting_from_a_call_is_also_stored_in_postgres_until_its_parts_are_rendered(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     here, there = Shelf(tmp_path / "a"), Shelf(tmp_path / "b")

@@ -176,7 +176,7 @@ def heard_in_full(item: Item, ear: Playback, runs: list[tuple[float, float]]) ->
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])
-async def test_a_cough_does_not_end_an_answer_or_lose_a_sample_of_it_and_is_not_answered(
+async def test_after_a_cough_the_answer_goes_on_without_a_lost_sample_and_the_cough_gets_no_answer(
     seed: int, autojump_clock: object
 ) -> None:
     await check_coughs(seed, 2)

@@ -65,7 +65,7 @@ def models(play: Play) -> list[str]:
     return [each.session["model"] for each in play.model.sessions]
 
 
-async def test_two_misunderstandings_before_a_declined_transfer_and_one_after_it_lead_to_another_transfer(
+async def test_two_misunderstandings_before_a_declined_transfer_and_one_after_the_transfer_lead_to_another_transfer(
     autojump_clock: object,
 ) -> None:
     async with stage(script=ANSWERS) as play:
@@ -82,7 +82,7 @@ async def test_a_human_who_declined_is_not_dialled_again_for_the_same_misunderst
     assert got.streams == 2
 
 
-async def test_one_failure_of_a_function_before_a_declined_transfer_and_one_after_it_lead_to_another_transfer(
+async def test_a_failed_function_before_a_declined_transfer_and_another_one_after_the_transfer_lead_to_another_transfer(
     autojump_clock: object,
 ) -> None:
     async with stage(script=ANSWERS, faults=Faults.from_table({"GET /hours": "500"})) as play:

@@ -129,7 +129,7 @@ async def test_messages_and_webhooks_in_any_order_leave_one_outcome_and_nothing_
 
 @pytest.mark.deep
 @pytest.mark.parametrize("seed", range(1_000, 1_400))
-async def test_many_calls_in_any_order_leave_one_outcome_each_and_nothing_open(
+async def test_many_calls_with_messages_in_any_order_leave_one_outcome_each_and_nothing_open(
     seed: int, autojump_clock: Clock
 ) -> None:
     await in_any_order(seed)

@@ -45,7 +45,7 @@ async def test_an_open_session_has_our_formats_prompt_voice_and_functions(autoju
         nursery.cancel_scope.cancel()
 
 
-async def test_a_url_with_a_query_keeps_it(autojump_clock: MockClock) -> None:
+async def test_the_query_of_a_url_is_kept(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery)
         access = type(ACCESS)(f"{ACCESS.url}?api-version=1", ACCESS.key, ACCESS.voice, ACCESS.transcribe_model)

@@ -26,7 +26,7 @@ MINI = (0.60, 0.06, 2.40, 10, 0.30, 20, 0.80, 0.08)
         ("gpt-realtime-mini", MINI),
     ],
 )
-def test_the_prices_of_a_model_are_the_published_ones(model: str, published: tuple[float, ...]) -> None:
+def test_the_prices_of_a_model_equal_the_published_prices(model: str, published: tuple[float, ...]) -> None:
     assert astuple(price_of(model)) == published
 
 
@@ -34,7 +34,7 @@ def test_the_prices_of_a_model_are_the_published_ones(model: str, published: tup
     ("model", "published"),
     [("gpt-transcribe", 0.0045), ("gpt-live-transcribe", 0.017), ("gpt-realtime-whisper", 0.017), ("whisper-1", 0.006)],
 )
-def test_the_price_of_transcription_is_the_published_one(model: str, published: float) -> None:
+def test_the_price_of_transcription_equals_the_published_price(model: str, published: float) -> None:
     assert transcription_price_of(model) == published
 
 

@@ -308,7 +308,7 @@ def test_an_unreadable_part_of_an_event_is_left_out_and_the_event_counts(message
     assert protocol.event_of(protocol.decode(message.encode())) == event
 
 
-def test_broken_utf8_in_an_event_does_not_lose_it() -> None:
+def test_an_event_with_broken_utf8_is_not_lost() -> None:
     raw = b'{"type":"conversation.item.input_audio_transcription.completed","item_id":"i","transcript":"caf\xe9"}'
     assert protocol.event_of(protocol.decode(raw)) == CallerTranscribed(ItemId("i"), "caf\ufffd")
 

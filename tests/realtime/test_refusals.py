@@ -1,4 +1,4 @@
-"""A permanent refusal names its setting and is tried only once. A refusal that may pass is tried again."""
+"""A permanent refusal names its setting and is tried only once. After a temporary refusal the relay tries again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ from tests.helpers.model_door import MODEL, ModelDoor
         ("invalid_value", "session.tools", ""),
     ],
 )
-def test_a_permanent_refusal_names_its_setting_and_a_passing_one_names_none(code: str, param: str, name: str) -> None:
+def test_the_error_for_a_permanent_refusal_names_its_setting_but_for_a_temporary_refusal_it_names_none(
+    code: str, param: str, name: str
+) -> None:
     assert name in remedy(code, param)
     assert bool(remedy(code, param)) == bool(name)
 
@@ -48,7 +50,7 @@ def test_a_permanent_refusal_names_its_setting_and_a_passing_one_names_none(code
 @pytest.mark.parametrize(
     ("status", "name"), [(401, "OPENAI_API_KEY"), (404, "OPENAI_REALTIME_URL"), (503, ""), (429, "")]
 )
-def test_a_refused_upgrade_names_its_setting_too(status: int, name: str) -> None:
+def test_the_error_for_a_refused_upgrade_also_names_its_setting(status: int, name: str) -> None:
     assert name in remedy_of_status(status)
     assert bool(remedy_of_status(status)) == bool(name)
 
@@ -62,7 +64,7 @@ def test_a_refused_upgrade_names_its_setting_too(status: int, name: str) -> None
         (Script(), "marin", "no-such-model", "OPENAI_TRANSCRIBE_MODEL"),
     ],
 )
-async def test_when_the_service_refuses_the_setting_is_named(
+async def test_if_the_service_refuses_a_connection_the_log_names_the_setting(
     script: Script, voice: str, transcribes: str, name: str, autojump_clock: MockClock
 ) -> None:
     async with trio.open_nursery() as nursery:
@@ -78,7 +80,7 @@ def _book(folder: Path) -> PhraseBook:
     return PhraseBook(prompts.load(Settings()), "marin", MODEL, folder, MemoryLedger())
 
 
-async def test_a_bad_key_ends_the_rendering_at_once_and_is_reported_once(
+async def test_with_a_bad_key_the_rendering_ends_at_once_and_the_log_has_one_report(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     book = _book(tmp_path)
@@ -95,7 +97,7 @@ async def test_a_bad_key_ends_the_rendering_at_once_and_is_reported_once(
     assert not any("if it passes" in str(line.get("do")) for line in told)
 
 
-async def test_a_refusal_that_may_pass_is_tried_again(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_after_a_temporary_refusal_the_relay_tries_again(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, Script(faults=Faults(connect_error="server_error", connections=1)))
         assert await _book(tmp_path).fill(by_model(door.realtime, MODEL)) == []

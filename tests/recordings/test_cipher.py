@@ -119,7 +119,7 @@ def test_a_file_with_a_wrong_end_is_refused_before_any_of_it_is_heard(tmp_path: 
         Recording(len(data), lambda offset, count: bytes(data[offset : offset + count]), keys)
 
 
-def test_the_last_chunk_and_a_middle_one_cannot_replace_each_other(keys: Keys) -> None:
+def test_a_middle_chunk_cannot_replace_the_last_chunk_nor_the_other_way_round(keys: Keys) -> None:
     cipher = ChunkCipher(keys, Header.fresh(keys, "CA1", 0, 0))
     last, middle = cipher.seal(7, b"ab", last=True), cipher.seal(8, bytes(CHUNK_BYTES), last=False)
     for number, sealed, as_last in ((7, last, False), (8, middle, True)):

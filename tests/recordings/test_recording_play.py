@@ -186,7 +186,7 @@ async def test_a_pause_that_is_not_ended_lasts_to_the_end_of_the_call(
 # The disk
 
 
-async def test_a_full_disk_ends_the_recording_and_is_reported_and_the_call_goes_on(
+async def test_if_the_disk_is_full_the_recording_ends_with_a_report_and_the_call_goes_on(
     tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, left_bytes = os.write, 60_000

@@ -167,7 +167,9 @@ def test_on_a_slow_network_the_right_channel_is_the_same_half_a_round_trip_later
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_stall_on_the_way_to_twilio_is_in_the_recording_where_the_caller_heard_it(seed: int) -> None:
+def test_a_stall_of_the_connection_to_twilio_is_in_the_recording_at_the_time_at_which_the_caller_heard_it(
+    seed: int,
+) -> None:
     rng = random.Random(seed)
     recorder, tapes = _recorder()
     held: list[float] = [0.0]
@@ -267,7 +269,7 @@ def test_frames_that_come_in_a_burst_are_placed_where_they_were_said() -> None:
     assert track.read(20 * 160) == b"".join(sent)
 
 
-def test_a_long_stall_loses_no_words_and_the_delay_ends_in_the_silence_after_it() -> None:
+def test_after_a_long_stall_no_words_are_lost_and_the_delay_ends_in_the_next_silence() -> None:
     track, rng = CallerTrack(), random.Random(3)
     track.append(b"\xff" * 160, 0, 160)
     track.begin(160)

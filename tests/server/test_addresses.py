@@ -24,7 +24,7 @@ from relay.server.http import PortUnusable, addresses, serve
         ("fly-local-6pn", False, ["fly-local-6pn:80"]),
     ],
 )
-def test_the_setting_host_gives_the_addresses_and_without_it_public_url_does(
+def test_the_addresses_come_from_the_setting_host_or_if_it_is_not_set_from_public_url(
     host: str, is_local: bool, where: list[str]
 ) -> None:
     assert addresses(host, 80, is_local=is_local) == where
@@ -69,7 +69,7 @@ async def test_a_deployed_relay_answers_on_ipv4_and_on_ipv6() -> None:
 
 
 @pytest.mark.real
-async def test_a_local_relay_and_one_with_a_host_answer_only_on_that_address() -> None:
+async def test_a_local_relay_and_a_relay_with_the_setting_host_answer_only_on_their_address() -> None:
     assert await _reached_on("", is_local=True) == ["127.0.0.1"]
     assert await _reached_on("::1", is_local=False) == ["::1"]
     assert await _reached_on("localhost", is_local=False) != []

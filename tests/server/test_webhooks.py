@@ -50,7 +50,7 @@ def action_of(document: Document) -> str:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("signature", [None, "", "wrong", "right+"])
-async def test_every_webhook_refuses_a_request_with_no_signature_or_a_wrong_one(
+async def test_every_webhook_refuses_a_request_without_a_signature_or_with_a_wrong_signature(
     path: str, signature: str | None, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -376,7 +376,7 @@ async def test_the_document_after_a_stream_follows_how_the_stream_ended(
         assert (await ask(play, "/twilio/after", {"CallStatus": status})).verbs == verbs
 
 
-async def test_the_after_webhook_ends_a_stream_whose_socket_died_in_silence_and_is_answered_at_once(
+async def test_the_after_webhook_is_answered_at_once_and_ends_a_stream_whose_socket_died_unnoticed(
     autojump_clock: Clock,
 ) -> None:
     async with stage() as play:
@@ -499,7 +499,9 @@ async def test_the_other_numbers_are_dialled_in_turn_before_the_agent_comes_back
         assert third.verbs == ["Connect", "Redirect"]
 
 
-async def test_a_relay_that_starts_while_the_first_number_rings_dials_the_next_one(autojump_clock: Clock) -> None:
+async def test_a_relay_that_was_started_while_the_first_number_rang_dials_the_next_number(
+    autojump_clock: Clock,
+) -> None:
     async with stage(settings={"HUMAN_NUMBERS_ALSO": ALSO}) as play:
         call_file(play, reason=EndReason.TRANSFERRED)
         first = await ask(play, "/twilio/after")
@@ -574,7 +576,7 @@ async def test_a_human_whose_hours_end_at_two_in_the_night_is_dialled_at_one(aut
         ("always", "12:00:00", True, None),
     ],
 )
-async def test_a_call_is_told_when_the_humans_hours_begin_or_end_during_it(
+async def test_a_running_call_notices_when_the_humans_hours_begin_or_end(
     hours: str, clock: str, there: bool, changes_s: float | None, autojump_clock: Clock
 ) -> None:
     async with stage(settings={"HUMAN_HOURS": hours, "BUSINESS_TZ": "UTC"}) as play:

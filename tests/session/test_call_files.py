@@ -38,7 +38,7 @@ async def test_an_incoming_call_does_not_look_at_ended_calls(autojump_clock: Moc
         assert play.daemon.desk.calls_in_hand == play.daemon.desk.lines_taken == 1
 
 
-async def test_old_call_files_are_dropped_and_those_of_running_calls_are_not(autojump_clock: MockClock) -> None:
+async def test_old_call_files_are_dropped_but_files_of_running_calls_are_not(autojump_clock: MockClock) -> None:
     async with stage() as play:
         desk = play.daemon.desk
         for number in range(20):

@@ -39,7 +39,7 @@ def test_a_message_gets_the_filters_tail_even_if_the_next_one_begins_before_its_
     assert following.said_ms == pytest.approx(4_801 / 24)
 
 
-def test_a_late_end_of_a_message_adds_nothing_to_it_or_to_the_next_one() -> None:
+def test_the_end_of_a_message_that_is_reported_late_adds_no_audio() -> None:
     audio = AnswerAudio()
     spoke(audio, FIRST, PCM24K[:4_000])
     spoke(audio, SECOND, PCM24K[:4_000])
@@ -52,7 +52,7 @@ def test_a_late_end_of_a_message_adds_nothing_to_it_or_to_the_next_one() -> None
     assert more.said_ms == pytest.approx(4_801 / 24)
 
 
-def test_a_delta_that_is_not_base64_does_not_spoil_the_message_before_it() -> None:
+def test_after_a_delta_that_is_not_base64_the_message_before_it_is_still_complete() -> None:
     audio = AnswerAudio()
     spoke(audio, FIRST, PCM24K[:4_000])
 

@@ -115,7 +115,7 @@ async def test_a_frame_that_caused_actions_is_sent_to_the_model_in_the_same_writ
         assert writes[0][-1] == b"the frame"
 
 
-async def test_a_frame_whose_actions_release_the_model_session_is_not_sent_to_it(
+async def test_if_the_actions_of_a_frame_release_the_model_session_the_frame_is_not_sent(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, _):

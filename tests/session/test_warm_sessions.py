@@ -31,7 +31,7 @@ async def warmed(script: Script | None = None, connect_s: float = 0.0) -> AsyncI
         nursery.cancel_scope.cancel()
 
 
-async def test_an_incoming_call_opens_a_session_and_claims_and_closes_it(autojump_clock: MockClock) -> None:
+async def test_for_an_incoming_call_a_session_is_opened_and_claimed_and_closed(autojump_clock: MockClock) -> None:
     async with warmed() as (warm, door):
         assert warm.ring(SID, wanted, trio.current_time())
         assert warm.knows(SID)

@@ -63,7 +63,7 @@ async def test_two_tables_take_two_bookings_at_one_time() -> None:
     assert statuses == [201, 201, 409]
 
 
-async def test_the_same_key_gets_the_same_answer_and_one_booking() -> None:
+async def test_two_requests_with_the_same_key_get_the_same_answer_and_make_one_booking() -> None:
     app = standin()
     async with to(app) as client:
         answers = [await book(client, "k1") for _ in range(3)]
@@ -159,7 +159,7 @@ async def test_a_time_outside_the_hours_is_not_free() -> None:
     assert (answer.status_code, len(answer.json()["alternatives"])) == (409, 3)
 
 
-async def test_a_known_caller_is_recognised_and_an_unknown_one_is_not() -> None:
+async def test_a_known_caller_is_recognised_but_an_unknown_caller_is_not() -> None:
     async with to(standin()) as client:
         known = await client.get("/callers/%2B12125550147")
         assert known.json() == {"name": "Dana Reed", "verified": True, "notes": "Likes the window."}

@@ -51,7 +51,7 @@ async def messages(end: WebSocketEnd, for_s: float) -> list[dict[str, Any]]:
     return got
 
 
-async def test_fewer_than_forty_characters_wait_until_a_flush(autojump_clock: MockClock) -> None:
+async def test_a_text_of_fewer_than_forty_characters_waits_until_a_flush(autojump_clock: MockClock) -> None:
     async with client() as (end, _):
         await end.send(protocol.begin_context("a"), protocol.speak("a", "Of course. ", flush=False))
         assert await messages(end, 10) == []
@@ -59,7 +59,7 @@ async def test_fewer_than_forty_characters_wait_until_a_flush(autojump_clock: Mo
         assert await messages(end, 10) != []
 
 
-async def test_without_auto_mode_the_first_120_characters_wait_for_more(autojump_clock: MockClock) -> None:
+async def test_without_auto_mode_a_text_of_fewer_than_120_characters_waits_for_more(autojump_clock: MockClock) -> None:
     async with client(path=PLAIN) as (end, _):
         await end.send(protocol.begin_context("a"), protocol.speak("a", "Of course. " * 10, flush=False))
         assert await messages(end, 10) == []
@@ -145,7 +145,7 @@ async def test_a_connection_that_the_real_service_would_refuse_is_refused(
             pass
 
 
-def test_each_fault_has_a_description_and_a_wrong_one_is_named() -> None:
+def test_each_fault_has_a_description_and_the_error_for_a_wrong_fault_names_it() -> None:
     fields = {field.name for field in msgspec.structs.fields(VoiceFaults)}
     assert set(SAYS) == fields - {"from_connection", "connections"}
     assert len(VoiceFaults.described()) == len(SAYS)

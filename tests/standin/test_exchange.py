@@ -190,7 +190,7 @@ async def test_a_request_is_tried_again_after_a_refused_connection_but_not_after
     assert len(relay.asked) == 1
 
 
-async def test_the_fragment_of_the_url_changes_the_retries_and_is_not_sent(autojump_clock: Any) -> None:
+async def test_the_fragment_of_the_url_changes_the_retries_but_is_not_sent(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": Reply(503, {}, b"")})
     at = exchange(relay)
     at.number.voice_url += "#rc=3&rp=5xx"

@@ -390,7 +390,7 @@ def limited(tokens: int, text: str, **session: Any) -> tuple[Line, dict[str, Any
     return line, response
 
 
-def test_06_max_output_tokens_cuts_the_audio_and_its_words_with_it() -> None:
+def test_06_max_output_tokens_cuts_the_audio_together_with_its_words() -> None:
     line, response = limited(20, clips()["hours"].text)
     assert len(line.audio()) == 15 * 50 * 48  # 15 tokens of audio of 50 ms each, and 5 tokens of words
     words = response["output"][0]["content"][0]["transcript"]
@@ -628,7 +628,7 @@ def test_10_second_response_in_the_conversation_is_refused_with_the_first_ones_i
     )
 
 
-def test_10_cancel_ends_the_running_response_and_is_refused_when_there_is_none() -> None:
+def test_10_a_cancel_ends_the_running_response_and_is_refused_if_no_response_runs() -> None:
     line, _ = speaking(0.5)
     events = line.send("response.cancel")
     assert types(events) == CLOSING[:-1]

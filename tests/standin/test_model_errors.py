@@ -141,7 +141,7 @@ ROWS: dict[str, tuple[Callable[[Line], Answer], str, str | None, str]] = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_refusal_has_the_same_words_as_the_captured_one(row: str) -> None:
+def test_a_refusal_has_the_same_words_as_the_captured_refusal(row: str) -> None:
     do, code, param, message = ROWS[row]
     line = Line()
     refused = error(do(line))

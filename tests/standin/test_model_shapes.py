@@ -158,7 +158,7 @@ def talk(line: Line, model: str) -> None:
     line.wait(5)
 
 
-def test_every_event_has_the_keys_of_the_real_one() -> None:
+def test_every_event_has_the_same_keys_as_the_real_event() -> None:
     lines = [
         Line(BOOKING),
         Line(Script(reactions=(Reaction(say="This answer is not said in one token."),))),

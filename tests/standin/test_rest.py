@@ -124,7 +124,9 @@ async def test_a_call_that_still_rings_cannot_be_redirected(autojump_clock: Any)
 
 
 @pytest.mark.parametrize("status", ["canceled", "completed"])
-async def test_a_call_that_still_rings_can_be_ended_either_way(status: str, autojump_clock: Any) -> None:
+async def test_a_call_that_still_rings_can_be_ended_with_completed_and_with_canceled(
+    status: str, autojump_clock: Any
+) -> None:
     relay = TinyRelay({"/twilio/incoming": slowly})
     at = exchange(relay)
 
@@ -190,7 +192,7 @@ async def test_only_the_accounts_own_credentials_open_the_api(user: str, secret:
             assert answer.json()["code"] == 20003
 
 
-async def test_429_and_500_come_as_ordered_and_then_end(autojump_clock: Any) -> None:
+async def test_429_and_500_come_as_often_as_ordered_and_then_requests_succeed(autojump_clock: Any) -> None:
     rest = RestApi(exchange(TinyRelay({})))
     rest.faults.too_many, rest.faults.broken, rest.faults.slow_s = 1, 1, 2.0
     async with client(rest) as http:
@@ -215,7 +217,9 @@ async def test_a_number_is_found_by_its_digits_and_its_urls_can_be_set() -> None
     assert at.number.voice_url == "https://b.example.com/x"
 
 
-async def test_a_live_recording_can_be_started_and_paused_and_a_missing_one_is_not_found(autojump_clock: Any) -> None:
+async def test_a_recording_of_a_running_call_can_be_started_and_paused_and_a_missing_recording_is_not_found(
+    autojump_clock: Any,
+) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         path = f"{BASE}/Calls/{call.state.sid}/Recordings"
         pause = {"Status": "paused", "PauseBehavior": "skip"}

@@ -216,7 +216,7 @@ def test_inline_twiml_needs_absolute_urls_and_4000_characters_at_most() -> None:
 
 
 @pytest.mark.parametrize("inner", ["<Dial>+12125550102</Dial>", "<Pause/>", "<Record/>", "<Redirect>/x</Redirect>"])
-def test_other_verbs_than_say_play_gather_and_hangup_are_refused_in_a_whisper(inner: str) -> None:
+def test_in_a_whisper_all_verbs_except_say_and_play_and_gather_and_hangup_are_refused(inner: str) -> None:
     assert refusal(inner, whisper=True).code == 12200
     verbs("<Gather><Say>x</Say></Gather><Play>/a.wav</Play><Say>x</Say><Hangup/>", whisper=True)
 

@@ -13,7 +13,7 @@ from tests.helpers.tiny_relay import TinyRelay, ring, twiml
 SOUND = b"\x10\x90" * 80
 
 
-async def test_gather_takes_words_that_had_begun_before_it(autojump_clock: Any) -> None:
+async def test_gather_takes_words_that_began_before_the_gather(autojump_clock: Any) -> None:
     async def act(call: LiveCall) -> None:
         call.state.mouth.say(SOUND * 100, trio.current_time() + 0.5, "Yes please")  # from 0.5 s to 2.5 s
         await trio.sleep_forever()
@@ -25,7 +25,7 @@ async def test_gather_takes_words_that_had_begun_before_it(autojump_clock: Any) 
     assert relay.fields("/got")["SpeechResult"] == "Yes please"
 
 
-async def test_gather_takes_no_words_that_were_said_before_it(autojump_clock: Any) -> None:
+async def test_gather_takes_no_words_that_ended_before_the_gather(autojump_clock: Any) -> None:
     async def act(call: LiveCall) -> None:
         call.state.mouth.say(SOUND * 10, trio.current_time() + 0.5, "Yes please")
         await trio.sleep_forever()

@@ -61,7 +61,7 @@ def test_every_phrase_of_the_relay_has_a_clip() -> None:
 
 
 @pytest.mark.parametrize("clip", clips().values(), ids=lambda clip: clip.id)
-def test_clip_is_as_loud_as_speech_and_not_clipped(clip: Clip) -> None:
+def test_each_clip_is_as_loud_as_speech_and_is_not_clipped(clip: Clip) -> None:
     samples = dsp.decode(clip.mulaw).astype(float)
     assert 250 < clip.ms < 12_000
     assert -30 < 20 * np.log10(np.sqrt((samples**2).mean()) / 32768) < -14
@@ -79,7 +79,7 @@ def test_a_text_with_a_clip_gives_that_clip() -> None:
     assert voice.babbled == []
 
 
-def test_a_text_of_several_clips_gives_all_of_them() -> None:
+def test_a_text_of_several_clips_gives_the_audio_of_all_these_clips() -> None:
     voice = Voice()
     spoken = voice.say("Let me book that for you. One moment, I'm checking that. Are you still there?")
     for name in ("booking", "checking", "still_there"):

@@ -306,7 +306,7 @@ async def test_a_peer_that_sends_without_end_does_not_stop_other_tasks(way: str)
     ours.close()
 
 
-async def test_if_trio_does_not_fit_readers_wait_in_their_tasks_and_one_log_line_says_so(
+async def test_if_the_version_of_trio_does_not_fit_readers_wait_in_their_tasks_and_one_log_line_reports_it(
     monkeypatch: pytest.MonkeyPatch, wires: tuple[SocketWire, SocketWire], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def no_runner() -> object:

@@ -229,7 +229,7 @@ async def test_a_connection_that_the_peer_resets_counts_as_broken_and_not_as_end
     wire.abort()
 
 
-async def test_sockets_of_a_listener_with_keep_alive_have_it_too() -> None:
+async def test_sockets_of_a_listener_with_keep_alive_also_have_keep_alive() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     notice_dead_peers(listener)
     with listener, socket.create_connection(listener.getsockname()) as theirs, listener.accept()[0] as ours:

@@ -237,7 +237,7 @@ async def test_a_twilio_that_never_answers_is_given_up_after_three_attempts(
     assert len(twilio.asked) == 3  # three attempts of 4 s each
 
 
-async def test_wrong_credentials_name_the_settings_and_are_not_tried_again() -> None:
+async def test_after_wrong_credentials_the_error_names_the_settings_and_there_is_no_other_try() -> None:
     twilio = Twilio()
     async with client(twilio, ("SK1", "wrong")) as rest:
         with pytest.raises(TwilioRefused, match=r"TWILIO_AUTH_TOKEN.*TWILIO_API_KEY") as refused:

@@ -69,7 +69,7 @@ def written(text: str, size: int = 16) -> list[str]:
         ("Are you still there?", "Are you still there? "),
     ],
 )
-def test_the_first_clause_is_sent_as_soon_as_a_voice_can_pause(text: str, first: str) -> None:
+def test_the_first_clause_is_sent_as_soon_as_there_is_a_place_where_a_voice_can_pause(text: str, first: str) -> None:
     assert written(text)[0] == first
 
 
