@@ -1,12 +1,11 @@
-"""Whether the words of a call may be kept. All code that writes words asks this one rule. Pure.
+"""Decides whether the words of a call may be kept. All code that writes words down asks this file.
 
-With RECORD=off no word is kept. If this caller must hear a notice, no word is kept before it was heard. After the
-caller has refused, no word is kept. Two kinds of facts are always kept. The first kind tells that something happened,
-when it happened, and what it cost. The second kind is what the caller asks the relay to keep (a message, the notes of a
-booking).
+No words are kept with RECORD=off, or after the caller has refused. If the caller must hear a notice, no words are kept
+before it was heard. Two things are kept in any case: facts without words (what happened, when, and what it cost), and
+what the caller asks the relay to keep (a message, the notes of a booking).
 
-The machine writes this state. Code that is about to write words down reads `words`. consent_law.py decides who must
-hear a notice by law.
+The machine changes this state. Code that writes words down reads `words` first. consent_law.py decides who must hear
+the notice.
 """
 
 from __future__ import annotations
@@ -18,37 +17,37 @@ from relay.call.actions import RecordTurn
 
 
 class Words(enum.Enum):
-    """What happens with words at this moment."""
+    """What happens with somebody's words now."""
 
     KEPT = "kept"
-    WAITING = "waiting"  # The words wait until the notice was heard. After that, they are kept.
+    WAITING = "waiting"  # The words wait. They are kept after the notice was heard.
     NEVER = "never"
 
 
 @dataclass(slots=True)
 class Consent:
-    """One call's consent, and the rows of its transcript that wait for it.
+    """The consent of one call, and the transcript rows that wait for it.
 
-    `keeps`: False with RECORD=off. `announces`: this caller must hear the notice first.
+    `keeps`: False with RECORD=off. `announces`: True if this caller must hear the notice first.
     """
 
     keeps: bool = True
     announces: bool = False
-    heard: bool = False  # True when the notice was heard.
-    refused: bool = False  # True when the caller has refused, in words.
-    words: Words = field(init=False)  # What happens with words now.
-    _waiting: list[RecordTurn] = field(default_factory=list)  # Rows with words that wait for the notice.
+    heard: bool = False  # True after the notice was heard.
+    refused: bool = False  # True after the caller has refused.
+    words: Words = field(init=False)  # What happens with somebody's words now.
+    _waiting: list[RecordTurn] = field(default_factory=list)  # Rows with words that wait until the notice was heard.
 
     @property
     def is_given(self) -> bool:
-        """True once the notice was heard, if this caller must hear one."""
+        """True if the notice was heard, or if this caller need not hear it."""
         return self.heard or not self.announces
 
     def __post_init__(self) -> None:
         self._decide()
 
     def _decide(self) -> None:
-        """What happens with words from now on."""
+        """Decide again what happens with words."""
         if not self.keeps or self.refused:
             self.words = Words.NEVER
         else:
@@ -71,19 +70,19 @@ class Consent:
                 return [replace(row, said=None, heard=None)]
 
     def was_heard(self) -> list[RecordTurn]:
-        """The caller has heard the notice. Returns the rows that waited for the notice."""
+        """The caller has heard the notice. Returns the rows that waited for it."""
         self.heard = True
         self._decide()
         return self._let_go()
 
     def refuse(self) -> list[RecordTurn]:
-        """The caller does not want their words kept. Returns the rows that waited, without words."""
+        """The caller does not want their words kept. Returns the rows that waited, without their words."""
         self.refused = True
         self._decide()
         return [replace(row, said=None, heard=None) for row in self._let_go()]
 
     def forget_what_waits(self) -> None:
-        """The call is over, and the notice was never heard. Drops the rows that waited."""
+        """The call has ended and the notice was not heard. Forget the rows that waited."""
         self._waiting = []
 
     def _let_go(self) -> list[RecordTurn]:

@@ -1,13 +1,14 @@
-"""Decides who must be told before a call is written down or recorded, from a list of the two-party states. Pure.
+"""Decides which callers must hear the notice that the call is written down or recorded.
 
-This is no legal advice. An area code is not a location, so the default (`RECORD_NOTICE=always`) tells everybody.
-`by_state` tells the caller if any party may be in a state of the list, or if the states are not known.
+This is no legal advice. With `RECORD_NOTICE=always`, the default, everybody hears the notice. With `by_state`, callers
+hear it if they or the business may be in a state that needs the agreement of all parties. The caller's state, country
+and area code show this. A caller also hears it if one of the two states is not known, or if they call from abroad.
 """
 
 from __future__ import annotations
 
-# The states in which all parties must agree to the recording of a telephone call, with the law. The first nine are the
-# usual list. The laws of the others are not clear, so they are added. Ask your lawyer before you change this list.
+# The states in which all parties must agree to the recording of a phone call, with the law. The first nine are the
+# usual list. In the others the law is not clear, so they are included. Ask your lawyer before you change this list.
 TWO_PARTY_STATES: dict[str, str] = {
     "CA": "Cal. Penal Code § 632",
     "FL": "Fla. Stat. § 934.03",
@@ -24,7 +25,8 @@ TWO_PARTY_STATES: dict[str, str] = {
     "OR": "Or. Rev. Stat. § 165.540 (in person; telephone one-party, listed for caution)",
 }
 
-# Area codes of those states (North American Numbering Plan, 2026). An area code is a hint, never a proof.
+# The area codes of these states (North American Numbering Plan, 2026). A phone may be elsewhere than its area code
+# says.
 _AREA_CODES: dict[str, str] = {
     "CA": (
         "209 213 279 310 323 341 350 357 369 408 415 424 442 510 530 559 562 619 "

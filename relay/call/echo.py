@@ -1,8 +1,8 @@
-"""The echo of our voice that may come back from the caller's phone: the levels that were sent, and when they played.
+"""Knows how loud our own voice may come back from the caller's phone. It notes the level and the time of what we send.
 
-A hands-free phone returns the agent's words 50 to 300 ms later, and 10 to 30 dB quieter. We know exactly what we send.
-So we also know what may come back. For each caller frame, `Machine.caller_audio` asks here how loud the echo may be.
-The answer goes to level_vad.py. A loud frame is the caller's voice only if the frame is louder than the echo.
+A hands-free phone returns the agent's words 50 to 300 ms later, and 10 to 30 dB quieter. For each caller frame,
+`Machine.caller_audio` asks here at which level the words were sent that may come back now. level_vad.py then decides
+whether the frame is louder than their echo.
 """
 
 from __future__ import annotations
@@ -12,29 +12,31 @@ from collections import deque
 
 import dsp
 
-# Echo from the network or a room comes 50 to 300 ms after the sound was played. These limits add a frame on both sides.
+# An echo of the network or of a room comes 50 to 300 ms after the sound was played. These limits are wider by a frame
+# or two on both sides.
 SOONEST_S = 0.030
 LATEST_S = 0.340
-# Levels are kept for pieces of this length. This length is shorter than a syllable, and enough for a stable level.
+# The level is noted for pieces of 100 ms. That is shorter than a syllable, and long enough for a stable level.
 PIECE_BYTES = 800
 BYTES_PER_S = 8_000
 NOTHING_DBFS = -100.0
-# Below this level nobody hears anything. A model's silence is digital zero. Soft words on a phone line are above -45.
+# Nobody hears a sound below this level. A model's silence is digital zero. Soft words on a phone line are above -45
+# dBFS.
 AUDIBLE_DBFS = -60.0
 
 
 class Echo:
-    """The levels of what the caller hears of us, piece by piece."""
+    """The levels of what the caller has heard of us lately, and will hear."""
 
     def __init__(self) -> None:
-        self._pieces: deque[tuple[float, float, float]] = deque()  # Each is (from_s, to_s, level_dbfs). In order.
-        # The loudest piece that was found, and the time in which this result is valid.
+        self._pieces: deque[tuple[float, float, float]] = deque()  # The pieces in order: from_s, to_s, level_dbfs.
+        # The newest result of `level_dbfs`, and from when to when it is valid.
         self._loudest, self._from_s, self._to_s = NOTHING_DBFS, 0.0, 0.0
 
     def sent(self, mulaw: bytes, from_s: float) -> float | None:
-        """Note audio that is played from `from_s` on (Trio clock).
+        """Note audio that will play from `from_s` on (Trio clock).
 
-        Returns when its last audible part ends. None if no part is audible.
+        Returns when its last audible piece ends. None if no piece is audible.
         """
         self._to_s = self._from_s
         audible_until_s = None
@@ -48,7 +50,7 @@ class Echo:
         return audible_until_s
 
     def cleared(self, now: float) -> None:
-        """Audio that was not played by `now` will never be played."""
+        """Audio that was not played at `now` was dropped. Forget it."""
         self._to_s = self._from_s
         while self._pieces and self._pieces[-1][0] >= now:
             self._pieces.pop()
@@ -57,14 +59,14 @@ class Echo:
             self._pieces.append((since_s, now, level_dbfs))
 
     def level_dbfs(self, now: float, lag_s: float = 0.0) -> float:
-        """The level of the loudest piece that may come back at `now`. `lag_s` is the way to Twilio and back."""
+        """The level of the loudest piece whose echo may come at `now`. `lag_s` is the time to Twilio and back."""
         played_s = now - lag_s
         if self._from_s <= played_s < self._to_s:
             return self._loudest
         since_s, until_s = played_s - LATEST_S, played_s - SOONEST_S
         while self._pieces and self._pieces[0][1] <= since_s:
             self._pieces.popleft()
-        # The result is valid until its first piece is too old, or the next piece begins: about four frames.
+        # The result is valid until the oldest piece is too old, or until the next piece counts: for about four frames.
         self._loudest, self._from_s = NOTHING_DBFS, played_s
         self._to_s = self._pieces[0][1] + LATEST_S if self._pieces else math.inf
         for from_s, _, level_dbfs in self._pieces:

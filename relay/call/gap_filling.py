@@ -1,38 +1,37 @@
-"""Gaps in the caller's audio: how much silence replaces audio that is missing, and how late the other audio comes.
+"""Finds gaps in the caller's audio: how much silence must fill them, and how late the other audio comes.
 
-Twilio's timestamps step by about 20 ms, but not exactly. The timestamps jump where audio was lost or muted. The model's
-VAD counts bytes of audio. So without this silence, a turn before a gap would never end. openai-agents-js does the same.
+Twilio's timestamps step by about 20 ms. They jump where audio was lost or muted. The model's VAD counts the bytes of
+audio, so without silence in the gap it would not end the turn before it. openai-agents-js fills gaps, too.
 """
 
 from __future__ import annotations
 
-# In captures, steps of Twilio's timestamps were 0 to 19 ms off. A gap of more than three frames is no jitter.
+# In captures, the steps of Twilio's timestamps were up to 19 ms off. So only a gap of more than three frames is a gap.
 JITTER_MS = 60
-# Ten seconds of silence end any turn, so more is not needed.
+# At most this much silence is put in. Ten seconds end any turn.
 LONGEST_PAD_MS = 10_000
-# If no audio comes for this long while the caller speaks, one second of silence is put in. openai-agents-js does the
-# same.
+# If no audio comes for this long while the caller speaks, one second of silence is put in, as in openai-agents-js.
 IDLE_BEFORE_PAD_S = 0.750
 IDLE_PAD_MS = 1_000
-# Two clocks differ by less than a millisecond in a second. So a delay that grows more slowly than this is clock drift,
-# and not lateness.
+# A delay that grows more slowly than this is a difference of the two clocks, and not lateness. Clocks differ by less
+# than a millisecond in a second.
 DRIFT_S_PER_S = 0.001
-# More than this is not lateness either: audio was lost, and measuring begins again.
+# If audio is later than this, audio was lost. Then measuring begins again.
 LOST_S = 2.0
 
 
 class Gaps:
-    """The caller's media clock of one stream."""
+    """Finds the gaps in one stream, by Twilio's timestamps."""
 
     def __init__(self) -> None:
         self._expected_ms: float | None = None
         self._last_at = 0.0
-        self._ahead_ms = 0  # Silence that was given in advance for audio whose timestamp has not come yet.
+        self._ahead_ms = 0  # Silence that was put in before the timestamp showed the gap.
         self.padded_ms = 0
         self.lost_ms = 0
 
     def before(self, media_ms: int, length_ms: int, now: float) -> int:
-        """Milliseconds of silence to put before audio with this timestamp. Nearly always 0."""
+        """How much silence must come before audio with this timestamp, in milliseconds. It is nearly always 0."""
         expected, self._expected_ms, self._last_at = self._expected_ms, media_ms + length_ms, now
         if expected is None or media_ms - expected <= JITTER_MS:
             self._ahead_ms = 0
@@ -45,7 +44,7 @@ class Gaps:
         return pad
 
     def while_idle(self, now: float, caller_speaks: bool) -> int:
-        """Milliseconds of silence to put in, because no audio comes while the caller speaks."""
+        """How much silence must be put in now, because no audio comes while the caller speaks. In milliseconds."""
         if not caller_speaks or self._expected_ms is None or now - self._last_at < IDLE_BEFORE_PAD_S:
             return 0
         if self._ahead_ms >= LONGEST_PAD_MS:
@@ -57,10 +56,10 @@ class Gaps:
 
 
 class Lateness:
-    """How late caller audio comes, compared with the best so far.
+    """Measures how late caller audio comes, compared with the least delay so far.
 
-    The cause is a burst on the line, or a stall of our loop. Marks come over the same socket, so they are late by the
-    same time.
+    Audio is late after a burst on the line, or after a stall of our loop. Marks come on the same socket, so they are
+    equally late.
     """
 
     def __init__(self) -> None:
@@ -71,9 +70,9 @@ class Lateness:
 
     @property
     def ahead_s(self) -> float:
-        """How much more audio has come than time has passed since the first frame.
+        """How much more audio has come since the first frame than time has passed.
 
-        A phone cannot send faster than time.
+        A phone cannot send faster than real time.
         """
         return 0.0 if self._best_s is None else self._first_s - self._best_s
 

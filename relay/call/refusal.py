@@ -1,4 +1,4 @@
-"""The caller says that their words must not be kept. From then on none are, and the agent confirms it."""
+"""Notices that the caller does not want their words kept. Then no more words are kept, and the agent confirms this."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EN_CALL = (
     r"(?:this|the|our|my|that) (?:call|conversation|chat|voice|words|audio)\b|"
     r"what i(?:'m| am|'ve| have)? (?:just )?(?:say|said)|(?:a|any) recordings?\b"
 )
-# The refusals by language. They are looked for in lower case, with straight apostrophes.
+# Patterns of a refusal, by language, for text in small letters with straight apostrophes.
 REFUSALS: Final = {
     "en": (
         rf"(?:(?:do not|don't|dont)(?! (?:you|they|we|i)\b)|never|please not|"
@@ -114,7 +114,7 @@ REFUSALS: Final = {
     ),
 }
 _REFUSALS: Final = tuple(re.compile(pattern) for patterns in REFUSALS.values() for pattern in patterns)
-# Sentences that have such words and refuse nothing.
+# Sentences with such words that are no refusal.
 _NO_REFUSAL: Final = re.compile(
     r"\b(?:don't|do not|wouldn't) (?:mind|care)|\bnot? (?:a )?problem|\bwhy (?:don't|do you not)|"
     r"\bdon't (?:you|they|i|we) (?:record|have)|\b(?:have|has|there's|there is|got) no record|\bif (?:you|i) don't|"
@@ -123,7 +123,7 @@ _NO_REFUSAL: Final = re.compile(
 
 
 def refuses(text: str) -> bool:
-    """True if the caller says with these words that their words must not be kept."""
+    """True if the caller says in this text that their words must not be kept."""
     plain = " ".join(text.replace("\u2019", "'").casefold().split())
     if _NO_REFUSAL.search(plain):
         return False
@@ -131,7 +131,10 @@ def refuses(text: str) -> bool:
 
 
 def heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
-    """True if these words refuse. Asked before they are recorded, because these words must not be kept either."""
+    """Check whether these words refuse. Returns True if they do.
+
+    Must be called before the words are written down, because the refusal itself must not be kept either.
+    """
     if call.consent.refused or not refuses(text):
         return False
     out += call.consent.refuse()
@@ -140,7 +143,7 @@ def heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
 
 
 def confirm(call: Call, now: float, out: list[Action]) -> None:
-    """The agent confirms the refusal. If the agent's answer to these words has begun, this answer is not heard."""
+    """Let the agent confirm the refusal. An answer to the same words that has begun is given up."""
     if call.phase is not Phase.TALKING or not call.sessions.serves:
         return
     cut_off(call, now, out)

@@ -1,4 +1,4 @@
-"""The model's answers while they are generated. function_calls.py has the functions that they call."""
+"""Handles the model's answers while they are generated. function_calls.py handles the functions that they call."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from relay.call.vocabulary import (
     ResponseId,
 )
 
-# We sent something at the moment when the server began or ended an answer. This is nobody's mistake, and does no harm.
-# In captures there was one such cancellation in 300 interruptions of 20 calls.
+# Errors of a message that met one of the server's on the way: the server had just begun or ended an answer. They do no
+# harm. In captures, 1 of 300 cancellations caused one (20 calls).
 ALREADY_ACTIVE = "conversation_already_has_active_response"
 NOT_ACTIVE = "response_cancel_not_active"
 CROSSINGS = frozenset({ALREADY_ACTIVE, NOT_ACTIVE})
-# If the server asks for a longer wait than this, the caller is told so.
+# If the server asks us to wait longer than this, the caller is asked for patience.
 WAIT_WITHOUT_WORDS_S = 1.5
-# The transcript of a model that speaks a function call instead of making it. No speech has a brace and a quote.
+# Finds a transcript in which the model speaks a function call instead of making it. Speech has no brace and no quote.
 _READ_ALOUD = re.compile(r"""[{\[]\s*[{"']|["']arguments["']\s*:|^\s*```""")
 
 
 def wants(call: Call, response_id: ResponseId, item_id: ItemId) -> bool:
-    """False for what must not be heard: a cancelled answer, an item that has ended, and all audio at the call's end."""
+    """False for audio that nobody may hear: of a cancelled answer, of an item that has ended, or at the call's end."""
     return _may_sound(call, item_id) and not call.answers.is_discarded(response_id)
 
 
@@ -44,14 +44,17 @@ def _may_sound(call: Call, item_id: ItemId) -> bool:
 
 
 def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
-    """A part of a cancelled answer came late. The model believes that it was heard, so it is deleted in the session."""
+    """A part of a cancelled answer came late.
+
+    It stands in the model's conversation as if it was heard, so it will be deleted.
+    """
     if call.answers.is_discarded(response_id) and call.conversation.turn(item_id) is None:
         call.soundless_items.setdefault(response_id, set()).add(item_id)
 
 
 def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
-    """The model began to answer."""
-    # The answer comes too late: this session was given up, and the next one is asked.
+    """The model began an answer."""
+    # This session was given up, and the answer is asked for in the next session.
     if not call.sessions.serves and call.sessions.count:
         call.answers.discard(event.response_id)
         out.append(CancelResponse(event.response_id))
@@ -68,7 +71,7 @@ def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> No
 
 
 def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
-    """A delta of the model's audio."""
+    """A delta of an answer's audio."""
     item_id = event.item_id
     response = call.answers.sounded(event.response_id, now) if _may_sound(call, item_id) else "unwanted"
     if response == "unwanted":
@@ -76,7 +79,7 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
         _came_late(call, event.response_id, item_id)
         return
     turn, before_ms = call.conversation.sounds(item_id, event.said_ms, event.positions)
-    if turn is None:  # No words of the item came before its sound.
+    if turn is None:  # The item's sound came before its words.
         turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
         turn.sounds(event.said_ms, event.positions)
     _belongs(call, event.response_id, item_id)
@@ -100,7 +103,7 @@ def _belongs(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
 
 
 def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> None:
-    """A piece of the transcript of the model's speech. It usually comes before its audio, sometimes after it."""
+    """A piece of an answer's text. It usually comes before its audio, sometimes after it."""
     turn = call.conversation.turn(event.item_id)
     if turn is None:
         if not wants(call, event.response_id, event.item_id):
@@ -121,7 +124,7 @@ def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> Non
 
 
 def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:
-    """The model speaks the text of a function call. Nobody must hear that. The model is asked once more."""
+    """The model speaks the text of a function call. Cut it off, and ask once more."""
     hears = "no part of it: the model is asked again"
     out.append(Report("model.reads_function_aloud", "warning", (("caller_hears", hears),)))
     cut_off(call, now, out)
@@ -131,7 +134,7 @@ def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:
 
 
 def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) -> None:
-    """All audio of an item has come, as far as the model knows."""
+    """The model has sent all audio of an item."""
     if wants(call, event.response_id, event.item_id):
         turn = call.conversation.turn(event.item_id)
         if turn is not None:
@@ -141,9 +144,9 @@ def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) ->
 
 
 def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is_told: bool = True) -> None:
-    """The model's answer was generated to its end. `is_told` False: no event has reported that."""
+    """An answer was generated to its end. `is_told` is False if no event has reported the end."""
     response_id = event.response_id
-    if call.answers.has_ended(response_id):  # The end was reported twice, or late.
+    if call.answers.has_ended(response_id):  # The end is reported twice, or after the relay has assumed it.
         if call.answers.was_presumed_ended(response_id):
             call.meter.responded(response_id, event.usage, taken_back=call.early.was_taken_back(response_id))
         return
@@ -166,7 +169,7 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is
 
 
 def _end_untold(call: Call, response_id: ResponseId | None, now: float, out: list[Action]) -> None:
-    """A response has ended, and its end was never reported."""
+    """Treat a response as ended, although no event has reported its end."""
     if response_id is None:
         return
     call.answers.presume_ended(response_id)
@@ -176,12 +179,12 @@ def _end_untold(call: Call, response_id: ResponseId | None, now: float, out: lis
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """Do what the time requires for an answer."""
+    """Check whether a response has ended without a report."""
     _end_untold(call, call.answers.unended(now), now, out)
 
 
 def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out: list[Action]) -> None:
-    """Tell the log, the model and the caller what follows an answer that was empty or that broke off."""
+    """An answer was empty or broke off. Write a log line, and tell the model and the caller what follows."""
     match follows:
         case "nothing":
             return
@@ -209,7 +212,7 @@ def _ask_to_wait(call: Call, retry_after_s: float | None, now: float, out: list[
 
 
 def heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:
-    """React to an agent that says that it has not understood, or promises something and does not do it."""
+    """Act if the agent says that it has not understood, or that it does something for which it called no function."""
     items = call.answer_items.get(response_id, [])
     spoken = [call.conversation.turn(item) for item in items]
     said = " ".join(turn.said for turn in spoken if turn is not None)
@@ -217,21 +220,21 @@ def heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Ac
         return
     if call.plan.rules.promises(said) and not call.functions.has_called(response_id):
         for item in items:
-            call.liveness.bridge(item)  # These words ask for patience, so they are no answer.
+            call.liveness.bridge(item)  # These words only ask for patience, so the caller still waits for an answer.
         call.liveness.missing("promise", now)
     else:
         call.liveness.was_answered()
     asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
     if asked is None or not call.plan.rules.says("repeat_words", said):
         return
-    if call.rest.kept is not None:  # Perhaps it asks what a noise meant.
+    if call.rest.kept is not None:  # The agent may have asked what a noise meant.
         call.caller_turns.ask_again(asked.item_id)
     else:
         turns.misunderstood(call, asked.item_id, asked.said, now, out)
 
 
 def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) -> None:
-    """An error event of the model. Harmless ones are counted. None of them ends a call alone."""
+    """The server sent an error. Harmless ones are only counted. No error alone ends the call."""
     follows = call.answers.refused(event.event_id, event.code == ALREADY_ACTIVE, now, event.retry_after_s)
     call.early.refused(event.event_id)
     if event.code == NOT_ACTIVE:

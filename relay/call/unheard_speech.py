@@ -1,54 +1,53 @@
-"""Finds speech that the server's VAD does not hear. A session that misses it is deaf.
+"""Finds speech that the server's VAD does not hear. Then the model session is deaf, and the call needs another one.
 
-A loud sound alone is no proof. A fan, a car, or cloth on the phone may be as loud as a voice for a second, and no VAD
-calls it speech. The level of speech swings: it falls and rises by 5 dB or more with each syllable, three to five times
-a second. And a run of speech is longer than a knock.
+A loud sound alone does not prove speech. A fan, a car, or cloth on the phone may be as loud as a voice for a second,
+and a good VAD does not report it. Speech is recognised by two things. Its level swings: it falls and rises by 5 dB or
+more with each syllable, three to five times a second. And it lasts longer than a knock.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# If there is this much speech on the caller's line and the server's VAD hears none, the session is deaf. A VAD that
-# works hears a voice within 0.3 s.
+# If the server's VAD misses this much speech, the session is deaf. A VAD that works reports a voice within 0.3 s.
 DEAF_AFTER_MS = 1_500
-# After a short question the caller waits, and then this much is enough. A cough, or two words to somebody else, are
-# shorter.
+# If the caller then is silent for WAITED_S, this much speech is enough: they have asked a short question and wait. A
+# cough, or two words to somebody else, are shorter.
 QUESTION_MS = 600
 WAITED_S = 2.5
-# Shorter runs are knocks, however much their level swings.
+# A run that is shorter than this is a knock, even if its level swings.
 RUN_MS = 400
-# A swing is a fall and a rise by at least this much. A run with at least this many swings is speech.
+# A swing is a fall and a rise of the level by at least SWING_DB. A run with SWINGS swings is speech.
 SWING_DB = 5.0
 SWINGS = 2
-LONG_RUN_MS = 1_500  # A longer run needs more swings, in proportion.
-# "Can you hear me?" has one swing. For a run of QUESTION_MS one swing is enough if it is this deep. White and rumbling
+LONG_RUN_MS = 1_500  # If a run is longer than this, it needs more swings, in proportion to its length.
+# "Can you hear me?" has only one swing. In a run of QUESTION_MS, one swing of this depth is enough. White and rumbling
 # noise swings by up to 5 dB when it begins. The short questions of the clips swing by 10 dB and more.
 DEEP_SWING_DB = 9.0
-# Quiet frames for longer than this are a break in the run. A single quiet frame may be a lost packet.
+# Quiet frames for longer than this are a pause. One single quiet frame may be a lost packet.
 BREAK_MS = 40
-# The level of rumbling noise changes from frame to frame, the level of speech from syllable to syllable. So each frame
-# changes the measured level only by this share.
+# Each frame changes the measured level only by this share of the difference. So the level of rumbling noise, which
+# changes from frame to frame, becomes even. The level of speech changes from syllable to syllable, and still swings.
 SMOOTHING = 0.35
 
 
 @dataclass(slots=True)
 class UnheardSpeech:
-    """The sound since the server's VAD last heard anything, if it was like speech. Times are of caller audio."""
+    """Measures the sound since the server's VAD last heard anything. Times are of caller audio."""
 
-    _ms: int = 0  # The length of earlier runs that were speech.
+    _ms: int = 0  # The length of the earlier runs that were speech.
     _run_ms: int = 0
     _swings: int = 0
-    _deepest_db: float = 0.0  # The deepest swing of the run.
+    _deepest_db: float = 0.0  # The deepest swing of the present run.
     _high_dbfs: float = -100.0  # The highest level since the last fall.
     _low_dbfs: float = 0.0  # The lowest level since the last rise.
-    _high_before_dbfs: float = -100.0  # The highest level before that low.
+    _high_before_dbfs: float = -100.0  # The highest level before that lowest level.
     _falls: bool = False
     _smooth_dbfs: float = -100.0
     _break_dbfs: float = -100.0  # The loudest of the present quiet frames.
 
     def hear(self, level_dbfs: float, run_ms: int, ms: int, *, is_loud: bool) -> None:
-        """A frame of `ms` in a run of speech. The run is `run_ms` long up to its latest loud frame."""
+        """Measure a frame of `ms` in a run of sound. `run_ms` is the length of the run up to its newest loud frame."""
         if not is_loud:
             self._break_dbfs = max(self._break_dbfs, level_dbfs)
             return
@@ -62,7 +61,7 @@ class UnheardSpeech:
         self._measure(self._smooth_dbfs)
 
     def _measure(self, level_dbfs: float) -> None:
-        """Follow the swings of the run's level."""
+        """Find the swings of the level in the present run."""
         if self._falls:
             self._low_dbfs = min(self._low_dbfs, level_dbfs)
             if level_dbfs >= self._low_dbfs + SWING_DB:
@@ -89,11 +88,11 @@ class UnheardSpeech:
         return self._run_ms if is_speech or is_question else 0
 
     def is_enough(self, waited_s: float) -> bool:
-        """True if the session must be deaf. `waited_s`: how long the caller has been quiet again."""
+        """True if the session must be deaf. `waited_s`: how long the caller has been silent since."""
         ms = self._ms + self._speech_ms
         return ms >= DEAF_AFTER_MS or (ms >= QUESTION_MS and waited_s >= WAITED_S)
 
     def forget(self) -> None:
-        """The VAD heard something, or another session listens. Measuring begins again."""
+        """Begin again: the VAD has heard something, or another session is used."""
         self._begin()
         self._ms = 0

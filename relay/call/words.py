@@ -1,11 +1,12 @@
-"""What a transcript means: an emergency, the wish for a person, anger, "go on", a hello, or nothing at all.
+"""Decides what a transcript means: an emergency, the wish for a person, anger, "go on", a hello, or nothing at all.
 
-The words are data: one file for each language in `prompts/words/`. This file reads them and judges sentences by them. A
-word alone proves nothing: "It's not an emergency", "a crane operator" and "are you a human?" have the words of other
-wishes. So a phrase counts only if it is not denied, not part of another expression, not asked about, and not about the
-past. Whatever stays unclear is left to the model, which heard the sentence too.
-A pattern is a row of words. `a|b` is one of several words, `word?` may be missing, `{name}` is one expression of a set,
-`...` is up to three words, `^` and `$` are the ends of a clause.
+Each language has a file of phrases in `prompts/words/`. This file reads them and judges sentences by them. A word alone
+proves nothing: "It's not an emergency", "a crane operator" and "are you a human?" have such words and mean something
+else. So a phrase does not count if it is denied or part of another expression. An emergency does not count either if it
+is asked about or past. Unclear sentences have no effect here: the model has heard them, too.
+
+A phrase is written as a pattern, a row of words: `a|b` is one of several words, `word?` may be missing, `{name}` is one
+expression of a set, `...` is up to three words, `^` and `$` are the beginning and the end of a clause.
 """
 
 from __future__ import annotations
@@ -16,56 +17,56 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import chain
 
-# "not" denies what comes up to this many words after it: "I do not think that it is an emergency".
+# "not" denies the phrases up to this many words after it: "I do not think that it is an emergency".
 DENIES_WORDS = 6
-# "no" denies the next one or two words: "no real emergency".
+# "no" denies a phrase up to this many words after it: "no real emergency".
 DENIES_NEXT_WORDS = 2
 GAP_WORDS = 3
 
-# A sentence is judged for a dozen meanings in each language. So the plain forms of this many texts are kept.
+# A sentence is judged for a dozen meanings in each language. The results of `plain` are kept for this many texts.
 PLAIN_TEXTS = 32
 
-_NOTHING = r"[^\s\S]"  # Matches nothing.
-_BETWEEN = r"(?: [,.])* "  # Punctuation between two words does not count, because transcribers set it differently.
+_NOTHING = r"[^\s\S]"  # This expression never matches.
+_BETWEEN = r"(?: [,.])* "  # Punctuation between two words is skipped, because each transcriber sets it differently.
 _WORD = r"[^\s,.]+"
-# Signs that belong to a letter, but that a regular expression does not take for letters.
+# Signs that are part of a letter, but that `\w` does not match.
 _MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f"
-# mm, hmm, mhm, um, uh, huh, hum, ah, oh, aha. Each transcriber writes these sounds differently, in every language.
+# mm, hmm, mhm, um, uh, huh, hum, ah, oh, aha, in all spellings of transcribers.
 _HUM = r"(?:[hm]+|u+[hm]+|h+u+[hm]+|[aeo]+h+|a+h+a+)"
-# In brackets, stars or notes a transcriber names a noise: [music], (coughs), *click*.
+# How a transcriber writes a noise: [music], (coughs), *click*.
 _NOISE = re.compile(r"\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|<[^>]*>|【[^】]*】|[♪♫]+(?:[^♪♫]*[♪♫]+)?")
-# A listener says at most this many words. More words are a sentence.
+# A backchannel or a hello has at most this many words.
 _BACKCHANNEL_WORDS = 4
 _HELLO_WORDS = 4
 
 KINDS = ("emergency", "human", "angry", "misunderstood", "repeat")
 _LISTS = ("backchannels", "not_backchannels", "hellos", "farewells", "nothing", "credits", "beside_nothing")
 _GRAMMAR = ("denials", "denials_of_the_next", "answers", "no_denials", "turns", "past", "now", "questions")
-# It matters only for an emergency whether a sentence asks or tells of the past. "can I talk to a person?" is a wish.
+# Questions and the past are excluded only for an emergency. "Can I talk to a person?" is a question and a wish.
 _OF_NOW = frozenset({"emergency"})
 
 
 class WordsInvalid(ValueError):
-    """A file of words cannot be used. The message names every mistake in it."""
+    """A file of words cannot be used. The message names all mistakes in it."""
 
 
 @lru_cache(maxsize=PLAIN_TEXTS)
 def plain(text: str, contractions: Contractions | None = None) -> str:
-    """Words in small letters with one blank between them. Only `,` and `.` are left of the punctuation, as words.
+    """The text in small letters, with one blank between words. `,` and `.` stay as words, other punctuation is dropped.
 
-    A number is one word, even if it is grouped: 9-1-1 is 911. But $1,911 is not.
+    A number is one word, even if it is grouped: 9-1-1 becomes 911. But a price such as $1,911 is dropped.
     """
     spelled = _spelled(text)
     return _bare(spelled if contractions is None else contractions.written_out(spelled))
 
 
 def _spelled(text: str) -> str:
-    """The part of `plain` that is the same in every language. Apostrophes are kept."""
+    """The first step of `plain`, which is the same in every language. Apostrophes stay."""
     text = re.sub(
         "[\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}`]", "'", text.casefold().replace("i\u0307", "i")
     )
     text = re.sub(r"(?<=\d)[-,.](?=\d)", "", text.replace("_", " "))
-    text = re.sub(r"[$£€]\s?\d+", " _ ", text)  # A price is not a number to dial.
+    text = re.sub(r"[$£€]\s?\d+", " _ ", text)  # A price is not a phone number.
     text = re.sub(r"[.!?;:…。！？¡¿]+|\s[-–—]+\s", " . ", text)
     return " ".join(re.findall(rf"[\w'{_MARKS}]+|[,.]", re.sub(r"[,،、，]+", " , ", text)))
 
@@ -75,7 +76,10 @@ def _bare(spelled: str) -> str:
 
 
 class Contractions:
-    """Short forms and their full forms: "n't" and "'s" end a word, "l'" begins one, "dont" is one."""
+    """Short forms and their full forms.
+
+    A short form is a whole word ("dont"), an end ("n't", "'s") or a beginning ("l'").
+    """
 
     def __init__(self, long_of: Mapping[str, str]) -> None:
         self._long_of = dict(long_of)
@@ -87,33 +91,36 @@ class Contractions:
         )
 
     def written_out(self, text: str) -> str:
-        """The text with every short form in full."""
+        """The text with full forms in place of the short forms."""
         return self._pattern.sub(lambda match: self._long_of[match.group()], text)
 
 
 class Sets:
-    """The named expressions of a language, as parts of regular expressions, and the words with which each can begin."""
+    """The sets of expressions of a language, as regular expressions, and the words with which each can begin."""
 
     def __init__(self, gap: str = "") -> None:
-        self.gap = gap  # A word of a gap must not be one of these.
+        self.gap = gap  # A regular expression for words that `...` must not skip.
         self._compiled: dict[str, str] = {}
         self._first: dict[str, frozenset[str]] = {}
 
     def add(self, name: str, patterns: Iterable[str]) -> None:
-        """Name these expressions. The expressions that they use must have names already."""
+        """Add a set. The sets that its patterns use must have been added before."""
         rows = sorted(patterns, key=len, reverse=True)
         self._compiled[name] = "|".join(self.compiled(row) for row in rows) or _NOTHING
         self._first[name] = frozenset[str]().union(*(self.first_words(row) for row in rows))
 
     def add_numbers(self, name: str, phrases: Iterable[str]) -> None:
-        """Name the ways to say a number. Digits inside a longer number are not found, as in 0400 000 123."""
+        """Add a set of numbers as they are said. Digits inside a longer number do not match: 000 in 0400 000 123."""
         rows = [plain(phrase) for phrase in phrases if plain(phrase)]
         alone = [rf"(?<!\d\d\d ){row}(?: {row})*(?! \d\d\d)" if row.isdecimal() else re.escape(row) for row in rows]
         self._compiled[name] = "|".join(alone) or _NOTHING
         self._first[name] = frozenset(row.split()[0] for row in rows)
 
     def compiled(self, pattern: str) -> str:
-        """One pattern as a regular expression for `plain` text. Raises KeyError if a set is missing."""
+        """A pattern as a regular expression for `plain` text.
+
+        Raises KeyError if the pattern uses a set that does not exist.
+        """
         out, is_first = "", True
         for part in pattern.split():
             if part == "^":
@@ -150,7 +157,7 @@ def _words(part: str) -> list[str]:
 
 
 class Expression:
-    """A regular expression. It is compiled when it is first needed. To compile all eight languages takes a second."""
+    """A regular expression that is compiled at its first use. To compile all of eight languages takes a second."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -162,7 +169,10 @@ class Expression:
 
 
 class Patterns:
-    """Many patterns. Each is tried only at words with which it can begin, so that the audio's loop does not wait."""
+    """Many patterns.
+
+    Only those are tried that can begin with a word of the text, so that the loop is not blocked for long.
+    """
 
     def __init__(self, rows: Iterable[str], sets: Sets) -> None:
         self._at: dict[str, list[Expression]] = {}
@@ -178,7 +188,7 @@ class Patterns:
     def found(self, text: str) -> Iterator[re.Match[str]]:
         """All matches in a `plain` text, in the order of the text."""
         if self._at.keys().isdisjoint(text.split()):
-            return  # This is the usual case: no pattern can begin in this text.
+            return  # Usual case: no pattern can begin with a word of this text.
         for word in re.finditer(_WORD, text):
             for pattern in self._at.get(word.group(), ()):
                 match = pattern.regex.match(text, word.start())
@@ -186,19 +196,19 @@ class Patterns:
                     yield match
 
     def is_in(self, text: str) -> bool:
-        """True if one of the patterns is in the text."""
+        """True if one of the patterns matches somewhere in the text."""
         return next(self.found(text), None) is not None
 
     def begins(self, text: str) -> bool:
-        """True if the text begins with one of the patterns."""
+        """True if one of the patterns matches at the beginning of the text."""
         return any(pattern.regex.match(text) for pattern in self._at.get(text.split(" ", 1)[0], ()))
 
     def can_begin_with(self, words: frozenset[str]) -> bool:
-        """False if no pattern begins with any of these words. Then a text of these words has no match."""
+        """False if no pattern begins with one of these words. Then no pattern matches a text of these words."""
         return not self._at.keys().isdisjoint(words)
 
     def masked(self, text: str) -> str:
-        """The text with `_` for every word that a pattern covers."""
+        """The text with `_` in place of every word that a pattern matches."""
         for start, end in {match.span() for match in self.found(text)}:
             text = text[:start] + re.sub(r"[^\s,._]", "_", text[start:end]) + text[end:]
         return text
@@ -210,7 +220,7 @@ def _compile(expressions: Iterable[Expression]) -> None:
 
 
 def _only(rows: Iterable[str], sets: Sets, also: str = "") -> Expression | None:
-    """A pattern for a text that consists only of these patterns."""
+    """An expression for a text that consists of nothing but these patterns."""
     parts = [sets.compiled(row) for row in sorted(rows, key=len, reverse=True)] + ([also] if also else [])
     one = "|".join(parts)
     return Expression(rf"(?:[,.] )*(?:{one})(?:{_BETWEEN}(?:{one}))*(?: [,.])*") if parts else None
@@ -218,7 +228,7 @@ def _only(rows: Iterable[str], sets: Sets, also: str = "") -> Expression | None:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """The phrases that say one thing, and the phrases that only seem to say it."""
+    """The phrases with one meaning (`says`), and the phrases that have their words but not their meaning (`unless`)."""
 
     says: Patterns
     unless: Patterns
@@ -226,7 +236,7 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text as one language reads it: its words in a row (`plain`), and the set of them."""
+    """A text as one language reads it: its words in a row, as `plain` makes them, and as a set."""
 
     words: str
     each: frozenset[str]
@@ -234,7 +244,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """The words of one language, and how its sentences deny, ask, and tell."""
+    """The phrases of one language, and its words for denials, questions and the past."""
 
     name: str
     contractions: Contractions
@@ -244,18 +254,21 @@ class Language:
     credits: Patterns
 
     def says(self, kind: str, said: Reading, own: Patterns | None = None) -> bool:
-        """True if a phrase of `kind` (or one of the operator's `own`) is in the text and really means it."""
+        """True if the text has a phrase of this kind, or one of the operator's `own`, that counts.
+
+        `_is_off` says which do not count.
+        """
         rule = self.kinds[kind]
         possible = [patterns for patterns in (rule.says, own) if patterns and patterns.can_begin_with(said.each)]
         if not possible:
-            return False  # Nearly always: seven of eight languages are not spoken in a call.
+            return False  # Usual case: a call is in one language, and the other seven have no phrase here.
         kept = self.grammar["no_denials"].masked(rule.unless.masked(said.words))
         return any(
             not self._is_off(kept, match, kind in _OF_NOW) for patterns in possible for match in patterns.found(kept)
         )
 
     def _is_off(self, words: str, match: re.Match[str], of_now: bool) -> bool:
-        """True for a phrase that is denied. With `of_now`, also for a phrase that is asked about or of the past."""
+        """True if the phrase is denied. With `of_now` also if it is a question or about the past."""
         before = words[: match.start()]
         clause = re.split(r"[,.] ", before)[-1]
         for turn in self.grammar["turns"].found(clause):
@@ -270,7 +283,7 @@ class Language:
         return is_past or self.grammar["questions"].is_in(clause.lstrip() + match.group().split(" ", 1)[0])
 
     def _denies_next(self, clause: str, match: str) -> bool:
-        """True for "no" directly before the phrase, if this "no" is not an answer: "no there is a fire"."""
+        """True if "no" stands directly before the phrase and denies it. In "no there is a fire", "no" is an answer."""
         near = clause.split()[-DENIES_NEXT_WORDS:]
         for at, word in enumerate(near):
             following = (*near[at + 1 :], *match.split())[0]
@@ -279,12 +292,12 @@ class Language:
         return False
 
     def is_only(self, name: str, said: Reading) -> bool:
-        """True for a text that consists only of expressions of one list."""
+        """True for a text that consists of nothing but expressions of this list."""
         pattern = self.lists[name]
         return bool(pattern and pattern.regex.fullmatch(said.words))
 
     def is_credits(self, said: Reading) -> bool:
-        """True for a text that begins like the credits of a film."""
+        """True for a text that begins like the credits of a film. Transcribers write such words for a noise."""
         return self.credits.begins(said.words)
 
     def compile_all(self) -> None:
@@ -384,14 +397,14 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What the words of a turn mean. The words are judged only once."""
+    """What the words of a turn mean. They are judged once, when they come."""
 
-    says: frozenset[str] = frozenset()  # The meanings that were found: "emergency", "human", "angry" and so on.
-    is_nothing: bool = False  # True for the words that a transcriber writes for a noise.
-    is_backchannel: bool = False  # True if it only means "go on": no reason to stop or to answer.
-    is_hello: bool = False  # True for a "Hello?" that the agent's greeting has already answered.
+    says: frozenset[str] = frozenset()  # The kinds that were found: "emergency", "human", "angry" and so on.
+    is_nothing: bool = False  # True if a transcriber writes such words for a noise.
+    is_backchannel: bool = False  # True if the words only mean "go on". Then the agent neither stops nor answers.
+    is_hello: bool = False  # True if the words are only a greeting, such as "Hello?".
     is_farewell: bool = False  # True if the words end a call, or agree to its end.
-    is_goodbye: bool = False  # True if at least one word is a goodbye, not only a yes or a hello.
+    is_goodbye: bool = False  # True if the words end a call and are more than a yes or a hello.
 
 
 NO_WORDS = Meaning(is_nothing=True)
@@ -415,9 +428,10 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """All languages that are listened for. A text is judged in each of them, whatever language is spoken.
+    """All languages that are listened for.
 
-    `own`: each kind that is listened for, with the operator's phrases for it.
+    Each text is judged in all of them, because the caller's language is not known.
+    `own`: for each kind, the operator's own phrases.
     """
 
     languages: tuple[Language, ...] = ()
