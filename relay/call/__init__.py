@@ -1,1 +1,4 @@
-"""The pure core of a call: an event and the time come in, and actions come out. No I/O, no clock."""
+"""Decides what happens in a call: an event and the time come in, actions come out.
+
+It does no I/O and reads no clock.
+"""

@@ -1,7 +1,7 @@
-"""What a call has cost so far: the usage that was reported, and an estimate for the answer that is being generated.
+"""Counts what a call has cost so far: what the server has reported, and an estimate for the present answer.
 
-`usage` comes only with `response.done`. Its cached tokens are included in its input tokens. Generated audio is paid for
-even if it was not heard. Source: docs/protocol/openai.md 5.
+A response's `usage` comes with `response.done`. Its cached tokens are a part of its input tokens. Generated audio must
+be paid for even if nobody has heard it. Source: docs/protocol/openai.md 5.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 from relay.call.call_config import Bill, Price, Voice
 
-# One token for each 50 ms of the model's audio. The transcript of the audio adds about one third of that in text tokens
+# The model's audio has 20 tokens a second. Its transcript has about one third as many text tokens
 # (docs/protocol/openai.md 5).
 AUDIO_TOKENS_OUT_PER_S = 20.0
 TEXT_PER_AUDIO_TOKEN = 1 / 3
-# English text has about four characters a token [OpenAI, "What are tokens"].
+# English text has about four characters in a token [OpenAI, "What are tokens"].
 CHARACTERS_A_TOKEN = 4.0
 
 
@@ -29,7 +29,7 @@ def _table(table: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 
 def response_usd(usage: Mapping[str, object] | None, price: Price) -> float:
-    """Dollars of one `response.done.usage`. 0 if there is no usage (cancelled, failed)."""
+    """What one response costs in USD, by its `usage`. 0 without `usage`, as after a cancellation or failure."""
     if not usage:
         return 0.0
     inputs, outputs = _table(usage, "input_token_details"), _table(usage, "output_token_details")
@@ -49,7 +49,7 @@ def response_usd(usage: Mapping[str, object] | None, price: Price) -> float:
 
 
 def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float) -> float:
-    """Dollars of one transcription, by its seconds or by its audio tokens (ten a second)."""
+    """What one transcription costs in USD, by its seconds or by its audio tokens (ten a second)."""
     if not usage:
         return 0.0
     seconds = _number(usage, "seconds") or _number(_table(usage, "input_token_details"), "audio_tokens") / 10
@@ -57,7 +57,7 @@ def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float)
 
 
 class Meter:
-    """The bill of one call so far. `before` is the bill of its earlier streams."""
+    """Counts the cost of one call. `before` is what its earlier streams have cost."""
 
     def __init__(
         self, model: str, price: Price, transcription_usd_per_minute: float, before: Bill, *, voice: Voice | None = None
@@ -66,19 +66,19 @@ class Meter:
         self._per_minute = transcription_usd_per_minute
         self._voice = voice or Voice()
         self.settled_usd = before.usd
-        self._by = dict(before.usd_by)  # Model -> USD that are billed.
+        self._by = dict(before.usd_by)  # Model -> its cost in USD, as reported.
         self.tokens = dict(before.tokens)
         self.early = dict(before.early)
         self._pending_ms: dict[str, float] = {}
-        # The answer whose bill came last, and the bill's amounts.
+        # The last response whose usage was counted, and its amounts.
         self._latest: tuple[str, Mapping[str, float]] = "", {}
         self._pending_characters: dict[str, int] = {}
-        self._characters_of: dict[str, int] = {}  # Answer -> characters that were sent to another voice.
+        self._characters_of: dict[str, int] = {}  # Response -> how many of its characters were sent to another voice.
 
     def serves(self, model: str, price: Price) -> None:
-        """Another session answers from now on.
+        """Another session is used from now on.
 
-        The bills of the session before will not come, so their amounts are estimated.
+        The earlier session will report nothing more, so its open amounts are estimated and counted.
         """
         self._settle(self._model, self._pending_usd)
         self._pending_ms.clear()
@@ -91,15 +91,18 @@ class Meter:
             self._by[meter] = self._by.get(meter, 0.0) + usd
 
     def generated(self, response_id: str, ms: float) -> None:
-        """`ms` milliseconds of a response's audio have come. They are not billed yet."""
+        """`ms` milliseconds of a response's audio have come. Its usage will come later."""
         self._pending_ms[response_id] = self._pending_ms.get(response_id, 0.0) + ms
 
     def wrote(self, response_id: str, characters: int) -> None:
-        """`characters` of a response's text have come. Another voice speaks this text. The text is not billed yet."""
+        """`characters` of a response's text have come, which another voice speaks. Its usage will come later."""
         self._pending_characters[response_id] = self._pending_characters.get(response_id, 0) + characters
 
     def responded(self, response_id: str, usage: Mapping[str, object] | None, *, taken_back: bool = False) -> None:
-        """A response's bill has come. Without `usage` the estimate stays. `taken_back`: the answer was taken back."""
+        """The usage of a response has come. Without it, the estimate is counted.
+
+        `taken_back`: it was an early answer.
+        """
         estimate_usd = self._estimate_usd(
             self._pending_ms.pop(response_id, 0.0), self._pending_characters.pop(response_id, 0)
         )
@@ -114,7 +117,7 @@ class Meter:
             self.taken_back_early(response_id)
 
     def taken_back_early(self, response_id: str) -> None:
-        """The answer whose bill came last was an early answer that nobody has heard."""
+        """This response was an early answer that was taken back. Count what it has cost."""
         if characters := self._characters_of.pop(response_id, 0):
             usd = characters * self._voice.usd_per_character
             for key, amount in (("characters", characters), ("usd", usd)):
@@ -130,11 +133,11 @@ class Meter:
         self.early["asked"] = self.early.get("asked", 0) + 1
 
     def transcribed(self, usage: Mapping[str, object] | None) -> None:
-        """A transcription's bill has come."""
+        """The usage of a transcription has come."""
         self._settle("transcription", transcription_usd(usage, self._per_minute))
 
     def spoken(self, characters: int, response_id: str | None = None) -> None:
-        """`characters` more of the model's text were sent to the voice, and must be paid for."""
+        """`characters` of the model's text were sent to the other voice, and must be paid for."""
         self._settle(self._voice.name, characters * self._voice.usd_per_character)
         self.tokens["characters"] = self.tokens.get("characters", 0) + characters
         if response_id is not None:
@@ -150,7 +153,7 @@ class Meter:
         return self._estimate_usd(sum(self._pending_ms.values()), sum(self._pending_characters.values()))
 
     def bill(self) -> Bill:
-        """The bill, with the estimated cost of the present answer."""
+        """The cost so far, with the estimate for the present answer."""
         by = dict(self._by)
         if pending_usd := self._pending_usd:
             by[self._model] = by.get(self._model, 0.0) + pending_usd
@@ -158,5 +161,5 @@ class Meter:
 
     @property
     def usd(self) -> float:
-        """The whole cost in USD, with the estimate for the present answer."""
+        """The cost so far in USD, with the estimate for the present answer."""
         return self.settled_usd + self._pending_usd

@@ -1,4 +1,4 @@
-"""How a call ends: its limits, silence, a transfer, the last words, and words of the caller that come late."""
+"""Ends a call: limits, silence, a transfer, and the last words. The caller's late words may change the end."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from relay.call.interruption import cut_off
 from relay.call.state import Call, Ending, Next, Phase
 from relay.call.vocabulary import EndReason
 
-# This long before the time limit, the model is told that the call must end.
+# The model is told to end the call this long before the time limit.
 WARN_BEFORE_CAP_S = 30.0
-# The time from the first "are you still there" to the second, and from the second to the goodbye.
+# The agent asks "are you still there" twice. This is the time between the two, and from the second to the goodbye.
 STILL_THERE_AGAIN_S = 10.0
-# A caller who has just spoken is not asked within this time whether they are there.
+# The caller is not asked within this time after they have spoken.
 BEHIND_WORDS_S = 4.0
 ASKED_STILL_THERE = 2
-# If the mark of the last words never comes back, the line stays open for their playing time and this much more. The
-# model may still say more. A model that never stops is cut off.
+# If the mark of the last words does not come back, the stream ends after their playing time and this much more. The
+# model may add words while they play, but after LAST_WORDS_LIMIT_S the stream ends in any case.
 LAST_WORDS_SLACK_S = 2.0
 LAST_WORDS_LIMIT_S = 120.0
 FRAME_MS = 20
-# If the caller speaks over a goodbye, the call waits this long after the goodbye. What the caller said may be a
-# sentence, or a noise that sounds like a sentence.
+# If the caller speaks over a goodbye, the call waits for their words at most this long. They may be a sentence or a
+# noise.
 SPOKEN_OVER_LIMIT_S = 30.0
-# With these end reasons, the caller's words can keep the call going. A limit ends the call, whatever is said.
+# With these end reasons, the caller's words can keep the call going. With any other reason, such as a limit, they
+# cannot.
 _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENCE_CAP})
-# How long the call waits for words that come after its end. A transcription takes 1.0 to 1.5 s
+# How long the call waits for words after the end of the stream. A transcription takes 1.0 to 1.5 s
 # (docs/protocol/openai.md 3).
 LATE_WORDS_S = 2.0
-# The same limit for a caller who is still on the line: Twilio opens their next stream within half a second. That stream
-# uses what was said here, and waits for it at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
+# The same, if the caller is still on the line and comes back or is given to a human. The next stream begins within half
+# a second. It needs these words, and waits for them at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 
 def check_caps(call: Call, now: float, out: list[Action]) -> None:
-    """Check the limits of money and time, and whether the process stops."""
+    """Check the limits of money and time, and whether the process stops. Tell the model about midnight and the end."""
     limits, age_s = call.plan.limits, call.since_arrival_s(now)
     if call.meter.usd >= limits.call_usd:
         leave(call, EndReason.COST_CAP, Next.HANG_UP, now, out, phrase="limit")
@@ -58,23 +59,23 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _midnight_is_past(call: Call, age_s: float) -> bool:
-    """True if it is past midnight now, and the session's instructions were written before midnight."""
+    """True if midnight is past and the model's session was told the earlier date."""
     midnight = call.plan.midnight
     return midnight is not None and not call.told_midnight and age_s >= midnight.in_s and call.sessions.serves
 
 
 def check_silence(call: Call, now: float, out: list[Action]) -> None:
-    """If nobody says anything: ask twice, then say goodbye.
+    """If nobody says anything, ask the caller twice whether they are there. Then say goodbye.
 
-    The time counts from the last audio that the caller heard of us. Words of the caller that got no answer do not
-    change it. Words that still wait for an answer are handled in liveness.py.
+    The silence is counted from the last audio that the caller heard. Words of the caller that got no answer do not
+    interrupt it. liveness.py handles a caller who waits for an answer.
     """
     if not call.is_silent(now) or call.liveness.is_owed or now - call.quiet_since() < BEHIND_WORDS_S:
         return
     limit_s = STILL_THERE_AGAIN_S if call.presence.asked else call.plan.limits.silence_s
     agent_quiet_since = max(call.playout.quiet_since_s, call.arrived_at or 0.0)
     silent_s = call.presence.silent_s(now, agent_quiet_since, STILL_THERE_AGAIN_S)
-    if not call.presence.asked:  # Words that got no answer do not change the time.
+    if not call.presence.asked:  # Words without an answer do not interrupt the silence.
         silent_s = max(silent_s, now - agent_quiet_since)
     if call.awaits_words(now) or silent_s < limit_s:
         return
@@ -97,11 +98,12 @@ def transfer(
     by_agent: bool = False,
     by_owner: bool = False,
 ) -> bool:
-    """Connect the caller with the human. False if no human is there. Then the model says so.
+    """Connect the caller with the human. If no human is there, the model is told so.
 
-    A goodbye that is being said is taken back. An emergency replaces any other reason. `by_agent`: the model has
-    decided the transfer and may have told the caller, so its words are heard to their end. `by_owner`: HUMAN_HOURS do
-    not count, because the owner knows who is there.
+    Returns False if there is no transfer.
+    A goodbye that is playing is cut off. An emergency replaces a transfer for another reason. `by_agent`: the model has
+    asked for the transfer. It may have told the caller so, and its words are played to their end. `by_owner`:
+    HUMAN_HOURS do not count, because the owner knows whether somebody is there.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
@@ -114,8 +116,8 @@ def transfer(
         if call.sessions.serves:
             out.append(call.note(wording.NO_HUMAN_NOW))
         else:
-            call.conversation.noted("system", wording.NO_HUMAN_NOW)  # For the session that is being opened.
-        call.rest.forget()  # There is something else to say.
+            call.conversation.noted("system", wording.NO_HUMAN_NOW)  # The next session gets this text.
+        call.rest.forget()  # The agent has something else to say now.
         call.answers.want("turn")
         return False
     if call.ending is not None:
@@ -128,9 +130,9 @@ def transfer(
 
 
 def _is_graver(ending: Ending, reason: EndReason) -> bool:
-    """True for an emergency that comes while the caller is transferred for another reason.
+    """True for an emergency during a transfer for another reason.
 
-    The caller must then hear what to dial.
+    The caller must then hear which number to dial.
     """
     return reason is EndReason.EMERGENCY and ending.then is Next.HUMAN and ending.reason is not EndReason.EMERGENCY
 
@@ -146,9 +148,9 @@ def leave(
     after_speech: bool = False,
     summary: str = "",
 ) -> None:
-    """End the call: say the last words, wait until they were heard, then end the stream.
+    """End the call: play the last words, wait until they were heard, and end the stream.
 
-    `after_speech`: the agent's present words are heard to their end first. Otherwise they are cut off.
+    `after_speech`: what the agent is saying is played to its end first. Otherwise it is cut off.
     """
     if call.phase is not Phase.TALKING:
         return
@@ -171,7 +173,7 @@ def leave(
 
 
 def hang_up(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
-    """End the call at once, whoever speaks."""
+    """End the call at once, without last words."""
     call.floor.release()
     call.rest.forget()
     cut_off(call, now, out)
@@ -180,19 +182,19 @@ def hang_up(call: Call, reason: EndReason, now: float, out: list[Action]) -> Non
 
 
 def say_instead(call: Call, now: float, out: list[Action]) -> None:
-    """The agent's own last words broke off. Say a phrase of ours instead."""
+    """The agent's last words broke off. Say a phrase in their place."""
     if call.phase is Phase.LEAVING and call.ending is not None and call.ending.item is None:
         phrase = "goodbye" if call.ending.then is Next.HANG_UP else "connecting"
         call.ending.item = call.say(phrase, now, out, protected=True)
 
 
 def can_be_taken_back(call: Call) -> bool:
-    """True while a goodbye is being said and the caller's words can keep the call going."""
+    """True while a goodbye plays and words of the caller can still keep the call going."""
     return call.phase is Phase.LEAVING and call.ending is not None and call.ending.reason in _TAKEN_BACK_BY_WORDS
 
 
 def take_back(call: Call, now: float, out: list[Action]) -> None:
-    """The caller says more over a goodbye, so the call goes on."""
+    """The caller has more to say after the goodbye, so the call goes on."""
     out.append(Report("call.goodbye_taken_back", "info"))
     cut_off(call, now, out)
     call.phase, call.ending = Phase.TALKING, None
@@ -202,13 +204,13 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
-    """End the stream when the last words were heard. End everything when the caller's last words have come."""
+    """End the stream when the last words were heard. After the stream, wait for the caller's late words."""
     if call.phase is Phase.LEAVING and call.ending is not None:
         _follow_last_words(call, call.ending, now)
         has_spoken = _has_spoken(call, now)
         waits = has_spoken or call.keypad.may_ask_for_human or (call.voice.is_up and can_be_taken_back(call))
         is_late = now >= call.ending.deadline
-        if has_spoken and can_be_taken_back(call):  # No deadline cuts off a caller who speaks over a goodbye.
+        if has_spoken and can_be_taken_back(call):  # The deadline is later for a caller who speaks over a goodbye.
             is_late = now >= call.ending.deadline + SPOKEN_OVER_LIMIT_S
         if is_late or (_last_words_heard(call) and not waits):
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
@@ -218,12 +220,12 @@ def settle(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _follow_last_words(call: Call, ending: Ending, now: float) -> None:
-    """Move the deadline to the end of the audio that must still be played.
+    """Move the deadline behind the audio that must still be played.
 
-    Last words may be long, and more of them may come while they play.
+    The last words may be long, and the model may add more while they play.
     """
     left_ms = call.playout.left_ms(now)
-    is_a_frame = left_ms >= FRAME_MS  # False: the rest of this frame never came.
+    is_a_frame = left_ms >= FRAME_MS  # If less than a frame is left, its rest has never come.
     if now < ending.deadline and is_a_frame and not call.playout.is_held:
         until = now + left_ms / 1000 + LAST_WORDS_SLACK_S
         ending.deadline = min(max(ending.deadline, until), ending.began_at + LAST_WORDS_LIMIT_S)
@@ -237,16 +239,16 @@ def _last_words_heard(call: Call) -> bool:
 
 
 def _has_spoken(call: Call, now: float) -> bool:
-    """True if a caller whose call is about to end speaks, or has spoken.
+    """True if the caller speaks although the call is about to end, or if their words are awaited.
 
-    It may be an emergency, or one more request.
+    They may report an emergency, or want one more thing.
     """
     hears = call.sessions.serves and call.ending is not None and call.ending.then is Next.HANG_UP
     return hears and (call.floor.is_taken or call.awaits_words(now))
 
 
 def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
-    """The caller's side has ended the stream."""
+    """The stream has ended on the caller's side."""
     if call.phase is Phase.GONE:
         return
     if call.ending is None:
@@ -258,7 +260,7 @@ def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) ->
 
 
 def _go(call: Call, now: float, out: list[Action]) -> None:
-    """The stream has ended. Write down what is left, and release what costs money."""
+    """The stream has ended. Write down the turns that have not ended, and then close the model session."""
     call.lose_speech(now)
     call.phase = Phase.GONE
     cuts = {cut.item: cut for cut in call.playout.cut(now)}
@@ -266,7 +268,7 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
         if turn.role != "agent" or turn.whole:
             continue
         cut = cuts.get(turn.item_id)
-        if cut is None:  # All of it was played and its last mark is not back yet, or it never had a sound.
+        if cut is None:  # Its last mark has not come back, although all of it was played. Or it never had any sound.
             heard = turn.spoken if turn.said_ms > 0 else ""
         else:
             heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)
@@ -278,10 +280,10 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _is_awaited(call: Call, now: float) -> bool:
-    """True while late words may come, or a function runs. A booking that is being made must be written down.
+    """True while late words or the output of a function are awaited.
 
-    A function ends by its own deadline. If the caller goes on to another stream or to a human, it has only the time
-    of late words.
+    The row of a booking that is being made must be written. A function ends at its own deadline. If the caller goes to
+    another stream or to a human, the call waits no longer for a function than for late words.
     """
     if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True

@@ -1,7 +1,7 @@
-"""Ways to a human that need no model: the caller's words, and a count of failures.
+"""Finds reasons to bring a human or the harder model: the caller's words, and how often something has failed.
 
-`prompts/escalation.toml` has the numbers and the operator's own phrases. `prompts/words/` has the words that are
-listened for in each language.
+It does not ask the model. `prompts/escalation.toml` has the numbers and the operator's own phrases. `prompts/words/`
+has the phrases of each language.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from relay.call.words import Language, Patterns, Sets, Words, plain
 
 
 class RulesInvalid(ValueError):
-    """The operator's file cannot be used. The message names every mistake in it."""
+    """The operator's file cannot be used. The message names all mistakes in it."""
 
 
-# An agent that says one of these at the end of an answer is about to do something, or should do it.
+# If the agent ends an answer with one of these, it has promised to do something now.
 PROMISE_WORDS = (
     "one moment", "one second", "just a moment", "just a second", "a moment please", "hold on", "bear with me",
     "let me check", "let me look", "let me see", "let me find", "let me book", "i'll check", "i will check",
     "i'm checking", "i'll look", "i will look", "i'm looking", "i'll find out", "i'm booking", "i'll book",
 )  # fmt: skip
-# What the caller's words may mean -> the list of the operator's own phrases for it.
+# What the caller's words may mean -> the operator's own list of phrases for that.
 CALLER_SAYS = {
     "emergency": "emergency_words",
     "human": "human_words",
@@ -36,9 +36,9 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What makes a call go to a human, or to the harder model. The phrases are the operator's own.
+    """The operator's rules: when a human or the harder model is brought.
 
-    They are used together with `words`.
+    The phrases in these lists are used together with those of the languages (`words`).
     """
 
     human_words: tuple[str, ...] = ()
@@ -46,16 +46,17 @@ class Rules:
     angry_words: tuple[str, ...] = ()
     topics_hard: tuple[str, ...] = ()
     misunderstood_words: tuple[str, ...] = ()
-    repeat_words: tuple[str, ...] = ()  # Phrases of the agent.
-    promise_words: tuple[str, ...] = PROMISE_WORDS  # Phrases of the agent.
+    repeat_words: tuple[str, ...] = ()  # Phrases of the agent: it asks the caller to repeat something.
+    promise_words: tuple[str, ...] = PROMISE_WORDS  # Phrases of the agent: it promises to do something now.
     hard_after_misunderstandings: int = 2
     human_after_misunderstandings: int = 3
     human_after_failures: int = 2
     human_digit: str = "0"
-    emergency_number: str = "the emergency number"  # The words that the agent says for it.
-    numbers: tuple[str, ...] = ()  # The ways in which the emergency number is said.
+    emergency_number: str = "the emergency number"  # How the agent says the emergency number.
+    numbers: tuple[str, ...] = ()  # How callers say the emergency number.
     languages: tuple[Language, ...] = field(default=(), repr=False)
-    words: Words = field(init=False, compare=False, repr=False)  # Judges the caller's words.
+    # Judges texts with the phrases of the languages and of the operator.
+    words: Words = field(init=False, compare=False, repr=False)
     _patterns: dict[str, Patterns | None] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -64,14 +65,14 @@ class Rules:
 
     @property
     def clerks(self) -> tuple[str, ...]:
-        """The operator's single words for a person.
+        """The operator's phrases for a person that are one word.
 
-        They are judged like "agent": not every sentence with such a word asks for a person.
+        The languages judge them like "agent": a sentence with such a word need not ask for a person.
         """
         return tuple(phrase for phrase in self.human_words if len(plain(phrase).split()) == 1)
 
     def says(self, name: str, text: str) -> bool:
-        """True if `text` contains what the list `name` ("human_words", ...) means, and really means it."""
+        """True if the text has a phrase of the list `name` ("human_words", ...) that counts (words.py)."""
         return self.words.says(name.removesuffix("_words"), text, self._own(name))
 
     def _own(self, name: str) -> Patterns | None:
@@ -88,11 +89,11 @@ class Rules:
         return Patterns([*filter(None, phrases), "{number}"], sets)
 
     def listening_for(self, languages: tuple[Language, ...]) -> Rules:
-        """The same rules with the words of these languages."""
+        """The same rules, with the phrases of these languages."""
         return replace(self, languages=languages, _patterns={})
 
     def promises(self, text: str) -> bool:
-        """True if the agent's last sentence says that it does something now, and asks nothing."""
+        """True if the agent's last sentence promises to do something now, and is no question."""
         ends = list(_SENTENCE_END.finditer(text.strip()))
         before = [end.end() for end in ends if end.end() < len(text.strip())]
         last = text.strip()[before[-1] :] if before else text.strip()
@@ -100,9 +101,9 @@ class Rules:
 
     @classmethod
     def from_table(cls, table: Mapping[str, object], country: str = "US") -> Rules:
-        """Check a parsed TOML table. Raises RulesInvalid with every key that is unknown or of the wrong kind.
+        """Read the rules from a parsed TOML table. Raises RulesInvalid with all keys that are unknown or wrong.
 
-        `country` is two letters. The country's emergency numbers become emergency words.
+        `country` is two letters. Its emergency numbers become emergency words.
         """
         mistakes: list[str] = []
         values: dict[str, object] = {}
@@ -120,7 +121,7 @@ class Rules:
         if said:
             values["numbers"] = tuple(said)
             values["emergency_number"] = said[0]
-        # The values were checked key by key above.
+        # `_mistake` has checked each value.
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -129,7 +130,7 @@ _NUMBERS = frozenset(k for k in Rules.__dataclass_fields__ if "_after_" in k)
 
 
 def _mistake(key: str, value: object) -> str:
-    """What is wrong with a line of the operator's file. Empty if nothing is wrong."""
+    """What is wrong with this line of the operator's file. "" if nothing is."""
     if key in _LISTS:
         return "" if _phrases(value) else f"{key} must be a list of phrases"
     if key in _NUMBERS:
@@ -146,7 +147,7 @@ def _phrases(value: object) -> bool:
 
 
 def _emergency_numbers(table: object, country: str, mistakes: list[str]) -> list[str]:
-    """The ways to say the country's emergency number. Empty if the operator lists none."""
+    """How the emergency number of this country is said. Empty if the operator's file has no such numbers."""
     if not isinstance(table, dict) or not all(_phrases(said) and said for said in table.values()):
         mistakes.append('emergency_numbers must be a table like US = ["nine one one", "911"]')
         return []

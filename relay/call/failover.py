@@ -1,8 +1,9 @@
-"""The model sessions of a conversation: the first, the next after a loss, a planned move, and the rescue from dead air.
+"""Moves a call from one model session to the next: after a loss, for a planned move, or against dead air.
 
-A new session gets everything as text and is told to continue. For a planned move, the new session is opened while the
-present one still serves. The switch comes when nobody speaks and all words of the caller are known. A session that
-seems stuck is not closed at once either: the old or the new session serves, whichever can speak first.
+A new session gets the conversation as text, and is told to continue. For a planned move, the new session is opened
+while the call still uses the present one. The call switches to it when nobody speaks and no words of the caller are
+missing. If a session seems stuck, it is not closed at once. Another one is opened, and the call uses the first of the
+two that speaks.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from relay.call.sessions import Why
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import EndReason, ItemId, ModelLost, ModelReady, MoveFailed, NextModelLost
 
-# A lost session is replaced at most this often in one call. After that the human takes over.
+# A lost session is replaced at most this often in one call. After that a human takes over.
 RECONNECTS = 2
-# OpenAI ends a session after 60 minutes (docs/protocol/openai.md 1.4). After 50 minutes, the next silent moment is used
-# to move to a new one.
+# OpenAI ends a session after 60 minutes (docs/protocol/openai.md 1.4). After 50 minutes the relay opens a new one, and
+# switches to it when nobody speaks.
 SESSION_LIMIT_S = 50 * 60.0
-# A move that failed is tried again after this time. Ten of the 60 minutes are left for it.
+# If a planned move has failed, it is tried again after this time. 10 of the 60 minutes are left for that.
 MOVE_AGAIN_AFTER_S = 60.0
 _PAUSE = ("caller_hears", "a pause, or a request to wait; then the same conversation")
 _SILENT = ("caller_hears", "a request to wait after five seconds of silence")
 
 
 def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
-    """A session is configured. Give it the conversation so far."""
+    """A session is configured. Send it the conversation so far."""
     call.sessions.began(event.model, now)
     if call.sessions.count == 1:
-        call.figures.reconnects = 0  # A first session that came late was not lost.
+        call.figures.reconnects = 0  # If the first session came late, nothing was lost before.
     call.unheard.forget()
     call.meter.serves(call.model, call.plan.price_hard if call.model == call.plan.model_hard else call.plan.price)
     call.ids.clear()
@@ -53,9 +54,9 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
 
 
 def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
-    """The session has ended, or the session that was ordered could not be opened."""
+    """The session has ended, or the one that was ordered could not be opened."""
     if not call.sessions.was_lost(event.code):
-        return  # The session was closed to make room for the ordered one.
+        return  # The relay has closed it itself, because it ordered another one.
     caller_waits = call.answers.is_pending or call.floor.caller_waits
     caller_speaks = call.floor.caller_speaks
     _leave_session(call, now, out)
@@ -74,15 +75,16 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
 
 
 def _dial(call: Call, out: list[Action]) -> None:
-    """No session serves. Order the next one, if none is being opened."""
-    hard = call.figures.reconnects >= RECONNECTS  # Before the first session, greeting.py limits the tries.
+    """There is no session. Order the next one, if none is being opened."""
+    # The first session may be tried more often: greeting.py limits the time.
+    hard = call.figures.reconnects >= RECONNECTS
     order = call.sessions.dial(call.plan.model_hard if hard else call.model, "lost")
     if order is not None:
         out.append(order)
 
 
 def _leave_session(call: Call, now: float, out: list[Action]) -> None:
-    """Nothing more is used from this session: no answers, and no words that it has heard."""
+    """This session is not used any more: neither its answers nor the words that it has heard."""
     _let_go_of_answers(call, now, out)
     call.lose_speech(now)
     call.caller_turns.forget_words()
@@ -90,7 +92,7 @@ def _leave_session(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
-    """No more audio comes for this session's answers. Each answer ends with the audio that it has now."""
+    """No more audio of this session's answers will come. Each answer ends with the audio that has come."""
     if call.early.is_asked:
         take_back(call, now, out)
     call.early.lost()
@@ -101,7 +103,7 @@ def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _is_lost_for_good(call: Call, fields: tuple[tuple[str, object], ...], now: float, out: list[Action]) -> bool:
-    """True if the model was lost too often: the human takes over."""
+    """True if the model was lost too often. The call is then given to a human."""
     if call.figures.reconnects <= RECONNECTS:
         return False
     hears = ("caller_hears", "that there is a problem; then a person's phone, or a tone for a message")
@@ -111,7 +113,7 @@ def _is_lost_for_good(call: Call, fields: tuple[tuple[str, object], ...], now: f
 
 
 def ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
-    """Say a phrase of ours if the caller would otherwise hear nothing until the answer comes."""
+    """Say a phrase that asks for patience, if the caller hears nothing else."""
     if not call.playout.is_speaking(now) and not call.voice.is_up and call.phase is Phase.TALKING:
         call.say("one_moment_again", now, out, bridges=True)
 
@@ -120,7 +122,7 @@ def ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
 
 
 def begin(call: Call, model: str, why: Why, out: list[Action], *, urgent: bool = False) -> None:
-    """Open another session. The present one serves until then. Does nothing if one is being opened already."""
+    """Open another session beside the present one. Does nothing if one is being opened or is ready."""
     order = call.sessions.dial_beside(model, why, urgent=urgent)
     if order is not None:
         fields = (("to", model), ("why", why), ("usd", round(call.meter.usd, 4)))
@@ -131,7 +133,7 @@ def begin(call: Call, model: str, why: Why, out: list[Action], *, urgent: bool =
 def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[Action]) -> None:
     """The session beside the present one could not be opened, or was closed.
 
-    If the caller waits for it, another is opened.
+    If the caller waits for it, another one is opened.
     """
     was_urgent = call.sessions.is_urgent
     if not call.sessions.next_failed():
@@ -151,13 +153,13 @@ def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
-    """Switch to the new session when it is open and nobody speaks. If the caller waits, switch at once."""
+    """If a session is kept ready, switch to it when nobody speaks. If the caller waits for it, switch at once."""
     sessions = call.sessions
     if not sessions.next_is_ready or call.phase is not Phase.TALKING:
         return
     waits = sessions.is_urgent or not sessions.serves
     if not waits and sessions.why not in ("expiry", "escalation"):
-        out.append(sessions.forget_next())  # The present session speaks again.
+        out.append(sessions.forget_next())  # The present session works again, so the other one is not needed.
         return
     nobody_speaks = call.is_silent(now) and not call.voice.is_up
     all_said = not call.floor.caller_waits and not call.awaits_words(now)
@@ -170,7 +172,7 @@ def settle(call: Call, now: float, out: list[Action]) -> None:
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """Find another session if this one is stuck, deaf, or about to expire."""
+    """Check whether this session is stuck or deaf, or will expire soon."""
     sessions = call.sessions
     if not sessions.serves:
         return
@@ -180,19 +182,19 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
         caller_waits = call.answers.is_pending or call.floor.caller_waits
         if caller_waits and not call.answers.has_begun:
             _find_another(call, "stuck", now, out)
-        else:  # What the session still says does not fit after the phrase.
+        else:  # The agent may have said a phrase meanwhile. What this session still says would not fit after it.
             _give_up(call, "stuck", now, out, caller_waits=caller_waits)
     elif now - sessions.ready_at > SESSION_LIMIT_S:
         begin(call, call.model, "expiry", out)
 
 
 def _find_another(call: Call, why: Why, now: float, out: list[Action]) -> None:
-    """The session may be stuck, or only slow. Open another one. The first of the two that speaks is heard."""
+    """The session may be stuck or only slow. Open another one. The call uses the first of the two that speaks."""
     out.append(Report(f"model.{why.replace(' ', '_')}", "warning", (_PAUSE,)))
     call.figures.reconnects += 1
     if _is_lost_for_good(call, (("why", why),), now, out):
         return
-    # Nobody misses an answer that was taken back.
+    # If only an early answer is missing that was taken back, nobody waits for it.
     caller_waits = call.answers.is_pending or call.floor.caller_waits
     if caller_waits and not call.floor.caller_speaks:
         ask_for_patience(call, now, out)
@@ -200,7 +202,7 @@ def _find_another(call: Call, why: Why, now: float, out: list[Action]) -> None:
 
 
 def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_waits: bool) -> None:
-    """Nothing more of this session must be heard. Open another one."""
+    """Stop using this session, and open another one."""
     sessions = call.sessions
     _let_go_of_answers(call, now, out)
     if caller_waits:
@@ -214,7 +216,7 @@ def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_wait
 
 
 def rescue(call: Call, now: float, out: list[Action]) -> None:
-    """The caller hears nothing and is owed an answer. Do what is due, whatever the other rooms wait for."""
+    """The caller waits and hears nothing. Do what liveness.py says, whatever else is awaited."""
     due = call.liveness.due(
         now,
         heard_until=max(call.playout.audible_until_s, call.arrived_at or 0.0),
@@ -237,14 +239,14 @@ def rescue(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _break_silence(call: Call, now: float, out: list[Action], *, find_another: bool) -> None:
-    """Say a phrase of ours, remove what prevents it from being heard, and make sure that an answer will come."""
+    """Say a phrase, so that the caller hears something, and make sure that an answer will come."""
     out.append(Report("call.dead_air", "warning", (_SILENT,)))
     has_begun = call.answers.has_begun and call.sessions.serves
-    if call.playout.is_speaking(now):  # The agent seems to speak, but the answer is silent or held.
+    if call.playout.is_speaking(now):  # An answer waits or plays, but it is silent or held.
         cut_off(call, now, out)
-    call.floor.falls_idle()  # The VAD hears somebody, but our own level hears nobody.
+    call.floor.falls_idle()  # The VAD may hear noise. Our own level hears nobody.
     call.rest.forget()
-    if has_begun:  # The answer stopped in the middle. The rest does not fit after a phrase.
+    if has_begun:  # The answer stopped in the middle. Its rest would not fit after the phrase.
         _give_up(call, "stuck", now, out, caller_waits=True)
     elif find_another and call.sessions.serves and not call.sessions.is_urgent:
         _find_another(call, "dead air", now, out)
@@ -259,10 +261,10 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
 
 
 def _nudge(call: Call, out: list[Action]) -> None:
-    """Tell the model what is missing, and ask for it."""
+    """Tell the model what has not come, and ask for an answer."""
     missing, first = call.liveness.nudge(), call.liveness.nudges == 1
     if missing == "answer" and first and call.liveness.silent_turns == 1 and not _asks(call):
-        # No answer was needed: the words were for somebody else, or the caller asked for a pause.
+        # Perhaps no answer is needed: the words were for somebody else, or the caller asked for a pause.
         call.liveness.forgive()
         return
     out.append(Report("call.answer_missing", "warning", (("what", missing), _SILENT)))
@@ -275,6 +277,6 @@ def _nudge(call: Call, out: list[Action]) -> None:
 
 
 def _asks(call: Call) -> bool:
-    """True if the caller's newest words ask something."""
+    """True if the newest words of the caller are a question."""
     newest = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
     return newest is not None and any(mark in newest.said for mark in "?？؟")

@@ -1,4 +1,4 @@
-"""The functions that the model calls: how they start, how their outputs are answered, and what is heard meanwhile."""
+"""Starts the functions that the model calls, asks for answers to their outputs, and says phrases meanwhile."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from relay.call.vocabulary import (
     TransferCall,
 )
 
-# A holding phrase is due this long after the function began, against dead air. A faster function needs no phrase.
+# If a function runs for this long and nobody speaks, a holding phrase is due.
 HOLDING_AFTER_S = 0.700
-# But the caller may already have waited before the function began: the model was silent, and then called it without a
-# word. Then all the silence counts, and it must stay below 0.9 s. The remaining 0.34 s are for the time until the
-# phrase is heard: 160 ms, at worst 310 ms on a busy machine. This time is a frame, the quiet beginning of a clip, the
-# quiet end of a voice, and the way to the caller (bench/functions).
+# The caller may have waited before that: a model may be silent first, and then call the function without a word. So a
+# phrase is also due after this much silence in all. The caller should hear it within 0.9 s. The difference of 0.34 s is
+# the time until it is heard: 160 ms, at worst 310 ms on a busy machine. It consists of a frame, the quiet end of the
+# agent's last words, the quiet beginning of the clip, and the way to the caller (bench/functions).
 SILENCE_LIMIT_S = 0.560
-# If another answer is coming while the function runs, the phrase waits for that answer. But the caller waits no longer
-# than this time.
+# If another answer will come while the function runs, the phrase waits for it, but at most this long.
 HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
 PHRASES_AGAIN = ("one_moment_again", "holding_again")
-# A human takes over when one function has failed too often (escalation.py: two failures in a row). A clear no is not
-# such a failure. But this many more failures in a row bring a human too, even if all of them were a clear no.
+# After this many refusals or failures in a row of any functions, in addition to the operator's limit for one function
+# (escalation.py), a human takes over. A refusal, such as "taken", does not count as a failure of its function.
 REFUSALS_BEFORE_HUMAN = 3
 
 
@@ -41,17 +40,18 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
         return
     runs = call.early.called(event)
     if runs == "never":
-        call.soundless_items.setdefault(event.response_id, set()).add(event.item_id)  # The item is deleted too.
+        # Its item is deleted with the other items of the answer.
+        call.soundless_items.setdefault(event.response_id, set()).add(event.item_id)
         return
-    if runs == "held":  # No function runs before the caller's turn has ended.
+    if runs == "held":  # The caller's turn has not ended. The function waits until it has.
         call.functions.are_called_by(event.response_id)
         call.answers.called(event.response_id, now)
         return
     newest = call.conversation.called(event.function_call_id, event.name, event.arguments)
     if newest is None:
-        return  # The event was reported twice.
+        return  # The event came twice.
     may = call.answers.called(event.response_id, now)
-    if may == "nothing":  # The caller spoke against it before it was done.
+    if may == "nothing":  # The caller has interrupted this answer before the function could run.
         call.conversation.returned(event.function_call_id, wording.NOT_RUN)
         out.append(SendFunctionOutput(event.function_call_id, wording.NOT_RUN))
         return
@@ -66,10 +66,10 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
 
 
 def returned(call: Call, event: FunctionReturned, now: float, out: list[Action]) -> None:
-    """A function's answer has come."""
+    """A function has returned."""
     wants_answer = call.phase is Phase.TALKING and not isinstance(event.effect, TransferCall | EndCall | StaySilent)
     if not call.functions.end(event.function_call_id, wants_answer=wants_answer):
-        return  # The event was reported twice.
+        return  # The event came twice.
     newest = call.conversation.returned(event.function_call_id, event.output)
     call.presence.was_served(now)
     if call.phase is not Phase.TALKING:
@@ -88,7 +88,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             call.liveness.stays_silent(now)
         case TakeMessage() | PauseRecording() | ResumeRecording() | None:
             if call.rest.kept is not None:
-                call.rest.forget()  # There is something else to say.
+                call.rest.forget()  # The agent has something else to say now.
     if _failed_too_often(call, event):
         what = event.name.replace("_", " ")
         why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
@@ -98,15 +98,12 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
 
 
 def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
-    """True if the same thing has failed so often that a human must take over.
-
-    A clear no that helps the caller does not count as a failure.
-    """
+    """Count a failure. Returns True if a human must take over, because functions have failed too often."""
     if event.ok:
         if call.functions.failed_attempts:
             call.functions.worked(event.name)
         return False
-    # A clear no alone brings no human. But a model that gets only refusals and failures cannot go on.
+    # A single refusal brings no human. But a model that gets nothing but refusals and failures cannot help the caller.
     limit = call.plan.rules.human_after_failures
     if call.functions.failed(ANY) < limit + REFUSALS_BEFORE_HUMAN and (
         event.refused or call.functions.failed(event.name) < limit
@@ -117,12 +114,10 @@ def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
 
 
 def want_answer(call: Call, newest: tuple[int, int], now: float, out: list[Action]) -> None:
-    """Answer the outputs of one response's functions together, when the response and all outputs are complete.
+    """Ask for one answer to all outputs of a response, when the response has ended and all its functions have returned.
 
-    `newest` are the newest turns, as in `Conversation.newest`.
-
-    A model that calls functions again and again is asked for an answer without functions. After that a human takes
-    over.
+    `newest`: the newest turns, as `Conversation.newest` returns them. A model that calls functions again and again is
+    asked for an answer without functions. After that a human takes over.
     """
     answer = call.functions.next_answer(call.answers.active, newest)
     if answer == "none":
@@ -144,7 +139,7 @@ def want_answer(call: Call, newest: tuple[int, int], now: float, out: list[Actio
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """Say a phrase if the caller waits in silence while a function runs."""
+    """Say a phrase if a function runs and the caller waits in silence."""
     functions = call.functions
     if not functions.is_awaited or call.playout.is_speaking(now) or call.floor.is_taken or now < _phrase_due(call):
         return
@@ -152,7 +147,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def say_phrase(call: Call, now: float, out: list[Action]) -> None:
-    """Tell the caller that the function takes a while. The same words are never said twice in a row."""
+    """Tell the caller that it takes a while. The same phrase is never said twice in a row."""
     functions = call.functions
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
     again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]
@@ -161,12 +156,12 @@ def say_phrase(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _phrase_due(call: Call) -> float:
-    """When the next phrase must be heard if nobody speaks before (Trio clock)."""
+    """When the next phrase is due, if nobody speaks before that (Trio clock)."""
     functions = call.functions
     if functions.phrase_at:
         due = max(call.quiet_since(), functions.phrase_at) + HOLDING_AGAIN_S
     else:
-        # Each loud sound on the line moves this time on, even noise. So the wait of HOLDING_AFTER_S is a limit too.
+        # Each loud sound of the caller's line, even noise, makes `loud_at` later. So HOLDING_AFTER_S counts, too.
         silent_since = max(call.loud_at, call.playout.quiet_since_s)
         due = max(call.quiet_since(), functions.asked_at) + HOLDING_AFTER_S
         due = min(due, max(silent_since + SILENCE_LIMIT_S, functions.asked_at))

@@ -1,13 +1,12 @@
-"""Dead air: how long a waiting caller has heard nothing, measured at the playout, and what must be done against it.
+"""Measures dead air: how long a caller who waits for an answer has heard nothing. Decides what must be done against it.
 
-Each of the other rooms has a reason why the agent may be silent: an answer is coming, a session is being opened, a move
-waits. Any of these reasons may be wrong. So this room does not use these reasons. This room knows three things: when
-something audible was last playing, when the caller last spoke, and whether the caller is owed an answer. A debt begins
-with any wish for an answer. The debt ends when audio that answers is heard, whatever happened to the wish. Our own
-phrases that ask for patience do not end it.
+Other files may have a reason for the silence: an answer is coming, or a session is being opened. Such a reason may be
+wrong. So this file looks only at three things: when something audible was last played, when the caller last spoke, and
+whether the caller waits for an answer. The wait begins when any answer is wanted. It ends when the caller hears an
+answer. A phrase that asks for patience does not end it.
 
-After LIMIT_S of dead air the caller hears a phrase, and an answer is asked for if none is coming. After the same time
-again, another session is opened. After the third time, a human takes the call.
+After LIMIT_S of dead air the caller hears a phrase, and an answer is asked for if none is coming. After another
+LIMIT_S, another session is opened. After the third, a human takes the call.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from typing import Literal
 
 from relay.call.vocabulary import ItemId
 
-# What is missing: an action that the agent promised, or an answer to a turn that the model left unanswered.
+# What did not come: what the agent had promised, or the answer to a turn of the caller.
 Missing = Literal["promise", "answer"]
 
-# Nobody should hear nothing for 6 s. The limit is lower, because the watchdog looks five times a second and a clip
-# begins with 0.1 s of silence. The slowest first audio of a working model came 4.7 s after the request, and the request
-# comes 0.5 s after the caller's last sound.
+# Nobody should hear nothing for 6 s. The limit is lower, because the watchdog ticks every 0.2 s, and a clip begins with
+# 0.1 s of silence. The slowest answer of a working model came 4.7 s after the request, which follows 0.5 s after the
+# caller's last sound.
 LIMIT_S = 5.3
-# A debt that begins this much later than the last sound was not caused by the caller's turn, but by a key or a
-# function's answer. Then the silence before the debt does not count.
+# If a wait begins this long after the last sound, the caller's speech did not cause it, but a key or the output of a
+# function. Then the silence before it does not count.
 UNRELATED_S = 3.5
-# If the agent promised to look something up and did not, it is told after this time to do so. A turn that the model
-# left unanswered waits longer, because it may have been for somebody else.
+# If the agent has promised to look something up and does not do it, the model is told so after 2 s. If it has left a
+# turn unanswered, it is told so later, because the words may have been for somebody else.
 NUDGE_AFTER_S: dict[Missing, float] = {"promise": 2.0, "answer": 4.0}
-# The model is told this often what is missing. After that a human takes over.
+# After this many such messages to the model, a human takes over.
 NUDGES = 2
 
 Due = Literal["nothing", "nudge", "phrase", "session", "human"]
@@ -39,56 +38,56 @@ _DUE_IN_TURN: tuple[Due, ...] = ("phrase", "session", "human")
 
 @dataclass(slots=True)
 class Liveness:
-    """The debt to the caller of one stream, and since when the caller hears nothing."""
+    """Whether the caller of one stream waits for an answer, and what was already done about it."""
 
-    steps: int = 0  # How often something was due since the caller was last answered.
-    silent_turns: int = 0  # Turns of the caller in a row that the model left unanswered.
-    answered_at: float = 0.0  # When a debt last ended, Trio clock.
+    steps: int = 0  # How many steps were taken since the caller last heard an answer.
+    silent_turns: int = 0  # How many turns in a row the model has left unanswered.
+    answered_at: float = 0.0  # When the caller last heard an answer (Trio clock).
     owed_at: float | None = None
-    nudges: int = 0  # How often the model was told what is missing, since its last real answer.
+    nudges: int = 0  # How often the model was told that something is missing, since its last real answer.
     _missing: Missing | None = None
-    _bridges: set[ItemId] = field(default_factory=set)  # Our phrases that ask for patience.
+    _bridges: set[ItemId] = field(default_factory=set)  # Phrases that only ask for patience.
 
     @property
     def is_owed(self) -> bool:
-        """True while the caller is owed an answer that was not heard yet."""
+        """True while the caller waits for an answer."""
         return self.owed_at is not None
 
     def owe(self, now: float) -> None:
-        """An answer is wanted, so the caller is owed one."""
+        """An answer is wanted, so the caller begins to wait."""
         if self.owed_at is None:
             self.owed_at = now
 
     def forgive(self) -> None:
-        """Nothing is owed any more, because nothing was asked."""
+        """The caller does not wait any more."""
         self.owed_at, self._missing, self.steps = None, None, 0
 
     def missing(self, what: Missing, now: float) -> None:
-        """Something that was promised or asked for has not come."""
+        """What the agent promised, or an answer, has not come."""
         self.owe(now)
         self._missing = what
 
     def stays_silent(self, now: float) -> None:
-        """The model left a turn of the caller unanswered."""
+        """The model has left a turn of the caller unanswered."""
         self.silent_turns += 1
         self.missing("answer", now)
 
     def nudge(self) -> Missing | None:
-        """The missing thing about which the model must be told. It is returned only once."""
+        """What the model must be told that it is missing. None if it was told before."""
         missing, self._missing = self._missing, None
         self.nudges += 1
         return missing
 
     def was_answered(self) -> None:
-        """The model did what it was told to do. Counting begins again."""
+        """The model has answered, so `nudges` counts from zero again."""
         self.nudges = 0
 
     def bridge(self, item: ItemId) -> None:
-        """This phrase of ours asks for patience, so it is not an answer."""
+        """This phrase only asks for patience, so it is not an answer."""
         self._bridges.add(item)
 
     def heard(self, item: ItemId, now: float) -> bool:
-        """Something audible of this item is playing. True if that ends a debt."""
+        """The caller hears this item. Returns True if a wait has ended with it."""
         if item in self._bridges:
             return False
         was_owed = self.is_owed
@@ -99,7 +98,7 @@ class Liveness:
     def due(self, now: float, *, heard_until: float, spoke_until: float, under_way: bool, function_runs: bool) -> Due:
         """What is due now. Each step is returned once.
 
-        `under_way`: the other rooms say that an answer was asked for or is being generated.
+        `under_way`: an answer was asked for or is being generated.
         """
         if self.owed_at is None and not under_way:
             return "nothing"

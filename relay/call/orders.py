@@ -1,7 +1,7 @@
-"""The owner's orders to a running call: put it through, hang up, say this sentence.
+"""Carries out the owner's orders to a running call: put it through, hang up, say this sentence.
 
-Two people may give the same order. One person may give an order twice. An order may come too late. Each order gets one
-answer, and is carried out once.
+The same order may come twice, from one person or from two. An order may come too late. Each order gets one result, and
+the same order is carried out once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from relay.call.vocabulary import (
 )
 
 WHY = "the owner put the call through"
-# The same sentence within this time comes from a second click, or from a second person who pressed the same button.
+# The same sentence within this time is a second click, or comes from a second person.
 SAME_SENTENCE_S = 10.0
 
 
 def obey(call: Call, order: Order, now: float, out: list[Action]) -> None:
-    """Carry out an order if the call allows it, and answer it."""
+    """Carry out an order if the call allows it, and report the result."""
     match order:
         case PutThroughOrdered():
             answer = _put_through(call, now, out)
@@ -61,10 +61,10 @@ def _say(call: Call, text: str, now: float, out: list[Action]) -> OrderAnswer:
         return OrderAnswer.ALREADY
     call.sentence, call.sentence_at = text, now
     words = wording.OWNER_SAYS.format(text=text.replace('"', "'"))
-    # For the next session, if this one is lost before it has said the sentence.
+    # If this session is lost before it has said the sentence, the next session gets the text.
     call.conversation.noted("system", words)
     if call.sessions.serves:
         out.append(call.note(words))
-    call.rest.forget()  # There is something else to say.
+    call.rest.forget()  # The agent has something else to say now.
     call.answers.want("order")
     return OrderAnswer.DONE

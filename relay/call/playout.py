@@ -1,17 +1,16 @@
-"""Playout: what was sent to the caller, what of it was heard, and where it is cut.
+"""Knows what was sent to the caller, how much of it was heard, and where an item must be cut.
 
-Twilio plays what it gets, in order, in real time. Twilio returns a mark when the audio before it was played, but also
-when a `clear` dropped that audio (docs/protocol/twilio.md 3.2). So each mark has a generation, and marks of an older
-generation prove nothing. Between marks, the playback clock gives the position: audio that is written while something
-plays comes after it, and audio that is written during silence plays at once. A constant delay to Twilio changes
-nothing, because the `clear` is delayed as much as the audio.
+Twilio plays audio in the order in which it gets it, in real time. It returns a mark when the audio before the mark was
+played, but also when a `clear` dropped that audio (docs/protocol/twilio.md 3.2). So the name of each mark has a
+generation, which grows with each hold. A mark of an older generation proves nothing. Between two marks, the position is
+calculated: audio that is written while other audio plays comes after it, and audio that is written during silence plays
+at once. A constant delay to Twilio does not matter, because a `clear` has the same delay as the audio.
 
-Only a little of an answer is given to Twilio ahead of time (`Lead`). The rest waits here. So one `clear` stops what the
-caller hears. A stop that was wrong can be undone: the answer goes on from the frame where it stopped.
+Twilio gets only a little audio ahead of time (`Lead`). The rest waits here. So one `clear` is enough to stop the agent.
+If the agent should not have stopped, the answer goes on from the frame at which it stopped.
 
-Rule 1: `item_ms` counts only the model's own audio, without the end of the filter and the 0xFF that fills the last
-frame.
-Rule 2: nothing here reads a clock. `now` is the Trio clock in seconds.
+`item_ms` counts only the model's own audio. It does not count the last samples that the filter adds, nor the silence
+that fills the last frame. Nothing here reads a clock: `now` is the Trio clock in seconds.
 """
 
 from __future__ import annotations
@@ -26,35 +25,34 @@ from relay.call.echo import Echo
 from relay.call.vocabulary import ItemId
 
 BYTES_PER_MS = 8  # G.711 at 8 kHz.
-FRAME_BYTES = 160  # 20 ms: the frame of every capture of Twilio's streams.
+FRAME_BYTES = 160  # 20 ms of audio. All captures of Twilio's streams have frames of this length.
 SILENCE = b"\xff"  # Mu-law zero.
 
-# The first piece of an answer waits until this much has come. Otherwise a model that begins with tiny deltas would
-# stutter (openai-agents-python #1906). A usual first delta has 250 ms and does not wait.
+# An answer waits until this much of its audio has come, but at most PREBUFFER_LIMIT_S. Otherwise a model that begins
+# with tiny deltas would stutter (openai-agents-python #1906). A usual first delta has 250 ms and does not wait.
 PREBUFFER_MS = 60
 PREBUFFER_LIMIT_S = 0.1
-# The first mark of an answer comes after its first frame. This mark shows when the caller began to hear the answer.
+# The first mark of an answer comes after its first frame. It shows when the caller began to hear the answer.
 FIRST_MARK_BYTES = FRAME_BYTES
-# If a mark comes this much later than usual, the playback is late: the way to Twilio had a stall. A smaller delay is
-# jitter on the mark's way back.
+# If a mark comes later than usual by more than this, the playback is late, because the way to Twilio had a stall. A
+# smaller delay is jitter on the mark's way back.
 LATE_MARK_S = 0.040
-# The usual delay may grow by this much with each mark (there are about four a second). So a longer way is learned
+# With each mark, the usual delay may grow by this much. There are about four marks a second, so a slower way is learned
 # within a minute.
 USUAL_GROWS_S = 0.001
-# After a stop that is undone, the audio goes on from the frame that was playing one millisecond earlier, because our
-# clock and Twilio's round differently. Nobody notices a frame that plays twice. A lost sample of speech is a click.
+# After a hold is undone, the audio goes on from the frame that was played one millisecond before the hold, because our
+# clock and Twilio's round differently. Nobody notices a frame that is played twice. A missing sample would be a click.
 RESUME_EARLIER_BYTES = BYTES_PER_MS
-# Trio's clock counts from the start of the machine, plus a million seconds. After a year, its seconds are exact only to
-# 4 ns. So audio that was played to its end may seem to be short by up to this part of a byte.
+# The seconds of Trio's clock are large numbers. After a year they are exact only to 4 ns. So audio that was played to
+# its end may seem to lack this much of a byte.
 CLOCK_ROUNDS_BYTES = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """How much audio Twilio holds ahead. Below `low_ms` it is filled up to `high_ms`.
+    """How much audio Twilio has that was not played yet. If it is less than `low_ms`, it is filled up to `high_ms`.
 
-    With the values 200 and 400, a stall of the loop of 150 ms is not heard, and a barge-in clears at most 400 ms
-    (bench/pacing).
+    With 200 and 400, nobody hears a stall of the loop of 150 ms, and a barge-in drops at most 400 ms (bench/pacing).
     """
 
     low_ms: int = 200
@@ -66,21 +64,21 @@ PUSH_THROUGH = Lead(low_ms=10**9, high_ms=10**9)
 
 @dataclass(slots=True)
 class Utterance:
-    """One item's audio on its way to the caller."""
+    """The audio of one item on its way to the caller."""
 
     item: ItemId
-    own: bool  # True for our words (greeting, phrase), which the model did not generate in this conversation.
-    protected: bool  # True if it cannot be interrupted (notice, goodbye, emergency).
-    first_at: float  # When its first byte came, Trio clock.
+    own: bool  # True for a sentence of the relay's own (greeting, phrase).
+    protected: bool  # True if it cannot be interrupted (notice, last words).
+    first_at: float  # When its first byte came (Trio clock).
     mulaw: bytearray = field(default_factory=bytearray)
     sent_bytes: int = 0
-    heard_bytes: int = 0  # Bytes that were heard before the last stop.
-    proved_bytes: int = 0  # Bytes that a mark has proved as heard.
+    heard_bytes: int = 0  # How many bytes had been heard at the last hold.
+    proved_bytes: int = 0  # How many bytes were heard, as a mark has proved.
     said_ms: float = 0.0
-    complete: bool = False  # True when all its audio has come.
-    filled_bytes: int = 0  # Bytes of silence at the end of its last frame.
+    complete: bool = False  # True if the item seems to have no more audio.
+    filled_bytes: int = 0  # How many bytes of silence fill its last frame.
     written: bool = False
-    stopped: bool = False  # True if the silence before its next frame is intended.
+    stopped: bool = False  # True after a hold: the silence before the next frame was intended.
 
     @property
     def waiting_bytes(self) -> int:
@@ -93,7 +91,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Frames that were sent together: bytes [start, end) of an utterance. They play from `from_s` to `to_s`."""
+    """Frames of one utterance that were sent together: bytes [start, end). They play from `from_s` to `to_s`."""
 
     utterance: Utterance
     start: int
@@ -104,7 +102,7 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A mark proved that an item was heard up to `heard_ms`. `whole`: this is the item's end."""
+    """A mark has proved that an item was heard up to `heard_ms`. `whole`: that is its end."""
 
     item: ItemId
     heard_ms: float
@@ -114,43 +112,48 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """An item that was cut off: 0 <= heard_ms <= said_ms. `complete` is True if the model had finished it."""
+    """An item that was cut off at `heard_ms`, which is from 0 to `said_ms`.
+
+    `complete`: no more of it would have come.
+    """
 
     item: ItemId
     heard_ms: float
     said_ms: float
     complete: bool
     own: bool
-    mulaw: bytearray = field(repr=False)  # All of its audio that has come.
+    mulaw: bytearray = field(repr=False)  # All audio of the item that has come.
 
 
 class Playout:
-    """The playout of one call."""
+    """Knows what one call has sent to the caller and what was heard of it."""
 
     def __init__(self, lead: Lead | None = None) -> None:
         self._lead = lead or Lead()
-        self.queue: deque[Utterance] = deque()  # In order: what is not completely sent, or not complete.
-        self._bursts: deque[Burst] = deque()  # Sent, but not played yet.
-        self.echo = Echo()  # The echo of the audio that was sent.
+        # Utterances with audio that was not sent, and utterances that may get more. In order.
+        self.queue: deque[Utterance] = deque()
+        self._bursts: deque[Burst] = deque()  # Bursts that were sent and not played yet.
+        self.echo = Echo()  # Knows how loud the sent audio may come back.
         self._play_end_s = 0.0
-        # Before this time `due` returns nothing, because Twilio holds enough. Infinite while no whole frame is here.
+        # Before this time, `due` returns nothing, because Twilio has enough audio. Infinite while there is no whole
+        # frame to send.
         self.due_s = -math.inf
         self._late_s = 0.0
-        self.usual_lag_s: float | None = None  # The usual delay of marks: the way to the caller and back.
+        self.usual_lag_s: float | None = None  # How long a mark usually takes to come back after its audio was played.
         self._generation = 0
         self._mark_number = 0
         self._marks: dict[str, Burst] = {}
-        # Item -> heard ms of what was stopped, while the stop can be undone.
+        # None: nothing is held. Otherwise item -> ms of it that were heard at the hold.
         self.held: dict[ItemId, float] | None = None
-        self.finished: set[ItemId] = set()  # Items for which no more audio is taken.
-        self._complete: dict[ItemId, Utterance] = {}  # Items that are probably complete. More audio may still come.
-        self.audible_until_s = 0.0  # When the end of the audible audio was played, or will be.
-        self.sounded: ItemId | None = None  # The item whose audible sound the last `due` wrote.
-        self.gaps_ms = 0.0  # Silence inside an answer that the caller heard because no audio had come.
-        self.cleared_marks = 0  # Marks of an older generation that came back.
+        self.finished: set[ItemId] = set()  # Items for which no more audio is accepted.
+        self._complete: dict[ItemId, Utterance] = {}  # Items that seem complete. More of their audio may still come.
+        self.audible_until_s = 0.0  # When the last audible audio was played, or will be.
+        self.sounded: ItemId | None = None  # The item whose audible audio the last `due` returned.
+        self.gaps_ms = 0.0  # How much silence the caller heard inside answers, because their audio came too late.
+        self.cleared_marks = 0  # How many marks of an older generation came back.
         self.unknown_marks = 0
 
-    # What goes in
+    # Audio comes in
 
     def append(
         self,
@@ -163,10 +166,10 @@ class Playout:
         protected: bool = False,
         first: bool = False,
     ) -> None:
-        """Add audio of an item. `said_ms` is the item's length so far. None: count the bytes.
+        """Add audio of an item. `said_ms` is the item's length so far. None: the bytes are counted.
 
-        `first`: a new item is played before everything that waits. Audio of an item that was finished or cut is not
-        taken, because there is no place for it.
+        `first`: a new item plays before everything that waits. Audio of an item that was finished or cut off is
+        dropped.
         """
         if item in self.finished:
             return
@@ -180,7 +183,7 @@ class Playout:
         utterance.said_ms = length_ms if said_ms is None else max(utterance.said_ms, said_ms)
 
     def _go_on(self, item: ItemId) -> Utterance | None:
-        """More audio has come for an item that seemed complete. It goes on where it ended, before what came later."""
+        """An item that seemed complete has more audio. It continues where it ended, before items that came later."""
         utterance = self._complete.pop(item, None)
         if utterance is None:
             return None
@@ -191,9 +194,10 @@ class Playout:
         return utterance
 
     def complete(self, item: ItemId, tail: bytes = b"") -> Heard | None:
-        """All audio of this item seems to have come. Add the end of the filter, and fill the last frame with silence.
+        """All audio of this item seems to have come. `tail` is what the filter adds at the end.
 
-        Returns what the marks prove already, because the last byte may be heard before it is known to be the last.
+        The last frame is filled with silence. Returns what the marks have proved already: the last byte may be heard
+        before the relay knows that it is the last.
         """
         utterance = self._open(item)
         if utterance is None or utterance.complete:
@@ -211,14 +215,14 @@ class Playout:
         return None
 
     def withdraw(self, item: ItemId) -> None:
-        """Drop an item of which nothing was sent. Nothing of it will be sent."""
+        """Drop an item of which nothing was sent. No more audio of it is accepted."""
         self.queue = deque(u for u in self.queue if u.item != item or u.sent_bytes)
         self._look_again()
         self._complete.pop(item, None)
         self.finished.add(item)
 
     def finish(self, item: ItemId) -> Heard | None:
-        """Take no more audio for this item: it is complete, or its rest is not wanted."""
+        """Accept no more audio of this item: it is complete, or the rest is not wanted."""
         heard = self.complete(item)
         self._complete.pop(item, None)
         self.finished.add(item)
@@ -230,14 +234,14 @@ class Playout:
                 return utterance
         return None
 
-    # What comes out
+    # Audio goes out
 
-    # Complex because it takes the queue's utterances in order, and each may be empty, complete, or not yet allowed.
+    # Complex because it goes through the utterances in order, and each may be empty, complete, or too short to begin.
     def due(self, now: float) -> list[Play]:
-        """The audio to write to the caller now."""
+        """The audio that must be written to the caller now."""
         self.sounded = None
-        # If the playback is late, Twilio holds more than is counted here. This cannot be known: a mark may be late
-        # although the playback is not.
+        # If the playback is late, Twilio may have more audio than is counted here. A late mark does not prove this,
+        # because only the mark may be late. So it is not counted.
         if not self.queue or self.held is not None or now <= self.due_s:
             return []
         ahead_s = self._play_end_s - now
@@ -251,7 +255,7 @@ class Playout:
                 if not (utterance.complete and utterance.waiting_bytes == 0):
                     is_starved = True
                     break
-                self.queue.popleft()  # Its end was kept back until all its audio had come.
+                self.queue.popleft()  # It was kept in the queue until all its audio had come.
                 continue
             if not self._may_start(utterance, now):
                 break
@@ -270,7 +274,7 @@ class Playout:
         return plays
 
     def _look_again(self) -> None:
-        """The queue has changed. Now `due` returns audio as soon as Twilio holds too little."""
+        """The queue has changed. `due` returns audio as soon as Twilio has less than `low_ms`."""
         self.due_s = self._play_end_s - self._lead.low_ms / 1000
 
     def _may_start(self, utterance: Utterance, now: float) -> bool:
@@ -279,7 +283,7 @@ class Playout:
         return now - utterance.first_at >= PREBUFFER_LIMIT_S
 
     def _catch_up(self, now: float, utterance: Utterance) -> None:
-        """Move the clock on: audio that is written during silence plays at once."""
+        """If Twilio has nothing left to play, the next audio plays from now on."""
         silent_s = now - self._play_end_s - self._late_s
         if silent_s < 0:
             return
@@ -312,7 +316,7 @@ class Playout:
     # What was heard
 
     def marked(self, name: str, now: float) -> Heard | None:
-        """A mark came back. None if it proves nothing: it is of an older generation, or it is not ours."""
+        """A mark came back. Returns None if it proves nothing: it has an older generation, or it is not ours."""
         burst = self._marks.pop(name, None)
         if burst is None:
             generation = name.split(".", 1)[0]
@@ -337,7 +341,7 @@ class Playout:
         return max(0, min(played, burst.end - burst.start))
 
     def _unheard(self, now: float) -> Iterator[tuple[Utterance, int]]:
-        """Every utterance with audio that was not heard, in order, and how many of its bytes were heard."""
+        """The utterances that were not heard to their end, in order, and how many bytes of each were heard."""
         at: dict[int, tuple[Utterance, int]] = {}
         for burst in self._bursts:
             played = self._played_bytes(burst, now)
@@ -350,25 +354,25 @@ class Playout:
 
     @property
     def quiet_since_s(self) -> float:
-        """When the end of what was sent was played, or will be (Trio clock, s)."""
+        """When everything that was sent has been played (Trio clock). It may be in the future."""
         return self._play_end_s + self._late_s
 
     @property
     def is_all_proved(self) -> bool:
-        """True if nothing waits and every mark has come back: the caller has heard everything."""
+        """True if nothing waits and all marks have come back: the caller has heard everything."""
         return not self.queue and not self._marks
 
     def is_speaking(self, now: float) -> bool:
-        """True while the caller hears something of ours, or is about to."""
+        """True while the caller hears something of ours, or will in a moment."""
         return self._play_end_s + self._late_s > now or bool(self.queue)
 
     @property
     def is_held(self) -> bool:
-        """True between `hold` and `resume` or `cut`."""
+        """True from `hold` until `resume` or `cut`."""
         return self.held is not None
 
     def heard_now(self, now: float) -> tuple[Utterance | None, float]:
-        """What the caller hears now or will hear next (None in silence), and `quiet_since_s`."""
+        """What the caller hears now or will hear next, and `quiet_since_s`. None: nothing."""
         until_s = self._play_end_s + self._late_s
         if until_s > now:
             for burst in self._bursts:
@@ -377,12 +381,12 @@ class Playout:
         return self.queue[0] if self.queue else None, until_s
 
     def left_ms(self, now: float) -> float:
-        """The milliseconds until everything that has come was played."""
+        """How many milliseconds it takes to play everything that has come."""
         waiting = sum(utterance.waiting_bytes for utterance in self.queue)
         return max(0.0, (self._play_end_s + self._late_s - now) * 1000) + waiting / BYTES_PER_MS
 
     def heard_ms(self, item: ItemId, now: float) -> float | None:
-        """How much of an item the caller has heard. None if all of it was heard, or if it never came here."""
+        """How much of an item the caller has heard. None if all of it, or if it never came here."""
         for utterance, heard_bytes in self._unheard(now):
             if utterance.item == item:
                 if self.held is not None:
@@ -393,13 +397,15 @@ class Playout:
     # Barge-in
 
     def hold(self, now: float) -> bool:
-        """Stop at the place that the caller hears. True if a `clear` must be written, because Twilio holds audio."""
+        """Stop playing. Returns True if a `clear` must be written, because Twilio has audio that was not played.
+
+        The audio can go on later from here (`resume`), or be given up (`cut`).
+        """
         if self.held is not None:
             return False
         self.held = {}
         back: list[Utterance] = []
-        # If audio was played to its end, its mark is on its way back and will prove that. All other marks prove
-        # nothing.
+        # The marks of audio that was played to its end are on their way back. Only these marks still prove something.
         ended = {n: b for n, b in self._marks.items() if self._played_bytes(b, now) == b.end - b.start}
         for utterance, heard_bytes in self._unheard(now):
             self.held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)
@@ -419,20 +425,20 @@ class Playout:
         return outstanding
 
     def resume(self) -> None:
-        """Go on from the frame where `hold` stopped. The next `due` writes it."""
+        """Undo the hold. The next `due` returns the audio from the frame at which it stopped."""
         self.held = None
 
     def cut(self, now: float) -> list[Cut]:
-        """Give up everything that was not heard. The audio is stopped first, if it still plays.
+        """Give up everything that was not heard. If the audio still plays, it is stopped first.
 
-        Returns the cuts in the order of playing.
+        Returns what was cut off, in the order of playing.
         """
         if self.held is None:
             self.hold(now)
         held, self.held = self.held or {}, None
         cuts = [
             Cut(u.item, held.get(u.item, 0.0), u.said_ms, u.complete, u.own, u.mulaw)
-            for u in self.queue  # Audio that was added after the hold was not heard.
+            for u in self.queue  # Audio that came after the hold was not heard at all.
         ]
         for cut in cuts:
             self.finished.add(cut.item)

@@ -1,8 +1,9 @@
-"""The only owner of `response.create`. Holds one wish, and the earlier answers whose audio must still be dropped.
+"""Is the only file that asks the model for a response (`response.create`).
 
-Only one response may write to the conversation at a time (docs/protocol/openai.md 2.1). A request for another one is an
-error that has ended calls of other relays (openai-agents-python #1466, #1168). So a wish waits until the active
-response has ended. A later wish replaces it.
+It holds one wish for an answer, and knows which earlier answers must not be heard any more. Only one response may write
+to the conversation at a time (docs/protocol/openai.md 2.1). A request for a second one is an error, which has ended
+calls of other relays (openai-agents-python #1466, #1168). So a wish waits until the active response has ended. A later
+wish replaces an earlier one.
 """
 
 from __future__ import annotations
@@ -13,47 +14,49 @@ from typing import Literal
 from relay.call.actions import AskForResponse, CancelResponse
 from relay.call.vocabulary import ResponseId
 
-# `response.created` follows the request after one round trip (0.28 s from India). If `response.created` takes this
-# long, that is a fault.
+# If `response.created` takes longer than this, something is wrong. Usually it comes after one round trip (0.28 s from
+# India).
 BEGIN_LIMIT_S = 5.0
-# A response that has neither audio nor an end for this long is stuck. The slowest first audio measured was 4.7 s.
+# If a response brings neither audio nor its end for this long, it is stuck. The slowest first audio measured was 4.7 s.
 PROGRESS_LIMIT_S = 10.0
 ASK_AGAIN_LIMIT = 2
-# A request that was refused or that failed is repeated after this pause. Otherwise the server would be asked without
-# end. If it was refused because another response is active, the pause doubles each time.
+# A request that was refused or that failed is repeated after this pause, so that the server is not asked without end.
+# If it was refused because another response is active, the pause doubles each time.
 ASK_AGAIN_AFTER_S = 0.5
 ASK_AGAIN_AFTER_LIMIT_S = 4.0
-# The server says "Please try again in 2.5s". Wait that long, and this much more because the two clocks differ. All
-# waits for one answer together are no longer than the next value. After that a human is better.
+# If the server says "Please try again in 2.5s", the relay waits that long and RETRY_MARGIN_S more, because the two
+# clocks differ. All such waits for one answer together last at most RETRY_LIMIT_S. After that a human takes over.
 RETRY_MARGIN_S = 0.1
 RETRY_LIMIT_S = 15.0
-# When all audio of a response has come, its end is usually reported within 50 ms (captures). If it is not, the next
-# answer is asked for after this time. If the server is not done, it refuses, and nothing is lost.
+# After all audio of a response, its end usually comes within 50 ms (captures). If it does not, the next answer is asked
+# for after this time. If the server is not ready then, it refuses, which does no harm.
 END_EXPECTED_S = 1.0
-# After this time the response counts as ended. A function that is called after spoken words may take as long.
+# If the end has not come after this time, the response counts as ended. A function call after spoken words may take as
+# long.
 END_LIMIT_S = 3.0
 
-# What follows when a response has ended. "nothing": no request. "again": the same request. "rest": a request for the
-# rest of what broke off. "later": a request when the server said so. "failed": none, the model has failed too often.
+# What follows after a response has ended. "nothing": no request. "again": the same request again. "rest": a request for
+# the rest of an answer that broke off. "later": a request at the time that the server has named. "failed": no request,
+# because the model has failed too often.
 Follows = Literal["nothing", "again", "rest", "later", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A response that is wanted: the kind of answer, and its special instructions."""
+    """An answer that is wanted: its kind, and its special instructions if it has any."""
 
     kind: str
     instructions: str | None = None
 
 
 class Answers:
-    """The state of the model's answers in one session."""
+    """The answers of one model session: wanted, asked for, active, cancelled and ended."""
 
     def __init__(self) -> None:
         self.active: ResponseId | None = None
         self.active_ref = ""
         self._active_wish = Wish("turn")
-        self._produced = False  # True if the active response has given sound or called a function.
+        self._produced = False  # True if the active response has brought sound or a function call.
         self.wish: Wish | None = None
         self._asked: Wish | None = None
         self._asked_ref = ""
@@ -61,29 +64,29 @@ class Answers:
         self._not_before = 0.0
         self._number = 0
         self._failures = 0
-        self._refusals = 0  # Refusals in a row because another response was active.
-        self._retry_until = 0.0  # The time at which the server said to ask again.
-        self._retry_s = 0.0  # All such waits for the present wish, in seconds.
-        self._complete_at: float | None = None  # When everything of the active response had come.
+        self._refusals = 0  # How often in a row the server refused because another response was active.
+        self._retry_until = 0.0  # The server has said not to ask before this time.
+        self._retry_s = 0.0  # All these waits for the present wish together.
+        self._complete_at: float | None = None  # When the last part of the active response came, if it seems complete.
         self._cancel_when_begun = False
         self._discarded: set[ResponseId] = set()
         self._ended: set[ResponseId] = set()
-        self._presumed: set[ResponseId] = set()  # Responses whose end was not reported.
+        self._presumed: set[ResponseId] = set()  # Responses that count as ended, although their end was not reported.
 
     @property
     def is_busy(self) -> bool:
-        """True while an answer was asked for or is being generated."""
+        """True while an answer was asked for, or is being generated."""
         return self.active is not None or self._asked is not None
 
     @property
     def is_greeting(self) -> bool:
-        """True while the greeting was asked for or is being generated."""
+        """True while the greeting was asked for, or is being generated."""
         ref = self._asked_ref if self._asked is not None else self.active_ref
         return self.is_busy and ref.startswith("greeting")
 
     @property
     def is_wanted(self) -> bool:
-        """True while a wish waits for its turn."""
+        """True while a wish waits to be asked for."""
         return self.wish is not None
 
     @property
@@ -93,30 +96,30 @@ class Answers:
         return self.is_wanted or asked or (self.active is not None and self.active not in self._discarded)
 
     def want(self, kind: str, instructions: str | None = None) -> None:
-        """Wish for a response. A wish without instructions does not replace a wish with instructions."""
+        """Note that an answer is wanted. It does not replace a wish with instructions if it has none itself."""
         if self.wish is None or instructions is not None or self.wish.instructions is None:
             self.wish = Wish(kind, instructions)
 
     @property
     def is_asked(self) -> bool:
-        """True while an answer is wanted or asked for, and has not begun."""
+        """True while an answer is wanted or asked for, and the model has not begun it."""
         return self.is_wanted or (self._asked is not None and not self._cancel_when_begun)
 
     @property
     def is_going_on(self) -> bool:
-        """The same as `is_pending`, but a response that seems to be over does not count."""
+        """Like `is_pending`, but without a response that seems complete."""
         return self.is_asked or (self.is_pending and self._complete_at is None)
 
     def waits_as_told(self, now: float) -> bool:
-        """True before the time at which the server said to ask again."""
+        """True while the relay must wait because the server said so."""
         return self.is_wanted and now < self._retry_until
 
     def forbids_functions(self, response_id: ResponseId) -> bool:
-        """True for an answer that must be in words: it has special instructions, and may call no function."""
+        """True for an answer with special instructions. It must be in words, and may not call a function."""
         return response_id == self.active and self._active_wish.instructions is not None
 
     def due(self, now: float) -> AskForResponse | None:
-        """The request to send now. None if there is no wish, or if a response is active or seems to be."""
+        """The request that must be sent now. None if no answer is wanted, or if it cannot be asked for yet."""
         if self.wish is None or self._asked is not None or now < max(self._not_before, self._retry_until):
             return None
         if self.active is not None and not self._seems_over(now, END_EXPECTED_S):
@@ -131,32 +134,32 @@ class Answers:
         return self._complete_at is not None and now - self._complete_at >= after_s
 
     def unended(self, now: float) -> ResponseId | None:
-        """The active response, if it has ended and its end was not reported."""
+        """The active response, if it counts as ended although its end was not reported."""
         return self.active if self._seems_over(now, END_LIMIT_S) else None
 
     def expect(self, ref: str, now: float, instructions: str | None = None) -> None:
-        """A response was asked for before the call had this session: the greeting, when the phone rang."""
+        """A greeting was asked for at the ring, before the call had this session."""
         self._asked, self._asked_ref, self._since = Wish(ref, instructions), ref, now
 
     def began(self, response_id: ResponseId, ref: str | None, now: float) -> CancelResponse | None:
-        """A response began. Returns its cancellation if it is no longer wanted."""
+        """A response began. Returns its cancellation if it was cancelled before."""
         if response_id in self._ended or response_id == self.active:
             return None
         self.active, self.active_ref, self._since, self._produced = response_id, ref or "", now, False
         self._active_wish, self._complete_at, self._refusals = Wish("turn"), None, 0
         if self._asked is None or ref not in (None, self._asked_ref):
-            return None  # We did not ask for this response. It is heard like any other.
+            return None  # The relay did not ask for this response. It is treated like any other.
         self._active_wish, self._asked = self._asked, None
         if self._cancel_when_begun:
             self._cancel_when_begun = False
             self._discarded.add(response_id)
-            self._complete_at = now  # Nothing more of it is wanted.
+            self._complete_at = now  # Its end is due at once.
             return CancelResponse(response_id)
         return None
 
     def progressed(self, response_id: ResponseId, now: float, *, is_audible: bool = True) -> None:
-        """The response gave sound or a function call. `is_audible` False: it gave only words, which nobody hears."""
-        if self.active is None and response_id in self._presumed:  # The response was slow, and has not ended.
+        """A part of the response came. `is_audible` is False if it has only words. Nobody hears these."""
+        if self.active is None and response_id in self._presumed:  # It counted as ended, but was only slow.
             self._presumed.discard(response_id)
             self._ended.discard(response_id)
             self.active, self._active_wish, self._produced = response_id, Wish("turn"), True
@@ -166,14 +169,18 @@ class Answers:
                 self._complete_at = None
 
     def sounded(self, response_id: ResponseId, now: float) -> Literal["unwanted", "goes on", "has ended"]:
-        """The response gave sound. Returns its kind: it must not be heard, it goes on, or its end was reported."""
+        """The response brought sound. Returns what to do with it.
+
+        "unwanted": nobody may hear it. "goes on": play it. "has ended": play it, although the response's end came
+        before.
+        """
         if response_id in self._discarded:
             return "unwanted"
         self.progressed(response_id, now)
         return "has ended" if response_id in self._ended else "goes on"
 
     def called(self, response_id: ResponseId, now: float) -> Literal["call", "speak", "nothing"]:
-        """The response called a function. Returns what it may do: call it, only speak, or nothing."""
+        """The response called a function. Returns what is allowed: to call it, only to speak, or nothing."""
         if self.is_discarded(response_id):
             return "nothing"
         self.progressed(response_id, now)
@@ -181,20 +188,20 @@ class Answers:
         return "speak" if self.forbids_functions(response_id) else "call"
 
     def completed(self, response_id: ResponseId, now: float) -> None:
-        """All that has come of the response is complete, so its end is due."""
+        """Everything that has come of this response is complete, so its end is due."""
         if response_id == self.active:
             self._since = self._complete_at = now
 
     def discard(self, response_id: ResponseId) -> None:
-        """Nothing of this response must be heard, because its session was given up."""
+        """Nothing of this response may be heard: its session was given up."""
         self._discarded.add(response_id)
 
     def presume_ended(self, response_id: ResponseId) -> None:
-        """The end of this response was not reported, but it has ended. `ended` is called next."""
+        """Treat this response as ended, although its end was not reported. The caller then calls `ended`."""
         self._presumed.add(response_id)
 
     def ended(self, response_id: ResponseId, status: str, now: float, retry_after_s: float | None = None) -> Follows:
-        """A response ended. Returns what follows, because it may have failed, broken off, or been empty."""
+        """A response ended. Returns what follows: it may have failed, broken off, or been empty."""
         self._ended.add(response_id)
         if self.active != response_id:
             return "nothing"
@@ -206,22 +213,26 @@ class Answers:
             self._failures, self._retry_s = 0, 0.0
             return "nothing"
         if self._produced:
-            return self._ask_again(Wish("rest"), now)  # Words that were begun are not begun again.
+            # The caller has heard its beginning, so only the rest is asked for.
+            return self._ask_again(Wish("rest"), now)
         return self._ask_again(self._active_wish, now, retry_after_s)
 
     def has_ended(self, response_id: ResponseId) -> bool:
-        """True for a response whose end has been seen."""
+        """True for a response that has ended, or counts as ended."""
         return response_id in self._ended
 
     def was_presumed_ended(self, response_id: ResponseId) -> bool:
-        """True, once, for a response whose end was not reported in time. The bill comes with the end."""
+        """True for a response that counted as ended before its end came. True only once.
+
+        The response's usage comes with its end.
+        """
         if response_id not in self._presumed:
             return False
         self._presumed.discard(response_id)
         return True
 
     def ask_again(self, now: float) -> Follows:
-        """The response was no answer, and was cancelled. Ask for an answer again."""
+        """The response was no real answer and was cancelled. Ask again."""
         return self._ask_again(Wish("again"), now)
 
     def _ask_again(self, wish: Wish, now: float, retry_after_s: float | None = None) -> Follows:
@@ -239,13 +250,13 @@ class Answers:
 
     @property
     def has_failed(self) -> bool:
-        """True if the model has failed to answer too often."""
+        """True if the model has failed too often."""
         return self._failures > ASK_AGAIN_LIMIT
 
     def refused(self, ref: str | None, as_active: bool, now: float, retry_after_s: float | None = None) -> Follows:
-        """An error came instead of a response.
+        """The server refused the request.
 
-        `as_active`: another response is active. Wait for its end, then ask again.
+        `as_active`: another response is active. The relay waits for its end, and then asks again.
         """
         asked = self._asked
         if asked is None or (ref != self._asked_ref and not (as_active and ref is None)):
@@ -263,25 +274,29 @@ class Answers:
         return self._ask_again(asked, now, retry_after_s)
 
     def nothing_is_active(self, cancelled: ResponseId | None) -> ResponseId | None:
-        """The server had nothing to cancel: the cancelled response had already ended, unreported. Returns its id."""
+        """The server says that nothing was active that could be cancelled.
+
+        Returns the response that has ended without a report.
+        """
         active = self.active
         return active if active in self._discarded and cancelled in (None, active) else None
 
     def cancel(self, now: float) -> CancelResponse | None:
-        """Drop the active answer, and everything that still comes of it. If none is active, nothing is sent."""
+        """Cancel the active answer. All that still comes of it is dropped. None if there is nothing to cancel."""
         self.wish = None
         if self._asked is not None:
             self._cancel_when_begun = True
         if self.active is not None and self.active not in self._discarded:
             self._discarded.add(self.active)
-            self._complete_at = now  # Nothing more of it is wanted, and its end is due.
+            self._complete_at = now  # Its end is due at once.
             return CancelResponse(self.active)
         return None
 
     def restart(self, now: float, *, wants_rest: bool) -> CancelResponse | None:
-        """The answer must be given in another way. Drop it, and ask for it again.
+        """The answer must be given in another way. Cancel it, and ask for it again.
 
-        If it was begun and `wants_rest` is set, only the rest is asked for. A greeting is always repeated as a whole.
+        If the caller has heard a part and `wants_rest` is set, only the rest is asked for. A greeting is always
+        repeated as a whole.
         """
         again = self.wish
         if again is None and self._asked is not None and not self._cancel_when_begun:
@@ -296,30 +311,31 @@ class Answers:
         return cancel
 
     def is_discarded(self, response_id: ResponseId) -> bool:
-        """True for a response whose late deltas must not be heard."""
+        """True for a response of which nothing more may be heard."""
         return response_id in self._discarded
 
     def is_stuck(self, now: float) -> bool:
-        """True if the model has taken too long to begin or to go on."""
+        """True if the model has taken too long to begin or to continue an answer."""
         if self._asked is not None:
             return now - self._since > BEGIN_LIMIT_S
         return self.active is not None and now - self._since > PROGRESS_LIMIT_S
 
     @property
     def has_begun(self) -> bool:
-        """True while an answer is active that has already given sound or called a function."""
+        """True while the active answer has brought sound or called a function."""
         return self.active is not None and self._produced
 
     def lost(self) -> None:
-        """The session has ended. The next session must be asked for the same answer."""
+        """The session has ended. The same answer is wanted from the next session."""
         again: Wish | None = None
         if self._asked is not None and not self._cancel_when_begun:
             again = self._asked
         elif self.active is not None and self.active not in self._discarded:
-            again = Wish("again") if self._produced else self._active_wish  # Words that were begun are not begun again.
+            # The caller has heard its beginning, so it is not repeated.
+            again = Wish("again") if self._produced else self._active_wish
         self.wish = self.wish or again
         if self.active is not None:
             self._ended.add(self.active)
-            self._discarded.add(self.active)  # A session that was given up may still go on with it.
+            self._discarded.add(self.active)  # If the session was only given up, its audio may still come.
         self.active, self._asked, self._cancel_when_begun, self._not_before = None, None, False, 0.0
         self._complete_at = None

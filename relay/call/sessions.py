@@ -1,13 +1,14 @@
-"""Which model session serves a call, and the only order about sessions that is not answered yet.
+"""Knows which model session a call uses, and which order about sessions is being carried out.
 
-Each order is answered by exactly one event. No other order is given before that:
+Each order has exactly one event as its result. No other order is given before this event has come:
 
-    DialModel    no session serves: open one      ModelReady, or ModelLost with code 0
-    DialBeside   open one and keep it             NextModelReady, or MoveFailed
-    SwitchModel  let the kept session serve       ModelReady, or ModelLost with code 0
+    order        what it does                                   result
+    DialModel    opens a session because there is none          ModelReady, or ModelLost with code 0
+    DialBeside   opens a session and keeps it ready             NextModelReady, or MoveFailed
+    SwitchModel  replaces the present session by the kept one   ModelReady, or ModelLost with code 0
 
-If a session ends by itself, ModelLost comes with the socket's code. For a kept session it is NextModelLost. When a call
-begins, a DialModel is already given, because the first session is opened while the phone rings.
+If the present session ends by itself, ModelLost comes with the code of its socket. If the kept one does, NextModelLost
+comes. At the beginning of a call, DialModel counts as ordered, because the session is opened when the phone rings.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Literal
 from relay.call.actions import DialBeside, DialModel, ForgetNext, SwitchModel
 
 Order = Literal["dial", "beside", "switch"]
-# "expiry" and "escalation" are planned moves, which wait for a silent moment. The others are urgent: the caller waits.
+# "expiry" and "escalation" are planned moves: they wait until nobody speaks. In all other cases the caller waits.
 Why = Literal["lost", "expiry", "escalation", "stuck", "deaf", "dead air"]
 
 
@@ -26,32 +27,33 @@ Why = Literal["lost", "expiry", "escalation", "stuck", "deaf", "dead air"]
 class Sessions:
     """The model sessions of one stream, as the machine knows them."""
 
-    model: str  # The model of the session that serves, or that served last.
-    count: int = 0  # How many sessions have served.
-    serves: bool = False  # True while a session serves and seems to work.
+    model: str  # The model of the present session, or of the last one.
+    count: int = 0  # How many sessions the stream has used.
+    serves: bool = False  # True while there is a session that seems to work.
     ready_at: float = 0.0
-    order: Order | None = "dial"  # The order that is not answered yet.
-    next_is_ready: bool = False  # True while a session is kept beside the present one.
-    why: Why = "lost"  # The reason of the newest dial.
-    is_urgent: bool = False  # The caller waits, so the next session serves as soon as it is ready.
-    was_deaf: bool = False  # The session before this one did not hear the caller's last words.
+    order: Order | None = "dial"  # The order whose result has not come.
+    next_is_ready: bool = False  # True while a session is kept ready beside the present one.
+    why: Why = "lost"  # Why the newest session was ordered.
+    # True while the caller waits for the next session, so that it is used as soon as it is ready.
+    is_urgent: bool = False
+    was_deaf: bool = False  # True if the session before did not hear the caller's last words.
 
     @property
     def is_moving(self) -> bool:
-        """True while a session beside the present one is being opened, or is ready."""
+        """True while another session is being opened beside the present one, is ready, or replaces it."""
         return self.next_is_ready or self.order in ("beside", "switch")
 
     @property
     def is_switching(self) -> bool:
-        """True while the present session is replaced by the next."""
+        """True while the kept session replaces the present one."""
         return self.order == "switch"
 
     # Orders
 
     def dial(self, model: str, why: Why) -> DialModel | SwitchModel | None:
-        """No session serves any more.
+        """There is no session any more. Returns the order for the next one.
 
-        The next one is the kept session, or the session that is being opened, or a new one.
+        If a session is kept ready, it is used. None if one is being opened already.
         """
         self.serves, self.is_urgent = False, True
         if self.next_is_ready:
@@ -62,7 +64,10 @@ class Sessions:
         return DialModel(model, why)
 
     def dial_beside(self, model: str, why: Why, *, urgent: bool) -> DialBeside | None:
-        """Another session is wanted. The present one serves until then. None if one is being opened or is ready."""
+        """Another session is wanted. The present one is used until it is ready.
+
+        None if one is being opened or is ready.
+        """
         self.is_urgent |= urgent
         if self.order is not None or self.next_is_ready:
             return None
@@ -70,7 +75,7 @@ class Sessions:
         return DialBeside(model, why)
 
     def switch(self) -> SwitchModel:
-        """Let the kept session serve. The present one is closed."""
+        """Replace the present session by the kept one."""
         self.order, self.next_is_ready, self.serves = "switch", False, False
         return SwitchModel()
 
@@ -82,7 +87,7 @@ class Sessions:
     # The results of the orders
 
     def began(self, model: str, now: float) -> None:
-        """A session serves from now on."""
+        """A session is ready, and is used from now on."""
         self.model, self.serves, self.ready_at = model, True, now
         self.count += 1
         if self.order in ("dial", "switch"):
@@ -90,14 +95,14 @@ class Sessions:
         self.is_urgent = self.is_urgent and self.is_moving
 
     def next_began(self) -> bool:
-        """The session beside the present one is ready. False if none was being opened."""
+        """The session beside the present one is ready. Returns False if none was being opened."""
         if self.order != "beside":
             return False
         self.order, self.next_is_ready = None, True
         return True
 
     def next_failed(self) -> bool:
-        """The session beside the present one could not be opened, or was closed too early. False if there was none."""
+        """The session beside the present one could not be opened, or was closed. Returns False if there was none."""
         was_moving = self.order == "beside" or self.next_is_ready
         if self.order == "beside":
             self.order = None
@@ -105,7 +110,7 @@ class Sessions:
         return was_moving
 
     def was_lost(self, code: int) -> bool:
-        """A ModelLost came. False if it changes nothing, because another order waits for its answer."""
+        """ModelLost came. Returns False if it changes nothing, because a session is being opened already."""
         if self.order in ("dial", "switch"):
             if code != 0:
                 return False
@@ -114,14 +119,14 @@ class Sessions:
         return True
 
     def given_up(self) -> None:
-        """Nothing more of the present session must be heard, although it is open."""
+        """The present session is not used any more, although it is open."""
         self.serves = False
 
     def expires_no_sooner(self, ready_at: float) -> None:
-        """A move away from the session failed. The next try comes as if the session had begun at `ready_at`."""
+        """A planned move has failed. The next one is due as if the present session had begun at `ready_at`."""
         self.ready_at = max(self.ready_at, ready_at)
 
     def relieved(self) -> None:
-        """The caller hears an answer of the present session, so nobody waits for the next one any more."""
+        """The caller hears an answer of the present session, so they do not wait for the next one."""
         if self.serves and self.is_urgent and not self.was_deaf:
             self.is_urgent = False

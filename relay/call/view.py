@@ -1,6 +1,6 @@
-"""What a watcher of a call sees: its stage, who speaks, and the last words. Pure: it changes nothing.
+"""Shows a watcher what a call does: its stage, who speaks, and the last words. It changes nothing in the call.
 
-Nothing is kept for watchers while the call runs. Only a look costs something.
+A view is made only when somebody looks, so calls that nobody watches cost nothing.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ LAST_TURNS = 4
 
 
 class Stage(enum.StrEnum):
-    """Where a call is, as a person would say it."""
+    """What the call does now, as the page Live names it."""
 
     RINGING = "ringing"  # There is no stream yet.
     GREETING = "greeting"
-    NOTICE = "notice"  # The notice is being said.
+    NOTICE = "notice"  # The notice is playing.
     TALK = "talk"
-    FUNCTION = "function"  # A function runs, and its answer is awaited.
+    FUNCTION = "function"  # A function runs, and the caller waits for it.
     HOLDING = "holding"  # The agent has stopped, because the caller may be speaking.
-    TRANSFERRING = "transferring"  # The caller is told so, or hears the human's phone ring.
+    TRANSFERRING = "transferring"  # The caller hears that they are connected, or the human's phone rings.
     HUMAN = "human"  # A human has taken the call.
     ENDING = "ending"
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A turn: who spoke, and the words. The caller's words are those of the transcript.
+    """A turn: who spoke, and the words.
 
-    The agent's words are those that were heard, or that it is saying.
+    For the caller: the words of the transcript. For the agent: those that were heard, or all words while they play.
     """
 
     by: str  # "caller" or "agent".
@@ -41,7 +41,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One look at a call. `said` is empty if its words must not be kept."""
+    """One look at a call. `said` is empty if no words may be kept."""
 
     stage: Stage
     caller_speaks: bool
@@ -51,7 +51,7 @@ class View:
 
 
 def look(call: Call, now: float) -> View:
-    """The call as it is now."""
+    """What the call does now."""
     return View(
         stage=_stage(call, now),
         caller_speaks=call.phase is not Phase.GONE and (call.voice.is_up or call.floor.speech is not None),

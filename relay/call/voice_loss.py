@@ -1,7 +1,7 @@
-"""The voice that speaks the model's text is lost. The model speaks by itself for the rest of the call.
+"""Goes on with the model's own voice after the voice that spoke its text was lost.
 
-Text that has a sound is heard to its end, and the model is told that it has said only this text. The rest of the answer
-is asked for again. A session that has only written may begin to speak, so no other session is opened.
+Text that already has sound is played to its end, and the model's item is shortened to this text. The rest of the answer
+is asked for again. The same model session can begin to speak, so no other session is opened.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from relay.call.vocabulary import ItemId, ResponseId, VoiceFailed
 
 
 def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
-    """The voice cannot speak any more. This is reported once, but never after the call has ended."""
+    """The voice is lost. This is reported once in a call."""
     if call.voice_fault or call.phase is Phase.GONE:
         return
     call.voice_fault = event.fault
@@ -34,22 +34,26 @@ def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
 
 
 def _give_up(call: Call, now: float, out: list[Action]) -> bool:
-    """Ask again for the text that the model writes or was asked to write. True if that answer has begun."""
+    """Cancel the present answer and ask for its text again. Returns True if the caller hears a part of it."""
     active, greets = call.answers.active, call.answers.is_greeting
     is_heard = active is not None and not call.answers.is_discarded(active)
     begun = active is not None and is_heard and _keep_what_is_spoken(call, active, now, out)
-    calls = active is not None and call.functions.has_called(active)  # The next answer waits for the function's output.
+    # In this case the next answer waits for the function's output.
+    calls = active is not None and call.functions.has_called(active)
     cancel = call.answers.restart(now, wants_rest=not calls)
     if cancel is not None:
         out.append(cancel)
-    out.append(UseOwnVoice())  # It must come after the cancellation and before the new request.
+    out.append(UseOwnVoice())  # This must be sent after the cancellation and before the next request.
     if greets and not call.consented:
         call.notice_item = None  # The notice is said again from its beginning.
     return begun and not greets and not calls
 
 
 def _keep_what_is_spoken(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> bool:
-    """Say the text of this answer that has a sound. Tell the model only of this part. True if there is such a part."""
+    """Play the text of this answer that has sound. The model's items are shortened to this text.
+
+    Returns True if there is such text.
+    """
     begun = False
     for item in call.answer_items.get(response_id, []):
         turn = call.conversation.turn(item)

@@ -1,4 +1,4 @@
-"""How long a caller waits for an answer, step by step: from their last sound until they hear our first sound."""
+"""Measures how long a caller waits for an answer, step by step: from their last sound until they hear the answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.call.vocabulary import ItemId
 
 @dataclass(slots=True)
 class Waterfall:
-    """The times of one turn, Trio clock. 0 means: not seen yet."""
+    """The times of one answer (Trio clock). 0 means that this step has not come."""
 
     stopped: float
     stopped_heard: float
@@ -19,7 +19,7 @@ class Waterfall:
     first_heard: float = 0.0
 
     def latency(self) -> TurnLatency:
-        """Milliseconds after the caller stopped."""
+        """Each time in milliseconds after the caller's last sound."""
 
         def after(at: float) -> int | None:
             return round((at - self.stopped) * 1000) if at else None
@@ -31,20 +31,20 @@ class Waterfall:
 
 @dataclass(slots=True)
 class Waterfalls:
-    """The waterfalls of a call: of turns that have ended, of the turn that is being answered, and of answers."""
+    """The waterfalls of a call, while they are not complete."""
 
     _paused: dict[ItemId, Waterfall] = field(default_factory=dict)
     _answered: Waterfall | None = None
     _of_answer: dict[ItemId, Waterfall] = field(default_factory=dict)
-    # Answers of which nothing was sent to the caller yet.
+    # Answers that have come, and of which nothing was sent yet.
     unwritten: dict[ItemId, Waterfall] = field(default_factory=dict)
 
     def paused(self, item_id: ItemId, stopped: float, now: float) -> None:
-        """A turn ended: the caller's last sound was at `stopped`."""
+        """A turn of the caller has ended. Its last sound was at `stopped`."""
         self._paused[item_id] = Waterfall(stopped, now)
 
     def stopped(self, item_id: ItemId) -> float | None:
-        """When the caller's last sound of a turn was. None if the turn's end was not reported."""
+        """When the last sound of a turn was. None if its end was not reported."""
         waterfall = self._paused.get(item_id)
         return None if waterfall is None else waterfall.stopped
 
@@ -57,7 +57,7 @@ class Waterfalls:
         self._answered = self._paused.pop(item_id, None) or self._answered
 
     def nobody_waits(self) -> None:
-        """The answer is not wanted any more."""
+        """No answer is wanted any more."""
         self._answered = None
 
     def began(self, item_id: ItemId, now: float) -> None:
@@ -68,19 +68,19 @@ class Waterfalls:
             self._answered = None
 
     def written(self, item_id: ItemId, now: float) -> None:
-        """Audio of an answer goes to the caller."""
+        """The first audio of an answer was sent to the caller."""
         waterfall = self.unwritten.pop(item_id, None)
         if waterfall is not None:
             waterfall.first_written = now
 
     def heard(self, item_id: ItemId, now: float) -> None:
-        """A mark proved that the caller hears an answer."""
+        """A mark has proved that the caller hears this answer."""
         waterfall = self._of_answer.get(item_id)
         if waterfall is not None and not waterfall.first_heard:
             waterfall.first_heard = now
 
     def take(self, item_id: ItemId) -> TurnLatency | None:
-        """An answer has ended. Returns how long its caller had waited."""
+        """An answer has ended. Returns its times. None if nobody waited for it."""
         waterfall = self._of_answer.pop(item_id, None)
         self.unwritten.pop(item_id, None)
         return None if waterfall is None else waterfall.latency()

@@ -66,10 +66,10 @@ BROKEN_OFF = (
     'done: do not say that it was. If it is still wanted, call it again with the same arguments."}'
 )
 
-# Why the caller is back on the line -> the phrase that they hear first.
+# Why the caller is back -> the phrase that they hear first.
 RESUMED = {"no_answer": "nobody_answered", "declined": "nobody_answered", "lost": "resumed"}
 
 
 def say_exactly(text: str) -> str:
-    """Instructions that make a model speak a fixed sentence and nothing else."""
+    """The instructions that make a model speak this sentence and nothing else."""
     return f"Say exactly: {text}"
