@@ -1,16 +1,18 @@
-"""The audio path: G.711 mu-law at 8 kHz to PCM16 at 24 kHz and back, exact to the bit. Pure: no clock, no I/O.
+"""Converts G.711 mu-law at 8 kHz to PCM16 at 24 kHz ("up") and back ("down"). It does no I/O and reads no clock.
 
-    sound        pass band 0-3400 Hz, ripple 0.02 dB; aliases and images at least 80 dB down from 4500 Hz
-    delay        mean over 300-3400 Hz: 0.32 ms up, 0.23 ms down; only the filter delays the audio
-    exactness    the same audio gives the same bytes, in pieces of any size, on any CPU, BLAS and thread count
-    counts       up: n mu-law bytes give 6n bytes of PCM. down: n samples give n // 3 bytes; flush() completes them to
-                 (n + 71) // 3. Samples and half samples that are left over are kept for the next call
-    G.711        ITU-T G.191's coder, all 65,536 inputs and 256 codes; silence is 0xff and stays 0xff: no dither
-    levels       stay the same. A value that is too large becomes the largest one; it does not wrap around
-    cost         a call keeps less than 500 bytes of memory; bench/dsp measures the CPU time
+    Sound        The pass band is 0-3400 Hz, with a ripple of 0.02 dB. From 4500 Hz on, aliases and images are at least
+                 80 dB down.
+    Delay        Only the filter delays the audio: 0.32 ms up and 0.23 ms down (mean over 300-3400 Hz).
+    Exactness    The same audio gives the same bytes, in pieces of any size, with any CPU, BLAS and number of threads.
+    Length       Up: n mu-law bytes give 6n bytes of PCM. Down: n samples give n // 3 bytes, and with flush()
+                 (n + 71) // 3. Samples and half samples that are left over are kept for the next piece.
+    G.711        The codes are those of ITU-T G.191, for all 65,536 samples and all 256 codes. Silence is 0xff and stays
+                 0xff, because no dither is added.
+    Levels       The level stays the same. A value that is too large becomes the largest one and does not wrap around.
+    Cost         A call keeps less than 500 bytes of memory. bench/dsp measures the CPU time.
 
-taps.py holds the filter and its data sheet. design.py computes the filter again. polyphase.py defines the arithmetic.
-line.py does the same in fewer steps, and the calls use it. self_test.py checks a build before the first call.
+taps.py has the filter and its data sheet. design.py computes the filter again. polyphase.py defines the arithmetic.
+line.py does the same in fewer steps; calls use it. self_test.py checks a build before the first call.
 """
 
 from dsp.g711 import BadAudio, Samples, decode, encode, level_dbfs

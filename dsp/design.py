@@ -1,18 +1,18 @@
 """Designs the resampling filter and prints its taps: `python -m dsp.design`.
 
-It needs scipy; the relay never imports it. How the filter is found:
+It needs scipy, and the relay never imports this file. The filter is found in four steps:
 
-1. The filter is box * q, where box = (1, 1, 1). The box puts an exact zero at 8 kHz. So the three phases have equal
-   sums for every q, even after q is rounded to integers. Without that zero a constant input ripples at 8 kHz.
+1. The filter is box * q, where box = (1, 1, 1). The box makes an exact zero at 8 kHz. So the three phases have equal
+   sums for every q, even after q is rounded to integers. Without that zero, a constant input would ripple at 8 kHz.
 2. A linear program finds the autocorrelation of q. (The squared magnitude is linear in the autocorrelation.) The pass
    band stays within RIPPLE_DB peak to peak. No frequency has more gain than the pass band. The highest point of the
    stop band is as low as possible.
 3. The cepstrum gives the minimum-phase q with that magnitude. No other filter with that magnitude has less delay.
 4. q is rounded to integers whose sum is exactly 2**30, so a constant passes with gain exactly 1.
 
-The search is a textbook one: Herrmann and Schuessler 1970 (minimum phase from the autocorrelation), Wu, Boyd and
-Vandenberghe 1996 (the linear program), Oppenheim and Schafer ch. 13 (the cepstrum).
-Another version of the solver may give other last digits. So `--check` compares the data sheet, not the digits.
+The method is that of textbooks: Herrmann and Schuessler 1970 (minimum phase from the autocorrelation), Wu, Boyd and
+Vandenberghe 1996 (the linear program), Oppenheim and Schafer ch. 13 (the cepstrum). Another version of the solver may
+give other last digits. So `--check` compares the data sheets, not the digits.
 """
 
 import sys
@@ -26,24 +26,25 @@ from dsp.taps import PASS_HZ, RATE_HZ, RIPPLE_DB, STOP_HZ, TAPS, UNIT, Q
 Floats = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-10
-POWER_UNIT = 1e-8  # The stop band's power is near 1e-8. In this unit the solver's tolerance is far below it.
-RIPPLE_ROOM_DB = 0.0005  # Between the frequencies of the grid the ripple is a little larger.
+# The stop band's power is about 1e-8. With this unit, the solver's tolerance is far smaller than the power.
+POWER_UNIT = 1e-8
+RIPPLE_ROOM_DB = 0.0005  # The ripple may be larger between the frequencies of the grid, by up to about this much.
 
 
 def cosines(freq_hz: Floats, lags: int) -> Floats:
-    """Rows that turn an autocorrelation (lag 0, 1, ...) into the squared magnitude at each frequency."""
+    """A matrix that turns an autocorrelation (lag 0, 1, ...) into the squared magnitude at each frequency."""
     rows: Floats = 2 * np.cos(np.outer(2 * np.pi * freq_hz / RATE_HZ, np.arange(lags)))
     rows[:, 0] = 1
     return rows
 
 
 def dense(low_hz: float, high_hz: float, points: int) -> Floats:
-    """Frequencies from low to high. They are closer together at the ends, where most extrema are."""
+    """Frequencies from low to high. They are denser at both ends, where most extrema are."""
     return (low_hz + high_hz) / 2 - (high_hz - low_hz) / 2 * np.cos(np.pi * np.arange(points) / (points - 1))
 
 
 def autocorrelation(taps: int, stop_hz: float, ripple_db: float) -> tuple[Floats, float]:
-    """The autocorrelation of q with the deepest stop band, and the greatest power in that band."""
+    """Find the autocorrelation of q with the deepest stop band. Also returns the greatest power in that band."""
     lags = taps - 2
 
     def power(freq_hz: Floats) -> Floats:
@@ -55,7 +56,7 @@ def autocorrelation(taps: int, stop_hz: float, ripple_db: float) -> tuple[Floats
     stopping = power(dense(stop_hz, RATE_HZ / 2, 16 * taps)) / POWER_UNIT
     anywhere = cosines(dense(stop_hz, RATE_HZ / 2, 16 * taps), lags) / POWER_UNIT
 
-    # Unknowns: the lags, the pass band's lower edge, the stop band's power.
+    # The unknowns of the linear program: the lags, the lower edge of the pass band, and the power of the stop band.
     def rows(lag_rows: Floats, floor: float, stop: float) -> Floats:
         return np.hstack([lag_rows, np.full((len(lag_rows), 1), floor), np.full((len(lag_rows), 1), stop)])
 
@@ -86,7 +87,7 @@ def autocorrelation(taps: int, stop_hz: float, ripple_db: float) -> tuple[Floats
 
 
 def minimum_phase(lags: Floats, lift: float) -> Floats:
-    """The minimum-phase sequence with this autocorrelation. `lift` keeps the logarithm away from the zeros."""
+    """The minimum-phase sequence with this autocorrelation. `lift` is added so that no logarithm of zero is taken."""
     size = 1 << 17
     ring = np.zeros(size)
     ring[: len(lags)] = lags
@@ -100,7 +101,7 @@ def minimum_phase(lags: Floats, lift: float) -> Floats:
 
 
 def to_integers(q: Floats) -> list[int]:
-    """q as integers whose sum is UNIT. The rest after rounding is added to the largest taps."""
+    """Round q to integers whose sum is UNIT. What is missing after rounding is added to the largest taps."""
     whole = np.rint(q * (UNIT / q.sum())).astype(np.int64)
     left = int(UNIT - whole.sum())
     for place in np.argsort(-np.abs(whole))[: abs(left)]:
@@ -109,13 +110,13 @@ def to_integers(q: Floats) -> list[int]:
 
 
 def design(taps: int = TAPS, stop_hz: float = STOP_HZ, ripple_db: float = RIPPLE_DB) -> list[int]:
-    """The integers q (taps - 2 of them) of the best filter for these demands."""
+    """The integers q of the best filter for these demands. There are taps - 2 of them."""
     lags, power = autocorrelation(taps, stop_hz, ripple_db - RIPPLE_ROOM_DB)
     return to_integers(minimum_phase(lags, 0.02 * power))
 
 
 def figures(q: list[int], stop_hz: float = STOP_HZ) -> dict[str, float]:
-    """The data sheet of box * q: ripple and stop band in dB, and the delay of the filter alone at 24 kHz, in ms."""
+    """The data sheet of box * q: ripple and stop band in dB, and the filter's delay at 24 kHz in ms."""
     taps = np.convolve(np.array(q, np.float64), np.ones(3)) / (3 * UNIT)
     places = np.arange(len(taps))
 
@@ -139,7 +140,7 @@ def figures(q: list[int], stop_hz: float = STOP_HZ) -> dict[str, float]:
 
 
 def main() -> int:
-    """Print a fresh design; with --check, compare it with the taps in dsp/taps.py."""
+    """Print a new design. With --check, compare it with the taps in dsp/taps.py."""
     fresh = design()
     print("Q = (")
     print("\n".join(f"    {tap}," for tap in fresh))

@@ -1,9 +1,9 @@
-"""G.711 mu-law: the telephone's bytes to int16 samples and back, exactly as ITU-T G.191's reference code does it.
+"""Converts G.711 mu-law to int16 samples and back, with the same results as the reference code of ITU-T G.191.
 
-Both tables are computed from the formula when this module is imported. tests/dsp/test_g711.py compares them with golden
-tables taken from the ITU code: all 65,536 inputs and all 256 codes. Other encoders differ from the ITU code: audioop in
-508 inputs, sox in 510, ffmpeg in 964. The difference matters for silence. Here -1 to -4 encode as 0x7f, whose value is
-0, and 0 encodes as 0xff. With audioop, a sample of -1 becomes -8 when it is encoded and decoded.
+Both tables are computed from the formula when this module is imported. tests/dsp/test_g711.py compares them with tables
+that the ITU code has made: all 65,536 samples and all 256 codes. Other encoders differ from the ITU code: audioop for
+508 samples, sox for 510, ffmpeg for 964. This matters for silence. Here, -1 to -4 become 0x7f and 0 becomes 0xff, and
+both codes decode to 0. With audioop, -1 becomes -8.
 """
 
 import math
@@ -17,14 +17,14 @@ Samples = npt.NDArray[np.int16]
 
 Mulaw = bytes | bytearray | memoryview
 
-SILENCE = 0xFF  # The code of 0. The value of 0x7f is also 0.
-BIAS = 33  # G.711: added to the 13-bit magnitude. Then segments 1 to 7 begin at powers of two: 64 to 4096.
-CLIP = 8191  # The greatest biased magnitude, by ulaw_compress of G.191.
+SILENCE = 0xFF  # The code of 0. The code 0x7f decodes to 0, too.
+BIAS = 33  # G.711 adds this to the 13-bit magnitude. Then the segments 1 to 7 begin at powers of two: 64 to 4096.
+CLIP = 8191  # The greatest magnitude after BIAS was added (ulaw_compress of G.191).
 FLOOR_DBFS = -100.0
 
 
 class BadAudio(ValueError):
-    """The input is not audio that the called function accepts: it has a wrong type, dtype or shape."""
+    """The input is no audio for this function: its type, dtype or shape is wrong."""
 
 
 def _decode_table() -> Samples:
@@ -37,9 +37,9 @@ def _decode_table() -> Samples:
 def _encode_table() -> npt.NDArray[np.uint8]:
     sample = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int64)
     negative = sample < 0
-    # One's complement, as in G.191: -1 has the magnitude of 0, and -32768 the magnitude of 32767.
+    # One's complement, as in G.191: -1 has the magnitude 0, and -32768 has the magnitude 32767.
     biased = np.minimum((np.where(negative, ~sample, sample) >> 2) + BIAS, CLIP)
-    segment = np.frexp(biased)[1] - 6  # 33..63 are in segment 0, 4096..8191 in segment 7.
+    segment = np.frexp(biased)[1] - 6  # 33..63 is segment 0, and 4096..8191 is segment 7.
     code = (negative << 7) | (segment << 4) | (biased >> (segment + 1) & 15)
     table: npt.NDArray[np.uint8] = (~code & 0xFF).astype(np.uint8)
     return table
@@ -51,14 +51,14 @@ _DECODE_FS = DECODE / 32768.0  # The index is the code. Full scale is 1.
 
 
 def as_bytes(audio: Mulaw) -> bytes:
-    """The bytes of a bytes-like object. Raises BadAudio for anything else: an array must not be taken for bytes."""
+    """The bytes of a bytes-like object. Raises BadAudio for anything else, such as an array of samples."""
     if not isinstance(audio, (bytes, bytearray, memoryview)):
         raise BadAudio(f"expected bytes of audio, got {type(audio).__name__}: give bytes, bytearray or memoryview")
     return bytes(audio)
 
 
 def as_samples(samples: Samples) -> Samples:
-    """The same samples, if they are a one-dimensional int16 array. Raises BadAudio for anything else."""
+    """The samples themselves. Raises BadAudio if they are not a one-dimensional int16 array."""
     if not isinstance(samples, np.ndarray) or samples.dtype != np.int16 or samples.ndim != 1:
         kind = f"{samples.ndim}-D {samples.dtype}" if isinstance(samples, np.ndarray) else type(samples).__name__
         raise BadAudio(f"expected a 1-D int16 array of samples, got {kind}: convert it first, nothing is cast silently")
@@ -66,17 +66,17 @@ def as_samples(samples: Samples) -> Samples:
 
 
 def decode(mulaw: Mulaw) -> Samples:
-    """Turn n mu-law bytes into n int16 samples, -32124..32124. Raises BadAudio for anything but bytes."""
+    """Turn n mu-law bytes into n int16 samples from -32124 to 32124. Raises BadAudio if the input is not bytes."""
     return DECODE[np.frombuffer(as_bytes(mulaw), np.uint8)]
 
 
 def encode(samples: Samples) -> bytes:
-    """Turn n int16 samples into n mu-law bytes. Raises BadAudio for anything but a 1-D int16 array."""
+    """Turn n int16 samples into n mu-law bytes. Raises BadAudio if the input is not a one-dimensional int16 array."""
     return ENCODE[as_samples(samples).view(np.uint16)].tobytes()
 
 
 class _LevelBuffers:
-    """Buffers to measure the level of `size` bytes. With them a frame takes 1.3 us instead of 2.0 us."""
+    """Memory in which the level of `size` bytes is measured. With it, a frame takes 1.3 us instead of 2.0 us."""
 
     def __init__(self, size: int) -> None:
         self.codes = bytearray(size)
@@ -86,11 +86,7 @@ class _LevelBuffers:
 
 
 class _LevelBuffersOfThread(threading.local):
-    """The buffers of one thread, for the usual sizes.
-
-    These are one frame (160 bytes), two frames (320), and the 100 ms pieces of the agent's audio that
-    relay/call/echo.py measures (800).
-    """
+    """The memory of one thread, for the usual sizes: one frame, two frames, and the pieces of relay/call/echo.py."""
 
     def __init__(self) -> None:
         self.by_size = {size: _LevelBuffers(size) for size in (160, 320, 800)}
@@ -100,9 +96,9 @@ _level_buffers = _LevelBuffersOfThread()
 
 
 def level_dbfs(mulaw: Mulaw) -> float:
-    """The RMS level of mu-law audio in dB below full scale (32768). A full-scale sine is -3.2.
+    """The RMS level of mu-law audio in dB below full scale (32768). A sine at full scale has -3.2 dB.
 
-    Silence, no audio and everything quieter than FLOOR_DBFS give FLOOR_DBFS (-100.0).
+    Silence, no audio, and everything below FLOOR_DBFS give FLOOR_DBFS (-100.0).
     """
     if type(mulaw) is not bytes:
         mulaw = as_bytes(mulaw)

@@ -1,9 +1,9 @@
-"""The telephone line: the caller's mu-law to the model's PCM16 at 24 kHz (Uplink) and back (Downlink), in few steps.
+"""Converts the caller's mu-law to the model's PCM16 at 24 kHz (Uplink) and back (Downlink), in few steps.
 
-The samples are the same as those of decode, Upsampler, Downsampler and encode, bit for bit (tests/dsp/test_line.py).
-Only some steps between them are left out. The input has a column of ones for the last row of each matrix. This row adds
-an offset. The offset makes every sum positive, and it contains the half that rounding needs. So the integer part of the
-sum is the index of the finished sample in a table:
+The result is bit for bit that of decode and Upsampler, or of Downsampler and encode (tests/dsp/test_line.py). Some
+steps between them are left out. Each matrix has one more row, and the input has a column of ones for it. This row adds
+an offset, which makes every sum positive and contains the half that rounding needs. So the integer part of a sum is the
+index of the finished sample in a table:
 
     up     sum + 32768.5          -> table of 65,536 int16
     down   (sum + 98305.5) / 4    -> table of 49,152 mu-law codes
@@ -11,9 +11,9 @@ sum is the index of the finished sample in a table:
 For the downlink, the sum is three times the sample. G.711 uses 14 bits of the sample: floor((sum + 1.5) / 12), counted
 from -8192. The matrix divides by four, and the table divides by three.
 
-All calls of a thread share a few sets of buffers (for one to ten frames), because these stay in the CPU's
-cache. With 240 calls, buffers for each call would cost 1.3 us more a frame going up and 1.7 us going down. A call
-itself keeps less than 500 bytes.
+All calls of a thread share the memory for this work, because it then stays in the CPU's cache. There is one set of
+buffers for each number of frames from one to ten. With 240 calls, buffers for each call would cost 1.3 us more for a
+frame of the uplink and 1.7 us more for one of the downlink. A call keeps less than 500 bytes.
 """
 
 import math
@@ -24,8 +24,8 @@ import numpy as np
 from dsp.g711 import DECODE, ENCODE, FLOOR_DBFS, SILENCE, Mulaw, as_bytes, level_dbfs
 from dsp.polyphase import BLOCK, DOWN, DOWN_FLUSH, DOWN_HISTORY, DOWN_WINDOW, UP, UP_HISTORY, UP_WINDOW
 
-FRAME = 160  # Mu-law bytes: 20 ms.
-MOST_FRAMES = 10  # The most frames that are converted at once. Longer audio is converted in pieces.
+FRAME = 160  # Mu-law bytes in 20 ms.
+MOST_FRAMES = 10  # Longer audio is converted in pieces of this many frames.
 PCM = np.dtype("<i2")
 PCM_FRAME = 6 * FRAME  # bytes
 UP_SILENCE = bytes([SILENCE]) * UP_HISTORY
@@ -39,7 +39,7 @@ DOWN_CODES = ENCODE[(np.arange(3 * 16384) // 3 - 8192) * 4 & 0xFFFF]
 
 
 class _UpBuffers:
-    """Buffers to turn up to `frames` frames into PCM."""
+    """Memory in which up to `frames` frames of mu-law become PCM."""
 
     def __init__(self, frames: int) -> None:
         rows, size = frames * FRAME // BLOCK, UP_HISTORY + frames * FRAME
@@ -57,7 +57,7 @@ class _UpBuffers:
         self.pcm24k = self.samples.data.cast("B")
 
     def work(self) -> None:
-        self.places[...] = self.view  # take() would do the same, but more slowly.
+        self.places[...] = self.view  # `take` would convert the type itself, but more slowly.
         UP_VALUES.take(self.places, mode="clip", out=self.line)
         self.inputs[...] = self.windows
         self.values.dot(UP_MATRIX, self.sums)
@@ -65,14 +65,14 @@ class _UpBuffers:
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
 
     def level_dbfs(self, n: int) -> float:
-        """The level of the n bytes that were converted, as `level_dbfs` gives it, because all sums are exact."""
+        """The level of the newest n bytes. It equals the result of g711.level_dbfs, because all sums are exact."""
         new = self.new if n == len(self.new) else self.new[:n]
         squares = float(new.dot(new))
         return max(FLOOR_DBFS, 10.0 * math.log10(squares / 32768.0**2 / n)) if squares else FLOOR_DBFS
 
 
 class _DownBuffers:
-    """Buffers to turn PCM into up to `frames` frames."""
+    """Memory in which PCM becomes up to `frames` frames of mu-law."""
 
     def __init__(self, frames: int) -> None:
         rows = frames * FRAME // BLOCK
@@ -93,9 +93,9 @@ class _DownBuffers:
 
 
 class _BuffersOfThread(threading.local):
-    """The buffers of one thread, by the number of frames, made when first needed.
+    """The memory of one thread, by the number of frames. It is made when it is first needed.
 
-    No call can get another call's audio: `_run` says why.
+    All calls share it, but no call gets the audio of another: `_run` says why.
     """
 
     def __init__(self) -> None:
@@ -107,13 +107,13 @@ _buffers = _BuffersOfThread()
 
 
 class Uplink:
-    """The caller's mu-law bytes in, PCM16 little-endian at 24 kHz out: six bytes for each byte, with no delay."""
+    """Turns the caller's mu-law into PCM16 at 24 kHz, little-endian: 6 bytes for each byte, at once."""
 
     def __init__(self) -> None:
-        self._tail = UP_SILENCE  # The last codes of the audio before. The filter still needs them.
+        self._tail = UP_SILENCE  # The last mu-law bytes of earlier audio, which the filter still needs.
 
     def feed(self, mulaw: Mulaw) -> bytes:
-        """Turn n mu-law bytes into 6n bytes of PCM. Several frames at once cost less CPU time. Raises BadAudio."""
+        """Turn n mu-law bytes into 6n bytes of PCM. Several frames in one call cost less CPU time. Raises BadAudio."""
         if type(mulaw) is not bytes:
             mulaw = as_bytes(mulaw)
         if len(mulaw) > MOST_FRAMES * FRAME:
@@ -121,18 +121,24 @@ class Uplink:
         return bytes(self._run(mulaw))
 
     def feed_measured(self, mulaw: bytes) -> tuple[bytes, float]:
-        """The result of `feed`, and the level of these bytes in dBFS. This costs less CPU time than two calls."""
+        """Like `feed`, and also returns the level of these bytes in dBFS.
+
+        This is faster than to measure them separately.
+        """
         if not 0 < len(mulaw) <= MOST_FRAMES * FRAME:
             return self.feed(mulaw), level_dbfs(mulaw)
         pcm24k = bytes(self._run(mulaw))
         return pcm24k, _buffers.up[(len(mulaw) + FRAME - 1) // FRAME].level_dbfs(len(mulaw))
 
     def reset(self) -> None:
-        """Forget everything, as if new."""
+        """Forget all earlier audio."""
         self._tail = UP_SILENCE
 
     def _run(self, mulaw: bytes) -> memoryview:
-        """The PCM of at most MOST_FRAMES frames. This PCM is in the buffer: copy it before anything else is fed."""
+        """Convert at most MOST_FRAMES frames.
+
+        The result is shared memory: copy it before the next audio is converted.
+        """
         n = len(mulaw)
         if n == 0:
             return memoryview(b"")
@@ -143,25 +149,32 @@ class Uplink:
         codes = self._tail + mulaw
         buffers.codes[: UP_HISTORY + n] = codes
         self._tail = codes[n:]
-        # After the n bytes the buffers still hold older audio, perhaps of another call. The result of older audio is
-        # cut off below.
+        # Behind these bytes there may be audio of another call. What is computed from it is cut off at `return`.
         buffers.work()
         return buffers.pcm24k if n == frames * FRAME else buffers.pcm24k[: 6 * n]
 
 
 class Downlink:
-    """PCM16 little-endian at 24 kHz in, mu-law bytes for the caller out: one byte for three samples, with no delay.
+    """Turns PCM16 at 24 kHz, little-endian, into the caller's mu-law: one byte for 3 samples, without waiting for more.
 
-    After n whole samples exactly n // 3 bytes have come out. flush() adds the end of the filter: (n + 71) // 3 in all.
+    After n whole samples, n
+
+    3 bytes have been returned. `flush` adds the end of the filter, so that there are (n + 71)
+
+    3.
     """
 
     def __init__(self) -> None:
-        # The last 69 samples (the filter still needs them), up to 2 samples left over, and perhaps half a sample.
+        # The last 69 samples, which the filter still needs, then up to 2 samples and half a sample that are not
+        # converted yet.
         self._tail = DOWN_SILENCE
         self._fresh = True
 
     def feed(self, pcm24k: Mulaw) -> bytes:
-        """Take any number of bytes, even an odd number. Returns all mu-law bytes that are complete. Raises BadAudio."""
+        """Convert any number of bytes, even an odd number. Returns all mu-law bytes that are complete.
+
+        Raises BadAudio.
+        """
         if type(pcm24k) is not bytes:
             pcm24k = as_bytes(pcm24k)
         if len(pcm24k) > MOST_FRAMES * PCM_FRAME:
@@ -169,11 +182,12 @@ class Downlink:
         return self._run(pcm24k)
 
     def flush(self) -> bytes:
-        """The end of the audio: 23 or 24 bytes (3 ms) of samples left over and the end of the filter's answer.
+        """End the audio, at the end of an item.
 
-        It gives nothing if no sample was fed. This function is called at the end of an item. The caller hears these
-        bytes, but they do not count for the length of the item: that is its number of samples / 24, in ms. Half a
-        sample at the very end is dropped. Afterwards the object is as new.
+        Returns the last 23 or 24 bytes (3 ms), or nothing if there was no audio.
+        They contain the samples that were left over, and what the filter still gives after the last sample. The caller
+        hears them, but they do not count in the item's length, which is the number of its samples / 24, in ms. Half a
+        sample at the very end is dropped. After that, the object is like a new one.
         """
         whole = len(self._tail) & ~1
         nothing = self._fresh and whole == len(DOWN_SILENCE)
@@ -183,7 +197,7 @@ class Downlink:
         return tail
 
     def reset(self) -> None:
-        """Forget everything, as if new."""
+        """Forget all earlier audio."""
         self._tail = DOWN_SILENCE
         self._fresh = True
 

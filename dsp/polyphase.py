@@ -1,14 +1,13 @@
-"""8 kHz to 24 kHz and back, as streams. The same samples give the same result, in pieces of any size.
+"""Converts 8 kHz to 24 kHz and back, as streams. The result does not depend on the size of the pieces.
 
-The filter is dsp/taps.py: H[0..71] / 2**30, with x[i] the input and everything before the first sample 0:
+The filter H[0..71] / 2**30 is in dsp/taps.py. x[i] is the input, and x[i] = 0 before the first sample:
 
     up     y[3i + p] = sum over j of H[3j + p] * x[i - j]           p = 0, 1, 2
     down   y[k]      = sum over j of H[j] * x[3k + 2 - j] / 3
 
-Both are computed sixteen input (up) or output (down) samples at a time: overlapping rows of the input times one matrix.
-Every sum is exact (dsp/taps.py says why). So it makes no difference where the rows begin.
-Results are rounded half up. A value that is too large becomes the largest one. No noise is added, so silence stays
-silence.
+Both are computed for sixteen samples at 8 kHz at once: overlapping rows of the input are multiplied by one matrix.
+Every sum is exact (dsp/taps.py says why), so it makes no difference where a row begins. Results are rounded half up. A
+value that is too large becomes the largest one. No noise is added, so silence stays silence.
 """
 
 import numpy as np
@@ -19,16 +18,17 @@ from dsp.taps import DELAY_MS, PROTOTYPE, RATE_HZ, TAPS, UNIT
 
 Matrix = npt.NDArray[np.float64]
 
-BLOCK = 16  # Samples at 8 kHz in one row. Rows of 8 to 20 cost the same. A frame is ten rows of 16.
-UP_HISTORY = TAPS // 3 - 1  # 23: the number of earlier input samples that the filter still needs.
-DOWN_HISTORY = TAPS - 3  # 69: the three newest samples of a window are always new.
+# Samples at 8 kHz in one row of the input. A frame has ten such rows. Rows of 8 to 20 samples take equally long.
+BLOCK = 16
+UP_HISTORY = TAPS // 3 - 1  # 23: how many earlier input samples the filter needs.
+DOWN_HISTORY = TAPS - 3  # 69: how many earlier input samples the filter needs. The three newest ones are always new.
 UP_WINDOW = UP_HISTORY + BLOCK
 DOWN_WINDOW = DOWN_HISTORY + 3 * BLOCK
-DOWN_FLUSH = TAPS - 1  # 71: after this number of zeros nothing of the input is left in the output.
+DOWN_FLUSH = TAPS - 1  # 71: after this many zeros, the output has nothing of the input any more.
 
 
 def _up_matrix() -> Matrix:
-    """[window place, output]: a window of UP_WINDOW inputs gives 3 * BLOCK outputs."""
+    """The matrix [place in the window, output]: UP_WINDOW input samples give 3 * BLOCK output samples."""
     matrix = np.zeros((UP_WINDOW, 3 * BLOCK))
     for place in range(BLOCK):
         for tap, weight in enumerate(PROTOTYPE):
@@ -37,9 +37,9 @@ def _up_matrix() -> Matrix:
 
 
 def _down_matrix() -> Matrix:
-    """[window place, output]: a window of DOWN_WINDOW inputs gives BLOCK outputs, three times too large.
+    """The matrix [place in the window, output]: DOWN_WINDOW inputs give BLOCK outputs, which are three times too large.
 
-    A third of a tap would not be a multiple of 2**-30. So the taps are kept, and the sums are divided at the end.
+    A third of a tap would not be a multiple of 2**-30, and sums would not be exact. So the sums are divided at the end.
     """
     matrix = np.zeros((DOWN_WINDOW, BLOCK))
     for place in range(BLOCK):
@@ -53,7 +53,7 @@ DOWN = _down_matrix()
 
 
 def _windows(samples: Samples, rows: int, width: int, step: int) -> Matrix:
-    """Overlapping rows of the samples as float64. Zeros stand where the samples end."""
+    """Overlapping rows of the samples, as float64. Missing samples at the end are zeros."""
     padded = np.zeros((rows - 1) * step + width, np.int16)
     padded[: len(samples)] = samples
     return np.lib.stride_tricks.sliding_window_view(padded, width)[::step].astype(np.float64)
@@ -65,7 +65,7 @@ def _saturated(whole: Matrix) -> Samples:
 
 
 class Upsampler:
-    """8 kHz int16 in, 24 kHz int16 out: three samples for each input sample, with no delay beyond the filter's."""
+    """Turns samples at 8 kHz into samples at 24 kHz (int16): three for each one, without waiting for more."""
 
     delay_ms = DELAY_MS
     """The filter's mean delay over 300-3400 Hz. Nothing is held back beyond it."""
@@ -75,7 +75,7 @@ class Upsampler:
         self._fresh = True
 
     def feed(self, samples: Samples) -> Samples:
-        """Turn n samples into exactly 3n. Raises BadAudio for anything but a 1-D int16 array."""
+        """Turn n samples into 3n. Raises BadAudio if the input is not a one-dimensional int16 array."""
         n = len(as_samples(samples))
         if n == 0:
             return np.empty(0, np.int16)
@@ -86,19 +86,25 @@ class Upsampler:
         return _saturated(np.floor(sums + 0.5).reshape(-1)[: 3 * n])
 
     def flush(self) -> Samples:
-        """The end of the filter's answer: 69 samples, or none if nothing was fed. Afterwards the object is as new."""
+        """End the audio: returns the last 69 samples of the filter, or none if there was no audio.
+
+        After that, the object is like a new one.
+        """
         tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(UP_HISTORY, np.int16))
         self.reset()
         return tail
 
     def reset(self) -> None:
-        """Forget everything, as if new."""
+        """Forget all earlier audio."""
         self._history = np.zeros(UP_HISTORY, np.int16)
         self._fresh = True
 
 
 class Downsampler:
-    """24 kHz int16 in, 8 kHz int16 out. n samples give n // 3. Samples left over are kept for the next call."""
+    """Turns samples at 24 kHz into samples at 8 kHz (int16): n give n
+
+    3. Samples that are left over wait for the next call.
+    """
 
     delay_ms = DELAY_MS - 2000 / RATE_HZ
     """The filter's mean delay over 300-3400 Hz, minus two samples.
@@ -111,9 +117,9 @@ class Downsampler:
         self._fresh = True
 
     def feed(self, samples: Samples) -> Samples:
-        """Every output sample that is complete: a third of the samples fed so far, rounded down.
+        """Returns every output sample that is complete. All together, that is a third of all input, rounded down.
 
-        Raises BadAudio for anything but a 1-D int16 array.
+        Raises BadAudio if the input is not a one-dimensional int16 array.
         """
         if len(as_samples(samples)) == 0:
             return np.empty(0, np.int16)
@@ -126,20 +132,23 @@ class Downsampler:
         rows = -(-n // BLOCK)
         line = line[: 3 * n + DOWN_HISTORY]
         thrice = _windows(line, rows, DOWN_WINDOW, 3 * BLOCK).dot(DOWN)
-        # This is exact too. A quotient that is not whole is at least 2**-30 / 3 away from the next whole number.
-        # float64 is a hundred times finer there. So rounding never reaches the whole number.
+        # The division is exact enough: a quotient that is not a whole number differs from the next whole number by at
+        # least 2**-30 / 3. float64 is a hundred times finer than that, so a quotient is never rounded to a wrong whole
+        # number.
         return _saturated(np.floor((thrice + 1.5) / 3).reshape(-1)[:n])
 
     def flush(self) -> Samples:
-        """The samples left over and the end of the filter's answer. With them, n samples have given (n + 71) // 3.
+        """End the audio: returns the samples that were left over and the end of the filter, (n + 71)
 
-        It gives nothing if nothing was fed. Afterwards the object is as new.
+        3 in all.
+
+        Returns nothing if there was no audio. After that, the object is like a new one.
         """
         tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(DOWN_FLUSH, np.int16))
         self.reset()
         return tail
 
     def reset(self) -> None:
-        """Forget everything, as if new."""
+        """Forget all earlier audio."""
         self._line = np.zeros(DOWN_HISTORY, np.int16)
         self._fresh = True

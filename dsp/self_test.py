@@ -1,7 +1,6 @@
 """Checks the audio path of this build before the first call. It takes a few milliseconds.
 
-A sweep and an impulse go through it. If numpy, BLAS, a table or a tap is wrong, self_test() raises SelfTestFailed with
-the wrong figure.
+A sweep and an impulse are converted. If numpy, BLAS, a table or a tap is wrong, self_test() raises SelfTestFailed.
 """
 
 import itertools
@@ -14,18 +13,21 @@ from dsp import g711, line, taps
 
 Integers = npt.NDArray[np.int64]
 
-# CRC-32 of the tables of the ITU-T G.191 code. The decode table is little-endian int16, in the order of the codes. The
-# encode table is bytes, in the order of the samples modulo 65536.
+# CRC-32 of the tables of the ITU-T G.191 code. The decode table has little-endian int16 in the order of the codes. The
+# encode table has bytes in the order of the samples modulo 65536.
 DECODE_CRC = 0x0C847A9F
 ENCODE_CRC = 0x19DEA352
 
 
 class SelfTestFailed(RuntimeError):
-    """The audio path of this build is not the one that was tested. The message names the wrong figure."""
+    """The audio path of this build computes something else than the tested one. The message names the wrong figure."""
 
 
 def self_test() -> None:
-    """Check the tables, the taps' response and both directions against integer arithmetic. Raises SelfTestFailed."""
+    """Check the tables, the filter, and both directions. Raises SelfTestFailed.
+
+    The expected samples are computed in integers.
+    """
     _check_tables()
     _check_taps()
     _check_uplink()
@@ -57,7 +59,7 @@ def _check_taps() -> None:
 
 
 def _sweep(rate_hz: int, end_hz: float) -> Integers:
-    """An impulse, a pause, then a quarter of a second from 0 to end_hz at full scale, rounded to integers."""
+    """The test signal: an impulse, a pause, then a quarter of a second from 0 to end_hz at full scale."""
     time_s = np.arange(rate_hz // 4) / rate_hz
     tone = np.rint(32767 * np.sin(2 * np.pi * end_hz * 2 * time_s * time_s)).astype(np.int64)
     pause = np.zeros(taps.TAPS, np.int64)
@@ -65,7 +67,7 @@ def _sweep(rate_hz: int, end_hz: float) -> Integers:
 
 
 def _cut(audio: bytes) -> list[bytes]:
-    """The audio in pieces of different sizes, even odd ones, up to several frames."""
+    """The audio in pieces of different sizes, also odd ones, up to several frames."""
     places = [0, 1, 2, 40, 201, 361, 1326, 2286, len(audio)]
     return [audio[start:end] for start, end in itertools.pairwise(places)]
 
@@ -95,7 +97,7 @@ def _check_uplink() -> None:
 def _check_downlink() -> None:
     samples = _sweep(24_000, 12_000)
     sums = np.convolve(samples, np.array(taps.PROTOTYPE, np.int64))[2::3]
-    # Rounded half up: (sum / 3 + half) / one, all in integers.
+    # This is rounding half up, (sum / 3 + half) / one, in integers only.
     rounded = np.clip((2 * sums + 3 * taps.UNIT) // (6 * taps.UNIT), -32768, 32767)
     expected = np.frombuffer(g711.encode(rounded.astype(np.int16)), np.uint8).astype(np.int64)
     downlink = line.Downlink()

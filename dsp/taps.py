@@ -1,4 +1,4 @@
-"""The filter of both directions, and its data sheet. tests/dsp/test_spectrum.py measures every line of it.
+"""Holds the filter of both directions, and its data sheet. tests/dsp/test_spectrum.py measures each line of the sheet.
 
 Use             up:   8 kHz -> 24 kHz (two zeros put between samples, gain 3), against images
                 down: 24 kHz -> 8 kHz (every third sample taken), against aliases
@@ -12,7 +12,7 @@ Numbers         integers / 2**30. With int16 samples every product and every par
                 arithmetic is exact: block size, thread count, BLAS kernel and CPU change no bit
 Origin          designed for this relay by dsp/design.py, which prints these taps again
 
-Why this one (each line is what dsp/design.py finds for these demands; ripple 0.019 dB throughout):
+Why this filter was taken (each line is the best one that dsp/design.py finds; the ripple is always 0.019 dB):
 
     taps   stop from   stop band   mean delay (up)
       66     4600 Hz    -82.9 dB        0.309 ms
@@ -20,26 +20,26 @@ Why this one (each line is what dsp/design.py finds for these demands; ripple 0.
       78     4400 Hz    -81.1 dB        0.330 ms
       84     4300 Hz    -78.3 dB        0.333 ms
 
-Sound over 4000 Hz folds onto the telephone band. -81 dB is already 40 dB below the noise of mu-law itself. So a stop
-band that begins lower is worth more than a deeper one. Six more taps would begin the stop band 100 Hz lower, but add
-0.01 ms of delay, lose half a decibel, and leave 1 dB for the rounding to int16. A frame costs the same with each.
-A linear-phase filter with the same figures needs 88 taps and has a delay of 1.81 ms, six times as much. Nobody would
-hear the difference: this filter already reaches the PESQ of a single mu-law pass, and more is not possible (bench/dsp).
-Minimum phase has one drawback: the shape of the wave changes. But the sound does not change.
+Sound above 4000 Hz becomes an alias inside the telephone band. At -81 dB this alias is 40 dB below the noise of mu-law
+itself. So a stop band that begins lower is worth more than a deeper one. With six more taps it would begin 100 Hz
+lower, but there would be 0.01 ms more delay, half a decibel less attenuation, and only 1 dB left for the rounding to
+int16. The CPU time of a frame is the same with each number of taps. A linear-phase filter with the same figures needs
+88 taps and has a delay of 1.81 ms, six times as much. It would not sound better: this filter reaches the PESQ of one
+mu-law conversion, which is the possible maximum (bench/dsp). A minimum-phase filter changes the shape of the wave, but
+nobody hears that.
 """
 
-RATE_HZ = 24_000  # The filter runs at this rate.
+RATE_HZ = 24_000  # The filter works at this rate.
 TAPS = 72
 PASS_HZ = 3_400.0
 STOP_HZ = 4_500.0
-RIPPLE_DB = 0.0195  # peak to peak over the pass band, at most
-STOP_DB = -81.5  # everywhere over STOP_HZ, at most
-DELAY_MS = 0.318  # mean over 300-3400 Hz
+RIPPLE_DB = 0.0195  # The greatest ripple in the pass band, peak to peak.
+STOP_DB = -81.5  # The greatest gain above STOP_HZ.
+DELAY_MS = 0.318  # The mean delay over 300-3400 Hz.
 
-UNIT = 2**30  # The taps are integers / UNIT.
+UNIT = 2**30  # The taps are integers. Their real value is tap / UNIT.
 
-# The filter is (1, 1, 1) * Q. The three ones make the exact zero at 8 kHz. They also make the sums of the three phases
-# equal.
+# The filter is (1, 1, 1) * Q. The three ones make the exact zero at 8 kHz, and give the three phases equal sums.
 Q = (
     4800050,
     23008977,
@@ -118,5 +118,5 @@ def _prototype() -> tuple[int, ...]:
     return tuple(sum(Q[max(0, n - 2) : n + 1]) for n in range(TAPS))
 
 
-# The filter itself: 72 integers. Each of PROTOTYPE[0::3], [1::3] and [2::3] has the sum UNIT.
+# The filter itself: 72 integers. The sum of each phase ([0::3], [1::3], [2::3]) is UNIT.
 PROTOTYPE = _prototype()

@@ -113,7 +113,7 @@ back to transport/. voices/ and phrases/ also make sound for the caller:
       protocol.py             turns OpenAI's messages into events, and our actions into messages (pure)
       session_config.py       holds the settings of a model session (pure)
       client.py               opens model sessions, also before a call is answered (warm sessions)
-      refusals.py             decides which errors of OpenAI the operator must correct
+      refusals.py             decides which errors of OpenAI the operator must correct (pure)
       prices.py               has the prices of the models (pure)
     voices/                   speaks text with another voice than the model's
       voice.py                defines what every voice must have (pure)

@@ -1,1 +1,1 @@
-"""Our own words: the prompts, the phrases rendered in the agent's voice, and the clips that ship."""
+"""Has the relay's own words: the prompts, the phrases in the agent's voice, and the clips that ship with the relay."""

@@ -1,8 +1,8 @@
-"""Our own words in the agent's voice: the model renders them once. They are checked, kept, and found again by a hash.
+"""Has the relay's own sentences rendered once in the agent's voice, and keeps their sound on disk and in Postgres.
 
-They are kept in Postgres and on disk. The hash covers everything that they were made from: words, voice, model, and the
-way in which they were asked for. Until a phrase is kept, its clip is played in the voice that ships with the relay
-(`relay/phrases/clips/`). A greeting has no clip. relay/call/greeting.py says what is played instead.
+Each sound is checked, and stored under a hash of everything that it was made from: the words, the voice, the model, and
+the instructions. While a phrase has no sound, its clip is played, which ships with the relay and has another voice
+(`relay/phrases/clips/`). A greeting has no clip: relay/call/greeting.py says what is played in its place.
 """
 
 from __future__ import annotations
@@ -37,33 +37,32 @@ from relay.voices.voice import Voices, VoiceUnavailable
 log = structlog.get_logger()
 
 CLIPS_DIR = Path(__file__).parent / "clips"
-# The instructions with which a phrase is asked for. A change here changes every key.
+# The instructions of the session that renders phrases. If they change, all phrases are rendered again.
 _STYLE = "You are the voice of a phone line. You speak exactly the sentence you are given, warmly, and nothing else."
-# Speech takes 40 to 130 ms for each character (measured with piper and the API's voices). A sound outside these limits
-# is not the sentence.
+# Speech has 40 to 130 ms for each character (measured with piper and the API's voices). A sound outside these wider
+# limits is not the sentence.
 MS_PER_CHARACTER = (30, 160)
-# The API's voices have -18 to -28 dBFS. A quieter sound is silence, and a louder one is distorted.
+# The API's voices have -18 to -28 dBFS. A sound below these limits is silence, and a sound above them is distorted.
 LOUDNESS_DBFS = (-45.0, -3.0)
-# Models begin with 75 to 340 ms of silence. All but this much is cut off, so that the caller hears us sooner.
+# Models begin with 75 to 340 ms of silence. Only this much of it is kept, so that the caller hears us sooner.
 LEADING_SILENCE_MS = 40
 QUIET_DBFS = -50.0
 RENDER_LIMIT_S = 30.0
 TRIES = 3
-# The number of phrases rendered at once: enough for a quick start, and below the model's rate limits.
+# How many phrases are rendered at a time. It is enough for a quick start, and below the model's rate limits.
 AT_ONCE = 4
-# A phrase that could not be rendered is tried again after the first number of seconds. Each further pause is twice as
-# long, up to the second number.
+# If phrases are missing, rendering is tried again after the first pause. Each further pause is twice as long, up to the
+# second value.
 AGAIN_S = (60.0, 3_600.0)
-# The number of greetings that were learnt from calls and may wait to be stored. There are two: with and without the
-# notice.
+# How many greetings that calls have heard may wait to be stored. There are only two: with and without the notice.
 LEARNED_WAITING = 8
 LEDGER_LIMIT_S = 2.0
-EMERGENCY = "emergency"  # The key of this phrase.
+EMERGENCY = "emergency"  # The key of the phrase with the emergency number.
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class NotRendered(Exception):
-    """A phrase could not be rendered, or the sound was not the phrase. The message says which check failed."""
+    """A phrase could not be rendered, or its sound is not the sentence. The message says what failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +75,20 @@ class Rendered:
 
 @cache
 def shipped_texts() -> dict[str, str]:
-    """The words of all phrases that ship with the relay, by key."""
+    """The texts of all phrases that ship with the relay, by key."""
     return msgspec.toml.decode((CLIPS_DIR / "clips.toml").read_bytes(), type=dict[str, str])
 
 
 @cache
 def shipped_clip(key: str) -> Phrase:
-    """The clip of a phrase, with the words that ship. Raises KeyError if the phrase has no clip."""
+    """The clip of a phrase, with its text. Raises KeyError if the phrase has no clip."""
     return Phrase(shipped_texts()[key], (CLIPS_DIR / f"{key}.ulaw").read_bytes())
 
 
 def key_of(text: str, voice: str, model: str, rendered_by: str = "") -> str:
-    """The hash under which a phrase is kept. It covers everything that its sound was made from, and who speaks it.
+    """The hash under which a phrase is stored. It covers what its sound was made from, and which service made it.
 
-    A stand-in or a proxy uses the names of OpenAI's voices. Its sound must not be taken for OpenAI's.
+    The service counts because a stand-in or a proxy uses the names of OpenAI's voices, but has another sound.
     """
     return hashlib.sha256(
         "\0".join((wording.say_exactly(text), voice, model, _STYLE, rendered_by)).encode()
@@ -132,7 +131,7 @@ async def render(realtime: Realtime, model: str, text: str) -> Rendered:
 
 
 def trimmed(mulaw: bytes) -> bytes:
-    """The sound without the silence before it (40 ms stay), in whole frames."""
+    """The sound without the silence at its beginning (40 ms of it stay), filled up to whole frames."""
     start = 0
     while start + 80 <= len(mulaw) and dsp.level_dbfs(mulaw[start : start + 80]) < QUIET_DBFS:
         start += 80
@@ -142,7 +141,7 @@ def trimmed(mulaw: bytes) -> bytes:
 
 
 def check(rendered: Rendered, text: str) -> None:
-    """Raise NotRendered unless this is the sentence: its words, a plausible length, a plausible loudness."""
+    """Raise NotRendered if the sound is not this sentence: its words, length or loudness are wrong."""
     if words_of(rendered.transcript) != words_of(text):
         raise NotRendered("the model said other words than the sentence")
     ms, (shortest, longest) = len(rendered.mulaw) / 8, MS_PER_CHARACTER
@@ -155,17 +154,18 @@ def check(rendered: Rendered, text: str) -> None:
         )
 
 
-# Speaks a sentence. Raises ModelUnreachable (nothing can be rendered now) or NotRendered (this sentence failed).
+# A function that has a sentence spoken. Raises ModelUnreachable (nothing can be rendered now) or NotRendered (only this
+# sentence failed).
 Renderer = Callable[[str], Awaitable[Rendered]]
 
 
 def by_model(realtime: Realtime, model: str) -> Renderer:
-    """The model speaks our phrases."""
+    """A renderer: the model speaks."""
     return partial(render, realtime, model)
 
 
 def by_voice(voices: Voices) -> Renderer:
-    """Another voice speaks our phrases, as it speaks what the model writes."""
+    """A renderer: another voice speaks, as it does in a call."""
 
     async def speak(text: str) -> Rendered:
         try:
@@ -180,9 +180,9 @@ def by_voice(voices: Voices) -> Renderer:
 
 
 class PhraseBook:
-    """All phrases of this relay, with the sounds that exist.
+    """All sentences of the relay's own, with their sounds as far as they exist.
 
-    `also`: more sentences of ours (the functions' holding phrases). `rendered_by`: the service that speaks.
+    `also`: further sentences, which are the holding phrases of functions. `rendered_by`: the service that speaks.
     """
 
     def __init__(
@@ -201,29 +201,28 @@ class PhraseBook:
         self._voice, self._model, self._rendered_by = voice, model, rendered_by
         self._folder = folder
         self._ledger = ledger
-        self._kept: dict[str, bytes] = {}  # Text -> mu-law.
+        self._kept: dict[str, bytes] = {}  # Text -> its sound in mu-law.
         self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
-        self._told: set[tuple[str, str]] = set()  # What was reported since the book was last filled.
-        # Why the service refused everything when the book was last filled. None: it did not refuse, or the reason
-        # passes by itself.
+        self._told: set[tuple[str, str]] = set()  # The faults that were logged since `fill` began.
+        # Why the service refuses everything until the operator acts. None: it does not.
         self.refused: ModelUnreachable | None = None
-        self.complete = trio.Event()  # Set when the phrases that every call needs are there, or were tried.
+        self.complete = trio.Event()  # Set when the phrases that every call needs have been loaded, rendered or tried.
 
     def adopt(self, other: PhraseBook) -> None:
-        """Take the sounds of another book that has the same voice and model."""
+        """Take over the sounds of another book with the same voice and model."""
         wanted = {*self.texts(), *self._wholes()}
         self._kept.update((text, mulaw) for text, mulaw in other._kept.items() if text in wanted)
 
     def missing(self, texts: Iterable[str]) -> list[str]:
-        """The texts that have no sound yet."""
+        """Those of these texts that have no sound."""
         return [text for text in texts if text not in self._kept]
 
     def texts(self) -> list[str]:
-        """All texts that are rendered."""
+        """All texts that must be rendered."""
         return list(dict.fromkeys((*self._first_texts(), *self._prompts.phrases.values(), *self._also)))
 
     def _first_texts(self) -> list[str]:
-        """The texts that are rendered before calls are taken: the greetings, and the emergency number."""
+        """The texts that are rendered first, before calls are taken: the greetings and the emergency number."""
         return list(dict.fromkeys((*self._parts(), self._prompts.phrases[EMERGENCY])))
 
     def _parts(self) -> list[str]:
@@ -233,11 +232,11 @@ class PhraseBook:
         return [self._prompts.greeting(announces, closed) for closed in (False, True) for announces in (True, False)]
 
     def _wholes(self) -> list[str]:
-        """The greetings in one piece, as a model says them live."""
+        """The greetings as one text each. A model says a live greeting so."""
         return list(dict.fromkeys(" ".join(filter(None, greeting)) for greeting in self._greetings()))
 
     def greeting(self, announces: bool, closed: bool = False) -> Greeting:
-        """The greeting with the sound that exists: its two parts, otherwise one piece that was learnt from a call."""
+        """The greeting, with its sound if there is one: for both parts, or as one piece that a call has heard live."""
         opening, question = self._prompts.greeting(announces, closed)
         notice = self._prompts.notice if announces else ""
         parts = Greeting(Phrase(opening, self._kept.get(opening)), Phrase(question, self._kept.get(question)), notice)
@@ -247,7 +246,7 @@ class PhraseBook:
         return parts
 
     def phrases(self) -> dict[str, Phrase]:
-        """The phrases by key: kept ones in the agent's voice, clips for the others."""
+        """All phrases by key, in the agent's voice. A phrase without such a sound has its clip."""
         book: dict[str, Phrase] = {}
         for key, text in self._prompts.phrases.items():
             mulaw = self._kept.get(text)
@@ -257,16 +256,17 @@ class PhraseBook:
     def _shipped(self, key: str) -> Phrase:
         clip = shipped_clip(key)
         if key == EMERGENCY and self._prompts.rules.emergency_number not in clip.text:
-            return shipped_clip("emergency_elsewhere")  # This clip says no number. That is better than a wrong number.
+            # This clip has no number, because a wrong number would be worse.
+            return shipped_clip("emergency_elsewhere")
         return clip
 
     def holding(self, text: str) -> Phrase | None:
-        """A function's own holding phrase, if it is kept."""
+        """The holding phrase of a function. None if it has no sound."""
         mulaw = self._kept.get(text)
         return Phrase(text, mulaw) if mulaw is not None else None
 
     async def keep(self, speak: Renderer) -> None:
-        """Fill the book, try again what is missing, and store what was learnt from calls, until cancelled."""
+        """Fill the book, try missing phrases again, and store greetings that calls have heard. Runs until cancelled."""
         again_s = AGAIN_S[0]
         while True:
             missing = await self.fill(speak)
@@ -280,16 +280,16 @@ class PhraseBook:
             again_s = min(2 * again_s, AGAIN_S[1])
 
     async def fill(self, speak: Renderer, *, again: bool = False) -> list[str]:
-        """Load what is kept and render the rest, `_first_texts` first. Returns what is missing, in words.
+        """Load stored sounds and render the others, `_first_texts` first. Returns what is missing, in words.
 
-        `again`: also render what is kept.
+        `again`: render also what is stored.
         """
         missing: list[str] = []
         self._told.clear()
         self.refused = None
         first = self._first_texts()
         if not again:
-            for whole in self._wholes():  # A greeting that was learnt from a call is used until its parts are there.
+            for whole in self._wholes():  # A greeting that a call has heard is used until its two parts are rendered.
                 await self._load(whole)
         for texts in (first, [text for text in self.texts() if text not in first]):
             limiter = trio.CapacityLimiter(AT_ONCE)
@@ -311,8 +311,8 @@ class PhraseBook:
     def learn(self, text: str, mulaw: bytes, transcript: str) -> bool:
         """Keep a greeting that a call has just heard live, in one piece.
 
-        Returns False if its words differ, or if it is kept already. Nothing here waits, because a call is running:
-        `keep` stores it later.
+        Returns False if its words are wrong, or if there is a sound already. It does not wait, because it runs inside a
+        call: `keep` stores the sound later.
         """
         if text in self._kept or text not in self._wholes():
             return False
@@ -331,7 +331,7 @@ class PhraseBook:
         for number in range(TRIES):
             if number:
                 await trio.sleep(2.0**number)
-            if self.refused is not None:  # A refusal that stops one phrase stops all of them.
+            if self.refused is not None:  # This refusal concerns all phrases.
                 return str(self.refused)
             try:
                 rendered = await speak(text)
@@ -353,14 +353,14 @@ class PhraseBook:
         self._write(text, rendered.mulaw)
         await self._store(text, rendered)
 
-    # On disk: the SHA-256 of the sound, then the sound.
+    # Files: the SHA-256 of the sound, then the sound
 
     def _read(self, text: str) -> bytes | None:
         path = self._path(text)
         try:
             content = path.read_bytes()
         except OSError:
-            return None  # The file is not on this disk. Another machine may have rendered the phrase.
+            return None  # This disk does not have it. Postgres may have it from another machine.
         digest, mulaw = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
         if not mulaw or hashlib.sha256(mulaw).digest() != digest:
             log.warning("greeting.file_is_broken", file=path.name, do="nothing: it is fetched or rendered again")
@@ -386,7 +386,7 @@ class PhraseBook:
     def _key(self, text: str) -> str:
         return key_of(text, self._voice, self._model, self._rendered_by)
 
-    # In Postgres
+    # Postgres
 
     async def _load(self, text: str) -> bool:
         if text in self._kept:
@@ -434,7 +434,7 @@ class PhraseBook:
             )
 
     def _complain(self, event: str, words: str, do: str) -> None:
-        """Report a fault once for each filling of the book, because a fault that stops one phrase stops all of them."""
+        """Log a fault once in each run of `fill`, because it usually concerns all phrases."""
         if (event, words) not in self._told:
             self._told.add((event, words))
             log.warning(event, words=words, do=do)

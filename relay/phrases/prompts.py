@@ -1,6 +1,6 @@
-"""The texts in `prompts/`: what the model is told, and what the agent says. Filled in and checked at the start.
+"""Reads the texts in `prompts/`: what the model is told, and what the agent says.
 
-A mistake is reported at start, so that no caller hears it.
+They are filled in and checked when the relay starts, so that a mistake is found before a caller hears it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from relay.settings.shipped import folder
 
 PROMPTS_DIR = folder("prompts")
 
-# Placeholders are filled in at the start, except these two. They are filled in when a call begins, at the end of the
-# part that can be cached.
+# All placeholders are filled in at the start, except these two. They change from call to call, so they stand at the end
+# of the instructions and are filled in there. The part before them is the same for all calls, and can be cached.
 _OF_THE_CALL = {"TODAY", "CALLER"}
-# The place for the facts of the business. They are only for the model.
+# The placeholder for the facts of the business. Only the model's instructions may have it.
 _BUSINESS = "{BUSINESS}"
 _NOTICES = {"transcripts": "notice", "on": "notice_recorded"}
 PHRASES = (
@@ -46,12 +46,15 @@ PHRASES = (
 
 
 class PromptsInvalid(ValueError):
-    """Files under prompts/ that cannot be used. The message names every mistake."""
+    """Files in prompts/ cannot be used. The message names all mistakes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """All texts. `opening` is the greeting up to its notice. `notice` is "" if nothing is recorded."""
+    """All texts.
+
+    `opening`: the greeting before its notice. `notice`: "" if nothing is recorded.
+    """
 
     system: str
     opening: str
@@ -59,7 +62,7 @@ class Prompts:
     question: str
     phrases: dict[str, str]
     rules: Rules
-    # What is said while the business is closed. None: the usual greeting.
+    # The greeting while the business is closed. None: it is the usual greeting.
     closed_greeting: tuple[str, str] | None = None
 
     def instructions(self, today: dt.date, caller: str) -> str:
@@ -68,7 +71,7 @@ class Prompts:
         return self.system.replace("{TODAY}", day).replace("{CALLER}", caller or "not shown")
 
     def greeting(self, announces: bool, closed: bool = False) -> tuple[str, str]:
-        """The two parts of the greeting: the part that cannot be interrupted, and the part that can.
+        """The two parts of the greeting. The first part cannot be interrupted if it has a notice.
 
         `closed`: the business is closed now.
         """
@@ -79,7 +82,7 @@ class Prompts:
     def version(self) -> str:
         """A hash of everything that the model is told.
 
-        The row of a call has this hash, to show under which prompt the call ran.
+        The row of a call has it, so that one can see which prompt the call used.
         """
         return hashlib.sha256(self.system.encode()).hexdigest()[:12]
 
@@ -91,16 +94,16 @@ def load(
     business: str = "",
     closed_greeting: tuple[str, str] | None = None,
 ) -> Prompts:
-    """Read and check the folder. Raises PromptsInvalid with every file and mistake.
+    """Read and check the folder. Raises PromptsInvalid, which names all files and mistakes.
 
-    `business`: the facts for the model. `closed_greeting`: its two parts, from the business file. If the second part is
-    missing, the usual question is asked.
+    `business`: the facts for the model. `closed_greeting`: two parts, from the business file. If the second part is "",
+    the usual question is asked.
     """
     wrong: list[str] = []
 
     def text_of(name: str) -> str:
         try:
-            # Windows puts a byte order mark at the start. It would be spoken.
+            # Windows writes a byte order mark at the beginning of a file. The agent would speak it.
             return (folder / name).read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             wrong.append(f"{name} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
@@ -124,7 +127,8 @@ def load(
 
     def speak(name: str, text: str) -> str:
         spoken = fill(name, text, set())
-        if re.search(r"[{}]", re.sub(r"\{[A-Za-z_]\w*\}", "", spoken)):  # Unknown placeholders are reported already.
+        # An unknown placeholder has been reported already.
+        if re.search(r"[{}]", re.sub(r"\{[A-Za-z_]\w*\}", "", spoken)):
             wrong.append(f"{name}: a brace that is no placeholder would be read out")
         return spoken
 
@@ -140,7 +144,8 @@ def load(
     closed = tuple(speak(f"{settings.business_file.name}, after_hours", part) for part in closed_greeting or ())
     before = len(wrong)
     table = _toml("phrases.toml", text_of("phrases.toml"), wrong)
-    phrases = _phrases(table, speak, wrong) if len(wrong) == before else {}  # One report is enough.
+    # If something else is wrong with the file, that is enough.
+    phrases = _phrases(table, speak, wrong) if len(wrong) == before else {}
     if not system and not wrong:
         wrong.append("system.md: it is empty")
     if wrong:
@@ -178,7 +183,10 @@ def _phrases(table: dict[str, object], speak: Callable[[str, str], str], wrong: 
 
 
 def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, ...]:
-    """The words that are listened for: one file for each language. English is first, for the operator's own phrases."""
+    """The languages that are listened for, one file each.
+
+    English comes first, because it judges the operator's own phrases.
+    """
     languages = []
     files = sorted((folder / "words").glob("*.toml"), key=lambda path: (path.stem != "en", path.stem))
     if not files:
@@ -191,7 +199,7 @@ def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, 
     return tuple(languages)
 
 
-@functools.lru_cache(maxsize=64)  # So each of its many hundred patterns is compiled once.
+@functools.lru_cache(maxsize=64)  # Each of several hundred patterns is then compiled only once.
 def _language(name: str, text: str, numbers: tuple[str, ...], clerks: tuple[str, ...]) -> Language:
     return Language.from_table(name, tomllib.loads(text), numbers, clerks)
 

@@ -1,1 +1,1 @@
-"""OpenAI's Realtime protocol: messages, session settings and prices (pure), and the client."""
+"""Knows OpenAI's Realtime protocol: messages, session settings, refusals and prices (pure), and the client."""

@@ -1,8 +1,8 @@
-"""The client of the model: it opens and configures sessions. It also opens warm sessions for calls that ring.
+"""Opens and configures sessions with the model. Opens warm sessions for calls whose phone rings.
 
-OpenAI answers every upgrade with 101 and reports errors as events (docs/protocol/openai.md 1.2). So a session is
-connected when `session.created` has come. The session is configured when a `session.updated` has come with the formats
-that were asked for. A warm session that no call takes in time is closed.
+If the key or the model is wrong, OpenAI still opens the WebSocket, and then sends an error event
+(docs/protocol/openai.md 1.2). So a session counts as connected when `session.created` has come. It counts as configured
+when `session.updated` has come with the right audio formats. A warm session that no call claims in time is closed.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from relay.transport.websocket import Gone, WebSocketEnd
 
 log = structlog.get_logger()
 
-# TLS, upgrade and `session.created` together took 0.84 to 2.1 s from India. No capture is from farther away.
+# From India, TLS, upgrade and `session.created` took 0.84 to 2.1 s together. We have no captures from farther away.
 CONNECT_LIMIT_S = 5.0
 CONFIGURE_LIMIT_S = 5.0
-# A warm session that no call takes costs only a socket. But a warm session must not stay open if the caller's stream
-# never starts (gptme #792).
+# A warm session costs nothing but its socket. It is closed after this time, in case the caller's stream never starts
+# (gptme #792).
 WARM_LIFE_S = 30.0
-# The most warm sessions in a minute, so that robocalls do not use up sessions. Further calls open their session when
-# their stream starts.
+# At most this many warm sessions are opened in a minute, so that robocalls do not use up the account's sessions. Any
+# other call opens its session when its stream starts.
 WARM_PER_MINUTE = 60
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ModelUnreachable(Exception):
-    """There is no usable session. The message says why, with the server's own code, and never contains the key.
+    """There is no usable session. The message says why, with the server's own error code. It never contains the key.
 
-    `do`: what the operator must do, or "". `retry_after_s`: the server asks to wait this long.
+    `do`: what the operator must do, or "". `retry_after_s`: the server says not to ask again before this time.
     """
 
     def __init__(self, words: str, do: str = "", retry_after_s: float | None = None) -> None:
@@ -54,7 +54,7 @@ class ModelUnreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelAccess:
-    """The address of the model, and the key."""
+    """Where the model is, and with which key, voice and transcription model it is used."""
 
     url: str
     key: str = field(repr=False)
@@ -66,7 +66,7 @@ class ModelAccess:
     def service(self) -> str:
         """The name of the service: its URL without the scheme.
 
-        For this machine the port is left out too, because it changes.
+        For a service on this machine, the port is left out, because it changes.
         """
         parts = urlsplit(self.url)
         host = parts.hostname if parts.hostname in LOOPBACK else parts.netloc.rpartition("@")[2].lower()
@@ -74,7 +74,7 @@ class ModelAccess:
 
 
 class Dial(Protocol):
-    """Opens a socket. In the process it is relay.transport.handshake.dial. A play gives memory streams instead."""
+    """Opens a WebSocket. The process uses relay.transport.handshake.dial, tests use memory streams."""
 
     async def __call__(
         self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
@@ -83,26 +83,26 @@ class Dial(Protocol):
 
 @dataclass(slots=True)
 class ModelSession:
-    """A configured session. `backlog` holds events that came before anybody read them."""
+    """A session that is configured. `backlog` holds the events that came before the call used it."""
 
     end: WebSocketEnd
     id: str
     model: str
     backlog: list[bytes] = field(default_factory=list)
     greeting_asked: bool = False
-    writes: bool = False  # True if the model answers in text.
+    writes: bool = False  # True if the model answers in text, which another voice speaks.
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The wish for a session: the model, its instructions, and its functions."""
+    """The settings with which a session must be opened."""
 
     model: str
     instructions: str
     tools: tuple[dict[str, object], ...] = ()
-    greeting: str | None = None  # The live greeting, which is asked for at once. None: no greeting.
-    writes: bool = False  # True if the model answers in text, and another voice speaks it.
-    silence_ms: int = SILENCE_MS  # After this much silence of the caller, the server reports it.
+    greeting: str | None = None  # The greeting that the model must generate at once. None: none.
+    writes: bool = False  # True if the model must answer in text, which another voice speaks.
+    silence_ms: int = SILENCE_MS  # After this much silence, the server's VAD ends a speech of the caller.
 
 
 class Realtime:
@@ -114,9 +114,9 @@ class Realtime:
         self.trouble = ""
 
     async def open(self, wanted: Wanted) -> ModelSession:
-        """Connect and configure a session. If it fails, it leaves no socket open and raises ModelUnreachable.
+        """Open and configure a session. If this fails, no socket stays open. Raises ModelUnreachable.
 
-        Afterwards `trouble` has the reason, or is "".
+        Afterwards `trouble` is the reason of the failure, or "".
         """
         try:
             session = await self._open(wanted)
@@ -176,12 +176,12 @@ class Realtime:
             raise ModelUnreachable(str(error)) from None
 
 
-# A refusal quotes a part of the key. This pattern finds it.
+# A refusal may quote a part of the key. This pattern finds it.
 _KEY = re.compile(r"\bsk-[\w*-]+")
 
 
 def _refused(error: Refused) -> ModelUnreachable:
-    """The error for a refused upgrade, with the status, the server's reason, and how long it asks to wait."""
+    """The error for an upgrade that was refused. It has the status, the server's reason, and how long to wait."""
     body = _KEY.sub("sk-...", " ".join(error.body.split()))[:300]
     words = f"the upgrade was refused with HTTP {error.status}"
     if body:
@@ -191,13 +191,13 @@ def _refused(error: Refused) -> ModelUnreachable:
     try:
         retry_after_s = float(error.retry_after or "")
     except ValueError:
-        retry_after_s = -1.0  # The header is missing, or it is a date.
+        retry_after_s = -1.0  # There is no such header, or it is a date.
     told = retry_after_s if 0 <= retry_after_s < math.inf else None
     return ModelUnreachable(words, remedy_of_status(error.status), told)
 
 
 class _Reader:
-    """Reads the first events of a new session. Events that nobody waits for are kept in `rest`."""
+    """Reads the first events of a new session. Events that were not awaited stay in `rest`."""
 
     def __init__(self, end: WebSocketEnd, model: str) -> None:
         self._end, self._model = end, model
@@ -219,11 +219,13 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Warm:
-    """A warm session of one call. It is being opened, or it is open and waits for the call."""
+    """A warm session that is being opened for one call, or that waits to be claimed."""
 
     wanted: Callable[[], Wanted]
-    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # Cancel it to end a session that nobody claimed.
-    idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # Cancel it to end the waiting, not the session.
+    # Cancelling this closes a session that nobody claimed.
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)
+    # Cancelling this ends the wait and hands the session over.
+    idle: trio.CancelScope = field(default_factory=trio.CancelScope)
     done: trio.Event = field(default_factory=trio.Event)
     session: ModelSession | None = None
     error: str = "its opening was stopped before it was done"
@@ -232,14 +234,14 @@ class _Warm:
 
 
 class WarmSessions:
-    """The warm sessions of a process: at most one for each call, and each is claimed once."""
+    """The warm sessions of a process: at most one for each call. Each can be claimed once."""
 
     def __init__(self, realtime: Realtime) -> None:
         self._realtime = realtime
         self._warm: dict[CallSid, _Warm] = {}
         self._nursery: trio.Nursery | None = None
         self._recent: deque[float] = deque()
-        # This is called for a session with a greeting that nobody will hear. The greeting has to be paid for.
+        # Called for a session whose greeting nobody will hear. It must be paid for.
         self.unheard: Callable[[CallSid, ModelSession], None] = lambda *_: None
 
     def __len__(self) -> int:
@@ -248,10 +250,10 @@ class WarmSessions:
     def ring(self, call_sid: CallSid, wanted: Callable[[], Wanted], now: float) -> bool:
         """Begin to open a session for a call that rings.
 
-        False if this minute has had too many. The call then opens its session itself.
+        Returns False if too many were opened in this minute. The call then opens its session itself.
         """
         if call_sid in self._warm:
-            return True  # Twilio has sent the webhook twice.
+            return True  # Twilio may send the webhook twice.
         while self._recent and self._recent[0] <= now - 60:
             self._recent.popleft()
         if self._nursery is None or len(self._recent) >= WARM_PER_MINUTE:
@@ -264,13 +266,13 @@ class WarmSessions:
         return True
 
     def knows(self, call_sid: CallSid) -> bool:
-        """True if this call has a warm session that was not claimed. It may still be opening."""
+        """True if a warm session of this call is open or is being opened, and was not claimed."""
         return call_sid in self._warm
 
     async def claim(self, call_sid: CallSid) -> ModelSession:
-        """The session of the call. The function waits while the session is being opened.
+        """The warm session of this call. Waits while it is being opened.
 
-        Whoever claims it must close it. Raises ModelUnreachable if there is none, or if it failed.
+        Whoever gets the session must close it. Raises ModelUnreachable if there is none, or if it failed.
         """
         warm = self._warm.pop(call_sid, None)
         if warm is None:
@@ -279,7 +281,7 @@ class WarmSessions:
         warm.idle.cancel()
         try:
             await warm.done.wait()
-        except trio.Cancelled:  # The call ended while it waited. Nobody else would close this session.
+        except trio.Cancelled:  # The call ended during this wait, so the session is closed here.
             warm.claimed = False
             warm.life.cancel()
             if warm.session is not None:
@@ -291,7 +293,7 @@ class WarmSessions:
         return warm.session
 
     def release(self, call_sid: CallSid) -> None:
-        """The call ended before its stream began. Its session is closed, or its opening is cancelled."""
+        """The call ended before its stream began. Its session is closed."""
         warm = self._warm.get(call_sid)
         if warm is not None:
             warm.life.cancel()
@@ -308,7 +310,7 @@ class WarmSessions:
             with warm.life:
                 session = await self._realtime.open(warm.wanted())
                 with warm.idle:
-                    while True:  # Answer pings, and keep the events that come.
+                    while True:  # Reading also answers pings. The call handles the events later.
                         session.backlog += await session.end.receive()
             if warm.claimed:
                 warm.session, session = session, None

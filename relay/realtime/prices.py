@@ -1,7 +1,7 @@
-"""The prices of models in USD per million tokens, from OpenAI's model pages in the second half of 2026.
+"""Holds the prices of models in USD per million tokens, from OpenAI's model pages in the second half of 2026.
 
-Check them before you bill anybody. A model that is not here is charged like the most expensive one, so that no limit
-comes too late. `relay serve` says so when it starts.
+They may have changed, so compare them with a bill. A model that is not here is charged like the most expensive one, so
+that no limit is reached too late. `relay serve` says so when it starts.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ TRANSCRIPTION = {
 
 
 def price_of(model: str) -> Price:
-    """The price of a model. For an unknown model it is the highest one."""
+    """The price of this model. For an unknown model: the highest of all."""
     return PRICES.get(model, _LARGE)
 
 
 def transcription_price_of(model: str) -> float:
-    """The price in USD per minute. For an unknown model it is the highest one."""
+    """The price of a minute with this transcription model. For an unknown model: the highest of all."""
     return TRANSCRIPTION.get(model, max(TRANSCRIPTION.values()))

@@ -1,7 +1,8 @@
-"""OpenAI's Realtime protocol (GA): their JSON to our events, our actions to their JSON. Pure.
+"""Turns OpenAI's messages (Realtime API, GA) into our events, and our actions into messages.
 
-Only the needed keys are decoded, into one flat struct. Unknown events and keys are ignored. Audio is sent fifty times a
-second, so its messages are put together from byte templates. Source: OpenAI API reference, Realtime events.
+Only the keys that the relay needs are decoded, into one flat struct. Unknown events and keys are ignored. Caller audio
+is sent fifty times a second, so its message is made from a byte template. Source: OpenAI API reference, Realtime
+events.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from relay.call.vocabulary import (
 
 
 class ModelProtocolError(Exception):
-    """OpenAI sent a message that breaks the protocol. The error says what is wrong, and never quotes the content."""
+    """A message from OpenAI breaks the protocol. The text says what is wrong, and quotes nothing of the message."""
 
 
 class _Error(msgspec.Struct):
@@ -84,7 +85,7 @@ class _RateLimit(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """The keys of server events that the relay reads. Everything else is skipped without decoding."""
+    """A server event, with the keys that the relay reads. All other keys are skipped without decoding."""
 
     type: str
     event_id: str | None = None
@@ -114,7 +115,7 @@ TEXT_DONE = "response.output_text.done"
 RESPONSE_DONE = "response.done"
 ITEM_DONE = "response.output_item.done"
 
-# Known events that a call does not need. They are not counted as unknown.
+# Events of the API that the relay does not need. They do not count as unknown.
 _KNOWN_AND_SKIPPED = frozenset(
     {
         "session.created",
@@ -141,9 +142,9 @@ _KNOWN_AND_SKIPPED = frozenset(
 
 
 def decode(message: bytes) -> Message:
-    """One server event. Raises ModelProtocolError if it is not JSON or has no type.
+    """Decode a server event. Raises ModelProtocolError if it is not JSON or has no type.
 
-    If one field cannot be read, it is left out, and the rest of the event counts.
+    If a field cannot be read, only this field is left out.
     """
     try:
         return _decoder.decode(message)
@@ -152,7 +153,10 @@ def decode(message: bytes) -> Message:
 
 
 def _decode_what_can_be_read(message: bytes, error: Exception) -> Message:
-    """The slow way, for half an emoji (a lone surrogate), broken UTF-8, or a key of another type than documented."""
+    """Decode an event field by field, which is slow.
+
+    It may have a lone surrogate (half an emoji), broken UTF-8, or a field of another type than documented.
+    """
     try:
         table = json.loads(message.decode(errors="replace"))
         kind = table["type"]
@@ -166,7 +170,7 @@ def _decode_what_can_be_read(message: bytes, error: Exception) -> Message:
             try:
                 fields[name] = msgspec.convert(_whole_text(value), _FIELDS[name])
             except msgspec.ValidationError:
-                if name == "delta":  # Without its delta the event has no content.
+                if name == "delta":  # Without its delta, such an event says nothing.
                     raise ModelProtocolError(f"an event of {len(message)} bytes could not be read: {error}") from None
     if isinstance(table.get("session"), dict):
         fields["session"] = msgspec.Raw(_encode(_whole_text(table["session"])))
@@ -174,7 +178,7 @@ def _decode_what_can_be_read(message: bytes, error: Exception) -> Message:
 
 
 def _whole_text(value: Any) -> Any:
-    """The value with every lone surrogate replaced. Text with a lone surrogate cannot be encoded."""
+    """The value without lone surrogates, because text that has one cannot be encoded."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
@@ -185,18 +189,21 @@ def _whole_text(value: Any) -> Any:
 
 
 def is_known(message: Message) -> bool:
-    """True for an event that is read, and for one that is skipped on purpose."""
+    """True for an event that the relay reads, or ignores on purpose."""
     return message.type in _READERS or message.type in _KNOWN_AND_SKIPPED or message.type in (AUDIO_DELTA, AUDIO_DONE)
 
 
 def parse(raw: bytes) -> tuple[Message, Event | None]:
-    """One server event, as `decode` and as `event_of`. Raises ModelProtocolError."""
+    """Decode a server event. Returns the results of `decode` and of `event_of`. Raises ModelProtocolError."""
     message = decode(raw)
     return message, event_of(message)
 
 
 def event_of(message: Message) -> Event | None:
-    """The event for the machine, or None if it does not need the message. The session itself handles audio."""
+    """The machine's event for this message.
+
+    None if the machine does not need it. call_session.py reads audio itself.
+    """
     reader = _READERS.get(message.type)
     return reader(message) if reader else None
 
@@ -256,14 +263,14 @@ def _ended(m: Message) -> Event | None:
     return ResponseEnded(response_id, r.status or "completed", detail, r.usage, _retry_after_s(error))
 
 
-# "Rate limit reached for ... Please try again in 2.5s."; also "in 820ms" and "in 1m2.5s".
+# Finds the time in "Rate limit reached for ... Please try again in 2.5s.", also "in 820ms" and "in 1m2.5s".
 _TRY_AGAIN = re.compile(r"try again in (?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(ms|s))?", re.IGNORECASE)
-# The pause before the next try, if a refusal because of an account limit names no time.
+# If the server refuses because of a rate limit and names no time, the relay waits this long.
 RATE_LIMIT_S = 1.0
 
 
 def _retry_after_s(error: _Error | None) -> float | None:
-    """How long the server asks to wait. None if it names no time."""
+    """How long the server asks us to wait. None if it does not ask."""
     if error is None:
         return None
     found = _TRY_AGAIN.search(error.message or "")
@@ -282,7 +289,7 @@ def _worded(m: Message) -> Event:
 def _item_done(m: Message) -> Event | None:
     item = m.item
     if item is None or item.type != "function_call" or item.status != "completed":
-        return None  # A cancelled function call may have only half of its arguments.
+        return None  # The arguments of a cancelled function call may not be complete.
     if not item.call_id or not item.name:
         raise ModelProtocolError("a function call came without call_id or name")
     response_id, item_id = ResponseId(m.response_id or ""), ItemId(item.id or "")
@@ -312,7 +319,7 @@ _READERS = {
     "response.created": _began,
     RESPONSE_DONE: _ended,
     "response.output_audio_transcript.delta": _worded,
-    TEXT_DELTA: _worded,  # It comes from a model that writes. Only another voice makes these words heard.
+    TEXT_DELTA: _worded,  # From a model that answers in text. Another voice speaks it.
     ITEM_DONE: _item_done,
     "rate_limits.updated": _limits,
     "error": _erred,
@@ -323,17 +330,17 @@ _READERS = {
 
 
 def append_audio(pcm24k: bytes) -> bytes:
-    """The message with caller audio: PCM16, little-endian, 24 kHz."""
+    """Make the message with caller audio: PCM16, little-endian, 24 kHz."""
     return b'{"type":"input_audio_buffer.append","audio":"%b"}' % pybase64.b64encode(pcm24k)
 
 
 def update_session(session: dict[str, object]) -> bytes:
-    """`session.update`. The server changes only the keys that are present."""
+    """Make `session.update`. The server changes only the keys that are in it."""
     return _encode({"type": "session.update", "session": session})
 
 
-# Makes a model that writes speak by itself. This is allowed at any time. Only a change of the voice is not allowed
-# after the first sound (OpenAI API reference, session.update).
+# Makes a model that answers in text speak from now on. This is allowed at any time. After the first sound, only the
+# voice cannot be changed (OpenAI API reference, session.update).
 SPEAK = update_session({"type": "realtime", "output_modalities": ["audio"]})
 
 
@@ -343,7 +350,7 @@ ToModel = (
 
 
 def rendered(actions: Iterable[ToModel | bytes]) -> list[bytes]:
-    """The actions as messages to the model, in their order. An action that is bytes is a message already."""
+    """The messages for these actions, in order. Bytes are messages already."""
     return [message for action in actions for message in _rendered(action)]
 
 
@@ -368,7 +375,7 @@ def _rendered(action: ToModel | bytes) -> list[bytes]:
 
 
 def ask_for_response(action: AskForResponse) -> bytes:
-    """`response.create`. The reference is sent in the metadata and comes back with the response."""
+    """Make `response.create`. Its metadata has the reference, and the response repeats it."""
     response: dict[str, object] = {"metadata": {"ref": action.ref}}
     if action.instructions is not None:
         response |= {"instructions": action.instructions, "tool_choice": "none"}
@@ -376,13 +383,13 @@ def ask_for_response(action: AskForResponse) -> bytes:
 
 
 def cancel_response(action: CancelResponse) -> bytes:
-    """`response.cancel` for one response. An error names the id of this message, so the response is known."""
+    """Make `response.cancel` for one response. An error about it repeats the event id, which has the response's id."""
     event_id = f"{CANCEL_PREFIX}{action.response_id}"
     return _encode({"type": "response.cancel", "event_id": event_id, "response_id": action.response_id})
 
 
 def truncate_item(action: TruncateItem) -> bytes:
-    """`conversation.item.truncate`: the model forgets what was not heard."""
+    """Make `conversation.item.truncate`: the model forgets what the caller has not heard."""
     return _encode(
         {
             "type": "conversation.item.truncate",
@@ -394,12 +401,12 @@ def truncate_item(action: TruncateItem) -> bytes:
 
 
 def delete_item(action: DeleteItem) -> bytes:
-    """`conversation.item.delete`."""
+    """Make `conversation.item.delete`."""
     return _encode({"type": "conversation.item.delete", "item_id": action.item_id})
 
 
 def create_item(action: CreateItem) -> bytes:
-    """A text item. The assistant's own text is `output_text`, other text is `input_text`."""
+    """Make a text item. For the API, text of the assistant is `output_text`, and all other text is `input_text`."""
     kind = "output_text" if action.role == "assistant" else "input_text"
     content = [{"type": kind, "text": action.text}]
     item = {"id": action.item_id, "type": "message", "role": action.role, "content": content}
@@ -408,7 +415,7 @@ def create_item(action: CreateItem) -> bytes:
 
 
 def create_function_pair(action: CreateFunctionPair) -> list[bytes]:
-    """A past function call, and its output if it has one, for a new session's conversation."""
+    """Make an earlier function call for a new session's conversation, with its output if there is one."""
     call = {
         "type": "function_call",
         "call_id": action.function_call_id,
@@ -422,7 +429,7 @@ def create_function_pair(action: CreateFunctionPair) -> list[bytes]:
 
 
 def function_output(action: SendFunctionOutput) -> bytes:
-    """A function's answer. It does not make a response by itself."""
+    """Make the output of a function. The model does not answer it before it is asked to."""
     item = {"type": "function_call_output", "call_id": action.function_call_id, "output": action.output}
     return _encode({"type": "conversation.item.create", "item": item})
 
@@ -449,7 +456,7 @@ class _Session(msgspec.Struct):
 
 
 def session_of(message: Message) -> _Session:
-    """The session in `session.created` and `session.updated`."""
+    """Decode the session in `session.created` or `session.updated`."""
     if not bytes(message.session):
         raise ModelProtocolError(f"{message.type} came without a session")
     try:
@@ -459,9 +466,9 @@ def session_of(message: Message) -> _Session:
 
 
 def check_formats(session: _Session) -> None:
-    """Raise ModelProtocolError if a direction is not PCM16 at 24 kHz.
+    """Raise ModelProtocolError if the audio is not PCM16 at 24 kHz in both directions.
 
-    Anything else would be noise for the caller.
+    With any other format, the caller would hear noise.
     """
     for name in ("input", "output"):
         side = getattr(session.audio, name, None)

@@ -1,4 +1,4 @@
-"""Refusals of OpenAI that need the operator, and the setting that each of them is about. Pure."""
+"""Knows which refusals of OpenAI need the operator, and which setting the operator must change."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ _OF_THE_BILL = frozenset(
 
 
 def remedy(code: str, param: str = "", model: str = "") -> str:
-    """What to do about a refusal with this code and this parameter. Empty if it may pass by itself."""
-    code = code.rpartition(".")[2]  # A close's reason has the form type.code.
+    """What the operator must do about a refusal. "" if nothing, because it may end by itself.
+
+    `code` and `param` are those of OpenAI's error. `model` is the model that was asked for.
+    """
+    code = code.rpartition(".")[2]  # The reason of a close frame has the form type.code.
     if param.endswith("output.voice") or param == "voice" or "voice_id" in code:
         return "set OPENAI_VOICE to a voice of the Realtime API"
     if "transcription" in param:
@@ -32,7 +35,7 @@ def remedy(code: str, param: str = "", model: str = "") -> str:
 
 
 def remedy_of_status(status: int) -> str:
-    """The same for an upgrade that was answered with an HTTP status."""
+    """What the operator must do if the upgrade was answered with this HTTP status."""
     if status in (401, 403):
         return remedy("invalid_api_key")
     return "set OPENAI_REALTIME_URL to the service's endpoint" if status in (404, 405, 410, 426) else ""

@@ -1,18 +1,18 @@
-"""The settings of a model session: PCM16 at 24 kHz both ways, a VAD that only reports, the prompt, the functions.
+"""Holds the settings of a model session.
 
-Pure.
+Audio is PCM16 at 24 kHz in both directions. The server's VAD reports speech, and neither answers nor interrupts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# A turn ends after 500 ms of silence, as in the documentation. The real default of 200 cuts people off in the middle of
-# a phone number (docs/protocol/openai.md 2.1). If the call decides by its own level (relay/call/early_answer.py), the
-# server reports shorter silences.
+# The VAD ends a turn after 500 ms of silence, as OpenAI's documentation says. The API's real default is 200 ms, which
+# cuts callers off in the middle of a phone number (docs/protocol/openai.md 2.1). With early answers, the relay itself
+# decides when a turn ends (relay/call/early_answer.py), and sets a shorter silence.
 SILENCE_MS = 500
-# The server's VAD only reports speech. The call decides when to answer and when to stop (relay/call/turn_taking.py).
-# 0.5 and 300 ms are the defaults of the API.
+# The VAD only reports speech. The relay decides when to answer and when to stop (relay/call/turn_taking.py). The values
+# 0.5 and 300 ms are the API's defaults.
 _TURN_DETECTION = {
     "type": "server_vad",
     "threshold": 0.5,
@@ -21,12 +21,12 @@ _TURN_DETECTION = {
     "interrupt_response": False,
 }
 _PCM24K = {"type": "audio/pcm", "rate": 24000}
-# The most tokens of one answer: more than a minute of speech, which is too long on the phone.
+# The longest answer, in tokens. It is more than a minute of speech, and nobody listens to that on the phone.
 _MAX_OUTPUT_TOKENS = 2_048
 
 
 def is_reasoning(model: str) -> bool:
-    """True for models that take `reasoning` (gpt-realtime-2 and later)."""
+    """True for models with the setting `reasoning`: gpt-realtime-2 and later."""
     return model.startswith("gpt-realtime-2") and not model.startswith("gpt-realtime-2025")
 
 
@@ -40,10 +40,11 @@ def session_config(
     writes: bool = False,
     silence_ms: int = SILENCE_MS,
 ) -> dict[str, object]:
-    """The `session` of our one `session.update`. It stays the same over a call: a change would empty the prompt cache.
+    """The content of the one `session.update`.
 
-    `writes`: the model answers in text. The model can be told to speak later. `silence_ms`: after this much silence of
-    the caller, the server reports it.
+    It is not changed during a call, because a change would empty the prompt cache.
+    `writes`: the model answers in text. It can be told later to speak. `silence_ms`: the VAD ends a speech of the
+    caller after this much silence.
     """
     config: dict[str, object] = {
         "type": "realtime",

@@ -1,11 +1,11 @@
-"""Voices that are not the model's own: the model writes, and a voice service speaks.
+"""Lets another voice than the model's speak: the model writes, and a voice service speaks its text.
 
-voice.py                the interface; the call knows nothing else of a voice
-text_for_speech.py      cuts the model's text into clauses, with their places in the text
-spoken_words.py         turns a text into words that are read aloud; number_words.py does this for numbers
-speaking.py             keeps the state of a call's items at the service (pure)
+voice.py                says what every voice must have; a call uses nothing else
+text_for_speech.py      cuts the model's text into clauses, which know their places in the text
+spoken_words.py         writes a text as it is read aloud; number_words.py does this for numbers
+speaking.py             keeps the state of a call's items at the service
 sound_check.py          checks that the sound is mu-law
-elevenlabs_protocol.py  ElevenLabs' JSON
-elevenlabs_socket.py    the socket to ElevenLabs: opens it, reads it, keeps it alive, counts it
-prices.py               the price of a character, with its date
+elevenlabs_protocol.py  makes and reads ElevenLabs' messages
+elevenlabs_socket.py    opens, reads and counts sockets to ElevenLabs
+prices.py               has the price of a character
 """

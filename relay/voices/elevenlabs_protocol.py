@@ -1,7 +1,7 @@
-"""ElevenLabs' multi-context protocol: makes our messages and reads theirs. Pure.
+"""Makes and reads messages of ElevenLabs' multi-context protocol. Source: docs/protocol/elevenlabs.md 2.
 
-Source: docs/protocol/elevenlabs.md 2. The service's reference, its examples and its own package write keys in two ways
-(contextId, context_id). Both forms are read. Unknown messages are skipped and counted.
+The service writes keys in two ways: contextId and context_id. Its reference, its examples and its own package differ.
+Both ways are read here. Unknown messages are skipped and counted.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ import pybase64
 
 from relay.voices.voice import VoiceFault, VoiceUnavailable
 
-# The longest time that is allowed. The default is 20 s.
+# The longest time that the service allows. Its default is 20 s.
 INACTIVITY_TIMEOUT_S = 180
-# The defaults of the documentation. The defaults are sent because the owner of a voice may change its settings in the
-# library.
+# These are the defaults of the documentation. They are sent all the same, because the owner of a voice may change its
+# settings in the library.
 VOICE_SETTINGS = {"stability": 0.5, "similarity_boost": 0.75, "speed": 1.0}
 
 _encode = msgspec.json.Encoder().encode
 
 
 class VoiceProtocolError(Exception):
-    """The service sent a message that breaks the protocol. The error says what is wrong, and never quotes it."""
+    """A message of the service breaks the protocol. The text says what is wrong, and quotes nothing of the message."""
 
 
 def path(voice_id: str, model: str) -> str:
-    """The path and query of a call's socket.
+    """The path and query of the URL for a call's socket.
 
-    `auto_mode`: the service does not wait for 120 or more characters before it speaks. We send clauses and flush them.
-    `apply_text_normalization` is off, because spoken_words.py does it, and positions refer to the text that we send.
+    `auto_mode`: the service does not wait for 120 characters or more before it speaks. We send clauses and flush them.
+    `apply_text_normalization` is off, because spoken_words.py writes numbers out, and because positions refer to the
+    text that we send.
     """
     query = {
         "model_id": model,
@@ -50,28 +51,34 @@ def path(voice_id: str, model: str) -> str:
 
 
 def begin_context(context_id: str) -> bytes:
-    """The first message of a context: one space and the settings. Later messages cannot change the settings."""
+    """Make the first message of a context. It has one space and the settings, which later messages cannot change."""
     return _encode({"text": " ", "voice_settings": VOICE_SETTINGS, "context_id": context_id})
 
 
 def speak(context_id: str, text: str, *, flush: bool) -> bytes:
-    """A piece of text, which ends with a space. `flush`: speak it now, even if it is short."""
+    """Make a message with a piece of text. The text ends with a space.
+
+    `flush`: the service speaks it at once, even if it is short.
+    """
     message: dict[str, object] = {"text": text, "context_id": context_id}
     return _encode(message | {"flush": True} if flush else message)
 
 
 def close_context(context_id: str) -> bytes:
-    """No more text comes. The service speaks the rest of the text, and then sends the last message of the context."""
+    """Make the message that ends the text of a context.
+
+    The service speaks the rest, and then sends the context's last message.
+    """
     return _encode({"context_id": context_id, "close_context": True})
 
 
 def keep_alive(context_id: str) -> bytes:
-    """Start the time limit of a context again."""
+    """Make the message that starts the time limit of a context again."""
     return _encode({"text": "", "context_id": context_id})
 
 
 def close_socket() -> bytes:
-    """The request to close the socket."""
+    """Make the message that asks the service to close the socket."""
     return _encode({"close_socket": True})
 
 
@@ -80,7 +87,7 @@ def close_socket() -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """The characters of a piece of sound. For each, the time from the beginning of the piece to its end, in ms."""
+    """The characters of a piece of sound, and when each has been spoken, in ms from the beginning of the piece."""
 
     chars: tuple[str, ...]
     ends_ms: tuple[float, ...]
@@ -88,14 +95,14 @@ class Aligned:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of the service."""
+    """A message of the service."""
 
     context_id: str = ""
     audio: bytes = field(default=b"", repr=False)
     aligned: Aligned | None = None
     is_final: bool = False
-    error: str = ""  # The code of an error; "" if it is no error.
-    words: str = ""  # The text that comes with the error.
+    error: str = ""  # The code of an error. "" if the message is no error.
+    words: str = ""  # The service's text about the error.
     unknown_keys: int = 0
 
 
@@ -118,7 +125,7 @@ _KEYS = {
 
 
 def read(raw: bytes) -> Message:
-    """Read one message. Raises VoiceProtocolError if nothing in it can be used."""
+    """Decode a message. Raises VoiceProtocolError if nothing in it can be used."""
     try:
         table = _fields.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -148,7 +155,7 @@ def read(raw: bytes) -> Message:
 
 
 def _text(raw: msgspec.Raw | None) -> str:
-    """A JSON value as text. "" if it is not text."""
+    """A JSON value if it is text, otherwise ""."""
     if raw is None:
         return ""
     value = _value(raw)
@@ -163,7 +170,10 @@ def _value(raw: msgspec.Raw) -> object:
 
 
 def _error(known: dict[str, msgspec.Raw]) -> tuple[str, str]:
-    """The code and the words of an error: {message, error, code}, or in HTTP answers {detail: {...}}."""
+    """The code and the text of an error.
+
+    It has the form {message, error, code}, or {detail: {...}} in an HTTP answer.
+    """
     if "detail" in known:
         return error_in_body(bytes(known["detail"]).decode(errors="replace"))
     if "error" in known or "code" in known:
@@ -172,7 +182,7 @@ def _error(known: dict[str, msgspec.Raw]) -> tuple[str, str]:
 
 
 def error_in_body(body: str) -> tuple[str, str]:
-    """The code and the words of an HTTP answer's body: {"detail": {"status", "message"}}, or a text."""
+    """The code and the text of an error in an HTTP answer: {"detail": {"status", "message"}}, or only a text."""
     try:
         table = json.loads(body)
     except ValueError:
@@ -193,7 +203,7 @@ _SPELLINGS = (
 
 
 def _aligned(raw: msgspec.Raw | None) -> Aligned | None:
-    """An alignment. None if it cannot be used."""
+    """Decode an alignment. None if it cannot be used."""
     table = _value(raw) if raw is not None else None
     if not isinstance(table, dict):
         return None
@@ -208,9 +218,9 @@ def _aligned(raw: msgspec.Raw | None) -> Aligned | None:
     return Aligned(tuple(map(str, chars)), tuple(s + d for s, d in zip(starts, durations, strict=True)))
 
 
-# Whose fault an error is
+# Errors, and whose fault they are
 
-_KEY = re.compile(r"\bsk_\w+")  # The form of a key. A refusal may quote the key.
+_KEY = re.compile(r"\bsk_\w+")  # What a key looks like. A refusal may quote the key.
 _BY_CODE = {
     "invalid_api_key": VoiceFault.WRONG_KEY,
     "missing_api_key": VoiceFault.WRONG_KEY,
@@ -239,22 +249,22 @@ _DO = {
 
 
 def fault_of(code: str, status: int = 0) -> VoiceFault:
-    """The fault that an error means. It is found by the error's code, or else by the HTTP status."""
+    """The fault for an error. The error's code decides, or the HTTP status if the code is not known."""
     return _BY_CODE.get(code) or _BY_STATUS.get(status) or VoiceFault.REFUSED
 
 
 def remedy(fault: VoiceFault) -> str:
-    """What the operator must do. "" if nothing."""
+    """What the operator must do about this fault. "" if nothing."""
     return _DO.get(fault, "")
 
 
 def refused(code: str, words: str, status: int = 0) -> VoiceUnavailable:
-    """Our exception for an error of the service. It has the code and the beginning of the service's words."""
+    """The exception for an error of the service. It has the code, and the beginning of the service's text."""
     fault = fault_of(code, status)
     told = f"ElevenLabs refused: {code or f'HTTP {status}'}"
     return VoiceUnavailable(fault, f"{told}: {without_key(words)}".rstrip(": "), remedy(fault))
 
 
 def without_key(words: str) -> str:
-    """The beginning of the service's words in one line, without a key."""
+    """The beginning of the service's text in one line, without a key."""
     return _KEY.sub("sk_...", " ".join(words.split()))[:160]

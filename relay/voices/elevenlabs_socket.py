@@ -1,7 +1,8 @@
-"""The socket to ElevenLabs. It is opened when the phone rings. A child task of the OpenAI reader reads it.
+"""Speaks with ElevenLabs' server.
 
-A socket holds one of the account's concurrent requests for the whole call, even while nobody speaks. So sockets are
-counted. The sockets are on the audio path, so they use our own transport. v4 models need another endpoint with another
+The socket is opened when the phone rings, and read by a task beside the OpenAI reader.
+A socket uses one of the account's concurrent requests for the whole call, even while nobody speaks. So sockets are
+counted. They carry audio to the caller, so they use our own transport. ElevenLabs' v4 models need another endpoint and
 protocol (Text-to-Dialogue). That would be another implementation of voice.py.
 """
 
@@ -28,10 +29,10 @@ log = structlog.get_logger()
 
 DEFAULT_URL = "wss://api.elevenlabs.io"
 DEFAULT_MODEL = "eleven_flash_v2_5"
-# The limit for TCP, TLS and the upgrade together. A slower voice would delay the greeting.
+# TCP, TLS and the upgrade must be done within this time. A slower voice would delay the greeting.
 CONNECT_LIMIT_S = 3.0
-# The limit for a phrase. A phrase has fewer than 200 characters: 12 s of speech, which are generated faster than they
-# play.
+# A phrase must be spoken within this time. It has fewer than 200 characters. That is 12 s of speech, which the service
+# generates faster than it plays.
 RENDER_LIMIT_S = 20.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TICK_S = 0.1
@@ -39,7 +40,7 @@ TICK_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class VoiceAccess:
-    """The address of the service (ELEVENLABS_URL), the key, and the voice."""
+    """Where the service is (ELEVENLABS_URL), and with which key and voice it is used."""
 
     url: str
     key: str = field(repr=False)
@@ -49,7 +50,7 @@ class VoiceAccess:
 
 
 class Dial(Protocol):
-    """Opens a socket. In the process it is relay.transport.handshake.dial. A play gives memory streams instead."""
+    """Opens a WebSocket. The process uses relay.transport.handshake.dial, tests use memory streams."""
 
     async def __call__(
         self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
@@ -57,23 +58,26 @@ class Dial(Protocol):
 
 
 class ElevenLabs:
-    """Opens ElevenLabs' voices (voice.Voices). `slots`: the most sockets of all calls at the same time; 0: no limit."""
+    """Opens ElevenLabs' voices (voice.Voices). `slots`: how many sockets may be open at a time. 0: no limit."""
 
     def __init__(self, access: VoiceAccess, dial_end: Dial = dial, slots: int = 0) -> None:
         self.access = access
         self.open_sockets = 0
-        self.trouble = ""  # Why the last try failed. "" if it succeeded.
+        self.trouble = ""  # Why the last attempt failed. "" if it did not.
         self._dial = dial_end
         self._slots = slots
 
     @property
     def name(self) -> str:
-        """Service, model and voice: for rows, and for the names of files."""
+        """Service, model and voice. Rows and file names use this name."""
         return f"elevenlabs/{self.access.model}/{self.access.voice_id}"
 
     @property
     def service(self) -> str:
-        """The name of the service: the host of its URL. For this machine the port is left out, because it changes."""
+        """The name of the service: the host of its URL.
+
+        For a service on this machine, the port is left out, because it changes.
+        """
         parts = urlsplit(self.access.url)
         return parts.hostname or "" if parts.hostname in LOOPBACK else _host(self.access.url).lower()
 
@@ -83,7 +87,7 @@ class ElevenLabs:
         return usd_per_character(self.access.model)
 
     async def open(self) -> ElevenLabsVoice:
-        """Open the socket. If it fails, it leaves no socket open and raises VoiceUnavailable."""
+        """Open a socket. If this fails, no socket stays open. Raises VoiceUnavailable."""
         if self._slots and self.open_sockets >= self._slots:
             words = f"all {self._slots} sockets of ELEVENLABS_SLOTS are taken"
             raise self._in_trouble(VoiceUnavailable(VoiceFault.NO_SLOT, words, protocol.remedy(VoiceFault.NO_SLOT)))
@@ -119,7 +123,7 @@ class ElevenLabs:
         self.open_sockets -= 1
 
     async def render(self, text: str) -> bytes:
-        """The whole sound of a phrase. Raises VoiceUnavailable."""
+        """Have a phrase spoken. Returns all of its sound. Raises VoiceUnavailable."""
         voice = await self.open()
         item, sound = ItemId("phrase"), bytearray()
         lost: VoiceLost | None = None
@@ -151,7 +155,7 @@ class ElevenLabs:
 
 
 class ElevenLabsVoice:
-    """One call's voice (voice.Voice)."""
+    """Speaks in one call (voice.Voice)."""
 
     def __init__(self, end: WebSocketEnd, closed: Callable[[], None]) -> None:
         self._end = end
@@ -159,7 +163,7 @@ class ElevenLabsVoice:
         self._is_closed = False
         self._speaking = Speaking()
         self._speaking.begin(trio.current_time())
-        self._news = trio.Event()  # Set if something is left to send or to report.
+        self._news = trio.Event()  # Set if something must be sent or reported.
         self._has_to_drain = False
         self._is_telling = False
         self._post()
@@ -176,7 +180,7 @@ class ElevenLabsVoice:
 
     @property
     def late_audio(self) -> int:
-        """How many pieces of sound were dropped because their item was cut."""
+        """How many pieces of sound were dropped because their item was cut off."""
         return self._speaking.late_audio
 
     def say(self, item_id: ItemId, text: str) -> None:
@@ -205,12 +209,12 @@ class ElevenLabsVoice:
             try:
                 self._has_to_drain |= self._end.post(*messages)
             except Gone:
-                pass  # The reader sees this too. Before it, the reader may find an error that the service sent.
+                pass  # The reader gets the same error. It may first find the service's own error message.
         if self._has_to_drain or self._speaking.has_events:
             self._news.set()
 
     def _gone(self, gone: Gone) -> None:
-        """The connection has ended. The close frame may name the fault, if no error message has come."""
+        """The connection has ended. If no error message has come, the close frame may say why."""
         code = next((code for code in protocol.KNOWN_ERRORS if code in gone.reason), "")
         if code:
             refused = protocol.refused(code, "")
@@ -245,7 +249,7 @@ class ElevenLabsVoice:
         self._count()
 
     async def _read(self) -> None:
-        """Read the messages that have come. It waits for at least one message, or for the end of the connection."""
+        """Wait for messages, and handle all that have come. If the connection has ended, the voice is lost."""
         try:
             messages = await self._end.receive()
         except Gone as gone:
@@ -258,7 +262,7 @@ class ElevenLabsVoice:
         self._post()
 
     async def _heed_news(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
-        """Send what the socket did not take at once, and report events that did not come from the socket."""
+        """Send what the socket could not take at once. Report events that no message has caused."""
         while True:
             await self._news.wait()
             self._news = trio.Event()
@@ -271,10 +275,10 @@ class ElevenLabsVoice:
             try:
                 await self._end.drain()
             except Gone:
-                pass  # The reader sees this too.
+                pass  # The reader gets the same error.
 
     async def _tell(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
-        """Report all events in order. Only one task at a time does so."""
+        """Report all events in order. If another task is already doing this, return."""
         if self._is_telling:
             return
         self._is_telling = True
@@ -298,12 +302,12 @@ class ElevenLabsVoice:
         try:
             self._end.post(protocol.close_socket())
         except Gone:
-            pass  # The socket is already closed.
+            pass  # The socket has closed already.
         await self._end.close(1000)
 
 
 def _refused(error: Refused) -> VoiceUnavailable:
-    """Our exception for a refused upgrade, with its status and the service's words."""
+    """The exception for an upgrade that was refused, with its status and the service's text."""
     code, words = protocol.error_in_body(error.body)
     return protocol.refused(code, words, error.status)
 

@@ -1,7 +1,7 @@
-"""Numbers in English words, as people say them. Pure.
+"""Writes numbers in English words, as people say them.
 
-No library is used: num2words needs a dependency without wheels, and inflect needs four packages. tests/voices compares
-the results with inflect.
+It uses no library: num2words needs a package without wheels, and inflect needs four packages. tests/voices compares the
+results with inflect.
 """
 
 from __future__ import annotations

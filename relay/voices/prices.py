@@ -1,9 +1,9 @@
-"""The prices of ElevenLabs in USD per million characters, for the pay-as-you-go plans of the API.
+"""Holds ElevenLabs' prices in USD per million characters, for the pay-as-you-go plans of the API.
 
-Flash and v4 Turbo cost $40 since 2026-10-12, as third parties quote the price page (late 2026). Multilingual v2 costs
-twice as much: by ElevenLabs' documentation, "Models", a character of Flash and Turbo is half a credit. These prices
-were not compared with a bill. Check them before you bill anybody. A model that is not here is charged like the most
-expensive one, so that no limit comes too late.
+Flash and v4 Turbo cost $40 since 2026-10-12, as other sites quote the price page (late 2026). Multilingual v2 costs
+twice as much, because a character of Flash or Turbo costs half a credit (ElevenLabs' documentation, "Models"). Nobody
+has compared these prices with a bill. A model that is not here is charged like the most expensive one, so that no limit
+is reached too late.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _USD_PER_MILLION = {
     "eleven_flash_v2": 40.0,
     "eleven_turbo_v2_5": 40.0,
     "eleven_turbo_v2": 40.0,
-    "eleven_v4_turbo": 40.0,  # Since 2026-10-12. This model does not work on these sockets.
+    "eleven_v4_turbo": 40.0,  # This model does not work with this protocol.
     "eleven_multilingual_v2": 80.0,
 }
 
 
 def usd_per_character(model: str) -> float:
-    """The price of one character in USD. For an unknown model it is the highest one."""
+    """The price of one character in USD. For an unknown model: the highest of all."""
     return _USD_PER_MILLION.get(model, max(_USD_PER_MILLION.values())) / 1e6

@@ -1,8 +1,8 @@
-"""Checks that a sound is mu-law at 8 kHz, as we asked for. Pure.
+"""Checks that a sound is mu-law at 8 kHz.
 
-If a service sent something else by mistake, the caller would hear noise at full volume. Audio in another format, read
-as mu-law, is very loud, or loud and rough. In PCM16 every second byte is near full scale. In compressed audio all codes
-are equally frequent. Loud speech is smooth: each sample is near the one before it.
+If a service sent another format by mistake, the caller would hear noise at full volume. Another format that is read as
+mu-law is very loud, or loud and rough. In PCM16, every second byte is near full scale. In compressed audio, all codes
+are equally frequent. Loud speech is not rough: neighbouring samples are similar.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 
 import dsp
 
-# No piece of the shipped speech (81 clips in pieces of 300 ms) is louder than -17.4 dBFS. Speech that is played 12 dB
-# too loud and clipped has a correlation of neighbouring samples of 0.55 or more. PCM16 read as mu-law has -6.6 dBFS or
-# more. Random bytes have -10.9 to -9.4 dBFS and a correlation below 0.1.
+# The limits for the check. Speech: no piece of 300 ms of the 81 shipped clips is louder than -17.4 dBFS. Speech that is
+# 12 dB too loud and clipped has a correlation of neighbouring samples of at least 0.55. PCM16 that is read as mu-law
+# has at least -6.6 dBFS. Random bytes have -10.9 to -9.4 dBFS and a correlation below 0.1.
 TOO_LOUD_RMS = 32768 * 10 ** (-8 / 20)
 LOUD_RMS = 32768 * 10 ** (-16 / 20)
-SMOOTH = 0.45  # The least correlation of neighbouring samples in speech.
-LEAST_BYTES = 320  # 40 ms. A shorter piece is not checked.
+SMOOTH = 0.45  # If the correlation of neighbouring samples is below this, a loud sound is no speech.
+LEAST_BYTES = 320  # 40 ms. Shorter pieces are not checked.
 
 
 def trouble(audio: bytes, *, is_first: bool) -> str:
-    """What is wrong with a piece of sound, in words for the operator. "" if nothing is wrong.
+    """What is wrong with a piece of sound, in words for the operator. "" if nothing is.
 
-    `is_first`: it is the first piece of its text.
+    `is_first`: it is the first piece of an item.
     """
     if is_first and audio[:4] in (b"RIFF", b"OggS", b"fLaC"):
         return f"a {audio[:4].decode()} file instead of raw mu-law"

@@ -1,8 +1,8 @@
-"""The state of a call's items at the voice service: text goes in, messages to send and events come out. Pure.
+"""Keeps the state of a call's items at the voice service. Text goes in, and messages to send and events come out.
 
-Each item has a context at the service. A synthesis cannot be stopped: a context that is closed is flushed and speaks to
-its end. So the sound of an item that was cut is dropped here, by the id of its context. Times are seconds of the clock
-that the user of this class gives.
+Each item has a context at the service. A context cannot be stopped: when it is closed, it speaks its text to the end.
+So the sound of an item that was cut off is dropped here, by the id of its context. All times are seconds of the clock
+that the caller of these methods uses.
 """
 
 from __future__ import annotations
@@ -18,64 +18,65 @@ from relay.voices.text_for_speech import Clause, TextForSpeech
 from relay.voices.voice import Spoken, SpokenWhole, VoiceEvent, VoiceFault, VoiceLost
 
 BYTES_PER_MS = 8
-# The service allows five contexts on a socket. This context stays open: a message to a context is the only documented
-# way to keep the socket alive between answers. This context also shows a wrong key or voice while the phone rings.
+# The service allows five contexts on a socket. The context "idle" always stays open. A message to a context is the only
+# documented way to keep the socket alive between answers. It also shows a wrong key or voice while the phone still
+# rings. So four contexts are left for items.
 IDLE = "idle"
 CONTEXTS = 4
-# A third of the limit of 180 s.
+# The service closes a context after 180 s without a message. A message is sent after a third of this time.
 KEEP_ALIVE_S = 60.0
-# A flushed text is spoken within 0.15 to 0.44 s (docs/protocol/elevenlabs.md 3). If all sound has been played and no
-# more has come for this long, the voice counts as lost.
+# After a flush, sound comes within 0.15 to 0.44 s (docs/protocol/elevenlabs.md 3). If all earlier sound has been played
+# and none has come for this long, the voice counts as lost.
 SILENT_S = 0.6
-# If no sound has come for this long, the voice counts as lost, even if earlier sound is still being played.
+# If no sound has come for this long, the voice counts as lost, even if earlier sound still plays.
 SILENT_LIMIT_S = 5.0
-# The last message of a context is awaited for this long after its last sound. The second time counts if it is not known
-# whether that sound was the last one.
+# The last message of a context is awaited for FINAL_S after its last sound. If the service does not say which
+# characters were spoken, it is awaited for FINAL_UNALIGNED_S.
 FINAL_S, FINAL_UNALIGNED_S = 0.5, 2.0
-# The most that all pauses inside an item may last together, if they come from the service.
+# If the service causes pauses inside an item that are longer than this all together, the voice counts as lost.
 HOLES_S = 0.8
-# The sound of a text that comes late may take this long. A longer pause comes from the service.
+# A pause up to this long does not count, if the text came late.
 FIRST_SOUND_S = 0.3
-# A context that was cut speaks to its end, several times faster than real time. Such a context counts as open for this
+# A context that was cut off speaks its text to the end, several times faster than real time. It counts as open for this
 # long.
 GHOST_S = 10.0
-# The characters of an alignment may differ from those that were sent by this share, or by this number.
+# The number of characters in the alignments may differ from the number that was sent, by this share or by this number.
 ALIGNED_SHARE, ALIGNED_LEAST = 0.05, 2
-# If the model writes slowly, its half sentence is spoken when only this much sound is left to be played.
+# If the model writes slowly, an unfinished sentence is spoken when the earlier sound lasts only this much longer.
 PRESS_S = 0.3
 
 
 @dataclass(slots=True)
 class _Context:
-    """One item at the service."""
+    """The context of one item."""
 
     id: str
     item_id: ItemId
     text: TextForSpeech = field(default_factory=TextForSpeech)
-    clauses: deque[Clause] = field(default_factory=deque)  # Clauses that wait, because no context is free.
-    is_open: bool = False  # True after its first message was sent.
-    is_complete: bool = False  # True if no more text comes.
-    is_closing: bool = False  # True after close_context was sent.
-    places: deque[tuple[int, int]] = field(default_factory=deque)  # The places of the sent clauses: see Clause.
-    sent_sounds: int = 0  # The number of characters that were sent, without blanks.
-    heard_sounds: int = 0  # The number of these characters whose sound has come.
-    is_aligned: bool = False  # True if the service says when each character sounds.
+    clauses: deque[Clause] = field(default_factory=deque)  # Clauses that are not sent, because no context was free.
+    is_open: bool = False  # True after its first message.
+    is_complete: bool = False  # True if the item's text is complete.
+    is_closing: bool = False  # True after close_context.
+    places: deque[tuple[int, int]] = field(default_factory=deque)  # Places in the sent text: see Clause.
+    sent_sounds: int = 0  # How many characters were sent. Blanks do not count.
+    heard_sounds: int = 0  # How many of them were spoken, by the alignments.
+    is_aligned: bool = False  # True if the service sends alignments: which characters are spoken when.
     bytes: int = 0
-    began_at: float | None = None  # The time of its first sound.
-    sent_at: float = 0.0  # The time when its last text was sent.
-    changed_at: float = 0.0  # The time of its last text or sound.
-    said_at: float = 0.0  # The time when its last text came from the model.
-    holes_s: float = 0.0  # The sum of the pauses in it that the caller has heard.
-    input_at: float = 0.0  # The time of our last message to the context.
+    began_at: float | None = None  # When its sound began to play.
+    sent_at: float = 0.0  # When its last text was sent.
+    changed_at: float = 0.0  # When its last text or sound came.
+    said_at: float = 0.0  # When the model wrote its last text.
+    holes_s: float = 0.0  # How long the caller heard pauses in it, all together.
+    input_at: float = 0.0  # When the last message was sent to this context.
 
     @property
     def played_until(self) -> float:
-        """The earliest time at which all sound that has come will have been played."""
+        """When all sound that has come will have been played, at the earliest."""
         return self.changed_at if self.began_at is None else self.began_at + self.bytes / BYTES_PER_MS / 1000
 
     @property
     def is_awaited(self) -> bool:
-        """True if text was sent and its sound has not come."""
+        """True if sound of the sent text is still missing."""
         if self.is_aligned:
             missing = self.sent_sounds - self.heard_sounds
             return missing > max(ALIGNED_LEAST, ALIGNED_SHARE * self.sent_sounds)
@@ -83,18 +84,18 @@ class _Context:
 
 
 class Speaking:
-    """The contexts of one socket."""
+    """Keeps the contexts of one socket."""
 
     def __init__(self) -> None:
         self.characters = 0
         self.is_lost = False
-        self.late_audio = 0  # The number of pieces of sound that were dropped because their item was cut.
+        self.late_audio = 0  # How many pieces of sound were dropped because their item was cut off.
         self.bad_messages = 0
         self.unknown_keys = 0
         self._by_item: dict[ItemId, _Context] = {}
         self._by_id: dict[str, _Context] = {}
-        self._over: set[ItemId] = set()  # Items that were cut or are complete. No text is taken for them.
-        self._ghosts: dict[str, float] = {}  # Contexts that still speak after they were cut -> when they were cut.
+        self._over: set[ItemId] = set()  # Items that were cut off or are complete. They get no more text.
+        self._ghosts: dict[str, float] = {}  # Contexts that were cut off and still speak -> when they were cut off.
         self._number = 0
         self._idle_at = 0.0
         self._out: list[bytes] = []
@@ -103,12 +104,12 @@ class Speaking:
     # What goes out
 
     def take(self) -> list[bytes]:
-        """The messages to send, in order."""
+        """Take the messages that must be sent, in order."""
         out, self._out = self._out, []
         return out
 
     def next_event(self) -> VoiceEvent | None:
-        """The next event, in order. None if there is none. Events of an item that was cut are left out."""
+        """Take the next event. None if there is none. Events of an item that was cut off do not come."""
         return self._events.pop(0) if self._events else None
 
     @property
@@ -116,10 +117,10 @@ class Speaking:
         """True if there are events that were not taken."""
         return bool(self._events)
 
-    # What the call wants
+    # What the user of a voice wants
 
     def begin(self, now: float) -> None:
-        """The socket is open."""
+        """The socket is open. Open the context "idle"."""
         self._out.append(protocol.begin_context(IDLE))
         self._idle_at = now
 
@@ -134,18 +135,18 @@ class Speaking:
         self._add(context, context.text.feed(text), now)
 
     def finish(self, item_id: ItemId, now: float) -> None:
-        """The item's text is complete."""
+        """The text of this item is complete."""
         if self.is_lost or item_id in self._over:
             return
         context = self._context(item_id)
         context.is_complete = True
         self._add(context, context.text.end(), now)
         if not context.is_open and not context.clauses:
-            self._whole(context)  # The text has nothing that can be spoken.
+            self._whole(context)  # Nothing in the text can be spoken.
         self._close_if_sent(context, now)
 
     def cut(self, item_id: ItemId, now: float) -> None:
-        """Nothing more of the item is wanted."""
+        """This item is not wanted any more."""
         self._over.add(item_id)
         context = self._by_item.pop(item_id, None)
         if context is None:
@@ -159,7 +160,7 @@ class Speaking:
         self._open_waiting(now)
 
     def tick(self, now: float) -> None:
-        """Do what is due at this time."""
+        """Do what is due: keep contexts alive, and find out whether the voice is silent."""
         if self.is_lost:
             return
         if now - self._idle_at >= KEEP_ALIVE_S:
@@ -183,13 +184,13 @@ class Speaking:
         elif context.is_closing:
             over_at = context.changed_at + FINAL_S if context.is_aligned else since + FINAL_UNALIGNED_S
             if now > over_at:
-                self._ghosts[context.id] = now  # The last message of the context may still come.
+                self._ghosts[context.id] = now  # Its last message may still come.
                 self._whole(context)
         elif context.text.is_waiting and context.played_until - now < PRESS_S and now - context.said_at > PRESS_S:
             self._add(context, context.text.press(), now)
 
     def lose(self, fault: VoiceFault, words: str, do: str = "") -> None:
-        """This voice cannot speak any more. Only the first reason is kept."""
+        """The voice is lost. Only the first reason is kept."""
         if self.is_lost:
             return
         self.is_lost = True
@@ -233,7 +234,7 @@ class Speaking:
             self._out.append(protocol.close_context(context.id))
 
     def _open_waiting(self, now: float) -> None:
-        """While a context is free, open one for the next item that waits."""
+        """Send the clauses that wait, while contexts are free."""
         for context in list(self._by_item.values()):
             if context.clauses:
                 context.changed_at = now
@@ -243,7 +244,7 @@ class Speaking:
     # From the service
 
     def received(self, raw: bytes, now: float) -> None:
-        """A message of the service."""
+        """Handle a message of the service."""
         if self.is_lost:
             return
         try:
@@ -274,7 +275,7 @@ class Speaking:
                 words = f"ElevenLabs speaks more slowly than it sounds: {context.holes_s:.1f} s of pauses in an answer"
                 self.lose(VoiceFault.SLOW, words)
                 return
-        # If this sound came too late to be played without a pause, its playing begins now.
+        # This sound came too late to follow without a pause. So it plays from now on.
         if context.began_at is None or now > context.played_until:
             context.began_at = now - context.bytes / BYTES_PER_MS / 1000
         positions = self._positions(context, message.aligned) if message.aligned is not None else ()
@@ -283,9 +284,9 @@ class Speaking:
         self._events.append(Spoken(context.item_id, message.audio, positions))
 
     def _positions(self, context: _Context, aligned: Aligned) -> tuple[Position, ...]:
-        """The positions of the text in this piece of sound.
+        """Which place of the text is spoken when, for this piece of sound.
 
-        The service counts times from the beginning of the piece. Positions count them from the beginning of the item.
+        The service counts times from the beginning of the piece. A Position counts from the beginning of the item.
         """
         context.is_aligned = True
         before_ms = context.bytes / BYTES_PER_MS
@@ -300,13 +301,14 @@ class Speaking:
         return tuple(found.values())
 
     def _ended(self, context_id: str, now: float) -> None:
-        """A context's last message."""
+        """The last message of a context has come."""
         self._ghosts.pop(context_id, None)
         context = self._by_id.get(context_id)
         if context is not None:
             if context.is_closing:
                 self._whole(context)
-            else:  # The service closed the context, not we. The rest of the text gets a new one.
+            # The service closed the context, although the text was not complete. The next text gets a new context.
+            else:
                 del self._by_id[context_id]
                 self._number += 1
                 context.id, context.is_open = f"answer-{self._number}", False

@@ -1,7 +1,8 @@
-"""Turns a text into words that are read aloud: numbers, dates, times, prices and addresses in words, no markdown. Pure.
+"""Writes a text as it is read aloud: numbers, dates, times, prices and addresses in words, and no markdown.
 
-It works in English only. The service could do it, but only for large accounts on the fast models (ElevenLabs' API
-reference, apply_text_normalization). Then the relay would also not know the place of such words in the model's text.
+English only.
+ElevenLabs can do this, but on its fast models only for large accounts (its API reference, apply_text_normalization).
+And the relay would then not know which place of the model's text is spoken at which time.
 """
 
 from __future__ import annotations
@@ -14,34 +15,35 @@ from dataclasses import dataclass
 from relay.voices.number_words import LARGEST, cardinal, digits, ordinal, year
 
 MONTHS = ("January February March April May June July August September October November December").split()
-# Only with a capital: in "a table for 5 may be free", "may" is not a month.
+# Only with a capital letter: in "a table for 5 may be free", "may" is no month.
 _MONTH = "(?-i:" + "|".join(f"{name}|{name[:3]}\\.?" for name in MONTHS) + r"|Sept\.?)"
 _CURRENCIES = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny")}
 _FRACTIONS = {"1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4": "one quarter", "3/4": "three quarters"}
 _STOPS = ".,;:!?…"
-_APART = ("blank", "line", "sign", "range", "hyphen")  # The spoken text has a blank around these.
+# These kinds of tokens have a blank before and after them when they are spoken.
+_APART = ("blank", "line", "sign", "range", "hyphen")
 _SIGNS = {"&": "and", "+": "plus", "=": "equals", "@": "at", "%": "percent", "°": "degrees"}
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the text, and the words that are spoken for it. `end`: the place in the text where it ends."""
+    """A piece of the text, and the words that are spoken for it. `end` is where it ends in the text."""
 
     spoken: str
     end: int
-    is_apart: bool  # True if there was a blank before it.
+    is_apart: bool  # True if a blank came before it in the text.
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """The pieces of the text, from its beginning to its end. If nothing is spoken for a piece, `spoken` is ""."""
+    """Cut the whole text into pieces. If nothing is spoken for a piece, its `spoken` is ""."""
     apart, before = True, ""
     for match in _TOKENS.finditer(text):
         kind = match.lastgroup or ""
         says = _SAYS[kind](match.group())
         if kind == "line" and before and before[-1] not in _STOPS:
-            says = "."  # A heading or a line of a list needs a pause before the next line.
+            says = "."  # After a heading or a line of a list, the voice must pause.
         elif kind == "stop" and before.endswith("."):
-            says = says.lstrip(".")  # After "p.m." there is a point already.
+            says = says.lstrip(".")  # "p.m." has a point already.
         if kind != "blank":
             yield Token(says, match.end(), apart or kind in _APART)
         apart = kind in _APART or (apart and not says) or (not says and kind not in ("mark", "stop"))
@@ -49,7 +51,7 @@ def tokens(text: str) -> Iterator[Token]:
 
 
 def spoken(text: str) -> str:
-    """The whole text in words that are read aloud."""
+    """The whole text as it is read aloud."""
     out = ""
     for token in tokens(text):
         out += joint(out, token) + token.spoken
@@ -57,14 +59,14 @@ def spoken(text: str) -> str:
 
 
 def joint(before: str, token: Token) -> str:
-    """The blank between the spoken text so far and the next piece. "" if there must be none."""
+    """What comes between the spoken text so far and the next piece: a blank, or ""."""
     if not before or not token.spoken or before.endswith(" "):
         return ""
     return " " if token.is_apart and token.spoken[0] not in _STOPS else ""
 
 
 def _number(text: str) -> str:
-    """A number with or without commas and decimals."""
+    """A number, with or without commas and decimals."""
     whole, point, decimals = text.replace(",", "").partition(".")
     if point:
         return f"{_integer(whole, grouped=True)} point {digits(decimals)}"
@@ -79,7 +81,7 @@ def _integer(text: str, *, grouped: bool) -> str:
         return cardinal(number)
     if len(text) == 4:
         return year(number) if 1100 <= number < 2100 else cardinal(number)
-    return digits(text)  # A postcode or an order number. Nobody says it as a quantity.
+    return digits(text)  # A postcode or an order number. People say its digits one by one.
 
 
 def _price(text: str) -> str:
@@ -116,9 +118,9 @@ def _clock(text: str) -> str:
 
 
 def _phone(text: str) -> str:
-    """A phone number in the groups in which it is written.
+    """A phone number, in the groups in which it is written.
 
-    Without groups: groups of three, and the last four together.
+    Without groups: groups of three, and the last four digits together.
     """
     groups = re.findall(r"\d+", text)
     if len(groups) == 1:
@@ -185,7 +187,7 @@ def _spell_out(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """A code of letters and digits. Each is read by itself, except a short number after a letter (A12)."""
+    """A code of letters and digits. Each is said by itself, except a short number after one letter: A12."""
     match = re.fullmatch(r"([A-Za-z]{1,2})-?(\d{1,2})", text)
     if match:
         return f"{' '.join(match[1])} {cardinal(int(match[2]))}"
@@ -196,7 +198,7 @@ def _other(text: str) -> str:
     return text if unicodedata.category(text)[0] in "LMN" else ""
 
 
-# The functions for prices, times and dates use these patterns again.
+# These patterns are also used by the functions for prices, times and dates.
 _PRICE = re.compile(r"([$€£])\s?(\d[\d,]*(?:\.\d+)?)(?: (thousand|million|billion))?", re.IGNORECASE)
 _HALF = r"[ap]\.?m\b\.?"
 _CLOCK = re.compile(rf"(\d{{1,2}})(?::(\d{{2}}))?(\s?{_HALF})?", re.IGNORECASE)

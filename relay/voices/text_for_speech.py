@@ -1,9 +1,9 @@
-"""Cuts the model's text into clauses for a voice service: deltas in, clauses out, with their places in the text. Pure.
+"""Cuts the model's text into clauses for a voice service. Each clause knows its places in the text.
 
-The first clause of an item is sent early, because the caller hears nothing before it. The first clause ends at the
-first comma, or before a word that begins a phrase. Later clauses are whole sentences if these are not too long: earlier
-sound is still being played, and a voice speaks a whole sentence better. Each clause is flushed, because below about 40
-characters the service would wait for more.
+The first clause of an item should be sent early, because the caller hears nothing before it. It ends at the first
+comma, or before a word that begins a phrase. Later clauses are whole sentences, if these are not too long: earlier
+sound still plays, and a voice speaks a whole sentence better. Each clause is flushed, because the service would wait
+for more text if it has fewer than about 40 characters.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from relay.voices.spoken_words import joint, tokens
 
-# The least characters of a clause. The first clause ends at a comma ("I'm sorry,"), or before a phrase ("Your table for
-# two is booked | for tomorrow"). 40 characters of a later clause last 2.4 s, so the next one comes in time.
+# The smallest number of characters before the end of a clause, by the kind of end. The first clause ends at a comma
+# ("I'm sorry,") or before a phrase ("Your table for two is booked | for tomorrow"). 40 characters of a later clause
+# take 2.4 s to speak, so the next clause comes in time.
 FIRST_COMMA, FIRST_PHRASE = 8, 20
 LATER_SENTENCE, LATER_COMMA = 40, 90
 LONGEST = 240
@@ -33,9 +34,10 @@ _OPEN_LINK = re.compile(r"\[[^\]]*$|\]\([^)]*$")
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A piece of text as it is sent to the service. It ends with a space.
+    """A piece of text for the service. It ends with a space.
 
-    `places`: pairs (a number of its characters without blanks, the place in the model's text up to which they go).
+    `places`: pairs of numbers. When the first number of characters (without blanks) has been spoken, the model's text
+    has been spoken up to the second number.
     """
 
     text: str
@@ -43,34 +45,34 @@ class Clause:
 
     @property
     def sounds(self) -> int:
-        """The number of its characters without blanks."""
+        """How many characters it has, without blanks."""
         return self.places[-1][0]
 
 
 class TextForSpeech:
-    """One item's text."""
+    """Cuts the text of one item."""
 
     def __init__(self) -> None:
-        self._waiting = ""  # The text that is not in a clause yet.
-        self._given = 0  # The number of characters before that text.
+        self._waiting = ""  # Text that is in no clause yet.
+        self._given = 0  # How many characters came before this text.
         self._is_first = True
 
     @property
     def is_waiting(self) -> bool:
-        """True if there is text that is not in a clause yet."""
+        """True if there is text that is in no clause yet."""
         return bool(self._waiting.strip())
 
     def feed(self, delta: str) -> list[Clause]:
-        """The clauses that are complete with this delta."""
+        """Add a delta. Returns the clauses that are now complete."""
         self._waiting += delta
         return self._give(is_end=False)
 
     def end(self) -> list[Clause]:
-        """The clauses of the rest. No more text comes."""
+        """The text is complete. Returns the last clauses."""
         return self._give(is_end=True)
 
     def press(self) -> list[Clause]:
-        """The text so far up to the last whole phrase, because otherwise the caller would hear a pause."""
+        """Return what there is, up to the last whole phrase, because the caller would hear a pause otherwise."""
         self._is_first = True
         return self._give(is_end=False)
 
@@ -87,7 +89,7 @@ class TextForSpeech:
 
 
 def _size(text: str, *, is_first: bool, is_end: bool) -> int | None:
-    """How many characters the next clause has. None if this is not known yet."""
+    """How long the next clause is. None if this is not clear yet."""
     whole = len(text) if is_end and text else None
     sentence, comma = (1, FIRST_COMMA) if is_first else (LATER_SENTENCE, LATER_COMMA)
     ends = [_first(_SENTENCE, text, sentence), _first(_COMMA, text, comma)]
@@ -96,14 +98,17 @@ def _size(text: str, *, is_first: bool, is_end: bool) -> int | None:
     if len(text) > LONGEST:
         ends.append(_first(_BLANK, text, LONGEST))
     size = min((end for end in ends if end is not None), default=None)
-    # If the last sentence is short, it goes together with the rest of the item.
+    # A short last sentence joins the rest of the item.
     if whole is not None and (size is None or (not is_first and whole <= LATER_COMMA)):
         return whole
     return size
 
 
 def _first(pattern: re.Pattern[str], text: str, at_least: int) -> int | None:
-    """The first match of the pattern after `at_least` characters, if text of the next clause follows it."""
+    """The end of the first match of this pattern that is at least `at_least` characters from the beginning.
+
+    None if no text follows it.
+    """
     for match in pattern.finditer(text):
         before, after = text[: match.end()], text[match.end() :].lstrip()
         if not after or len(before.strip()) < at_least:
@@ -111,16 +116,16 @@ def _first(pattern: re.Pattern[str], text: str, at_least: int) -> int | None:
         if pattern is _SENTENCE and match.group() != "\n" and (_NOT_THE_END.search(before) or after[0].islower()):
             continue
         if pattern is _COMMA and before[:-1][-1:].isdigit() and after[0].isdigit():
-            continue  # A comma in a date: November 29, 2026.
+            continue  # This is a comma in a date: November 29, 2026.
         if not _OPEN_LINK.search(before):
             return match.end()
     return None
 
 
 def _clause(text: str, given: int) -> Clause | None:
-    """The clause for a text. None if nothing of it is spoken.
+    """Make the clause for a text. None if nothing of it is spoken.
 
-    `given`: the number of the item's characters before it.
+    `given`: how many characters of the item come before it.
     """
     spoken, places, sounds = "", [], 0
     for token in tokens(text):

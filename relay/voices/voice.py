@@ -1,8 +1,8 @@
-"""The interface of a voice: text deltas and cuts go in, mu-law with text positions comes out.
+"""Says what every voice must have. Text and cuts go in, and mu-law with text positions comes out.
 
-An item is a message of the model's conversation. This file knows no service, no clock and no socket. `say`, `finish`,
-`cut` and `tick` return at once and never fail. If something goes wrong, `VoiceLost` comes out once, and nothing after
-it.
+A voice speaks items: messages of the model's conversation. This file knows no service, no clock and no socket. `say`,
+`finish`, `cut` and `tick` return at once and never fail. If the voice fails, it reports `VoiceLost` once, and nothing
+after that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from relay.call.vocabulary import ItemId, Position
 
 
 class VoiceFault(enum.StrEnum):
-    """Why a voice cannot speak. The comments say whose fault it is."""
+    """Why a voice cannot speak. The comments say whose fault it is, and what happened."""
 
     WRONG_KEY = "wrong_key"  # Operator: the key is wrong, or it does not allow text to speech.
     UNKNOWN_VOICE = "unknown_voice"  # Operator: with this key there is no voice of this id.
@@ -32,7 +32,7 @@ class VoiceFault(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A piece of an item's sound, in order: mu-law at 8 kHz, and its positions in order, if they are known."""
+    """The next piece of an item's sound: mu-law at 8 kHz, and its positions if they are known."""
 
     item_id: ItemId
     mulaw: bytes = field(repr=False)
@@ -41,14 +41,14 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class SpokenWhole:
-    """All sound of an item has come out, and its text was complete."""
+    """The last sound of this item was reported before."""
 
     item_id: ItemId
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceLost:
-    """This voice cannot speak any more. `words` are for the operator, without the key and without words of the call.
+    """The voice cannot speak any more. `words` are for the operator. They have no key and no words of the call.
 
     `do`: what the operator must do, or "". `unspoken`: the items whose sound is not complete.
     """
@@ -63,7 +63,7 @@ VoiceEvent: TypeAlias = Spoken | SpokenWhole | VoiceLost
 
 
 class VoiceUnavailable(Exception):
-    """There is no voice. `fault`, the words and `do` are as in VoiceLost."""
+    """No voice could be opened, or it could not speak. `fault`, the words and `do` are as in VoiceLost."""
 
     def __init__(self, fault: VoiceFault, words: str, do: str = "") -> None:
         super().__init__(words)
@@ -71,54 +71,60 @@ class VoiceUnavailable(Exception):
 
 
 class Voice(Protocol):
-    """The voice of one call."""
+    """Speaks in one call."""
 
     @property
     def characters(self) -> int:
-        """How many characters were sent to be spoken. All of them are charged, even if the caller did not hear them."""
+        """How many characters were sent to the service. All must be paid for, even if the caller did not hear them."""
 
     @property
     def is_lost(self) -> bool:
-        """True after its VoiceLost."""
+        """True after the voice has reported VoiceLost."""
 
     def say(self, item_id: ItemId, text: str) -> None:
-        """A piece of an item's text, as the model writes it."""
+        """The model has written a piece of this item's text."""
 
     def finish(self, item_id: ItemId) -> None:
-        """The item's text is complete. SpokenWhole follows after its last sound."""
+        """The text of this item is complete. After its last sound, SpokenWhole is reported."""
 
     def cut(self, item_id: ItemId) -> None:
-        """The item is not wanted any more. From now on no sound of it and no SpokenWhole comes out."""
+        """This item is not wanted any more. No more of its sound is reported, and no SpokenWhole."""
 
     def tick(self) -> None:
-        """Must be called a few times a second. `tick` keeps the connection alive and notices silence."""
+        """Must be called a few times a second.
+
+        It keeps the connection alive, and finds out whether the voice is silent.
+        """
 
     async def keep(self) -> None:
-        """Answer the service before the call begins, until cancelled. `run` later reports what happened."""
+        """Keep the voice alive until cancelled, while its call has not begun.
+
+        If it is lost meanwhile, `run` reports that.
+        """
 
     async def run(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
-        """Report events until the voice is closed or lost, or until cancelled. One task of the call runs this."""
+        """Report events until the voice is closed or lost, or until cancelled. Runs as a task of the call."""
 
     async def close(self) -> None:
-        """Close the connection. It never raises, and may be called again."""
+        """Close the connection. Never raises. May be called twice."""
 
 
 class Voices(Protocol):
-    """Opens voices. There is one for each process."""
+    """Opens voices. A process has one such object."""
 
     @property
     def name(self) -> str:
-        """The service, the voice and the model: for bills, and for the keys of kept phrases."""
+        """Service, voice and model. Bills and the keys of stored phrases use this name."""
 
     @property
     def usd_per_character(self) -> float:
-        """The price of one character, by the dated table in prices.py."""
+        """The price of one character, from the table in prices.py."""
 
     async def open(self) -> Voice:
-        """A voice for a call, opened when the phone rings.
+        """Open the voice of a call. This begins when the phone rings.
 
-        If it fails, no socket is left open. Raises VoiceUnavailable.
+        If it fails, no socket stays open. Raises VoiceUnavailable.
         """
 
     async def render(self, text: str) -> bytes:
-        """The whole sound of a phrase, mu-law at 8 kHz. Raises VoiceUnavailable."""
+        """Have a phrase spoken. Returns all of its sound, mu-law at 8 kHz. Raises VoiceUnavailable."""

@@ -250,8 +250,8 @@ MUTANTS = [
     Mutant(
         "reset forgets nothing in the uplink",
         "line.py",
-        '        """Forget everything, as if new."""\n        self._tail = UP_SILENCE\n',
-        '        """Forget everything, as if new."""\n',
+        '        """Forget all earlier audio."""\n        self._tail = UP_SILENCE\n',
+        '        """Forget all earlier audio."""\n',
         "test_line::test_after_a_reset_a_line_gives_the_same_bytes_as_a_new_line",
     ),
     Mutant(
