@@ -1,17 +1,17 @@
-"""What the model may do for a caller.
+"""Has the functions that the model may call for a caller.
 
-lookup_hours lookup_answer check_availability book_appointment cancel_or_move_appointment lookup_caller
-transfer_to_human take_message end_call wait_for_user: each has a file in builtin/. Files of your own are found too, in
-this folder or in the package that FUNCTIONS names.
+The functions of every relay have a file each in builtin/. Functions of your own are in the package that FUNCTIONS
+names.
 
-registry     what a function is, how the functions are found, and how one is run
-arguments    signature -> JSON schema; the model's JSON -> checked values                    (pure)
-invented     values that nobody has said: "John Doe"    questions   questions to the caller  (pure)
-outcome      what a function returns: JSON of at most 1 kB, and an effect on the call        (pure)
-idempotency  a function that writes runs exactly once
-builtin/     the functions that every relay has, and the words for days and hours
-backend/     the port to the business: the HTTP client, its contract (pure), its breaker (pure)
-claims/      compares what the agent says that it did with what was done                  (pure)
+    registry.py     finds a function and runs it
+    arguments.py    makes a JSON schema of a signature, and checked values of the model's JSON (pure)
+    invented.py     finds values that nobody has said, such as "John Doe" (pure)
+    questions.py    keeps the questions that the caller must answer first (pure)
+    outcome.py      defines what a function returns: JSON of at most 1 kB, and an effect on the call (pure)
+    idempotency.py  makes sure that a function that writes runs once
+    builtin/        has the functions of every relay
+    backend/        asks the business: the HTTP client, its contract (pure), and its breaker (pure)
+    claims/         compares what the agent says that it did with what functions did (pure)
 """
 
 from relay.functions.backend.client import Backend

@@ -1,7 +1,7 @@
-"""Turns a Python signature into a JSON schema, and the model's JSON into checked values (pure).
+"""Makes a JSON schema of a Python signature, and checked values of the model's JSON.
 
-msgspec does both, and no schema is written by hand. The model may write anything. So the model's text is limited in
-size, control characters are removed, and the text is converted strictly to the types of the signature.
+msgspec does both, so no schema is written by hand. The model may write anything. So its text is limited in size,
+control characters are removed, and the rest must fit the types of the signature exactly.
 """
 
 from __future__ import annotations
@@ -15,32 +15,36 @@ from typing import Any, Final
 
 import msgspec
 
-ARGUMENTS_LIMIT_CHARS: Final = 4096  # the longest real call is a message of 500 characters
-# Characters that are not text. Postgres refuses NUL. Other control characters break log lines. Invisible marks reverse
-# the words around them, or make a name that looks empty. (Joiners are kept, because some scripts need them.)
+ARGUMENTS_LIMIT_CHARS: Final = 4096  # The longest real arguments are a message of 500 characters.
+# Characters that are no text, and are removed. Postgres refuses NUL. Other control characters break log lines.
+# Invisible marks turn the words around them, or make a name that looks empty. Joiners are kept, because some scripts
+# need them.
 _CONTROLS: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+"
 )
-_NANP: Final = frozenset({"US", "CA", "PR", "DO", "JM", "BS", "BB", "TT"})  # countries with the code +1
+_NANP: Final = frozenset({"US", "CA", "PR", "DO", "JM", "BS", "BB", "TT"})  # Countries with the code +1.
 
 
 class BadArguments(ValueError):
-    """The model's arguments do not fit the signature. The message names the argument, and what is wrong with it."""
+    """The model's arguments do not fit the signature.
+
+    The message names the argument, and says what is wrong with it.
+    """
 
 
 class Phone(str):
     """A phone number in E.164, such as +12125550123.
 
-    If an optional argument of this type is left out, it becomes the caller's own number.
+    If an optional argument of this type is left out, it is the caller's own number.
     """
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, text: str, country: str) -> Phone:
-        """Read a number in any usual spelling. Without a country code only numbers of +1 countries can be completed.
+        """Read a number in any usual form. Without a country code, only numbers of +1 countries can be completed.
 
-        Raises a ValueError in words for the model.
+        Raises ValueError in words for the model.
         """
         digits = re.sub(r"[\s().\-/\u2010-\u2015]", "", text)
         if digits.startswith("00"):
@@ -55,7 +59,7 @@ class Phone(str):
 
 
 def plain(value: object) -> str:
-    """msgspec's `enc_hook`: a Phone as its text. Raises TypeError for anything else that is not JSON."""
+    """Encode a Phone for msgspec (`enc_hook`). Raises TypeError for any other type that is not JSON."""
     if isinstance(value, Phone):
         return str(value)
     raise TypeError(f"{type(value).__name__} is no JSON")
@@ -64,7 +68,7 @@ def plain(value: object) -> str:
 def signature(function: Callable[..., Any]) -> type[msgspec.Struct]:
     """The arguments after the first one (the call) as a struct type.
 
-    Raises a ValueError in words if the signature cannot be given to a model.
+    Raises ValueError if the signature cannot be offered to a model. The message says what is wrong.
     """
     hints = typing.get_type_hints(function, include_extras=True)
     parameters = list(inspect.signature(function).parameters.values())
@@ -83,9 +87,9 @@ def signature(function: Callable[..., Any]) -> type[msgspec.Struct]:
 
 
 def schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
-    """The JSON schema of the arguments as one object, without `$ref`, as OpenAI takes it.
+    """The JSON schema of the arguments: one object without `$ref`, as OpenAI needs it.
 
-    Raises ValueError or TypeError for types that have none.
+    Raises ValueError or TypeError if a type has no schema.
     """
     whole = msgspec.json.schema(arguments, schema_hook=_schema_of)
     flat = _inline(whole, whole.get("$defs", {}), ())
@@ -113,7 +117,7 @@ def _inline(node: Any, definitions: Mapping[str, Any], seen: tuple[str, ...]) ->
         inner = _inline(definitions[name], definitions, (*seen, name))
         return {**inner, **{key: value for key, value in node.items() if key not in ("$ref", "$defs")}}
     return {
-        # An argument may also have the name "title". Only a string next to "type" is a label.
+        # An argument may be called "title", too. Only a string beside "type" is a label.
         key: _inline(value, definitions, seen)
         for key, value in node.items()
         if key != "$defs" and not (key == "title" and isinstance(value, str))
@@ -162,7 +166,7 @@ def _clean(value: Any) -> Any:
 
 
 def _kinds(annotation: Any) -> frozenset[Any]:
-    """The plain types of an annotation, through `Annotated` and unions."""
+    """The plain types in an annotation, through `Annotated` and unions."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _kinds(typing.get_args(annotation)[0])
     members = typing.get_args(annotation)
@@ -172,7 +176,7 @@ def _kinds(annotation: Any) -> frozenset[Any]:
 
 
 def _loosen(raw: dict[str, Any], fields: tuple[msgspec.structs.FieldInfo, ...]) -> dict[str, Any]:
-    """Correct what models often get nearly right: null or "" for something left out, a time without seconds."""
+    """Correct what models often get nearly right: null or "" for what is left out, or a time without seconds."""
     loose = dict(raw)
     for field in fields:
         if field.name not in raw:
@@ -193,9 +197,12 @@ _TIMES: Final[dict[Any, tuple[Callable[[str], Any], str]]] = {
 
 
 def _time(name: str, value: Any, kinds: frozenset[Any]) -> Any:
-    """msgspec would take a bare number as seconds since 1970, and would refuse a time without seconds."""
+    """A text that msgspec reads as a time.
+
+    It would refuse a time without seconds, and take a number for seconds since 1970.
+    """
     read, words = next(_TIMES[kind] for kind in _TIMES if kind in kinds)
-    # fromisoformat would read a date without a time as midnight. Nobody who leaves out the time wants midnight.
+    # fromisoformat would read a date without a time as midnight, which nobody wants.
     if isinstance(value, str) and (":" in value or "T" in value or dt.datetime not in kinds):
         try:
             return read(value)

@@ -1,19 +1,22 @@
-"""A function that writes runs exactly once for the same call, the same function and the same wish.
+"""Makes sure that a function that writes runs once for the same call, the same function and the same wish.
 
-There are three guards. Each is enough if the others fail. The first is the record of the call: a repeat waits while the
-first run goes on, and gets its result if it succeeded. The second is a reservation in Postgres: another machine that
-resumes the call finds the result there. The third is the backend's Idempotency-Key, which is the same key: a retry
-after a lost answer books nothing new.
+Three guards do this. Each is enough if the others fail:
 
-The function declares which arguments make two wishes the same. For a booking this is the time, not the notes or the
-spelling of the name. If the model repeats a wish in other words after its success, the agent first asks the caller. If
-the caller wants a second one, it is done. Only a success is final. After a refusal (the time is taken) the next try
-gets a new key, because a backend may keep its answers by key and would repeat the refusal. If the answer of an attempt
-was lost, the key stays. If the next attempt is then refused, the result stays unknown, because the first attempt may be
-the cause of the refusal. Another write of the call may change the same thing: it cancels or moves the booking. Then the
-earlier success no longer counts, and a repeat of it is a new wish with a new key. Two functions change the same thing
-if both have the same `about`, and both results have the same `id`. The id alone is not enough, because two tables may
-have equal ids.
+1. The record of the call (`Once`). A repeat waits while the first attempt runs, and gets its result if it succeeded.
+2. A reservation in Postgres. If another machine resumes the call, it finds the result there.
+3. The backend's Idempotency-Key. It is the same key, so a retry after a lost answer books nothing new.
+
+The function declares which arguments make two wishes the same. For a booking it is the time, and not the notes or the
+spelling of the name. If the model repeats a wish in other words after its success, the agent must ask the caller. If
+the caller wants a second one, it is done.
+
+Only a success is final. After a refusal (the time is taken) the next attempt has a new key, because a backend may store
+its answers by key and would repeat the refusal. After a lost answer the key stays. If the next attempt is then refused,
+the result is still not known, because the first attempt may have caused the refusal.
+
+A later write may undo a success: it cancels or moves the booking. Then the success does not count any more, and a
+repeat is a new wish with a new key. A write undoes another one if both functions have the same `about` and both results
+have the same `id`. The id alone is not enough, because two tables may have equal ids.
 """
 
 from __future__ import annotations
@@ -35,34 +38,34 @@ from relay.functions.outcome import Outcome, envelope
 from relay.functions.questions import Questions
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-# The limit of a request to Postgres. While Postgres is away, the caller must not wait: the Idempotency-Key is the
-# guard.
+# The longest wait for Postgres. While it is away, the Idempotency-Key of the backend is enough, so the caller does not
+# wait.
 RESERVE_LIMIT_S: Final = 0.3
 
 log = structlog.get_logger()
 
 
 class Reservations(Protocol):
-    """Keys that are kept beyond the process: the part of `relay.ledger.port.Ledger` that is used here."""
+    """Reservations of keys that other processes see: the part of `relay.ledger.port.Ledger` that is used here."""
 
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
-        """Reserve a key. Already(state="done") holds the first result.
+        """Reserve a key. Already(state="done") has the first result.
 
-        After any other state the function runs, with the same key.
+        With any other result, the function runs with the same key.
         """
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
-        """Keep the result. The first success is never replaced."""
+        """Store the result of the key. The first success is never replaced."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """The model's wish: one function of one call with these arguments, with defaults filled in.
+    """What the model wants: one function of one call with these arguments. Defaults are filled in.
 
-    `same`: the arguments that make two wishes the same. None means all arguments. `about`: the thing that the result's
-    `id` names.
+    `same`: the arguments that make two wishes the same. None: all of them. `about`: the kind of thing that has the `id`
+    in the result.
     """
 
     call_sid: str
@@ -74,16 +77,16 @@ class Wish:
     about: str | None = None
 
     def digest(self, again: int = 0) -> str:
-        """64 hex digits. They are the same on every machine, and for two wordings of the same wish.
+        """The idempotency key: 64 hex digits, equal on every machine and for all wordings of the same wish.
 
-        `again` is the number of keys that were given up before.
+        `again`: how many earlier keys of this wish were given up.
         """
         said = self._said(self.same)
         parts: list[Any] = [self.call_sid, self.function, normalised(said, self.tz)]
         return hashlib.sha256(msgspec.json.encode([*parts, again] if again else parts)).hexdigest()
 
     def words(self) -> dict[str, Any]:
-        """All arguments, in one form."""
+        """All arguments, without differences that do not matter."""
         return normalised(self._said(None), self.tz)
 
     def _said(self, names: tuple[str, ...] | None) -> dict[str, Any]:
@@ -92,7 +95,7 @@ class Wish:
 
 
 def normalised(arguments: Mapping[str, Any], tz: ZoneInfo) -> dict[str, Any]:
-    """The arguments without differences that do not matter: case and blanks of text, offsets of times, order."""
+    """The arguments without differences that do not matter: case and blanks of texts, offsets of times, order."""
     return {name: _normal(value, tz) for name, value in sorted(arguments.items())}
 
 
@@ -105,7 +108,7 @@ def _normal(value: Any, tz: ZoneInfo) -> Any:
         aware = value if value.tzinfo else value.replace(tzinfo=tz)
         try:
             return aware.astimezone(dt.UTC).isoformat()
-        except OverflowError:  # A time in the year 1 or 9999. The function refuses it.
+        except OverflowError:  # A time in the year 1 or 9999. The function will refuse it.
             return aware.isoformat()
     if isinstance(value, list | tuple):
         return [_normal(each, tz) for each in value]
@@ -116,15 +119,20 @@ def _normal(value: Any, tz: ZoneInfo) -> Any:
 
 @dataclass
 class _Record:
-    """The record of one wish. `wish` has the words of the attempt that counts, because backends compare bodies."""
+    """What is known of one wish.
+
+    `wish` has the words of the first attempt whose result may count. A retry sends them again, because backends compare
+    bodies.
+    """
 
     wish: Wish
-    # The number of keys that were given up: another write undid it, it was refused, or the caller wants a second one.
+    # How many keys were given up: another write has undone the result, it was a refusal, or the caller wants a second
+    # one.
     again: int = 0
     under_way: trio.Event | None = None
     outcome: Outcome | None = None
-    unsure: bool = False  # True if the answer of an attempt was lost and no attempt has succeeded since.
-    changed: object = None  # The id of the thing that a success wrote.
+    unsure: bool = False  # True if the answer of an attempt was lost, and no attempt has succeeded since.
+    changed: object = None  # The id of the thing that a success has written.
 
     @property
     def key(self) -> str:
@@ -135,33 +143,36 @@ class _Record:
         return self.outcome is not None and self.outcome.ok
 
     def give_up_key(self) -> None:
-        """The result under the present key no longer counts. The next try is a new wish."""
+        """The result does not count any more. The next attempt has a new key."""
         self.again, self.outcome, self.unsure, self.changed = self.again + 1, None, False, None
 
 
 class Once:
-    """One call's record of its writes. It is asked before the reservations (None: there is no database)."""
+    """Makes sure that each wish of a call is done once. `reservations` is None if there is no database."""
 
     def __init__(self, reservations: Reservations | None = None) -> None:
         self._reservations = reservations
-        self._records: dict[str, _Record] = {}  # Digest of the wish -> its record.
+        self._records: dict[str, _Record] = {}  # The first digest of a wish -> what is known of the wish.
         self.questions = Questions()
 
     def key(self, wish: Wish) -> str:
-        """The present exactly-once key of this wish."""
+        """The key that this wish has now."""
         record = self._records.get(wish.digest())
         return record.key if record is not None else wish.digest()
 
     async def run(
         self, wish: Wish, work: Callable[[str, Any], Awaitable[Outcome]], *, caller_turn: int | None = None
     ) -> Outcome:
-        """The outcome of the wish: that of `work(key, arguments)`, or an earlier one. `work` must not raise."""
+        """Carry the wish out: return the result of `work(key, arguments)`, or the result of an earlier attempt.
+
+        `work` must not raise.
+        """
         record = self._records.setdefault(wish.digest(), _Record(wish))
         while record.under_way is not None:
             await record.under_way.wait()
             if record.outcome is not None and record.wish.words() == wish.words():
                 return replace(record.outcome, effect=None)
-            # The first attempt was cancelled before it had an outcome. This one takes its place.
+            # The first attempt was cancelled before it had a result. This one takes its place.
         if record.is_done:
             assert record.outcome is not None
             if record.wish.words() == wish.words():
@@ -176,7 +187,8 @@ class Once:
             record.outcome = await self._settled(record, work)
             record.unsure = record.outcome.unsure
         finally:
-            record.unsure = record.unsure or record.outcome is None  # None: the attempt was cancelled while it ran.
+            # The outcome is None if the attempt was cancelled while it ran.
+            record.unsure = record.unsure or record.outcome is None
             record.under_way.set()
             record.under_way = None
         outcome = record.outcome
@@ -187,9 +199,9 @@ class Once:
         return outcome
 
     async def _settled(self, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> Outcome:
-        """The outcome under the first key that was not refused before.
+        """Make attempts until one has a key that was not refused earlier.
 
-        A refusal under an old key may be an old answer.
+        If a key was refused earlier, a new refusal may only be the backend's stored answer.
         """
         while True:
             outcome, had_failed = await self._attempt(record, work)
@@ -198,7 +210,7 @@ class Once:
             record.again += 1
 
     async def _attempt(self, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> tuple[Outcome, bool]:
-        """The outcome of one attempt under the wish's key, and whether an earlier attempt under this key had failed."""
+        """Make one attempt. Returns its outcome, and whether an earlier attempt with this key had failed."""
         before = await self._reserve(record)
         if isinstance(before, Already) and before.state == "done" and before.ok and before.output is not None:
             return Outcome(msgspec.json.encode(before.output).decode(), ok=True, writes=True, key=record.key), False
@@ -210,12 +222,12 @@ class Once:
                     outcome, output=_UNKNOWN, refused=False, is_no=False, error="a no after a lost answer"
                 )
             outcome = replace(outcome, unsure=True)
-        if not outcome.unsure:  # An attempt whose result is not known does not count as ended.
+        if not outcome.unsure:  # If it is not known whether the attempt was done, its key stays reserved.
             await self._settle(record.key, outcome)
         return outcome, isinstance(before, Already) and before.state == "failed"
 
     def _give_up_what_it_undoes(self, record: _Record) -> None:
-        """If this success has changed what an earlier success did, the earlier one no longer counts."""
+        """This success may have changed what an earlier success wrote. Then the earlier one does not count any more."""
         assert record.outcome is not None
         output = msgspec.json.decode(record.outcome.output)
         record.changed = output.get("id")
@@ -264,7 +276,7 @@ def _question(wish: Wish) -> str:
 
 
 def _second(record: _Record) -> Outcome:
-    """The same wish came in other words after it was done. The agent is told to ask whether a second one is wanted."""
+    """The wish was done before, in other words. The agent must ask the caller whether they want a second one."""
     assert record.outcome is not None
     first = {name: value for name, value in msgspec.json.decode(record.outcome.output).items() if name != "status"}
     words = "This was done for this caller in this call already, under other words; nothing was done again."
@@ -274,10 +286,10 @@ def _second(record: _Record) -> Outcome:
 
 
 def _undoes(newer: Wish, older: Wish, output: Mapping[str, Any]) -> bool:
-    """True if a success changes what an older success wrote. The ids in both results must be equal.
+    """True if a success changes what an older success wrote. Both results must have the same id.
 
-    If the functions have no `about`, two more things must be true: the newer function got that id as an argument, and
-    it says that it cancelled or moved something.
+    If the functions have no `about`, two more things must be true: the newer function got this id as an argument, and
+    its result says that it cancelled or moved something.
     """
     if newer.about is not None or older.about is not None:
         return newer.about == older.about

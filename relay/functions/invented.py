@@ -1,6 +1,6 @@
-"""Values that a model invents when the caller has not said anything: "John Doe", "[NAME]", 555-1234 (pure).
+"""Finds values that a model invents when the caller has said nothing: "John Doe", "[NAME]", 555-1234.
 
-Such a value is refused once, and the agent asks the caller. If the caller confirms the value, it is accepted: some
+Such a value is refused once, and the agent asks the caller. If the caller confirms it, it is accepted, because some
 people are called John Doe.
 """
 
@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from relay.functions.arguments import Phone
 
-# Placeholder names of several languages. Jane Doe is left out: our own stand-ins use this name in every rehearsal.
+# Names that are placeholders, in several languages. Jane Doe is not among them, because our stand-in callers use this
+# name.
 _NOBODY: Final = """
     john doe|johnny doe|john q public|joe bloggs|john smith|john public|jane roe|richard roe
     joe schmoe|max mustermann|erika mustermann|juan perez|juan pérez|fulano de tal|jean dupont|mario rossi|jan jansen
@@ -24,21 +25,21 @@ _NOBODY: Final = """
     to be determined|someone|somebody|mr x|mr. x
 """
 _NOBODIES: Final = frozenset(" ".join(name.split()) for name in re.split(r"[|\n]", _NOBODY) if name.strip())
-# "[NAME]", "<name>", "{{name}}", "___", "XXXX": a placeholder that was not filled in.
+# A placeholder that was not filled in: "[NAME]", "<name>", "{{name}}", "___", "XXXX".
 _BLANK: Final = re.compile(
     r"\[[A-Za-z][\w '/-]{0,40}\]|<[A-Za-z][\w '/-]{0,40}>|\{\{?[A-Za-z][\w '/-]{0,40}\}?\}|_{3,}|\bX{3,}\b|\?{3,}|"
     r"\b(?:insert|enter) (?:your |the )?(?:full )?(?:name|number|phone)\b",
     re.IGNORECASE,
 )
-# A national number whose digits go up or down or are all the same, or a number from films (555). The range 555-0100 to
-# 555-0199 with a real area code is not refused, because documentation and our own stand-ins use it.
+# A national number whose digits go up, go down or are all the same, or a number as in films (555). 555-0100 to 555-0199
+# with a real area code are accepted, because documentation and our stand-ins use them.
 _FILM: Final = re.compile(r"(?:\+?1)?(?:555\d{7}|\d{3}555(?:1212|1234|5555|4321|6789|9999)|\d{3}1234567)")
 _IN_A_ROW: Final = ("0123456789", "1234567890", "9876543210", "0987654321")
 _MAIL: Final = re.compile(r"@(?:example\.(?:com|org|net)|test\.com|email\.com|domain\.com)$", re.IGNORECASE)
 
 
 def invented(arguments: Mapping[str, Any], caller_number: str) -> Iterator[tuple[str, str]]:
-    """(argument, value) of each value that looks invented."""
+    """The arguments with values that look invented: pairs of name and value."""
     for name, value in arguments.items():
         if not isinstance(value, str) or not value:
             continue

@@ -1,11 +1,11 @@
-"""What a function returns: an outcome for the model, and at most one effect on the call (pure).
+"""Defines what a function returns: an outcome for the model, and at most one effect on the call.
 
-Functions never use the sockets of the call or Twilio's API. To end or transfer the call, a function returns an effect.
-The machine of the call carries out the effect when the caller has heard the words before it.
+A function never uses the call's sockets or Twilio's API. To end or transfer the call, it returns an effect. The machine
+carries it out after the caller has heard what the agent is saying.
 
-The model reads every output again in each later turn, and this is billed (docs/protocol/openai.md 4). So an output has
-at most 1 kB. A larger one is shortened field by field, and stays valid JSON. Lists lose whole elements, and `more` says
-how many. Strings end after a word.
+The model reads each output again in every later turn, and this costs money (docs/protocol/openai.md 4). So an output
+has at most 1 kB. A larger one is shortened and is still valid JSON: lists lose elements (`more` says how many), and
+strings end after a whole word.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ __all__ = [
     "TransferCall", "at_a_word", "envelope",
 ]  # fmt: skip
 
-# From whom the caller's name in a result comes: the business knows it, or the caller has said it.
+# Where the caller's name in a result comes from. "known": the business knows it. "said": the caller said it.
 NamesCaller: TypeAlias = Literal["known", "said"]
 OUTPUT_LIMIT_BYTES: Final = 1024
-# (the most elements of a list or mapping, the most characters of a string). These pairs are tried in this order until
-# the result fits.
+# How a result is shortened: (most elements of a list or mapping, most characters of a string). The pairs are tried in
+# this order until the result fits.
 _STEPS: Final = ((40, 400), (20, 240), (12, 160), (6, 120), (4, 80), (2, 60), (1, 40))
 _KEY_CHARS: Final = 40
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one function call.
+    """The outcome of one function call.
 
-    `output` is JSON for the model, at most 1,024 bytes. `ok` is true only if the function did what was asked. `error`
-    tells the operator what went wrong, without phone numbers. It is None if nothing went wrong. `key` is the
-    exactly-once key of a function that writes, else None. `effect` is None on a repeat, because it was carried out the
-    first time. `blocked_s` is the longest time for which the function made all calls wait. `names_caller`: who gave the
-    caller's name that is in the output, if there is one.
+    `output`: JSON for the model, at most 1,024 bytes. `ok`: True only if the function did what was asked. `error`: what
+    went wrong, for the operator, without phone numbers. None if nothing did. `key`: the idempotency key if the function
+    writes. `effect`: None on a repeat, because it was carried out the first time. `blocked_s`: the longest time in
+    which the function kept all calls waiting. `names_caller`: where the caller's name in the output comes from, if
+    there is one.
     """
 
     output: str
@@ -58,19 +58,19 @@ class Outcome:
     writes: bool = False
     key: str | None = None
     took_s: float = 0.0
-    refused: bool = False  # A refusal that the caller can be told (taken, unknown). It is not a fault.
-    unsure: bool = False  # A write failed, but may have been done. Only a repeat can tell.
-    is_no: bool = False  # The backend has refused: nothing was done, and the next try needs a new key.
+    refused: bool = False  # True if the function said no (taken, unknown). The caller can be told, and it is no fault.
+    unsure: bool = False  # True if a write may have been done although it failed. Only a repeat can show this.
+    is_no: bool = False  # True if the backend refused: nothing was done, and the next attempt needs a new key.
     error: str | None = None
     blocked_s: float = 0.0
-    is_known: bool = True  # False: there is no function of this name
+    is_known: bool = True  # False if there is no function of this name.
     names_caller: NamesCaller | None = None
 
 
 class NotPossible(Exception):
-    """A refusal in words for the model. `fields` go into its output (alternatives, choices).
+    """A function raises this to say no, in words for the model. `fields` go into its output (alternatives, choices).
 
-    Nothing was written when this is raised.
+    It must have written nothing.
     """
 
     def __init__(self, words: str, **fields: Any) -> None:
@@ -80,9 +80,9 @@ class NotPossible(Exception):
 
 
 def envelope(result: Mapping[str, Any], limit_bytes: int = OUTPUT_LIMIT_BYTES) -> str:
-    """`{"status": ..., ...}` as JSON of at most `limit_bytes`. `status` is "ok" if the result has no status of its own.
+    """The result as JSON of at most `limit_bytes`. If it has no status of its own, the status is "ok".
 
-    Raises TypeError if the result holds something that is not JSON. That is a mistake in the function.
+    Raises TypeError if something in it is not JSON, which is a mistake in the function.
     """
     whole = msgspec.to_builtins({"status": "ok", **result}, str_keys=True, enc_hook=plain)
     text = _json(whole)
@@ -120,7 +120,7 @@ def _shorten_mapping(value: dict[str, Any], keys: int, characters: int, elements
 
 
 def at_a_word(text: str, limit: int) -> str:
-    """`text`, or its beginning up to the end of a word, followed by "…". It has at most `limit` characters."""
+    """The text, or its beginning up to the end of a word and "…". It has at most `limit` characters."""
     if len(text) <= limit:
         return text
     head = text[: limit - 1]
@@ -129,7 +129,7 @@ def at_a_word(text: str, limit: int) -> str:
 
 
 def _leave_out(whole: dict[str, Any], limit_bytes: int) -> bytes:
-    """The status and the first fields, shortened, as many as fit. `more` is the number of the others."""
+    """The first fields in short form, as many as fit. `more` says how many were left out."""
     elements, characters = _STEPS[-1]
     kept: dict[str, Any] = {}
     for name, value in whole.items():

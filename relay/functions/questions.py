@@ -1,4 +1,4 @@
-"""Questions that the caller must answer before a function goes on: an invented name, a second booking (pure).
+"""Keeps the questions that the caller must answer before a function runs: about an invented name, or a second booking.
 
 Each question is asked once. If the same wish comes again, and the caller has spoken in between, it is accepted.
 """
@@ -8,21 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-QUESTIONS_LIMIT: Final = 200  # The most questions of a call. A wish that needs one more is refused.
+QUESTIONS_LIMIT: Final = 200  # A call has at most this many questions. If a wish needs one more, it is refused.
 
 
 @dataclass(slots=True)
 class Questions:
     """The questions of one call, over all its streams."""
 
-    # Question -> the number of the caller's turn when it was asked.
+    # Question -> the number of the caller's newest turn when the question was asked.
     _asked_at: dict[str, int | None] = field(default_factory=dict)
     _believed: set[str] = field(default_factory=set)
 
     def is_answered(self, question: str, caller_turn: int | None) -> bool:
-        """True if this question was asked before, and the caller has spoken since. Otherwise it counts as asked now.
+        """True if this question was asked before and the caller has spoken since. Otherwise, note that it is asked now.
 
-        `caller_turn` is the number of the caller's last turn. It is None if turns are not counted.
+        `caller_turn`: the number of the caller's newest turn. It is None if turns are not known.
         """
         if question in self._believed:
             return True
@@ -36,5 +36,5 @@ class Questions:
         return False
 
     def believe(self, question: str) -> None:
-        """Do not ask this: the business knows the answer."""
+        """This question need not be asked, because the business knows the answer."""
         self._believed.add(question)

@@ -1,7 +1,7 @@
-"""The functions that a model may call: what they are, how they are found, and how one is run.
+"""Finds the functions that a model may call, and runs them.
 
-A function is one async Python function in its own file. The model is told only its signature and its docstring.
-`@function` adds the deadline, whether it writes, and what the caller hears while it runs.
+A function is one async Python function in its own file. The model is told only its signature and the first paragraph of
+its docstring. `@function` adds the deadline, whether it writes, and what the caller hears while it runs.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ __all__ = [
 ]  # fmt: skip
 
 NAME: Final = re.compile(r"^[a-z_]{1,64}$")
-DEADLINE_S: Final = 2.5  # The default deadline of a function. The backend has the same.
+DEADLINE_S: Final = 2.5  # The deadline of a function that declares none. A request to the backend has the same limit.
 _DONT_CLAIM: Final = (
     "It is not known whether it was done: do not say that it was. "
     "Try once more with the same arguments, or offer to take a message."
 )
-OURS: Final = "relay.functions.builtin."  # They write through the backend's port. A test call has its own port.
+# Functions in this package write through the backend's port. In a test call, this port books nothing real.
+OURS: Final = "relay.functions.builtin."
 _NOT_RUN: Final = "This is a test call, so nothing was done. Say that it is done, as in a real call."
 _ELSE: Final = "Say briefly that it did not work, and try once more or offer a message or a human."
 
@@ -61,15 +62,15 @@ Result: TypeAlias = Mapping[str, Any] | Effect | tuple[Mapping[str, Any], Effect
 
 
 class FunctionRefused(Exception):
-    """A function that cannot be offered to a model. The message names it, and says what to change."""
+    """A function cannot be offered to a model. The message names it, and says what must be changed."""
 
 
 class CallerSaid(Protocol):
-    """What the relay knows of the caller's own words."""
+    """What functions may ask about the caller's own words."""
 
     @property
     def turn(self) -> int:
-        """The number of the caller's last turn. A question is answered in a later turn."""
+        """The number of the caller's newest turn. A question to the caller can only be answered in a later turn."""
 
     async def have(self, value: str) -> bool:
         """True if the caller has said this name or number."""
@@ -77,7 +78,7 @@ class CallerSaid(Protocol):
 
 @dataclass(frozen=True)
 class CallContext:
-    """What a function is told of its call. `caller_number` is E.164, or "" for a hidden number."""
+    """What a function gets from its call. `caller_number` is E.164, or "" if the number is hidden."""
 
     call_sid: str
     caller_number: str
@@ -86,25 +87,25 @@ class CallContext:
     now: Callable[[], dt.datetime]
     once: Once = field(default_factory=Once)
     country: str = "US"
-    # Appointments that the backend has shown or given to this caller in this call. Only these can be changed.
+    # The appointments that this caller was shown or has booked in this call. Only these can be changed.
     own_ids: set[str] = field(default_factory=set)
-    # Answers that do not fit into the prompt: subject -> answer.
+    # Answers that do not fit into the prompt, by subject.
     answers: Mapping[str, str] = field(default_factory=dict)
-    # False if the caller's network does not vouch for the number: it may be somebody else's. Then the number alone is
-    # not enough to tell or change anything.
+    # False if the network does not vouch for the caller's number, so that it may be somebody else's. Then the number
+    # alone is not enough to tell or change anything.
     attested: bool = True
     key: str | None = None
     caller_words: CallerSaid | None = None  # None if the caller's words are not known, as in tests.
     is_dry: bool = False  # True in a test call: functions of the owner's own that write are not run.
 
     def believe(self, value: str | None) -> None:
-        """The business knows this caller by this value. So it does not count as invented."""
+        """The business knows this caller by this value, so the value does not count as invented."""
         if value:
             self.once.questions.believe(_is_it_real(value))
 
     @property
     def idempotency_key(self) -> str:
-        """The exactly-once key of the present write. Raises RuntimeError in a function that does not write."""
+        """The idempotency key of the present write. Raises RuntimeError in a function that does not write."""
         if self.key is None:
             raise RuntimeError("only a function declared with writes=True may write")
         return self.key
@@ -112,7 +113,7 @@ class CallContext:
 
 @dataclass(frozen=True)
 class Function:
-    """One function in the registry. Calling it calls the Python function itself (for tests)."""
+    """A function of the registry. A call of this object calls the Python function (for tests)."""
 
     name: str
     description: str
@@ -131,7 +132,7 @@ class Function:
 
     @property
     def has_news(self) -> bool:
-        """False if its result tells the caller nothing new."""
+        """False if its result is no news for the caller."""
         return self.tells is not False
 
     async def __call__(self, call: CallContext, **arguments: Any) -> Result:
@@ -151,14 +152,19 @@ def function(
 ) -> Callable[[Callable[..., Coroutine[Any, Any, Result]]], Function]:
     """Offer an async function to the model. The first paragraph of its docstring is the description.
 
-    `holding` is said when the function takes longer than 700 ms (None: nothing is said). `silent`: nothing is said
-    while it runs; this is for functions that return StaySilent. `same`, for a function that writes: two calls with the
-    same value of these arguments are the same wish, and the others may differ. The agent asks the caller before the
-    second call. None: all arguments count. `about`: the kind of thing that the `id` in its result names, such as
-    "appointment". If two functions have the same `about`, the later one undoes what the earlier one did to the same id.
-    `tells=False`: its result is no news for the caller. `names_caller`: the `name` in its result is the caller's name,
-    as the business knows it ("known"), or as the caller said it ("said"). Raises FunctionRefused with the name if the
-    signature or the docstring cannot be used.
+    `deadline_s`: the longest time that the function may take.
+    `writes`: True if it changes anything.
+    `holding`: what the agent says if the function takes longer than 700 ms. None: nothing is said.
+    `silent`: nothing is said while it runs. This is for functions that return StaySilent.
+    `same`, if it writes: two calls with equal values of these arguments are the same wish, even if other arguments
+    differ. Before the second call, the agent asks the caller. None: all arguments count.
+    `about`, if it writes: the kind of thing that has the `id` in the result, such as "appointment". If two functions
+    have the same `about`, the later one undoes what the earlier one did to the thing with the same id.
+    `tells`: False if the result is no news for the caller.
+    `names_caller`: the `name` in the result is the caller's, as the business knows it ("known") or as the caller said
+    it ("said").
+
+    Raises FunctionRefused, which names the function, if the signature or the docstring cannot be used.
     """
 
     def offered(body: Callable[..., Coroutine[Any, Any, Result]]) -> Function:
@@ -210,7 +216,7 @@ def _refuse_unknown(same: tuple[str, ...] | None, arguments: type[msgspec.Struct
 
 
 class Registry:
-    """Functions by name."""
+    """The functions by name."""
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
         self._functions = dict(functions)
@@ -222,7 +228,7 @@ class Registry:
         return self._functions.get(name)
 
     def tools(self, without: Collection[str] = ()) -> list[dict[str, Any]]:
-        """The `tools` of an OpenAI session, without those that this call cannot use."""
+        """The `tools` of an OpenAI session, except those that this call cannot use."""
         return [
             {"type": "function", "name": f.name, "description": f.description, "parameters": f.parameters}
             for f in self
@@ -230,15 +236,15 @@ class Registry:
         ]
 
     def holding(self) -> dict[str, str | None]:
-        """Name -> the phrase that the caller hears while the function runs."""
+        """Function -> the phrase that the caller hears while it runs. None: none."""
         return {f.name: f.holding for f in self}
 
 
 def load(package: str | None = None) -> Registry:
-    """The functions of `relay.functions.builtin` and of the owner's package. The owner's win over built-in ones.
+    """Load the built-in functions and those of the owner's package. The owner's replace built-in ones of the same name.
 
-    It raises FunctionRefused, with the name of the function or file, if one of them is broken. This happens at the
-    start, not in a call.
+    Raises FunctionRefused if one of them is broken, with the name of the function or file. This happens when the relay
+    starts, and not in a call.
     """
     found = _of_package("relay.functions.builtin")
     if package:
@@ -247,9 +253,9 @@ def load(package: str | None = None) -> Registry:
 
 
 def _in_place_of(ours: Function | None, theirs: Function) -> Function:
-    """A function that replaces a built-in one.
+    """The owner's function that replaces a built-in one.
 
-    It inherits what it does not declare itself: `about`, `tells` and others.
+    Where it declares nothing (`same`, `about`, `tells`, `names_caller`), the built-in one's declaration is used.
     """
     if ours is None:
         return theirs
@@ -270,7 +276,7 @@ def _of_package(package: str) -> dict[str, Function]:
     for module in (root, *(_import(name) for name in names)):
         for each in vars(module).values():
             if not isinstance(each, Function) or each.module != module.__name__:
-                continue  # The function was only imported into this file.
+                continue  # It was only imported into this file.
             if each.name in found and found[each.name] is not each:
                 raise FunctionRefused(f"function {each.name} is in {found[each.name].module} and in {each.module}")
             found[each.name] = each
@@ -292,7 +298,7 @@ def _import(module: str) -> Any:
 async def run(
     registry: Registry, call: CallContext, name: str, arguments_json: str, function_call_id: str = ""
 ) -> Outcome:
-    """Run one function call of the model to its end. It never raises."""
+    """Run one function call of the model's. Never raises."""
     began = trio.current_time()
     function = registry.get(name)
     if function is None:
@@ -302,7 +308,7 @@ async def run(
     else:
         try:
             outcome = await _run(function, call, arguments_json, function_call_id)
-        except Exception as error:  # A bug of the relay around the function. The call goes on.
+        except Exception as error:  # This is a bug of the relay, so the call goes on.
             outcome = _mapped(function, error)
     names_caller = function.names_caller if function is not None else None
     return replace(outcome, took_s=trio.current_time() - began, names_caller=names_caller)
@@ -333,7 +339,7 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
 
 
 async def _doubt(call: CallContext, arguments: msgspec.Struct) -> Outcome | None:
-    """The refusal of a value that looks invented. None if there is none.
+    """The refusal of a value that looks invented. None if there is no such value.
 
     A value that the caller has said or confirms is accepted.
     """
@@ -368,9 +374,9 @@ async def _attempt(function: Function, call: CallContext, arguments: msgspec.Str
 
 @dataclass(slots=True)
 class Steps(Generic[T]):
-    """A coroutine run step by step. Await it once, like the coroutine itself.
+    """Runs a coroutine and measures it. Await this object once in place of the coroutine.
 
-    `longest_s`: the longest time between two of its awaits (real seconds). While a step runs, nothing else does: no
+    `longest_s`: the longest time between two awaits (real seconds). In this time nothing else runs in the process: no
     call hears or says anything.
     """
 
@@ -396,7 +402,7 @@ class Steps(Generic[T]):
 
 
 def _innermost(error: Exception) -> BaseException:
-    """The error inside nested groups that hold one error. Nurseries raise such groups."""
+    """The error inside groups that have only one error. Nurseries raise such groups."""
     inner: BaseException = error
     while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]
@@ -439,7 +445,7 @@ def _outcome(result: Result) -> Outcome:
         effect = result
     if not isinstance(effect, Effect | None):
         raise TypeError(f"it returned {type(effect).__name__}: return a mapping, an effect, or both as a tuple")
-    # Only "error" is a failure. Any other status may be the function's own, such as the status of an order.
+    # Only "error" is a failure. Any other status belongs to the function, such as the status of an order.
     return Outcome(envelope(mapping), ok=mapping.get("status") != "error", effect=effect)
 
 

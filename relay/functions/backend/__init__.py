@@ -1,1 +1,1 @@
-"""The business's backend over HTTP: the client, its contract, its circuit breaker."""
+"""Asks the business's backend over HTTP: the client, its contract, and its circuit breaker."""

@@ -1,31 +1,35 @@
-"""A circuit breaker: while a backend is down, only a few requests are sent to it. Pure: the time is an argument."""
+"""Is a circuit breaker: while a backend keeps failing, only a few requests are sent to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-FAULTS_TO_OPEN: Final = 5  # Faults in a row.
+FAULTS_TO_OPEN: Final = 5  # After this many faults in a row, requests are not sent any more.
 REST_S: Final = 10.0
 
 
 @dataclass
 class Breaker:
-    """Closed, open, or half open: one request every `REST_S` tests whether the backend is back."""
+    """Counts faults in a row.
+
+    After too many, only one request in `REST_S` is sent, to test whether the backend works again.
+    """
 
     faults: int = 0
     next_try: float = 0.0
 
     def wait_s(self, now: float) -> float:
-        """0.0 if this request may ask the backend, else the seconds until the next test.
+        """0.0 if a request may be sent now. Otherwise the seconds until the next test.
 
-        If the breaker is open and a test is due, this request is the test.
+        If a test is due, this request is the test.
         """
         if self.faults < FAULTS_TO_OPEN:
             return 0.0
         if now < self.next_try:
             return self.next_try - now
-        # If the result of the test is never reported (the caller hung up), the next test comes after this time.
+        # The result of this test may never come, because the caller has hung up. So the next test is due after REST_S
+        # in any case.
         self.next_try = now + REST_S
         return 0.0
 

@@ -1,10 +1,10 @@
-"""The client of the business backend, one for all calls, by the contract in docs/functions.md.
+"""Asks the business's backend over HTTP, by the contract in docs/functions.md. One client serves all calls.
 
 Rule 1: each request ends within 2.5 s, with an answer or a `BackendFault`.
-Rule 2: a caller's words are escaped before they go into a URL. Redirects are not followed, so the key goes to one host
-only.
+Rule 2: a caller's words are escaped before they go into a URL. Redirects are not followed, so that the key goes to one
+        host only.
 Rule 3: look-ups are tried again. A write is tried again once, with the same Idempotency-Key.
-Rule 4: after a lost answer, a refusal does not count as a refusal: the first attempt may be its cause.
+Rule 4: after a lost answer, a refusal does not count as a refusal. The first attempt may have caused it.
 Rule 5: the backend's own words are never logged, because they may quote a caller.
 """
 
@@ -32,16 +32,17 @@ from relay.functions.outcome import at_a_word
 
 __all__ = ["Appointment", "Backend", "BackendFault", "Caller", "Hours", "Refused", "Taken"]
 
-LIMIT_S: Final = 2.5  # The time limit of a request. docs/functions.md states it.
-# The request ends this long before the function's deadline. So the relay reports the fault, and the breaker counts it.
+LIMIT_S: Final = 2.5  # The longest time of a request. docs/functions.md names this number.
+# A request ends this much before the deadline of its function. So the relay itself reports the fault, and the breaker
+# counts it.
 MARGIN_S: Final = 0.05
 BODY_LIMIT_BYTES: Final = 64 * 1024
 READ_ATTEMPTS: Final = 3
 WRITE_ATTEMPTS: Final = 2
-UNSURE_KEYS: Final = 1_000  # The number of keys that are remembered. A call has one or two.
-_MARK: Final = b"\xef\xbb\xbf"  # The byte order mark. Some editors and frameworks write it before UTF-8.
-CONNECTIONS: Final = 40  # The connections that are kept open. A call sends one request at a time.
-# When one of these is raised, nothing was sent to the backend yet.
+UNSURE_KEYS: Final = 1_000  # How many keys of lost writes are remembered. A call has one or two.
+_MARK: Final = b"\xef\xbb\xbf"  # The byte order mark, which some editors and frameworks write before UTF-8.
+CONNECTIONS: Final = 40  # How many connections are kept open. A call sends one request at a time.
+# If one of these errors is raised, nothing was sent to the backend.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 T = TypeVar("T")
@@ -50,7 +51,10 @@ log = structlog.get_logger()
 
 
 class Backend:
-    """The client: `async with Backend(BUSINESS_API_BASE, BUSINESS_API_KEY) as business`, once for a process."""
+    """Asks the business's backend over HTTP.
+
+    Used as `async with Backend(BUSINESS_API_BASE, BUSINESS_API_KEY)`, once in a process.
+    """
 
     def __init__(self, base: str, key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "relay"}
@@ -63,11 +67,11 @@ class Backend:
             verify=_trusted() if transport is None else True,
             timeout=None,  # noqa: S113  # Trio's deadline in `_ask` covers the whole exchange, retries included
             follow_redirects=False,
-            trust_env=False,  # No proxy and no .netrc, because only relay/settings reads the environment.
+            trust_env=False,  # Proxies and .netrc are not used, because only relay/settings reads the environment.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         )
         self.breaker = Breaker()
-        self._unsure: dict[str, None] = {}  # The keys of writes whose answer was lost. Such writes may have been done.
+        self._unsure: dict[str, None] = {}  # The keys of writes whose answer was lost. They may have been done.
 
     @property
     def trouble(self) -> str:
@@ -84,17 +88,17 @@ class Backend:
             await self._client.aclose()
 
     async def hours(self, day: dt.date) -> Hours:
-        """When the business is open on a day."""
+        """When the business is open on this day."""
         return await self._get("GET /hours", "/hours", {"date": day.isoformat()}, lambda a: a.typed(Hours))
 
     def for_call(self, call_sid: str) -> Backend:
-        """The same object: this contract does not know calls."""
+        """This object itself, because this backend has nothing that belongs to a call."""
         return self
 
     async def availability(
         self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """Free times on a day, or up to another day. A backend that does not know `until` and `with` ignores them."""
+        """Free times on a day, or until another day. A backend that does not know `until` and `with` ignores them."""
         query = {"service": service, "date": day.isoformat()}
         query |= ({"until": until.isoformat()} if until else {}) | ({"with": who} if who else {})
         slots, odd = await self._get("GET /availability", "/availability", query, Answer.slots)
@@ -109,30 +113,30 @@ class Backend:
         return appointments
 
     async def caller(self, phone: str) -> Caller | None:
-        """What the business knows of a number. None if it knows nothing."""
+        """What the business knows about a number. None if it knows nothing."""
         path = f"/callers/{segment(phone)}"
         return await self._get("GET /callers/{phone}", path, {}, Answer.caller)
 
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
     ) -> Appointment:
-        """A new appointment. Raises Taken."""
+        """Book an appointment. Raises Taken."""
         body = {"name": name, "phone": phone, "service": service, "start": start.isoformat(), "notes": notes}
         body |= {"with": who} if who else {}
         return await self._write("POST /appointments", "/appointments", key, body, lambda a: a.typed(Appointment))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move the appointment. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
+        """Move an appointment. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
         path, body = f"/appointments/{segment(appointment)}", {"start": start.isoformat()}
         await self._write("PATCH /appointments/{id}", path, key, body, Answer.accept)
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Cancel the appointment. Raises Refused with status 404 if there is no such appointment."""
+        """Cancel an appointment. Raises Refused with status 404 if there is no such appointment."""
         path = f"/appointments/{segment(appointment)}"
         await self._write("DELETE /appointments/{id}", path, key, None, Answer.gone)
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
-        """Raises Refused with status 404 or 405 if this backend takes no messages."""
+        """Give the business a message. Raises Refused with status 404 or 405 if this backend takes no messages."""
         body = {"name": name, "phone": phone, "message": message}
         await self._write("POST /messages", "/messages", key, body, Answer.accept)
 
@@ -147,7 +151,8 @@ class Backend:
         headers = {"Idempotency-Key": key} | ({"Content-Type": "application/json"} if content else {})
         request = self._client.build_request(route.split()[0], path, content=content, headers=headers)
         was_lost = key in self._unsure
-        self._unsure[key] = None  # It is noted now, because the caller may hang up before the answer comes.
+        # The key is noted before the request, because the caller may hang up before the answer comes.
+        self._unsure[key] = None
         while len(self._unsure) > UNSURE_KEYS:
             del self._unsure[next(iter(self._unsure))]
         try:
@@ -164,7 +169,7 @@ class Backend:
     async def _ask(
         self, route: str, request: httpx.Request, attempts: int, read: Callable[[Answer], T], *, was_lost: bool
     ) -> T:
-        """Ask, and give the answer to `read`. The breaker counts every fault. A refusal is not a fault."""
+        """Send a request, and give the answer to `read`. The breaker counts each fault. A refusal is not a fault."""
         now = trio.current_time()
         if self.breaker.faults and (wait_s := self.breaker.wait_s(now)):
             raise BackendFault(f"{route} was not asked: the backend keeps failing, next try in {wait_s:.0f} s")
@@ -188,7 +193,10 @@ class Backend:
         return result
 
     async def _answer(self, route: str, request: httpx.Request, attempts: int, was_lost: bool) -> Answer:
-        """The first answer, or the fault of the last attempt. Only passing faults are tried again."""
+        """The first answer that comes, or the fault of the last attempt.
+
+        A request is tried again only after a passing fault.
+        """
         lost = was_lost  # True if an earlier attempt may have been done.
         try:
             async for attempt in stamina.retry_context(
@@ -241,9 +249,9 @@ class Backend:
 
 
 def _try_again(error: Exception) -> bool | float:
-    """Returns whether to ask once more, or after how many seconds if the backend names a time.
+    """Whether to try again, or after how many seconds, if the backend names a time.
 
-    False if that time is longer than a caller waits.
+    False if this time is longer than a caller waits.
     """
     if not isinstance(error, BackendFault) or not error.passing:
         return False
@@ -254,7 +262,7 @@ def _try_again(error: Exception) -> bool | float:
 
 
 def _retry_after_s(headers: httpx.Headers) -> float | None:
-    """Retry-After in seconds. A date is converted. None if it is missing or cannot be read."""
+    """The header Retry-After in seconds. It may be a date. None if it is missing or cannot be read."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,6}", text):
         return float(text)
@@ -270,14 +278,14 @@ def _trusted() -> ssl.SSLContext:
     They are those of the system, those of SSL_CERT_FILE and SSL_CERT_DIR (OpenSSL reads both), and those that Mozilla
     trusts.
     """
-    # This adds Mozilla's to the others. With trust_env=True httpx would take only one of the two sets.
+    # This adds Mozilla's authorities. With trust_env=True, httpx would use either the system's or Mozilla's.
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     return context
 
 
 def why(error: BaseException) -> str:
-    """Why a connection failed, by the innermost error. The other side's text is not quoted."""
+    """Why a connection failed, by the innermost error. It does not quote the other side."""
     said = type(error).__name__
     for each in _chain(error):
         if isinstance(each, ssl.SSLCertVerificationError):
@@ -299,10 +307,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def unpacked(body: bytes, packed: str) -> bytes:
-    """The content of a compressed body, cut off at the size limit. Raises a ValueError that says what is wrong."""
+    """Unpack a compressed body, up to the size limit. Raises ValueError, which says what is wrong."""
     if packed not in ("gzip", "x-gzip", "deflate"):
         raise ValueError("in a way that is not known here")
-    for window_bits in (47, -15):  # Gzip or zlib with a header, then "deflate" without one.
+    for window_bits in (47, -15):  # First gzip or zlib with a header, then "deflate" without one.
         try:
             return zlib.decompressobj(window_bits).decompress(body, BODY_LIMIT_BYTES + 1)
         except zlib.error:
@@ -318,10 +326,10 @@ def _tell_odd(route: str, odd: int) -> None:
 
 
 async def _bounded(response: httpx.Response) -> bytes:
-    """The body as it was sent, cut off at the size limit.
+    """The body as it was sent, up to the size limit.
 
-    `break` would leave httpx's nested generators unfinished, and Trio warns of that. A cancellation ends the next read
-    in the innermost generator, and so all of them.
+    `break` would not end httpx's nested generators, and Trio would warn of that. A cancellation ends the next read in
+    the innermost generator, and so all of them.
     """
     body = bytearray()
     with trio.CancelScope() as reading:

@@ -1,6 +1,6 @@
-"""Defines the answers of the business backend as types, and decides what a different answer means (pure).
+"""Defines the answers of the business's backend as types, and decides what any other answer means.
 
-Additional keys are allowed. Wrong types, missing keys and times without offset are a `BackendFault` that says so.
+Unknown keys are ignored. A wrong type, a missing key or a time without offset is a `BackendFault` that says so.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from relay.functions.outcome import at_a_word
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int
 T = TypeVar("T")
-WORDS_LIMIT: Final = 300  # Characters of a sentence of the backend.
+WORDS_LIMIT: Final = 300  # The longest sentence of the backend that is used, in characters.
 _LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-# A code is one word. The word cannot be a person's name: it has an underscore, a point, a digit, or a capital inside.
+# An error code is one word with an underscore, a point, a digit, or a capital letter inside. So it cannot be a person's
+# name.
 _CODE = re.compile(r"\d{1,6}|[a-z]+(?:[_.-][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+")
 _WHY = ("message", "error", "errors", "detail", "details", "msg", "title", "description", "error_description", "reason")
 _DEPTH = 4
@@ -32,10 +33,10 @@ _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 class BackendFault(Exception):
     """The backend gave no usable answer.
 
-    `words` are for the operator and hold no phone number. `told` is for the model. `may_have_happened`: the answer to a
-    write was lost, and only a repeat with the same Idempotency-Key can tell whether it was done. `passing`: another
-    attempt may succeed, after `retry_after_s` if the backend names a time. `reason` has the backend's own words. These
-    words may quote a caller. So they go to the model and into rows that may hold words, never into the log.
+    `words`: for the operator, without phone numbers. `told`: for the model. `may_have_happened`: the answer to a write
+    was lost, and only a repeat with the same Idempotency-Key can show whether it was done. `passing`: another attempt
+    may succeed, after `retry_after_s` if the backend names a time. `reason`: the backend's own words. They may quote a
+    caller, so they go to the model and into rows that may hold words, and never into the log.
     """
 
     def __init__(
@@ -58,9 +59,10 @@ class BackendFault(Exception):
 
 
 class Refused(BackendFault):
-    """The backend understood, and refused (4xx). Nothing was done, and the same request would be refused again.
+    """The backend has understood the request and refused it (4xx). Nothing was done.
 
-    `told` is the reason in words for the caller, if the backend gives one. A refusal with a reason is not a fault.
+    The same request would be refused again. `told`: the reason in words for the caller, if the backend gives one. Such
+    a refusal is not a fault.
     """
 
     def __init__(self, words: str, status: int, told: str = "", reason: str = "") -> None:
@@ -70,7 +72,7 @@ class Refused(BackendFault):
 
 
 class Taken(Exception):
-    """409: the time is not free. `alternatives` are times that are free. `why` is a sentence for the caller, or ""."""
+    """409: this time is not free. `alternatives`: times that are free. `why`: a sentence for the caller, or ""."""
 
     def __init__(self, alternatives: list[dt.datetime], why: str = "") -> None:
         super().__init__("the time is taken")
@@ -79,7 +81,7 @@ class Taken(Exception):
 
 
 class Hours(msgspec.Struct):
-    """One day. `open` and `close` are as the backend writes them: a time with offset, or a local `11:00`."""
+    """The hours of one day. `open` and `close` have the backend's form: a time with offset, or a local `11:00`."""
 
     timezone: str = ""
     open: str | None = None
@@ -90,7 +92,7 @@ class Hours(msgspec.Struct):
     def __post_init__(self) -> None:
         for text in (self.open, self.close):
             if text is not None:
-                clock(text)  # msgspec turns its ValueError into a fault that names the place
+                clock(text)  # msgspec makes a fault of its ValueError, which names the place.
         if not self.closed and not (self.open and self.close):
             raise ValueError("a day that is not closed needs `open` and `close`")
 
@@ -104,9 +106,10 @@ _CLOCK = re.compile(
 
 
 def clock(text: str, tz: dt.tzinfo | None = None, day: dt.date | None = None) -> dt.time:
-    """The time of day in `11:00`, `9 AM`, `16:00Z` or `2026-11-24T16:00:00Z`. With an offset it is converted to `tz`.
+    """The time of day in a text such as `11:00`, `9 AM`, `16:00Z` or `2026-11-24T16:00:00Z`.
 
-    `day` is used to convert a time with an offset but without a date. Raises a ValueError that does not quote the text.
+    A time with offset is converted to `tz`; if it has no date, `day` is its date. Raises ValueError, which does not
+    quote the text.
     """
     date, separator, time = text.strip().rpartition("T") if "T" in text else ("", "", text.strip())
     match = _CLOCK.fullmatch(time)
@@ -126,23 +129,26 @@ def _moment(match: re.Match[str], day: dt.date) -> dt.datetime:
             raise ValueError
         hour = hour % 12 + (12 if match["half"] in "pP" else 0)
     if (hour, minute) == (24, 0):
-        hour = 0  # 24:00 is the end of a day in ISO 8601. Python does not read it.
+        hour = 0  # In ISO 8601, 24:00 is the end of a day. Python cannot read it.
     offset = (match["offset"] or "").upper().replace("Z", "+00:00")
     return dt.datetime.fromisoformat(f"{day.isoformat()}T{hour:02}:{minute:02}{offset}")
 
 
 class Appointment(msgspec.Struct):
-    """A booked appointment. `with` is the person who does it, if the backend gives one."""
+    """A booked appointment. `with` is the person who does the work, if the backend names one."""
 
     id: Id
     start: Aware
     service: str = ""
     who: str = msgspec.field(default="", name="with")
-    name: str | None = None  # the name on the booking, if the backend gives it
+    name: str | None = None  # The name on the booking, if the backend gives it.
 
 
 class Caller(msgspec.Struct):
-    """What the business knows of a number. `verified`: it is sure who calls from this number. `id` names the person."""
+    """What the business knows about a number.
+
+    `verified`: the business is sure who calls from this number. `id`: the id of that person.
+    """
 
     id: Id | None = None
     name: str | None = None
@@ -151,7 +157,7 @@ class Caller(msgspec.Struct):
 
 
 class Alternatives(msgspec.Struct):
-    """Times that are free, and why the time that was asked for is not."""
+    """Other times that are free, and why the wanted time is not."""
 
     alternatives: list[Any] | None = None
     why: str = ""
@@ -163,10 +169,10 @@ class _Error(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Answer:
-    """A status and its body (limited in size). `writes`: the request was a write.
+    """The status and the body of an answer. The body's size is limited.
 
-    `was_lost`: an earlier attempt of this write got no answer and may have been done. Then a 4xx does not count as a
-    refusal: it may say that there is nothing left to do.
+    `writes`: the request was a write. `was_lost`: an earlier attempt of this write got no answer and may have been
+    done. Then a 4xx does not count as a refusal, because it may only mean that there is nothing left to do.
     """
 
     route: str
@@ -177,7 +183,7 @@ class Answer:
     retry_after_s: float | None = None
 
     def raise_for_fault(self) -> None:
-        """Raises BackendFault for 5xx, 3xx, and answers that ask to wait."""
+        """Raise BackendFault for 5xx, for 3xx, and for an answer that asks us to wait."""
         if self.status >= 500 or self.status in (408, 425, 429):
             raise BackendFault(
                 self._words(),
@@ -191,7 +197,7 @@ class Answer:
             raise BackendFault(words, may_have_happened=self.writes)
 
     def accept(self) -> None:
-        """Raises Taken for a write's 409, Refused for any other 4xx. After a lost attempt: BackendFault."""
+        """Raise Taken for a 409 of a write, and Refused for any other 4xx. If an attempt was lost: BackendFault."""
         if self.status < 400:
             return
         if self.was_lost:
@@ -203,15 +209,16 @@ class Answer:
         raise Refused(self._words(), self.status, self._told(), self.reason())
 
     def gone(self) -> None:
-        """Accept the answer to a request that ends something.
+        """Check the answer to a request that ends something.
 
-        The thing may have ended already, by an attempt whose answer was lost.
+        If an earlier attempt was lost, it may have ended the thing. Then the answer that the thing does not exist is a
+        success.
         """
         if not (self.was_lost and self.status in (404, 410)):
             self.accept()
 
     def typed(self, kind: type[T]) -> T:
-        """The accepted body as `kind`."""
+        """The body as this type, if the answer is a success."""
         self.accept()
         try:
             return msgspec.json.decode(self.body, type=kind)
@@ -219,7 +226,7 @@ class Answer:
             raise self._not_agreed(str(error)) from None
 
     def caller(self) -> Caller | None:
-        """The person that the business knows by this number. "Nobody" may be 404, 204, null, [] or {}."""
+        """What the business knows about this number. It may say "nobody" by 404, 204, null, [] or {}."""
         if self.status == 404 or self._is_nothing():
             return None
         return self.typed(Caller)
@@ -227,7 +234,7 @@ class Answer:
     def appointments(self) -> tuple[list[Appointment], int]:
         """The appointments of a number, and how many of them could not be read.
 
-        No appointments may be written in the forms that `caller` accepts.
+        The backend may say "none" in the same ways as in `caller`.
         """
         if self.status == 404 or self._is_nothing():
             return [], 0
@@ -236,15 +243,15 @@ class Answer:
         return self._each([] if listed is None else listed, Appointment, "appointments")
 
     def slots(self) -> tuple[list[dt.datetime], int]:
-        """Free starts, and how many of them could not be read."""
+        """Free times, and how many of them could not be read."""
         raw = self.typed(object)
         read, odd = self._each(raw.get("slots") if isinstance(raw, dict) else None, Aware, "slots")
         return read, odd
 
     def _each(self, listed: object, kind: Any, name: str) -> tuple[list[Any], int]:
-        """The elements of a list that can be read. Wrong elements are left out.
+        """The elements of a list that can be read. Others are left out.
 
-        A list with only wrong elements is a fault.
+        If none of them can be read, that is a fault.
         """
         if not isinstance(listed, list):
             raise self._not_agreed(f"no list of `{name}`")
@@ -261,10 +268,7 @@ class Answer:
         return BackendFault(words, may_have_happened=self.writes)
 
     def _taken(self) -> Taken:
-        """The exception for a 409, with the free times that it names.
-
-        A 409 is a refusal, even if its body cannot be read. A 409 is never a fault.
-        """
+        """The exception for a 409, with the free times in it. It is a refusal even if its body cannot be read."""
         try:
             instead = msgspec.json.decode(self.body, type=Alternatives)
             return Taken(_read(instead.alternatives or [], Aware)[0], at_a_word(instead.why, WORDS_LIMIT))
@@ -279,21 +283,21 @@ class Answer:
             return ""
 
     def _words(self) -> str:
-        """What happened, for the log. The text has none of the backend's words, because they may quote a caller.
+        """What happened, for the log.
 
-        Only a code of one word is allowed.
+        It has no words of the backend, because these may quote a caller. Only an error code is repeated.
         """
         code = error_code(self.body)
         return f"{self.route} answered {self.status}" + (f" ({code})" if code else "")
 
     def reason(self) -> str:
-        """The backend's own words without numbers and addresses of people. "" if there are none."""
+        """The backend's own words, without phone numbers and e-mail addresses. "" if there are none."""
         words = _ADDRESS.sub("<address>", _LONG_NUMBER.sub("<number>", " ".join(error_words(self.body).split())))
         return at_a_word(words, 200)
 
 
 def _read(listed: list[Any], kind: Any) -> tuple[list[Any], str]:
-    """The elements of this type, and why the last wrong one is wrong."""
+    """The elements that can be read as this type, and why the last of the others cannot."""
     read: list[Any] = []
     why = ""
     for each in listed:
@@ -328,7 +332,7 @@ def _words_of(said: Any, depth: int = 0) -> Iterator[str]:
         field = said.get("loc")
         for words in (each for value in known for each in _words_of(value, depth + 1)):
             yield f"{field[-1]}: {words}" if isinstance(field, list) and field else words
-        if not known and depth:  # Laravel's {field: ["…"]}
+        if not known and depth:  # Laravel writes {field: ["…"]}.
             for value in list(said.values())[:5]:
                 yield from _words_of(value, depth + 1) if isinstance(value, list) else ()
 
@@ -347,7 +351,7 @@ def error_code(body: bytes) -> str:
 
 
 def segment(text: str) -> str:
-    """A phone number or id as one part of a path. Raises BackendFault if escaping cannot make it safe."""
+    """A phone number or an id as one segment of a path. Raises BackendFault if no escaping makes it safe."""
     if text in ("", ".", ".."):
         raise BackendFault(f"{text!r} cannot stand in a path")
     return quote(text, safe="", errors="replace")

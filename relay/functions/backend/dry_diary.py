@@ -1,7 +1,7 @@
-"""Bookings of test calls with a backend of your own. The backend is only read. Bookings of test calls are kept here.
+"""Keeps the bookings of test calls, if the business has a backend of its own. The backend itself is only read.
 
-All test calls of a process share them: a test call finds, moves and cancels what an earlier one has booked. These
-bookings are gone after a restart.
+All test calls of a process share these bookings: a test call finds, moves and cancels what an earlier one has booked.
+After a restart they are gone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from relay.functions.backend.contract import Appointment, Caller, Hours, Refused
 from relay.functions.backend.port import BackendPort
 
 NOT_FOUND = 404
-# The number of bookings that are kept. The oldest are dropped, so that tests over several days do not fill the memory.
+# At most this many bookings are kept. The oldest are dropped, so that tests over several days do not fill the memory.
 KEEP = 500
 ALTERNATIVES = 3
 
@@ -26,16 +26,16 @@ ALTERNATIVES = 3
 class DryBookings:
     """The appointments that test calls have booked, moved and cancelled."""
 
-    made: OrderedDict[str, tuple[str, Appointment]] = field(default_factory=OrderedDict)  # key -> number, appointment
-    moved: OrderedDict[str, dt.datetime] = field(default_factory=OrderedDict)  # id -> its new start
-    cancelled: OrderedDict[str, None] = field(default_factory=OrderedDict)  # ids
+    made: OrderedDict[str, tuple[str, Appointment]] = field(default_factory=OrderedDict)  # Key -> number, appointment.
+    moved: OrderedDict[str, dt.datetime] = field(default_factory=OrderedDict)  # Id -> its new start.
+    cancelled: OrderedDict[str, None] = field(default_factory=OrderedDict)  # Ids.
 
     def standing(self) -> list[tuple[str, Appointment]]:
-        """The appointments that test calls have booked, as they are now, each with the caller's number."""
+        """The appointments that test calls have booked and not cancelled, each with the caller's number."""
         return [(number, self.as_left(each)) for number, each in self.made.values() if each.id not in self.cancelled]
 
     def as_left(self, appointment: Appointment) -> Appointment:
-        """The appointment, with the time to which a test call has moved it."""
+        """This appointment, at the time to which a test call has moved it."""
         start = self.moved.get(str(appointment.id), appointment.start)
         return msgspec.structs.replace(appointment, start=start)
 
@@ -48,7 +48,7 @@ class DryBookings:
 
 @dataclass(frozen=True)
 class DryDiary:
-    """The port, for one call or for none."""
+    """The backend's port for test calls: for one call, or before there is one."""
 
     real: BackendPort
     tests: DryBookings
@@ -58,23 +58,23 @@ class DryDiary:
         return DryDiary(self.real.for_call(call_sid), self.tests)
 
     async def hours(self, day: dt.date) -> Hours:
-        """From the backend."""
+        """Asks the backend."""
         return await self.real.hours(day)
 
     async def caller(self, phone: str) -> Caller | None:
-        """From the backend."""
+        """Asks the backend."""
         return await self.real.caller(phone)
 
     async def availability(
         self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """The backend's free times, without those that a test call has booked."""
+        """The backend's free times, without those that test calls have booked."""
         free = await self.real.availability(service, day, until=until, who=who)
         taken = {each.start for _, each in self.tests.standing()}
         return [each for each in free if each not in taken]
 
     async def appointments(self, phone: str) -> list[Appointment]:
-        """The appointments of a number: the backend's as test calls changed them, and those that test calls booked."""
+        """The appointments of a number: the backend's as test calls changed them, and those booked by test calls."""
         theirs = [self.tests.as_left(each) for each in await self.real.appointments(phone)]
         theirs = [each for each in theirs if str(each.id) not in self.tests.cancelled]
         ours = [each for number, each in self.tests.standing() if number == phone]
@@ -83,7 +83,7 @@ class DryDiary:
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
     ) -> Appointment:
-        """Book for a test call. Raises Taken if this is not one of the day's free times."""
+        """Book for a test call. Raises Taken if the time is not free."""
         if key in self.tests.made:
             return self.tests.made[key][1]
         await self._refuse_taken(service, start, who)
@@ -93,13 +93,13 @@ class DryDiary:
         return made
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Raises Refused if a test has cancelled it."""
+        """Move for a test call. Raises Refused if a test call has cancelled the appointment."""
         self._refuse_cancelled(appointment)
         self.tests.moved[appointment] = start
         self.tests.forget_old()
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Cancel it. A repeat changes nothing."""
+        """Cancel for a test call. It may be cancelled twice."""
         self.tests.cancelled[appointment] = None
         self.tests.forget_old()
 
@@ -114,5 +114,5 @@ class DryDiary:
             raise Refused("a test call has cancelled this appointment", NOT_FOUND)
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
-        """Raises Refused with status 404: a test call's message is only in the table `messages`."""
+        """Raises Refused with status 404: a message of a test call is only written in the table `messages`."""
         raise Refused("a test call's message goes to nobody: it is in the table `messages`", NOT_FOUND)

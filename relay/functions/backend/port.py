@@ -1,4 +1,7 @@
-"""The port to a business's hours and bookings: over HTTP, or embedded in this process."""
+"""Says what a business's backend must have: hours and bookings.
+
+It is a server over HTTP, or is embedded in this process.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,38 @@ from relay.functions.backend.contract import Appointment, Caller, Hours
 
 
 class BackendPort(Protocol):
-    """The requests of the functions.
+    """What functions can ask the backend.
 
-    They raise BackendFault if there is no usable answer, and Refused or Taken if the business refuses.
+    Each request raises BackendFault if there is no usable answer, and Refused or Taken if the business refuses.
     """
 
     def for_call(self, call_sid: str) -> BackendPort:
-        """The port for one call, from its first question to its last."""
+        """The port for one call. It is the same from the call's first question to its last."""
 
     async def hours(self, day: dt.date) -> Hours:
-        """When the business is open on a day."""
+        """When the business is open on this day."""
 
     async def availability(
         self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """Free times on a day, or up to another day. `who`: with this person."""
+        """Free times on a day, or until another day. `who`: only with this person."""
 
     async def appointments(self, phone: str) -> list[Appointment]:
         """The coming appointments of a number."""
 
     async def caller(self, phone: str) -> Caller | None:
-        """What the business knows of a number. None if it knows nothing."""
+        """What the business knows about a number. None if it knows nothing."""
 
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
     ) -> Appointment:
-        """A new appointment. Raises Taken."""
+        """Book an appointment. Raises Taken."""
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move the appointment. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
+        """Move an appointment. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Cancel the appointment. Raises Refused with status 404 if there is no such appointment."""
+        """Cancel an appointment. Raises Refused with status 404 if there is no such appointment."""
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
-        """Raises Refused with status 404 or 405 if this backend takes no messages."""
+        """Give the business a message. Raises Refused with status 404 or 405 if this backend takes no messages."""

@@ -1,1 +1,1 @@
-"""The functions that every relay has. Each file is one function."""
+"""Has the functions of every relay. Each file has one function."""

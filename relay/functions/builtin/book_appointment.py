@@ -1,4 +1,4 @@
-"""A new appointment."""
+"""Books an appointment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relay.functions.registry import CallContext, NotPossible, function
 @function(
     writes=True,
     holding="One moment, I'm booking that for you.",
-    # Another note, or another spelling of the name, is not a second booking.
+    # If only the notes or the spelling of the name differ, it is the same booking.
     same=("start",),
     about="appointment",
     names_caller="said",

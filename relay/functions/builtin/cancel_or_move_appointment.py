@@ -1,4 +1,4 @@
-"""Cancel an appointment, or move it to another time. Only one of the caller's own."""
+"""Cancels an appointment of the caller, or moves it to another time."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def _move(call: CallContext, appointment_id: str, start: dt.datetime, phon
     except BackendFault as fault:
         if not (fault.may_have_happened and phone):
             raise
-        try:  # The answer was lost. The list of appointments shows what happened.
+        try:  # The answer was lost. The list of appointments shows whether it was done.
             standing = await call.business.appointments(phone)
         except BackendFault:
             raise fault from None
@@ -69,9 +69,9 @@ async def _move(call: CallContext, appointment_id: str, start: dt.datetime, phon
 
 
 async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None) -> None:
-    """Raises NotPossible if the backend does not have the appointment under this caller's number."""
+    """Raise NotPossible if this appointment is not under this caller's number."""
     if appointment_id in call.own_ids:
-        return  # This caller was shown the appointment before. On a retry the list may no longer have it.
+        return  # The caller was shown this appointment before. On a retry, the list may not have it any more.
     if not call.caller_number or phone is None:
         raise NotPossible("The caller's number is hidden, so nothing can be changed. Offer a message or a human.")
     if not call.attested:
@@ -84,7 +84,10 @@ async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None
 
 
 async def _same_person(call: CallContext, phone: Phone) -> bool:
-    """True if the backend is sure of both numbers and gives both the same person's id. A name never counts."""
+    """True if the backend is sure about both numbers, and says that both belong to the same person.
+
+    Names do not count.
+    """
     calling = await call.business.caller(call.caller_number)
     booked = await call.business.caller(phone)
     if calling is None or booked is None or not (calling.verified and booked.verified):

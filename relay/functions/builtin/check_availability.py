@@ -1,4 +1,4 @@
-"""Free times: on a day, in a part of a day, with a person, or the next ones."""
+"""Finds free times: on a day, in a part of a day, with a person, or the next ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from relay.functions.registry import CallContext, function
 
 PartOfDay = Literal["morning", "afternoon", "evening"]
 NOON_H, EVENING_H = 12, 17
-FEW: Final = 6  # The most times that are given for one day. The agent offers two or three of them.
-NEXT: Final = 4  # The most times that are given for the next days.
-A_DAY: Final = 2  # The most of these that are on one day.
-# A search for the next free times asks for 14 days at once, and at most four times: eight weeks.
+FEW: Final = 6  # At most this many times of one day are given. The agent offers two or three of them.
+NEXT: Final = 4  # At most this many times are given if the next free ones are wanted.
+A_DAY: Final = 2  # At most this many of those are on the same day.
+# For the next free times, 14 days are asked for at once, and at most four times: eight weeks.
 WINDOW_DAYS, WINDOWS = 14, 4
 
 
@@ -55,7 +55,7 @@ async def check_availability(
 async def _next(
     call: CallContext, service: str, first: dt.date, part_of_day: PartOfDay | None, with_whom: str
 ) -> list[str]:
-    """The next free times from a day on, on several days if possible."""
+    """The next free times from this day on, on several days if possible."""
     for _ in range(WINDOWS):
         last = first + dt.timedelta(days=WINDOW_DAYS - 1)
         slots = await call.business.availability(service, first, until=last, who=with_whom)
@@ -86,7 +86,10 @@ def _is_in(slot: dt.datetime, part_of_day: PartOfDay | None) -> bool:
 
 
 def few(slots: Sequence[dt.datetime], number: int) -> list[dt.datetime]:
-    """At most `number` of the times, spread over all of them. Of neighbours it takes the one that is easiest to say."""
+    """At most `number` of these times, spread over all of them.
+
+    Of neighbours, the one that is easiest to say is taken.
+    """
     if len(slots) <= number:
         return list(slots)
     ends = [len(slots) * part // number for part in range(number + 1)]
@@ -94,5 +97,5 @@ def few(slots: Sequence[dt.datetime], number: int) -> list[dt.datetime]:
 
 
 def _trouble(slot: dt.datetime) -> int:
-    """How hard a time is to say: full hours are the easiest, then half hours, then quarters."""
+    """How hard a time is to say: full hours are easiest, then half hours, then quarters."""
     return next(rank for rank, minutes in enumerate((60, 30, 15, 1)) if slot.minute % minutes == 0)

@@ -1,4 +1,4 @@
-"""The agent decides to end the call."""
+"""Lets the agent end the call."""
 
 from __future__ import annotations
 

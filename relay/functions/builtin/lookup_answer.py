@@ -1,4 +1,4 @@
-"""Answers to what callers often ask, when they do not fit into the agent's prompt."""
+"""Answers what callers often ask, if the answers do not fit into the prompt."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ async def lookup_answer(
 
 
 def _words(text: str) -> frozenset[str]:
-    """The words of the text, without the s of the plural."""
+    """The words of the text, without the s of a plural."""
     plain = "".join(letter if letter.isalnum() else " " for letter in text.casefold())
     return frozenset(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in plain.split())

@@ -1,4 +1,4 @@
-"""The caller's name, if the business knows it, and the caller's bookings."""
+"""Looks up the caller's name, if the business knows it, and the caller's bookings."""
 
 from __future__ import annotations
 

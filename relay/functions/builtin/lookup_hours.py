@@ -1,4 +1,4 @@
-"""When the business is open."""
+"""Looks up when the business is open."""
 
 from __future__ import annotations
 

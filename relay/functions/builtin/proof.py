@@ -1,4 +1,7 @@
-"""For callers whose number proves nothing: they are told of a booking only if they know its name and its day."""
+"""Protects bookings if the caller's number may be somebody else's.
+
+The caller must know the name and the day of a booking.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ NOT_FOUND = "No booking under this number has this name and this day. Offer a me
 
 
 async def prove(call: CallContext, name: str, day: dt.date | None) -> dict[str, Any]:
-    """The bookings of that day, if name and day are right.
+    """The bookings of this day, if the name and the day are right.
 
-    Otherwise it says what to do next, and tells nothing that the business knows.
+    Otherwise: what the agent must do next. It repeats nothing that the business knows.
     """
     if not name.strip() or day is None:
         return {"known": False, "why": ASK}
@@ -38,7 +41,7 @@ async def prove(call: CallContext, name: str, day: dt.date | None) -> dict[str, 
 
 
 def same_name(said: str, known: str) -> bool:
-    """True if the name that was said has all parts of the known name, or two of them: "Ms Dana Reed", "Dana Reed"."""
+    """True if the caller's name has all parts of the known name, or two of them: "Ms Dana Reed", "Dana Reed"."""
     theirs, ours = _parts(said), _parts(known)
     return bool(ours) and (ours <= theirs or len(ours & theirs) >= 2)
 

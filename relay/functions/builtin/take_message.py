@@ -1,4 +1,4 @@
-"""A message for the business. It is never lost: if the backend takes none, the ledger has it."""
+"""Takes a message for the business. If the backend takes no messages, the message is in Postgres."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relay.functions.registry import CallContext, TakeMessage, function
 @function(
     writes=True,
     holding="One moment, I'm writing that down.",
-    same=(),  # A call leaves one message. Before a second one, the agent asks the caller.
+    same=(),  # A call has one message. Before a second one, the agent asks the caller.
 )
 async def take_message(
     call: CallContext,
@@ -30,7 +30,7 @@ async def take_message(
         await call.business.message(call.idempotency_key, name=name, phone=number, message=message)
         delivered = True
     except (BackendFault, Taken):
-        delivered = False  # The message is kept in the table `messages`, with the same words.
+        delivered = False  # The message is in the table `messages`, with the same words.
     return {"done": "message_taken", "callback_number_known": bool(number)}, TakeMessage(
         name, number, message, delivered
     )

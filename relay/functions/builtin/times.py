@@ -1,4 +1,4 @@
-"""Days and hours in words, and checks of the times that the model gives (pure)."""
+"""Writes days and hours in words, and checks the times that the model gives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from relay.functions.outcome import NotPossible
 
-AHEAD: Final = dt.timedelta(days=366)  # A year with its leap day. A later date is a mistake.
+AHEAD: Final = dt.timedelta(days=366)  # A year, also one with 366 days. A later date must be a mistake.
 
 
 def day_words(day: dt.date) -> str:
@@ -31,10 +31,10 @@ def time_words(start: dt.datetime, tz: ZoneInfo) -> str:
 
 
 def in_business_time(start: dt.datetime, tz: ZoneInfo) -> dt.datetime:
-    """A time from the model as an aware time. Without an offset it is local time of the business.
+    """A time of the model's with an offset. Without one, it is local time of the business.
 
-    Raises NotPossible for an offset that is not the business's: models often add a "Z", which would book another hour.
-    It also raises NotPossible for an hour that does not exist because the clocks go forward.
+    Raises NotPossible if the offset is not the business's: models often add a "Z", and the booking would be at another
+    hour. Also raises NotPossible if the hour does not exist, because the clocks go forward.
     """
     local = start.replace(tzinfo=tz)
     if start.tzinfo is not None and start.utcoffset() != local.utcoffset():
@@ -46,7 +46,7 @@ def in_business_time(start: dt.datetime, tz: ZoneInfo) -> dt.datetime:
 
 
 def check_day(day: dt.date, now: dt.datetime, tz: ZoneInfo) -> None:
-    """Raises NotPossible for a day before today, or more than a year ahead."""
+    """Raise NotPossible for a day that is past, or more than a year ahead."""
     today = now.astimezone(tz).date()
     if day < today:
         raise NotPossible(f"{day_words(day)} {day.year} is in the past; today is {day_words(today)} {today.year}.")
@@ -55,8 +55,9 @@ def check_day(day: dt.date, now: dt.datetime, tz: ZoneInfo) -> None:
 
 
 def check_start(start: dt.datetime, now: dt.datetime, tz: ZoneInfo) -> dt.datetime:
-    """The aware start of an appointment. Raises NotPossible if it is past, or more than a year ahead."""
-    check_day(start.date(), now, tz)  # This comes first, because times in the years 1 and 9999 cannot be converted.
+    """The start of an appointment, with an offset. Raises NotPossible if it is past, or more than a year ahead."""
+    # The day is checked first, because a time in the year 1 or 9999 cannot be converted.
+    check_day(start.date(), now, tz)
     local = in_business_time(start, tz)
     if local <= now:
         raise NotPossible(f"{time_words(local, tz)} has passed; it is now {clock_words(now.astimezone(tz))}.")

@@ -1,4 +1,4 @@
-"""Connect the caller with a human."""
+"""Connects the caller with a human."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent decides to say nothing."""
+"""Lets the agent say nothing."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Compares what the agent says that it did with what was done."""
+"""Compares what the agent says that it did with what functions did."""

@@ -1,13 +1,13 @@
-"""Compares what the agent says that it did with what was done (pure, English).
+"""Compares what the agent says that it did with what functions did. English only.
 
-Rule 1: a claim says that a deed is finished: "I've booked", "your table is booked". Offers, questions, plans,
-conditions, denials, and a summary before "shall I?" are no claims. If it is not clear, it is no claim, because a false
-alarm makes the agent contradict itself.
-Rule 2: a deed is a success of a function that writes (`done` in its output). If a look-up showed a booking, the agent
-may say that something *is* booked, but not that it has booked it.
-Rule 3: some words tell a deed and do not claim it: "see you at seven", "all set". Words in another language
-than English count as telling everything, because they are not understood here.
-Rule 4: only the kind of the deed is checked, not whether the day and the hour are those that were booked.
+Rule 1: a claim says that a deed is done: "I've booked", "your table is booked". Offers, questions, plans, conditions,
+        denials, and a summary before "shall I?" are no claims. If it is not clear, it is no claim. Otherwise a false
+        alarm would make the agent contradict itself.
+Rule 2: a deed is the success of a function that writes (`done` in its output). If a look-up showed a booking, the agent
+        may say that something *is* booked, but not that it has booked it.
+Rule 3: some words tell the caller that a deed was done, but do not claim it: "see you at seven", "all set". In another
+        language than English, any words count as telling it, because they are not understood here.
+Rule 4: only the kind of the deed is checked. The day and the hour may differ from those that were booked.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TOLD_AS: Final = {
     DONE: "it was done",
 }
 
-# "It isn't booked yet", "I couldn't get that cancelled"; not "you won't be charged for cancelling".
+# "It isn't booked yet", "I couldn't get that cancelled". But not: "you won't be charged for cancelling".
 _NOT: Final = (
     r"(?:\b(?:is|was|has|have|had|could|can|did|are|were)(?:n't| not)|\b(?:cannot|unable|never|not|nothing))"
     r"(?: (?:yet|been|has|was|is|able|to|get|have|be|that|it|you|actually|your|the|a|any|anything))* "
@@ -56,8 +56,7 @@ _DENIALS: Final = tuple(
         (r"(?:send|sent|text|texted|e-?mail|e-?mailed)\b", SENT),
     )
 )
-# Words before the claim, in the same clause. With one of these words the sentence is an offer, a plan, a wish or a
-# denial.
+# Words before the claim in the same clause. With one of them, it is an offer, a plan, a wish or a denial.
 _NOT_A_CLAIM: Final = re.compile(
     r"\b(?:would|shall|should|could|might|may|must|can(?! (?:see|confirm|tell))|cannot|not|never|no|nothing|without|"
     r"want|need|like|let|let's|going to|gonna|about to|try|trying|make sure|making sure|to (?:have|get|see|be)|"
@@ -66,22 +65,22 @@ _NOT_A_CLAIM: Final = re.compile(
     r"right now|somebody|someone|appears|apparently|should|just need|it seems|whether|who|was told|were told)\b|"
     r"n't\b|'ll\b|\bwill\b|'d\b|\b(?:after|while|hopefully)\s*$"
 )
-# Conditions. This pattern counts anywhere before the claim in its sentence. The next pattern counts only after the
-# claim, in its clause.
+# Conditions. The first pattern counts anywhere before the claim in its sentence, the second only after the claim in its
+# clause.
 _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whether|when|whenever|in case|before)\b")
 _CONDITION_AFTER: Final = re.compile(
     r"\b(?:if|unless|once|as soon as|when|by (?:someone|somebody|another)|yesterday|earlier|already|within|it seems|"
     r"(?<!as )last (?:week|night|month|year)|(?:day|week|month|year|hour)s? ago|as far as i|in my notes|"
     r"in the meantime|i think|i believe|i hope|apparently)\b|^ by (?!phone|text|e-?mail|now)|\bfirst$"
 )
-# A table that is kept for other guests is not a booking of this caller.
+# If a table is kept for other guests, that is no booking of this caller.
 _FOR_OTHERS: Final = re.compile(rf"^ (?:for|to) (?!you\b|your\b|the two\b|the \w+ of you|{WHEN}|under\b)")
-# "That's confirmed, seven is free": the fact is confirmed, not a booking.
+# In "That's confirmed, seven is free", a fact is confirmed and not a booking.
 _FACT: Final = re.compile(r"^(?:yes |yep |and |okay |so )*(?:that|it)(?:'s| is) (?:\w+ )?confirmed$")
 _STATES_FACT: Final = re.compile(r"\b(?:is|are|'s|'re|do|does|have|has|free|open|available|works)\b")
-# A question that does not ask for a detail. The sentence before it may tell a finished deed.
+# A question that asks for no detail. A sentence before it may claim a deed.
 _CLOSING: Final = re.compile(r"\belse\b|\b(?:okay|all right|alright|sound good|sounds good|fair enough)\s*\?$")
-# An offer. The sentence before it sums up what the agent would do.
+# An offer. The sentence before it only sums up what the agent would do.
 _OFFER: Final = r"\b(?:(?:shall|should|can|may|could) i|(?:would you like|do you want|want) me to)(?: \w+){0,3}? "
 _OFFERED: Final = {
     BOOKED: re.compile(rf"{_OFFER}(?:book|reserve|schedule|confirm|put|go ahead\W*$)"),
@@ -113,11 +112,11 @@ _CLAUSES: Final = re.compile(r"[,:;()\u2013\u2014]|\s-\s|\b(?:but|and|so|because
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a check.
+    """What was found in a turn of the agent's.
 
-    `unproved`: claimed deeds that no function did. `told`: news that these words may tell. `untold`: news that these
-    words do not tell. `withdrawn`: deeds that these words deny. `correction`: instructions for a turn that the relay
-    forces. It is None if nothing has to be corrected.
+    `unproved`: deeds that it claims and no function did. `told`: news that it may tell. `untold`: news that it does not
+    tell. `withdrawn`: deeds that it denies. `correction`: instructions with which the agent must correct itself. None:
+    it is right.
     """
 
     unproved: frozenset[str] = frozenset()
@@ -127,13 +126,13 @@ class Verdict:
     told: frozenset[str] = frozenset()
 
 
-@functools.lru_cache(maxsize=64)  # A turn is checked once for each deed that waits to be told.
+@functools.lru_cache(maxsize=64)  # The same turn is checked once for each deed that the caller must be told.
 def claims(said: str) -> tuple[frozenset[str], ...]:
-    """The claims in the agent's words. A claim is a set of deeds, and any one of them makes it true."""
+    """The claims in these words of the agent. Each claim is a set of deeds: it is true if one of them was done."""
     found: list[frozenset[str]] = []
     sentences = _SENTENCES.split(_plain(said))
     for sentence, following in zip(sentences, [*sentences[1:], ""], strict=True):
-        # This is done once for each sentence, because a sentence may have a thousand clauses.
+        # It is searched once in each sentence, because a sentence may have a thousand clauses.
         condition = _CONDITION_BEFORE.search(sentence)
         offset = 0
         for clause in _clauses(sentence):
@@ -149,7 +148,7 @@ def claims(said: str) -> tuple[frozenset[str], ...]:
 
 
 def _is_taken_back(pattern: Pattern, rest: str, following: str) -> bool:
-    """True if a question follows the claim and asks whether to do it, whether it is right, or for the next detail."""
+    """True if a question follows that asks whether to do it, whether it is right, or for the next detail."""
     question = rest if rest.rstrip().endswith("?") else following
     if not question.endswith("?"):
         return False
@@ -161,14 +160,15 @@ def _is_taken_back(pattern: Pattern, rest: str, following: str) -> bool:
 
 
 def check(said: str, deeds: Collection[str], news: Collection[str] = (), *, more_comes: bool = False) -> Verdict:
-    """The verdict on an agent's finished turn.
+    """Check a turn of the agent's that has ended.
 
-    `deeds`: all that was done in this call (deeds.py). `news`: those of them that were done before this turn and that
-    no turn has told since. `more_comes`: the agent may still be about to tell them.
+    `deeds`: all deeds of this call. `news`: those that were done before this turn, and that no turn has told.
+    `more_comes`: the agent may still tell them.
     """
     claimed = claims(said)
-    proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # Both together are a move.
-    proved |= {DONE} if proved - {LISTED} else set()  # The owner's own functions have deeds too.
+    # A booking and a cancellation together are a move.
+    proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())
+    proved |= {DONE} if proved - {LISTED} else set()  # Functions of the owner's own have deeds with other names.
     unproved = frozenset(_first(claim) for claim in claimed if not claim & proved)
     unproved = unproved - {DONE} or unproved  # "Done. Booked for seven." is one claim.
     told = frozenset(deed for deed in news if tells(said, deed))
@@ -177,7 +177,7 @@ def check(said: str, deeds: Collection[str], news: Collection[str] = (), *, more
 
 
 def tells(said: str, deed: str) -> bool:
-    """True if these words may tell the caller that a deed was done. If it is not clear, it is True."""
+    """True if these words may tell the caller that a deed was done. Also True if that is not clear."""
     plain = _plain(said)
     if deed not in _TELLS or (plain and not _ENGLISH.search(plain)):
         return True
@@ -188,7 +188,7 @@ def tells(said: str, deed: str) -> bool:
 
 
 def withdrawn(said: str) -> frozenset[str]:
-    """Deeds that the words deny: "it is not booked yet", "I couldn't cancel it"."""
+    """The deeds that these words deny: "it is not booked yet", "I couldn't cancel it"."""
     sentences = [each for each in _SENTENCES.split(_plain(said)) if not each.endswith("?")]
     clauses = [clause for sentence in sentences for clause in _clauses(sentence)]
     return frozenset(deed for pattern, deed in _DENIALS for each in clauses if pattern.search(each))
@@ -196,12 +196,12 @@ def withdrawn(said: str) -> frozenset[str]:
 
 def _plain(said: str) -> str:
     text = " ".join(said.replace("\u2019", "'").casefold().split())
-    text = re.sub(r"\b(dr|mr|mrs|ms)\. ", r"\1 ", text)  # This point does not end a sentence.
+    text = re.sub(r"\b(dr|mr|mrs|ms)\. ", r"\1 ", text)  # The point after such a title does not end a sentence.
     text = re.sub(
         r"\b(?:booked|confirmed|set|scheduled) and (?:ready|confirmed|good to go|set|booked)\b", "confirmed", text
     )
     text = re.sub(r"\b([ap])\.m\.", r"\1m", text)
-    return re.sub(r"\b(?:gone|went) ahead and ", "", text)  # This "and" does not separate clauses.
+    return re.sub(r"\b(?:gone|went) ahead and ", "", text)  # The "and" in these words does not separate two clauses.
 
 
 def _clauses(sentence: str) -> list[str]:
@@ -209,12 +209,15 @@ def _clauses(sentence: str) -> list[str]:
 
 
 def _asks(sentence: str, end: int) -> bool:
-    """True if the clause that ends at `end` is a question: only a question mark or "is that right" follows it."""
+    """True if the clause that ends at `end` is a question: only "?" or a tag such as "is that right" follows."""
     return sentence.endswith("?") and sentence[end:].strip(" ,?") in _TAGS
 
 
 def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
-    """The pattern with which this clause claims a deed. `rest` is the rest of the sentence."""
+    """The pattern that shows that this clause claims a deed. None if it claims none.
+
+    `rest` is the rest of the sentence.
+    """
     clause = clause.strip(" .!?\"'")
     is_own = OWN.search(clause) is not None
     for pattern in CLAIMS:
@@ -235,7 +238,7 @@ def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
 
 
 def _first(claim: frozenset[str]) -> str:
-    """The deed that names a claim: the first deed of this order that the claim has."""
+    """The deed that gives a claim its name: the first one of this order."""
     return next(deed for deed in (DONE, BOOKED, CANCELLED, MOVED, SENT, MESSAGE) if deed in claim)
 
 

@@ -1,4 +1,4 @@
-"""The deeds of one call, and what the caller was told of them, over all streams of the call (pure)."""
+"""Keeps the deeds of one call and what the caller was told about them, over all streams of the call."""
 
 from __future__ import annotations
 
@@ -10,48 +10,50 @@ from typing import Any, Final
 from relay.functions.claims import claims
 from relay.functions.claims.patterns import DONE, LISTED
 
-# The relay forces a turn that corrects what was said about a deed. After this many corrections, this deed is no longer
-# a reason for another one.
+# If the agent tells a deed wrong, the relay makes it correct itself. After this many corrections of the same deed, it
+# does not any more.
 CORRECTIONS: Final = 2
 
 
 @dataclass(slots=True)
 class Deeds:
-    """The deeds that were done, claimed and told. Times are those of Trio's clock, in seconds."""
+    """Deeds that were done, claimed, or told to the caller. Times are seconds of Trio's clock."""
 
     done: set[str] = field(default_factory=set)
-    unproved: set[str] = field(default_factory=set)  # Claimed deeds that no function did.
-    # Deeds that were done, but not told by a turn that should have told them.
+    unproved: set[str] = field(default_factory=set)  # Deeds that the agent claimed and no function did.
+    # Deeds that were done, and that a turn of the agent should have told but did not.
     untold: set[str] = field(default_factory=set)
-    _news: dict[str, float] = field(default_factory=dict)  # Deed -> when it was done. Only untold deeds.
+    # Deed -> when it was done. It is removed when the caller was told.
+    _news: dict[str, float] = field(default_factory=dict)
     _outputs: set[str] = field(default_factory=set)
     _corrected: Counter[str] = field(default_factory=Counter)
 
     @property
     def are_told_right(self) -> bool:
-        """True if the caller was told exactly the deeds that were done."""
+        """True if the caller was told what was done, and nothing else."""
         return not self.unproved and not self.untold
 
     def in_words(self) -> str:
-        """What was done, for a human: "the booking was made". "" if nothing was done."""
+        """What was done, in words for a human: "the booking was made". "" if nothing was done."""
         return " and ".join(claims.TOLD_AS[deed] for deed in sorted(self.done) if deed in claims.TOLD_AS)
 
     def returned(self, function: str, ok: bool, output: Mapping[str, Any], now: float) -> None:
-        """A function has ended. A repeat that got the first result is not a second deed."""
+        """A function has returned. If it repeats its first result, that is no second deed."""
         deeds = deeds_of(function, ok, output)
         self.done |= deeds
         self.unproved -= self.done
         if deeds - {LISTED}:
-            self.unproved.discard(DONE)  # Now it is true that something was done.
+            self.unproved.discard(DONE)  # Something was done, so "Done" is true now.
         known = repr(sorted(output.items(), key=str))
         if known not in self._outputs:
             self._outputs.add(known)
             self._news |= dict.fromkeys(deeds - {LISTED}, now)
 
     def heard(self, said: str, began_s: float, *, more_comes: bool) -> str | None:
-        """The caller heard a turn of the model, which began at this time. Returns instructions for a turn to be forced.
+        """The caller has heard a turn of the model's. It began at `began_s`.
 
-        `more_comes`: another answer was asked for or is coming. That answer may still tell what this one does not tell.
+        Returns instructions with which the agent must correct itself, or None. `more_comes`: another answer was asked
+        for or is coming, which may still tell the deed.
         """
         known = {deed for deed, at_s in self._news.items() if at_s <= began_s}
         verdict = claims.check(said, self.done, known, more_comes=more_comes)
@@ -69,7 +71,7 @@ class Deeds:
 
 
 def deeds_of(function: str, ok: bool, output: Mapping[str, Any]) -> frozenset[str]:
-    """The deeds that an outcome proves: its `done`, and "listed" if a look-up showed appointments."""
+    """The deeds that a function's result proves: its `done`, and "listed" if it showed appointments."""
     if not ok:
         return frozenset()
     done = output.get("done")

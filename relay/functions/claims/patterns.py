@@ -1,4 +1,4 @@
-"""The patterns with which an agent tells that a deed is finished. The words are in english.toml (pure)."""
+"""Holds the patterns of claims: how an agent says that a deed is done. The words are in english.toml."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-# The deeds, with the names that functions use in `done`. "listed" is a look-up that showed an appointment. DONE is a
-# claim that something was done, without saying what: any deed makes it true.
+# The deeds, with the names that functions use in `done`. LISTED: a look-up showed an appointment. DONE: a claim that
+# does not say what was done. Any deed makes it true.
 BOOKED, CANCELLED, MOVED, MESSAGE, SENT, LISTED = "booked", "cancelled", "moved", "message_taken", "sent", "listed"
 DONE: Final = "done"
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A way to claim a deed. Any of `deeds` makes it true. The file explains the two flags.
+    """A way to claim a deed.
 
-    `is_own`: the clause must have an "I" or a "we". So most clauses need no further check.
+    The claim is true if one of `deeds` was done. english.toml explains `is_state` and `is_weak`.
+    `is_own`: the clause must have "I" or "we". So most clauses need not be searched.
     """
 
     regex: re.Pattern[str]
@@ -32,7 +33,7 @@ _FILE: Final = tomllib.loads(Path(__file__).with_name("english.toml").read_text(
 
 
 def _filled(text: str) -> str:
-    """The text with its {NAMES} replaced, also {NAMES} inside them."""
+    """The text with its {NAMES} replaced, and those inside them."""
     while names := re.findall(r"\{([A-Z_]+)\}", text):
         for name in names:
             text = text.replace(f"{{{name}}}", _FILE["words"][name])
