@@ -132,7 +132,7 @@ class CallPlan:
     holding: dict[str, str | None] = field(default_factory=dict)
     voice: Voice = Voice()
     human_available: bool = True  # True if a human is there when the stream begins.
-    # After this time, HUMAN_HOURS begin or end, and `human_available` is the opposite. None: not during this call.
+    # After this time HUMAN_HOURS begin or end, so `human_available` changes. None: not during this call.
     human_changes_s: float | None = None
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0

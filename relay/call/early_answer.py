@@ -1,4 +1,4 @@
-"""Early answers: the caller's turn is answered before the silence is long enough to end it.
+"""Keeps the caller's open turn and its early answer, which is asked for before the turn has certainly ended.
 
 The server's VAD makes an item of the speech after a silence of VAD_SILENCE_MS. People pause for longer than that inside
 a turn, so the turn is still open. But the relay asks for the answer at once. Until the turn has ended, the caller does
@@ -53,10 +53,10 @@ NO_SPEECH_MS = 300
 # The time to the server and back. The server reports the end of speech later than it happened, by this time and by
 # VAD_SILENCE_MS.
 ROUND_TRIP_MS = 150
-# The end of a word may be so soft that only our level hears it. If our level hears up to this much longer than the
-# server's VAD, the server's silence counts.
+# Our own level may hear a soft end of a word that the server's VAD does not hear. If our level hears up to this much
+# longer, the silence counts from the server's report.
 SOFT_END_MS = 40
-# A frame may come up to this much early.
+# A frame may come up to this much too early. So the measured silence may be too short by this.
 JITTER_MS = 15
 # If no frame has come for this long (a muted line, a stall), the silence counts from the server's report.
 NO_FRAMES_S = 0.5

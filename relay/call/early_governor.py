@@ -36,7 +36,7 @@ class Governor:
 
     asked: int = 0
     taken_back: int = 0
-    why_off: str = ""  # Why no more early answers are asked for. "" while they are.
+    why_off: str = ""  # Why the call asks for no more early answers. "" means that it still asks for them.
     is_told: bool = False  # True if this was written to the log.
 
     def limits_are(self, left: float) -> None:

@@ -268,7 +268,7 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
         if turn.role != "agent" or turn.whole:
             continue
         cut = cuts.get(turn.item_id)
-        if cut is None:  # Its last mark has not come back, although all of it was played. Or it never had any sound.
+        if cut is None:  # Its last mark has not come back, although all of it was played. Or it had no sound at all.
             heard = turn.spoken if turn.said_ms > 0 else ""
         else:
             heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)

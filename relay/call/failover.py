@@ -242,7 +242,7 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
     """Say a phrase, so that the caller hears something, and make sure that an answer will come."""
     out.append(Report("call.dead_air", "warning", (_SILENT,)))
     has_begun = call.answers.has_begun and call.sessions.serves
-    if call.playout.is_speaking(now):  # An answer waits or plays, but it is silent or held.
+    if call.playout.is_speaking(now):  # Audio waits or plays, but it is silent or held.
         cut_off(call, now, out)
     call.floor.falls_idle()  # The VAD may hear noise. Our own level hears nobody.
     call.rest.forget()

@@ -35,7 +35,7 @@ SHORT_S = 0.400
 # not wait.
 WORDS_BEHIND_VOICE_S = 1.8
 WITHHELD_LIMIT_S = 0.5
-# With early answers, the answer comes sooner by this time. So it may wait longer for the words by this time.
+# With early answers, the answer comes sooner by this much. So it may wait longer for the words, by the same time.
 EARLIER_S = 0.3
 # When the agent goes on, it begins at a pause, so that the sentence can be understood. It is the last pause that was
 # heard, if that was at most this long before the stop. Three quiet frames count as a pause, because a consonant is

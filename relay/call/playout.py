@@ -240,7 +240,7 @@ class Playout:
     def due(self, now: float) -> list[Play]:
         """The audio that must be written to the caller now."""
         self.sounded = None
-        # If the playback is late, Twilio may have more audio than is counted here. A late mark does not prove this,
+        # If the playback is late, Twilio has more audio than is counted here. But a late mark does not prove this,
         # because only the mark may be late. So it is not counted.
         if not self.queue or self.held is not None or now <= self.due_s:
             return []

@@ -67,7 +67,8 @@ class Answers:
         self._refusals = 0  # How often in a row the server refused because another response was active.
         self._retry_until = 0.0  # The server has said not to ask before this time.
         self._retry_s = 0.0  # All these waits for the present wish together.
-        self._complete_at: float | None = None  # When the last part of the active response came, if it seems complete.
+        # When the last part of the active response came. None: the response does not seem complete.
+        self._complete_at: float | None = None
         self._cancel_when_begun = False
         self._discarded: set[ResponseId] = set()
         self._ended: set[ResponseId] = set()
@@ -142,7 +143,7 @@ class Answers:
         self._asked, self._asked_ref, self._since = Wish(ref, instructions), ref, now
 
     def began(self, response_id: ResponseId, ref: str | None, now: float) -> CancelResponse | None:
-        """A response began. Returns its cancellation if it was cancelled before."""
+        """A response began. Returns its cancellation if the answer was given up before it began."""
         if response_id in self._ended or response_id == self.active:
             return None
         self.active, self.active_ref, self._since, self._produced = response_id, ref or "", now, False

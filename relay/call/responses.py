@@ -21,8 +21,8 @@ from relay.call.vocabulary import (
     ResponseId,
 )
 
-# Errors of a message that met one of the server's on the way: the server had just begun or ended an answer. They do no
-# harm. In captures, 1 of 300 cancellations caused one (20 calls).
+# Errors of messages that crossed: ours was on its way when the server began or ended an answer. They do no harm. In
+# captures, 1 of 300 cancellations caused one (20 calls).
 ALREADY_ACTIVE = "conversation_already_has_active_response"
 NOT_ACTIVE = "response_cancel_not_active"
 CROSSINGS = frozenset({ALREADY_ACTIVE, NOT_ACTIVE})

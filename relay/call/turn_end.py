@@ -27,8 +27,8 @@ BEGINNING_WAIT_MS = 1_000
 LATE_WAIT_MS = 500
 # The same, while the caller reads out a number or letters in groups.
 READING_WAIT_MS = 700
-# A turn counts as a beginning if it is shorter than this share of the caller's turns is. With a larger share, half of
-# the callers would not notice that answers come early. With a smaller share, more callers are cut off.
+# The limit for a beginning: this share of the caller's turns is shorter. With a larger share, half of the callers would
+# not notice that answers come early. With a smaller share, more callers are cut off.
 BEGINNINGS = 1 / 3
 # The wait after a turn that is shorter than all turns of this caller so far. That is about one turn in thirty. Nearly
 # all pauses are shorter than this.

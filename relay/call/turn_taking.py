@@ -98,7 +98,7 @@ class Worth(enum.Enum):
     ANSWER = "answer"  # Ask for a response.
     BARGE_IN = "barge_in"  # Stop the agent, then ask for a response.
     WAIT = "wait"  # Wait for its words.
-    LEAVE = "leave"  # Keep it in the conversation, without an answer.
+    LEAVE = "leave"  # Keep the turn in the conversation, without an answer.
     DELETE = "delete"  # The turn has no words: remove it.
 
 
@@ -312,8 +312,8 @@ class Floor:
     def expired(self, now: float, agent: Agent) -> list[tuple[ItemId, bool]]:
         """The turns whose words did not come in time.
 
-        True marks a turn that is long enough to be answered without words. For all others, and for those that came
-        while the agent spoke, the words decide when they come later.
+        Each comes with True if it must be answered without words: it is long enough, and the agent is silent. For all
+        others, the words decide when they come later.
         """
         late = [
             (item, a.voiced_ms >= SHORT_TURN_MS and not agent.speaking)

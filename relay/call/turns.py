@@ -15,8 +15,8 @@ from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, Speech, State, Worth
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 from relay.call.words import Meaning
 
-# If the agent was stopped, and neither words nor the end of the speech come within this time, it goes on. Then the VAD
-# or the line is silent.
+# If the agent was stopped, and neither words nor the end of the speech come within this time, it goes on. The VAD or
+# the line may have failed.
 HOLD_LIMIT_S = 2.0
 # Noise can keep the server's VAD in speech for ever. Then the caller would never get an answer. Our own level takes
 # this noise for quiet. If our level is quiet for this long and the caller has spoken before, the caller has finished.

@@ -43,7 +43,7 @@ class Stream(Protocol):
 
     @property
     def stream_sid(self) -> str:
-        """Twilio's name for the stream. "" before Twilio has told it."""
+        """Twilio's id of the stream. "" until Twilio's `start` was read."""
 
     @property
     def is_decided(self) -> bool:
@@ -171,7 +171,7 @@ class CallFile:
     asks_until: float = 0.0  # Twilio may still ask about this call until this time (Trio clock).
     brings_stream: bool = False  # True if Twilio will open a stream until then.
     orders: list[Order] = field(default_factory=list)
-    # The newest stream is the last one. Earlier ones are writing their last rows.
+    # The newest stream is the last element. Earlier ones are writing their last rows.
     open_streams: list[Stream] = field(default_factory=list)
     # The process's set of calls that may need it. This call adds itself.
     at_hand: set[CallSid] = field(default_factory=set)
@@ -193,7 +193,7 @@ class CallFile:
         return self.outcomes
 
     def take_orders(self) -> list[Order]:
-        """The orders that the owner gave before a stream began. The list is then empty."""
+        """Return the orders that the owner gave before a stream began, and empty the list."""
         orders, self.orders = self.orders, []
         return orders
 

@@ -1,7 +1,7 @@
-"""What a call leaves behind: its rows, its figures, and a last log line for each of its streams.
+"""Writes what is kept of a call: its rows, its figures, and a last log line for each of its streams.
 
-The figures of a call's outcome (turns, barge-ins, latencies, costs) are counted over all its streams. The log line has
-these figures too. The rest of the line is about one stream.
+The figures (turns, barge-ins, latencies, costs) are counted over all streams of the call. The rest of the log line is
+about one stream.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class CallRows:
     def decide(self) -> None:
         """Write down how the stream ended and what comes next. This happens before any socket closes.
 
-        The caller's last words may come until `close`. So after this only the summary may change.
+        Words of the caller may still come until `close`. They can only change the summary.
         """
         if self._decision is not None:
             return

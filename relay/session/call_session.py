@@ -136,7 +136,7 @@ class CallSession:
         file.consent = self.machine.call.consent
         self.rows = CallRows(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
-        self._drains = False  # True while a task waits until the model's socket takes the rest.
+        self._drains = False  # True while a task waits until the model's socket has taken everything.
         # False until the machine has handled `ModelReady` of a new session. Until then, caller audio waits.
         self._hears = False
         self._connector = ModelConnector(desk, file, self.machine)
@@ -615,7 +615,10 @@ class CallSession:
         return model_dialect.SPEAK
 
     def _post_to_caller(self, messages: list[bytes]) -> None:
-        """Send to the caller without waiting. If the socket is closed, the Twilio reader reports it, with the code."""
+        """Send to the caller without waiting.
+
+        If the socket is closed, the Twilio reader gets its close code and ends the call.
+        """
         try:
             if messages and self._caller.post(*messages):
                 self._start(self._drain_caller)
@@ -696,7 +699,7 @@ class CallSession:
 
     def _say_goodbye(self, session: ModelSession | None) -> None:
         if session is not None:
-            self._start(session.end.close)  # A session that does not answer delays the close by 2 s.
+            self._start(session.end.close)  # This may take 2 s, if the session does not answer.
 
     async def _leave_stream(self) -> None:
         await close_behind_last_words(self._caller)

@@ -36,7 +36,7 @@ class DayBill:
         self._ledger, self._tz, self.utc_now = ledger, tz, utc_now
         self._day = self._today()
         self._others_usd = 0.0
-        self._own_usd = 0.0  # What the streams cost that ended in this process.
+        self._own_usd = 0.0  # The cost of the streams that ended in this process.
         self._told: dict[str, float] = {}
         self.is_short = False
 

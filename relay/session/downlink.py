@@ -1,6 +1,6 @@
-"""The model's audio on its way to the playout: base64 deltas become mu-law, item by item.
+"""Converts the model's audio for the playout: base64 deltas become mu-law, item by item.
 
-It also keeps the sound of a live greeting.
+It also stores the sound of a live greeting.
 """
 
 from __future__ import annotations

@@ -137,7 +137,8 @@ def _function_row(
         output=output if keeps_output else None,
         ok=outcome.ok,
         took_ms=round(outcome.took_s * 1000, 1),
-        key=outcome.key,  # If Postgres could not reserve the key, a repeat of the call finds the key in this row.
+        # If Postgres could not reserve the key, a repeat of this function call finds the key in this row.
+        key=outcome.key,
         state=_state(outcome),
     )
 

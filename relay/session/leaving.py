@@ -29,5 +29,5 @@ async def close_behind_last_words(caller: WebSocketEnd) -> None:
         with trio.move_on_after(NO_PROGRESS_S):
             await caller.drain()
     except Gone:
-        pass  # The socket is closed anyway.
+        pass  # It is closed already.
     await caller.close()

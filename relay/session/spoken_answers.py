@@ -145,7 +145,7 @@ class SpokenAnswers:
     def _say(self, voice: Voice, item_id: ItemId, item: _Item) -> None:
         """Give the waiting text to the voice. For an early answer, only the first EARLY_CHARACTERS."""
         if self._items.get(item_id) is not item:
-            return  # `_bill` of another item has caused this item to be cut off.
+            return  # While another item was billed, the machine cut this item off.
         while item.text and not (item.sent_characters >= EARLY_CHARACTERS and self._is_early(item.response_id)):
             text = item.text.pop(0)
             item.sent_characters += len(text)

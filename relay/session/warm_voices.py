@@ -89,7 +89,7 @@ class WarmVoices:
                 voice = await self.source.open()
                 with warm.idle:
                     await voice.keep()
-                    await trio.sleep_forever()  # If the voice is lost meanwhile, `Voice.run` raises later.
+                    await trio.sleep_forever()  # If the voice is lost meanwhile, `Voice.run` reports it later.
             if warm.claimed:
                 warm.voice, voice = voice, None
         except VoiceUnavailable as error:

@@ -243,9 +243,9 @@ class WebSocketEnd:
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Send a close frame, give the peer CLOSE_S to answer, and close the socket. Never raises. May be called again.
 
-        A server's end that was never accepted answers 503 instead.
-        `close` finishes even if its task is cancelled, so that the peer gets a real code. While another task receives,
-        `close` does not wait for the peer's answer. That task, or a task in `hand_over`, gets Gone at once.
+        If a server has neither accepted nor rejected the upgrade, it answers 503. `close` finishes even if its task is
+        cancelled, so that the peer gets a real code. While another task receives, `close` does not wait for the peer's
+        answer. That task, or a task in `hand_over`, gets Gone at once.
         """
         if self._closed:
             return

@@ -37,7 +37,7 @@ class Wire(Protocol):
     """
 
     async def read(self) -> bytes:
-        """Wait for bytes and return them. b"" means: the peer has ended. Raises trio.Broken-/ClosedResourceError."""
+        """Wait for bytes and return them. b"" means: the peer has closed. Raises trio.Broken-/ClosedResourceError."""
 
     async def hand_over(self, take: Callable[[bytes], bool]) -> None:
         """Call `take` with bytes as they arrive (b"" at the end) until it returns False.
@@ -56,7 +56,7 @@ class Wire(Protocol):
         """Like `write`, but without waiting. Returns True if some task must now call `drain`."""
 
     async def drain(self) -> None:
-        """Wait until nothing waits any more. Raises trio.Broken-/ClosedResourceError."""
+        """Wait until nothing is left to send. Raises trio.Broken-/ClosedResourceError."""
 
     def gather(self, n_bytes: int) -> None:
         """Let `read` wait until this many bytes have come, or the end. 1 (the default) means: do not wait for more."""
@@ -240,7 +240,7 @@ class SocketWire(_OneOutBuffer):
             self._tls_in.write_eof()
 
     def _opened(self, tls: ssl.SSLObject) -> bytes | None:
-        """Decrypt all complete records. b"" means: the peer has ended. None if no record is complete.
+        """Decrypt all complete records. b"" means: the peer has closed. None if no record is complete.
 
         `bio.pending` is checked before each read, because an SSLWantReadError costs as much time as a record.
         """
@@ -316,7 +316,7 @@ class SocketWire(_OneOutBuffer):
                 return data
 
     def _recv_now(self) -> bytes | None:
-        """What the kernel has. b"" means: the peer has ended. None if nothing has come."""
+        """What the kernel has. b"" means: the peer has closed. None if nothing has come."""
         try:
             return self._sock.recv(RECV_BYTES)
         except BlockingIOError:

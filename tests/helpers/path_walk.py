@@ -234,7 +234,7 @@ PATHS: dict[str, Callable[[list[Step]], Step]] = {
     "uplink frame": lambda steps: shortest(steps, has(":caller_audio", ":append_audio"), QUIET),
     "downlink delta": lambda steps: shortest(steps, has("downlink.py:spoke", ":media"), without(":learn_greeting")),
     "barge-in hold": lambda steps: shortest(steps, has("playout.py:hold", ":clear"), without("playout.py:cut")),
-    "barge-in commit": lambda steps: shortest(steps, has("playout.py:cut", ":truncate_item")),
+    "barge-in give up": lambda steps: shortest(steps, has("playout.py:cut", ":truncate_item")),
     "transcript row": lambda steps: shortest(
         steps, has("turns.py:transcribed", ":record"), without(":ask_for_response")
     ),
