@@ -67,7 +67,7 @@ class Rules:
     def clerks(self) -> tuple[str, ...]:
         """The operator's phrases for a person that are one word.
 
-        The languages judge them like "agent": a sentence with such a word need not ask for a person.
+        The languages judge them like "agent": a sentence with such a word does not always ask for a person.
         """
         return tuple(phrase for phrase in self.human_words if len(plain(phrase).split()) == 1)
 

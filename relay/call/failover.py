@@ -30,7 +30,7 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
     """A session is configured. Send it the conversation so far."""
     call.sessions.began(event.model, now)
     if call.sessions.count == 1:
-        call.figures.reconnects = 0  # If the first session came late, nothing was lost before.
+        call.figures.reconnects = 0  # Nothing can be lost before the first session.
     call.unheard.forget()
     call.meter.serves(call.model, call.plan.price_hard if call.model == call.plan.model_hard else call.plan.price)
     call.ids.clear()

@@ -29,8 +29,8 @@ SILENCE_LIMIT_S = 0.560
 HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
 PHRASES_AGAIN = ("one_moment_again", "holding_again")
-# After this many refusals or failures in a row of any functions, in addition to the operator's limit for one function
-# (escalation.py), a human takes over. A refusal, such as "taken", does not count as a failure of its function.
+# Refusals and failures of all functions are counted together. A human takes over after `human_after_failures`
+# (escalation.toml) and this many more in a row. A refusal, such as "taken", is no failure of its own function.
 REFUSALS_BEFORE_HUMAN = 3
 
 
@@ -161,7 +161,8 @@ def _phrase_due(call: Call) -> float:
     if functions.phrase_at:
         due = max(call.quiet_since(), functions.phrase_at) + HOLDING_AGAIN_S
     else:
-        # Each loud sound of the caller's line, even noise, makes `loud_at` later. So HOLDING_AFTER_S counts, too.
+        # Each loud sound of the caller's line, even noise, makes `loud_at` later. So HOLDING_AFTER_S limits the wait,
+        # too.
         silent_since = max(call.loud_at, call.playout.quiet_since_s)
         due = max(call.quiet_since(), functions.asked_at) + HOLDING_AFTER_S
         due = min(due, max(silent_since + SILENCE_LIMIT_S, functions.asked_at))

@@ -40,12 +40,12 @@ OWN_SILENCE_DBFS = -60.0
 OWN_SPEECH_DBFS = -40.0
 
 
-# A turn counts as sound if this many of its frames are louder than the noise by SOUND_ABOVE_NOISE_DB. A click has fewer
-# such frames, the shortest word has more.
+# A turn counts as louder than the noise if this many of its frames are louder by SOUND_ABOVE_NOISE_DB. A click has
+# fewer such frames, the shortest word has more.
 SOUND_FRAMES = 3
 SOUND_ABOVE_NOISE_DB = 6.0
-# So many frames before the VAD's report belong to the turn, too. The server's VAD reports speech 0.3 s after it began,
-# and a quiet voice later.
+# This many frames before the VAD's report belong to the turn, too. The server's VAD reports speech 0.3 s after it
+# began, and a quiet voice later.
 LEAD_IN_FRAMES = 30
 
 

@@ -73,7 +73,7 @@ class Liveness:
         self.missing("answer", now)
 
     def nudge(self) -> Missing | None:
-        """What the model must be told that it is missing. None if it was told before."""
+        """What the model must be told about: a promise or an answer that has not come. None if it was told before."""
         missing, self._missing = self._missing, None
         self.nudges += 1
         return missing

@@ -53,8 +53,7 @@ class Presence:
     def silent_s(self, now: float, agent_quiet_since: float, least_s: float) -> float:
         """How long nobody has heard from the caller, and the agent has not spoken.
 
-        An answer to a noise does not count as speech.
-        `least_s`: this holds only if the agent has been quiet for at least this long.
+        An answer to a noise does not count as speech, if the agent has been quiet for at least `least_s`.
         """
         since = max(self.sign_at, agent_quiet_since)
         if self._silent_from is not None and not self.asked and now - agent_quiet_since >= least_s:

@@ -97,7 +97,7 @@ class Answers:
         return self.is_wanted or asked or (self.active is not None and self.active not in self._discarded)
 
     def want(self, kind: str, instructions: str | None = None) -> None:
-        """Note that an answer is wanted. It does not replace a wish with instructions if it has none itself."""
+        """Note that an answer is wanted. A wish without instructions does not replace a wish with instructions."""
         if self.wish is None or instructions is not None or self.wish.instructions is None:
             self.wish = Wish(kind, instructions)
 
@@ -198,7 +198,7 @@ class Answers:
         self._discarded.add(response_id)
 
     def presume_ended(self, response_id: ResponseId) -> None:
-        """Treat this response as ended, although its end was not reported. The caller then calls `ended`."""
+        """Treat this response as ended, although its end was not reported. `ended` is called next."""
         self._presumed.add(response_id)
 
     def ended(self, response_id: ResponseId, status: str, now: float, retry_after_s: float | None = None) -> Follows:

@@ -359,7 +359,7 @@ def _sets(
 
 
 def _texts(listening: Mapping[str, tuple[str, ...]], sets: Sets) -> dict[str, Expression | None]:
-    """The lists whose expressions are a whole text."""
+    """The lists of expressions that must be the whole text."""
     return {
         "backchannels": _only(listening["backchannels"], sets, _HUM),
         "not_backchannels": _only(listening["not_backchannels"], sets),
@@ -460,7 +460,7 @@ class Words:
         )
 
     def says(self, kind: str, text: str, own: Patterns | None = None) -> bool:
-        """True if a phrase of `kind` is in the text and really means it. `own`: the operator's phrases."""
+        """True if the text has a phrase of this kind that counts. `own`: the operator's phrases."""
         if kind not in KINDS:
             return own is not None and own.is_in(plain(text))  # No language has words for this kind.
         return self._says(kind, _Said(text, self.languages), own)

@@ -92,7 +92,7 @@ class Hours(msgspec.Struct):
     def __post_init__(self) -> None:
         for text in (self.open, self.close):
             if text is not None:
-                clock(text)  # msgspec makes a fault of its ValueError, which names the place.
+                clock(text)  # `clock` raises ValueError, and msgspec adds which key it was.
         if not self.closed and not (self.open and self.close):
             raise ValueError("a day that is not closed needs `open` and `close`")
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from relay.functions.claims import claims
 from relay.functions.claims.patterns import DONE, LISTED
 
-# If the agent tells a deed wrong, the relay makes it correct itself. After this many corrections of the same deed, it
-# does not any more.
+# If the agent tells a deed wrong, the relay makes it correct itself. After this many corrections of the same deed, the
+# relay stops doing so.
 CORRECTIONS: Final = 2
 
 
