@@ -73,7 +73,7 @@ class Load:
             call.hang_up()
 
         network = Network(connect_ms=self._chance.uniform(*CONNECT_MS))
-        number = fictional_number(len(self._seen))  # a new number each time, so that none calls too often
+        number = fictional_number(len(self._seen))  # a new number for each call, so that no number calls too often
         call = await self._exchange.ring(CallerLine(number=number, network=network), act)
         at_s = self._seen[call.state.sid]
         media, start = at_s.get("first_media"), at_s.get("stream_started")
@@ -89,7 +89,7 @@ class Load:
 
 
 async def rungs(origin: str) -> dict[str, int]:
-    """How many calls each rung of the ladder served, by the relay's own count."""
+    """How many calls had each kind of greeting (rung of the ladder), by the relay's own metrics."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{origin}/metrics", timeout=5.0)).text
     found = re.findall(r'relay_greeting_ms_count\{rung="(\w+)"\} (\d+)', text)
@@ -97,7 +97,7 @@ async def rungs(origin: str) -> dict[str, int]:
 
 
 async def own_p99_ms(origin: str) -> float | None:
-    """The relay's own figure greeting_ms: the lowest bucket limit that 99 of 100 calls are below."""
+    """The relay's own metric greeting_ms: the lowest bucket limit below which 99 of 100 calls are."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{origin}/metrics", timeout=5.0)).text
     sums: dict[float, float] = {}

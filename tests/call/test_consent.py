@@ -1,4 +1,4 @@
-"""Whether a call's words may be kept, and the sentences of callers who do not want it."""
+"""Whether a call's words may be stored, and the sentences of callers who do not want that."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_a_caller_who_asks_about_recording_or_speaks_of_something_else_does_not_
         (Consent(announces=True, heard=True, refused=True), Words.NEVER),
     ],
 )
-def test_words_are_kept_only_after_the_notice_and_only_if_the_caller_has_not_refused(
+def test_words_are_stored_only_after_the_notice_and_only_if_the_caller_has_not_refused(
     consent: Consent, words: Words
 ) -> None:
     assert consent.words is words

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from relay.call.gap_filling import IDLE_BEFORE_PAD_S, IDLE_PAD_MS, JITTER_MS, LONGEST_PAD_MS, Gaps, Lateness
 
 
-def test_timestamps_that_jitter_are_not_padded() -> None:
+def test_if_timestamps_jitter_a_little_no_silence_is_filled_in() -> None:
     gaps, media_ms = Gaps(), 155
     for frame in range(100):
         assert gaps.before(media_ms, 20, frame * 0.02) == 0

@@ -163,7 +163,7 @@ def test_padding_and_the_tail_of_the_filter_do_not_count_as_heard_audio_of_the_i
     assert cut.heard_ms == 65.0
 
 
-def test_after_an_undone_hold_the_audio_goes_on_within_the_frame_and_no_gap_is_counted() -> None:
+def test_after_an_undone_hold_the_audio_goes_on_in_the_middle_of_the_frame_and_no_gap_is_counted() -> None:
     playout = Playout()
     playout.append(A, tone(1_000), 10.0)
     playout.due(10.0)
@@ -171,7 +171,7 @@ def test_after_an_undone_hold_the_audio_goes_on_within_the_frame_and_no_gap_is_c
     assert playout.due(10.3) == []
     playout.resume()
     again = playout.due(10.3)
-    assert again[0].mulaw[0] == tone(60)[-1]  # the third frame, which the caller was hearing at the hold
+    assert again[0].mulaw[0] == tone(60)[-1]  # the third frame, which was playing when the hold came
     assert playout.gaps_ms == 0
     assert playout.heard_ms(A, 10.3) == 55.0
 
@@ -190,7 +190,7 @@ def test_late_marks_show_that_the_playback_is_late() -> None:
     playout.append(A, tone(2_000), 10.0)
     first, second = playout.due(10.0)
     playout.marked(first.mark or "", 10.060)  # the round trip takes 40 ms
-    playout.marked(second.mark or "", 10.640)  # 200 ms later than expected, because the way to Twilio stalled
+    playout.marked(second.mark or "", 10.640)  # 200 ms later than expected, because the connection to Twilio stalled
     playout.due(10.640)
     (cut,) = playout.cut(10.740)
     assert abs(cut.heard_ms - 500) <= 45  # 400 ms until 10.60 s by Twilio's clock, and 100 ms until 10.70 s

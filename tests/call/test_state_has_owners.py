@@ -44,7 +44,7 @@ def test_each_attribute_of_a_calls_state_is_written_by_one_file_only_unless_a_re
     assert len(several) <= MOST_SHARED
 
 
-def test_a_second_writer_is_found(tmp_path: Path) -> None:
+def test_a_second_file_that_writes_an_attribute_is_found(tmp_path: Path) -> None:
     (tmp_path / "state.py").write_text(STATE)
     (tmp_path / "room.py").write_text(ROOM)
     assert shared(tmp_path) == {"Part.value": {"room.py", "state.py"}}

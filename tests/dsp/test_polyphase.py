@@ -37,7 +37,7 @@ def pieces_of(samples: dsp.Samples, data: st.DataObject) -> list[dsp.Samples]:
 
 
 @given(st.data(), st.binary(max_size=200))
-def test_chunked_pieces_join_to_the_stream(data: st.DataObject, stream: bytes) -> None:
+def test_audio_that_is_cut_into_pieces_gives_the_same_stream(data: st.DataObject, stream: bytes) -> None:
     assert b"".join(data.draw(chunked(stream))) == stream
 
 

@@ -1,4 +1,4 @@
-"""Messages of the tests to the stand-in model, and its script."""
+"""Messages that tests send to the stand-in model, and the script of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console's sockets refuse requests without a session, from another origin, or from outside."""
+"""The console's sockets refuse requests without a session, from another origin, or from another machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def session(guard: Guard) -> str:
 async def knock(
     settings: Settings, headers: Mapping[str, str], path: str = "echo/a/b?c=1", peer: str = "", host: str = ""
 ) -> bytes:
-    """Open a socket, and return what the room answers. Raises Refused."""
+    """Open a socket, and return the answer of the code that serves it. Raises Refused."""
     came: list[str] = []
 
     async def room(request: Request, end: WebSocketEnd, rest: str) -> None:
@@ -68,7 +68,7 @@ async def knock(
     raise wrong
 
 
-async def test_an_owner_with_a_session_is_admitted_and_the_room_gets_the_rest_of_the_path() -> None:
+async def test_an_owner_with_a_session_is_admitted_and_the_handler_gets_the_rest_of_the_path() -> None:
     assert await knock(PUBLIC, {**OWN, "Cookie": "own"}) == b"a/b?c=1"
 
 
@@ -91,7 +91,7 @@ async def test_a_session_with_an_old_password_is_refused() -> None:
         await knock(PUBLIC, {**OWN, "Cookie": session(other)})
 
 
-async def test_an_unknown_room_is_not_found() -> None:
+async def test_a_socket_with_an_unknown_name_is_not_found() -> None:
     for path in ("nothing", "", "ech"):
         with pytest.raises(Refused, match="404"):
             await knock(PUBLIC, {**OWN, "Cookie": "own"}, path)

@@ -1,7 +1,8 @@
 """One caller frame and one model delta go through the real session, and the test lists the files that each enters.
 
 The call runs on memory streams with all stand-ins. `tests/helpers/path_walk.py` records which file calls which. A new
-file on the path, or another visit to one, makes the list longer. Then decide whether it is worth it.
+file on the path, or another visit to one, makes the list longer. Then decide whether the change is worth the longer
+path.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def test_the_changes_of_file_on_a_path_do_not_increase(path: str, most: int) -> 
 
 
 def rooms_of(task: str, *, by_phone: bool) -> set[str]:
-    """Every file that a task of the session entered during the whole call."""
+    """All files that the tasks of the session entered during the whole call."""
     found = [step for step in steps(by_phone=by_phone) if step.task.endswith(task)]
     assert found, task
     return {room for step in found for room in step.rooms}
@@ -75,7 +76,7 @@ def test_the_session_of_a_test_call_enters_the_same_files_except_those_of_its_pr
     assert browser - phone <= {"relay/browser/browser_protocol.py", "relay/functions/backend/dry_diary.py"}
 
 
-def test_only_a_sockets_read_is_the_wait_for_the_next_message() -> None:
+def test_only_the_read_function_of_a_socket_counts_as_the_wait_for_the_next_message() -> None:
     def read() -> bool:
         return Walk()._is_new(sys._getframe(), room)
 

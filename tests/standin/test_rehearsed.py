@@ -32,7 +32,8 @@ LONDON = {
     "HUMAN_TRANSFER_NUMBER": "+442079460123",
     "HUMAN_NUMBERS_ALSO": "+442079460124",
 }
-# One scenario for each kind of own words: greeting, notice, question, phrases, numbers, hours and days.
+# A scenario for each kind of text that an owner may change: greeting, notice, question, phrases, numbers, hours and
+# days.
 KINDS = [
     "good_call", "barge_in_notice", "barge_in_function", "one_party_state", "record_off", "dormant", "cap_duration",
     "emergency", "misunderstands", "transfer_busy", "transfer_second_number", "socket_cut_while_booking", "relay_dead",
@@ -106,7 +107,7 @@ def _relay(**environ: str) -> Rehearsed:
     return Rehearsed(settings.load(environ, serving=False), frozenset(environ), lambda: open_at)
 
 
-def test_a_rehearsal_expects_nothing_that_depends_on_unknown_settings_of_the_relay() -> None:
+def test_a_rehearsal_checks_nothing_that_depends_on_settings_that_it_does_not_know() -> None:
     fit, _ = _relay().fit(load("good_call"))
     assert fit.expect.dialled == ("?",)
     assert not any("Robin" in text for text in fit.expect.heard)
@@ -138,7 +139,7 @@ def test_an_unknown_placeholder_is_named() -> None:
 
 
 @pytest.mark.parametrize("day", range(7))
-def test_the_day_of_the_humans_hours_is_never_near_today(day: int) -> None:
+def test_the_day_that_the_scenarios_use_for_human_hours_is_never_near_today(day: int) -> None:
     now = EPOCH + dt.timedelta(days=day)
     hours = settings_of(load("transfer_out_of_hours"), now)["HUMAN_HOURS"]
     near = {f"{now + dt.timedelta(days=off):%a}".lower() for off in (-1, 0, 1)}
@@ -194,7 +195,7 @@ ended_by = "caller"
 """
 
 
-async def test_words_of_the_caller_without_a_clip_are_babbled_and_listed(autojump_clock: MockClock) -> None:
+async def test_words_of_the_caller_without_a_clip_are_played_as_babble_and_listed(autojump_clock: MockClock) -> None:
     got = await _call(parse(OWN, "own"))
     assert got.failures == []
     assert got.babbled == ["Do you have gluten free pizza?"]
@@ -202,7 +203,7 @@ async def test_words_of_the_caller_without_a_clip_are_babbled_and_listed(autojum
     assert got.heard[-1] == "Sorry, could you repeat that?"
 
 
-async def test_the_words_of_an_unknown_voice_are_not_judged(autojump_clock: MockClock) -> None:
+async def test_if_the_voice_is_not_known_its_words_are_not_checked(autojump_clock: MockClock) -> None:
     got = await _call(load("goodbye"))
     assert got.failures == []
     expect = fitted(load("goodbye"), _own(play.ENVIRONMENT)).expect
