@@ -51,12 +51,12 @@ def test_an_example_of_the_documents_that_was_not_filled_in_is_refused(name: str
 
 
 @pytest.mark.parametrize("name", ["HUMAN_TRANSFER_NUMBER", "HUMAN_NUMBERS_ALSO"])
-def test_the_relays_own_number_is_refused_as_a_humans(name: str) -> None:
+def test_the_relays_own_number_is_refused_as_the_number_of_a_human(name: str) -> None:
     with pytest.raises(SettingsInvalid, match="would be put through to the agent again"):
         load(GOOD | {name: GOOD["TWILIO_PHONE_NUMBER"]}, serving=True)
 
 
-def test_good_settings_are_read_and_a_slash_after_the_origin_is_dropped() -> None:
+def test_valid_settings_are_read_and_a_slash_at_the_end_of_the_origin_is_removed() -> None:
     settings = load(GOOD, serving=True)
     assert settings.public_url == "https://relay.example.com"
     assert settings.data_dir == Path("data")
@@ -214,7 +214,7 @@ def test_hours_past_midnight_continue_on_the_next_day() -> None:
 
 
 @given(st.dictionaries(st.sampled_from([*GOOD, "PORT", "RECORD", "HUMAN_HOURS", "MAX_DAY_USD"]), st.text(max_size=30)))
-def test_any_environment_gives_settings_or_a_message(environ: dict[str, str]) -> None:
+def test_any_environment_gives_settings_or_an_error_message(environ: dict[str, str]) -> None:
     try:
         load({**GOOD, **environ}, serving=True)
     except SettingsInvalid as error:

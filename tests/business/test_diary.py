@@ -87,7 +87,9 @@ async def test_a_cancellation_is_stored_under_its_key_but_a_refusal_is_not(diary
     assert (await book(diary, key="k3")).resource == first.resource
 
 
-async def test_a_move_may_overlap_its_own_old_time_and_stays_with_its_person(diary: Diary) -> None:
+async def test_an_appointment_can_be_moved_to_a_time_that_overlaps_its_old_time_and_keeps_its_person(
+    diary: Diary,
+) -> None:
     made = await book(diary, who="Tom")
     moved = await diary.write(
         lambda store: Reception(BARBER).move(store, NOW, made.id, TEN + 15, Deed("k2")), limit_s=LIMIT_S

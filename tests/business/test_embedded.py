@@ -128,7 +128,7 @@ async def test_one_function_call_finds_thursday_afternoon_with_tom() -> None:
     assert all(each == "noon" or each.endswith(" PM") for each in told["free"])
 
 
-async def test_the_hours_include_the_break_the_holiday_and_the_next_opening() -> None:
+async def test_the_hours_have_the_break_and_the_holiday_and_the_next_opening() -> None:
     shop = Shop()
     _, usual = await shop.ask("lookup_hours", date="2026-11-26")
     assert (usual["open"], usual["close"], usual["notes"]) == ("9 AM", "6 PM", "Closed from 12:30 PM to 1:15 PM.")
@@ -156,7 +156,7 @@ async def test_an_appointment_that_is_moved_keeps_its_person_and_can_be_cancelle
     assert [change.call_sid for change in shop.diary.store.history] == ["CA1", "CA1", "CA1"]
 
 
-async def test_a_message_is_kept_in_the_ledgers_table_and_no_fault_is_counted() -> None:
+async def test_a_message_is_stored_in_the_ledgers_table_and_no_fault_is_counted() -> None:
     outcome, told = await Shop().ask("take_message", name="Dana", message="Call me back.")
     assert (outcome.ok, told["done"]) == (True, "message_taken")
     assert outcome.effect is not None

@@ -84,7 +84,7 @@ def test_the_shipped_files_have_no_mistake(name: str) -> None:
         ("minutes = 30", 'minutes = 30\n[after_hours]\ngreeting = "Hi"', "line 12: after_hours", "offer is missing"),
     ],
 )
-def test_a_mistake_is_named_with_its_line_its_key_and_the_allowed_values(
+def test_the_error_for_a_mistake_has_the_line_and_the_key_and_the_allowed_values(
     old: str, new: str, where: str, words: str
 ) -> None:
     assert old in SMALL

@@ -89,7 +89,7 @@ async def test_a_command_that_cannot_be_done_is_answered_with_a_sentence(
         await ask(MemoryDiary(), do, *rest)
 
 
-async def test_a_booking_needs_a_name_and_a_wrong_phone_number_or_person_is_named() -> None:
+async def test_a_booking_needs_a_name_and_the_error_for_a_wrong_phone_number_or_person_names_it() -> None:
     for more, words in (
         ({"name": ""}, "--name is missing"),
         ({"phone": "12"}, "--phone"),
@@ -121,7 +121,7 @@ def test_check_names_the_mistakes_of_settings_and_files_together(
         assert words in told
 
 
-def test_check_says_when_everything_is_right(
+def test_check_says_that_everything_is_right_if_there_is_no_mistake(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in {

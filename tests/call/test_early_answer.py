@@ -125,7 +125,7 @@ def test_after_a_short_beginning_the_wait_is_longer(ms: int, wait_ms: int) -> No
     assert of(Play, play.wait(60))
 
 
-def test_a_turn_that_is_long_for_a_caller_of_few_words_is_not_taken_for_a_beginning() -> None:
+def test_if_a_caller_says_little_a_turn_that_is_long_for_this_caller_is_not_taken_for_a_beginning() -> None:
     play = stage()
     for number in range(1, 21):
         says(play, number, ms=SHORT_MS)
@@ -136,7 +136,7 @@ def test_a_turn_that_is_long_for_a_caller_of_few_words_is_not_taken_for_a_beginn
     assert of(Play, play.wait(60))
 
 
-def test_if_the_caller_goes_on_after_the_answer_began_the_piece_before_is_not_learned_as_the_length_of_a_turn() -> None:
+def test_if_the_caller_goes_on_after_the_answer_has_begun_the_length_of_that_turn_is_forgotten() -> None:
     play = stage()
     says(play, 1, ms=SHORTEST_MS)
     answers(play)

@@ -101,7 +101,7 @@ def kill_when(play: Play, kind: str, text: str, after_s: float = 0.0) -> None:
     play.exchange.on_event = look
 
 
-async def test_when_a_session_is_lost_while_the_caller_waits_the_next_one_answers(autojump_clock: object) -> None:
+async def test_when_a_session_is_lost_while_the_caller_waits_the_next_session_answers(autojump_clock: object) -> None:
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
@@ -228,7 +228,7 @@ say = "I'm sorry, I can only help with questions about Harbor Table."
 """
 
 
-async def test_two_misunderstandings_bring_the_harder_model_and_a_third_brings_the_human(
+async def test_after_two_misunderstandings_the_harder_model_is_used_and_after_three_the_human_is_dialled(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bills = collect_bills(monkeypatch)
@@ -257,7 +257,7 @@ async def test_two_misunderstandings_bring_the_harder_model_and_a_third_brings_t
         assert float(outcome.cost_usd or 0) == pytest.approx(sum(paid.values()), abs=1e-5)
 
 
-async def test_a_hard_topic_brings_the_harder_model_at_once(autojump_clock: object) -> None:
+async def test_after_a_hard_topic_the_harder_model_is_used_at_once(autojump_clock: object) -> None:
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
@@ -272,7 +272,7 @@ async def test_a_hard_topic_brings_the_harder_model_at_once(autojump_clock: obje
         assert greetings(report) == 1
 
 
-async def test_a_move_that_fails_leaves_the_caller_with_the_present_session(
+async def test_if_a_move_fails_the_caller_stays_with_the_present_session(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failover, "SESSION_LIMIT_S", 15.0)

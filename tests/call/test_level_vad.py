@@ -30,7 +30,7 @@ def test_a_word_is_long_enough_to_interrupt(clip: str) -> None:
     assert longest_run(clips()[clip].mulaw) >= GIVE_UP_MS
 
 
-def test_a_quiet_caller_is_a_voice_on_a_quiet_line() -> None:
+def test_on_a_quiet_line_a_quiet_caller_counts_as_a_voice() -> None:
     voice = CallerVoice()
     for _ in range(100):
         voice.hear(-72.0, 20)
@@ -94,7 +94,7 @@ def test_the_echo_of_the_worst_telephone_is_not_taken_for_the_caller() -> None:
     assert not voice.is_up
 
 
-def test_a_line_without_echo_lets_a_quiet_caller_interrupt() -> None:
+def test_on_a_line_without_echo_a_quiet_caller_can_interrupt() -> None:
     voice = CallerVoice()
     for _ in range(250):  # five seconds of a greeting, and no echo comes back
         voice.hear(-75.0, 20, echo_dbfs=-20.0)
@@ -131,7 +131,7 @@ def test_after_an_echo_was_taken_for_the_caller_the_next_echo_is_not() -> None:
     assert not voice.is_up
 
 
-def test_our_own_echo_is_not_learned_as_the_lines_noise() -> None:
+def test_our_own_echo_is_not_learned_as_noise_of_the_line() -> None:
     voice = CallerVoice()
     for frame in range(500):
         voice.hear(-33.0 if frame % 20 < 16 else -70.0, 20, echo_dbfs=-20.0)  # words, and the pauses between them

@@ -93,7 +93,7 @@ def is_with_a_human(stage: Stage) -> bool:
 # A model that does not speak
 
 
-def test_a_model_that_never_answers_leads_to_a_phrase_then_to_another_session_and_then_to_the_human() -> None:
+def test_if_the_model_never_answers_there_is_a_phrase_and_then_another_session_and_then_the_human() -> None:
     stage = talking()
     assert dead_air_s(stage, 60.0) <= LONGEST_S
     assert len(of(stage, DialBeside)) == 1
@@ -277,7 +277,7 @@ def test_if_the_answer_begins_after_the_call_has_left_its_session_the_caller_doe
     assert stage.ear.heard[ItemId("item_2")] == 8_000
 
 
-def test_a_session_that_dies_while_the_next_one_opens_causes_no_second_dial() -> None:
+def test_if_a_session_dies_while_the_next_one_opens_no_third_session_is_opened() -> None:
     stage = talking()
     stage.wait(5_300)
     stage.tell(ModelLost(1006, ""))
@@ -326,7 +326,7 @@ def test_if_the_model_answers_that_there_is_nothing_to_cancel_no_response_counts
     assert len(of(stage, AskForResponse)) == 1
 
 
-def test_a_bill_that_comes_after_an_end_that_was_not_reported_is_counted_once() -> None:
+def test_if_the_end_of_an_answer_was_not_reported_its_bill_is_still_counted_only_once() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "At ten.", ended=False)
     stage.tell(ModelFinished(R1, item, b""))

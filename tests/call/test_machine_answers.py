@@ -64,7 +64,7 @@ def test_an_error_of_the_model_does_not_end_the_call_and_harmless_errors_are_cou
     assert stage.machine.phase is Phase.TALKING
 
 
-def test_an_answer_that_is_refused_while_another_runs_is_asked_for_again_later_and_not_at_once() -> None:
+def test_if_a_request_is_refused_because_another_answer_runs_it_is_sent_again_later_and_not_at_once() -> None:
     stage = talking()
     done = stage.tell(ModelObjected("conversation_already_has_active_response", "resp_9 is active", "turn-1"))
     assert not any(isinstance(action, AskForResponse) for action in done)
@@ -230,7 +230,9 @@ def test_if_words_were_lost_with_a_session_the_model_asks_for_them_even_after_a_
 
 
 @pytest.mark.parametrize(("ms", "lost"), [(100, False), (800, True)], ids=["a cough", "words"])
-def test_when_a_session_is_lost_in_the_middle_of_the_callers_words_the_model_asks_for_them(ms: int, lost: bool) -> None:
+def test_when_a_session_is_lost_while_the_caller_speaks_the_model_asks_the_caller_to_repeat_the_words(
+    ms: int, lost: bool
+) -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(60)

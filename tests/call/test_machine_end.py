@@ -256,7 +256,7 @@ def test_the_hang_up_waits_for_the_words_of_a_caller_who_spoke_but_not_for_ever(
 @pytest.mark.parametrize(
     ("words", "reason"), [("an operator please", EndReason.TRANSFERRED), ("it is on fire", EndReason.EMERGENCY)]
 )
-def test_words_that_ask_for_a_person_over_a_goodbye_lead_to_the_person(words: str, reason: EndReason) -> None:
+def test_if_the_caller_asks_for_a_person_over_a_goodbye_the_caller_is_connected(words: str, reason: EndReason) -> None:
     stage = talking()
     asked_to_end(stage, 2_000)
     stage.wait(600)
@@ -269,7 +269,7 @@ def test_words_that_ask_for_a_person_over_a_goodbye_lead_to_the_person(words: st
     assert ended(stage) == (reason, Next.HUMAN)
 
 
-def test_the_key_for_a_person_over_a_goodbye_leads_to_the_person() -> None:
+def test_if_the_key_for_a_person_is_pressed_over_a_goodbye_the_caller_is_connected() -> None:
     stage = talking()
     asked_to_end(stage, 4_000)
     stage.wait(600)
@@ -312,7 +312,7 @@ def test_if_the_caller_presses_only_zeros_a_human_is_called(keys: str) -> None:
     assert LeaveStream() in stage.actions
 
 
-def test_a_zero_long_after_a_number_brings_a_human_and_the_number_is_told() -> None:
+def test_a_zero_long_after_a_number_leads_to_a_human_and_the_model_gets_the_number() -> None:
     stage = talking()
     stage.tell(DigitPressed("4"))
     stage.wait(2_000)
@@ -372,7 +372,7 @@ def test_a_caller_who_reports_an_emergency_during_a_transfer_is_told_once_what_t
     assert stage.machine.dialled == "emergency"
 
 
-def test_words_that_the_caller_was_saying_when_the_line_broke_are_a_gap_in_the_transcript() -> None:
+def test_words_that_the_caller_was_saying_when_the_line_broke_are_marked_as_missing_in_the_transcript() -> None:
     stage = talking()
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(60)
@@ -395,7 +395,7 @@ def test_a_mark_that_never_returns_does_not_keep_the_line_for_ever() -> None:
 @pytest.mark.parametrize(
     ("words", "reason"), [("operator please", EndReason.TRANSFERRED), ("it is on fire", EndReason.EMERGENCY)]
 )
-def test_words_that_ask_for_a_person_lead_to_one_without_the_model(words: str, reason: EndReason) -> None:
+def test_words_that_ask_for_a_person_lead_to_a_person_without_the_model(words: str, reason: EndReason) -> None:
     stage = talking()
     stage.caller_says(words, 1)
     stage.wait(1_300)
@@ -436,7 +436,7 @@ def test_when_no_human_is_available_the_model_is_told_to_say_so() -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_when_the_humans_hours_begin_or_end_during_the_call_the_transfer_follows_them(there: bool) -> None:
+def test_a_transfer_follows_the_humans_hours_also_when_they_begin_or_end_during_the_call(there: bool) -> None:
     for wait_ms, reachable in ((6_000, there), (12_000, not there)):
         stage = Stage(replace(PLAIN, human_available=there, human_changes_s=10.0)).arrive(wait_ms)
         press_zero(stage)
@@ -514,7 +514,7 @@ def test_what_was_heard_of_the_last_answer_is_written_down_at_the_end() -> None:
     assert row.interrupted
 
 
-def test_late_words_are_awaited_for_two_seconds_after_the_end_and_then_they_are_a_gap() -> None:
+def test_after_the_end_the_call_waits_two_seconds_for_late_words_and_then_marks_them_as_missing() -> None:
     stage = talking()
     for number in (1, 2):
         stage.tell(CallerCommitted(ItemId(f"caller_{number}"), None))

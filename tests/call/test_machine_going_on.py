@@ -288,7 +288,7 @@ def test_a_short_word_that_the_agent_asks_about_is_counted_as_a_misunderstanding
     assert stage.machine.ending is not None, "the third misunderstanding brought no human"
 
 
-def test_the_count_of_misunderstandings_falls_although_the_noise_has_brought_a_human() -> None:
+def test_if_a_misunderstanding_was_only_a_noise_it_is_not_counted_although_it_has_led_to_a_human() -> None:
     rules = replace(PLAIN.rules, repeat_words=("could you repeat",), human_after_misunderstandings=1, _patterns={})
     stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
     make_a_sound(stage, MM_HMM, 900)
@@ -324,7 +324,7 @@ def test_a_yes_before_the_last_word_of_a_question_counts_as_an_answer_to_the_que
     assert stage.ear.heard[right] == 8_000
 
 
-def test_okay_before_a_question_that_has_not_begun_is_a_listeners_sound() -> None:
+def test_an_okay_before_a_question_that_has_not_begun_counts_as_a_listeners_sound() -> None:
     stage = interrupted(text="We do open tomorrow at eleven. And shall I book a table for you at half past seven?")
     assert stage.machine.conversation.turns()[2].heard == "We do open tomorrow at"
     stage.wait(1_100)
@@ -493,7 +493,7 @@ def test_no_rest_is_played_while_a_function_of_that_answer_runs() -> None:
     assert rests(stage) == []
 
 
-def test_the_answer_to_hello_over_a_holding_phrase_is_heard_at_once() -> None:
+def test_the_answer_to_a_hello_over_a_holding_phrase_is_heard_at_once() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.tell(ResponseBegan(ResponseId("resp_1"), "turn-1"))
@@ -641,7 +641,7 @@ def test_a_stuck_session_is_replaced_without_a_phrase_when_nobody_waits_for_its_
     assert of(stage, AskForResponse) == []
 
 
-def test_okay_at_the_very_end_of_an_answer_is_an_ordinary_turn() -> None:
+def test_an_okay_at_the_very_end_of_an_answer_counts_as_an_ordinary_turn() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.answer(1, 2_400, "We are open until ten.")

@@ -158,7 +158,7 @@ def test_loud_words_of_the_caller_are_not_an_echo_even_if_the_agent_said_the_sam
     assert line.transcribed("ten at night", SILENT, "until ten at night") is Worth.ANSWER
 
 
-def test_words_that_never_come_are_not_awaited_for_ever() -> None:
+def test_the_call_does_not_wait_for_ever_for_a_transcript_that_never_comes() -> None:
     line = Line()
     line.floor.spoke(ITEM, SPEAKING, line.voice)
     line.floor.became_item(ITEM, SPEAKING, 1.0)

@@ -316,6 +316,6 @@ def test_words_that_ask_for_something_more_are_not_a_farewell(text: str) -> None
         ({"emergency": 3}, "emergency must be a table"),
     ],
 )
-def test_a_mistake_in_a_file_of_words_is_named_in_the_error(table: dict[str, object], mistake: str) -> None:
+def test_the_error_for_a_mistake_in_a_file_of_words_names_it(table: dict[str, object], mistake: str) -> None:
     with pytest.raises(WordsInvalid, match=mistake):
         Language.from_table("en", table)

@@ -48,7 +48,7 @@ def address(console: str, database_of_the_file: str) -> str:
     return console
 
 
-def test_an_owner_signs_in_finds_yesterdays_call_hears_it_and_saves_a_review(browser: Any, address: str) -> None:
+def test_an_owner_can_sign_in_and_find_and_hear_yesterdays_call_and_save_a_review(browser: Any, address: str) -> None:
     sign_in(browser, address)
     assert "0 of 10 listened" in text(browser)
 

@@ -137,7 +137,7 @@ async def test_a_link_from_another_site_leads_through_a_page_of_the_console(app:
         ("", "/console/"),
     ],
 )
-async def test_after_signing_in_only_a_page_of_the_console_can_open(app: QuartTrio, asked: str, goes_to: str) -> None:
+async def test_after_signing_in_only_a_page_of_the_console_is_opened(app: QuartTrio, asked: str, goes_to: str) -> None:
     answer = await browser(app).post("/console/login", form={"password": PASSWORD, "next": asked}, headers=ORIGIN)
     assert answer.headers["Location"] == goes_to
 

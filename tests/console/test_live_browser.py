@@ -92,7 +92,7 @@ def press(browser: Any, words: str) -> None:
     button.click()
 
 
-def test_an_owner_watches_a_call_orders_a_sentence_listens_and_hangs_up(relay: Relay, browser: Any) -> None:
+def test_an_owner_can_watch_a_call_and_order_a_sentence_and_listen_and_hang_up(relay: Relay, browser: Any) -> None:
     sign_in(browser, relay.address)
     browser.find_element(By.LINK_TEXT, "Live").click()
     until(browser, "No call at the moment")

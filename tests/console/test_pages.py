@@ -68,7 +68,9 @@ async def test_every_page_has_a_text_for_an_empty_database(opened: Open, databas
     assert "None" not in re.sub(r"<[^>]+>", "", text)
 
 
-async def test_the_first_page_shows_who_waits_and_the_bookings_faults_and_cost(opened: Open, url: str) -> None:
+async def test_the_first_page_shows_who_waits_and_what_was_booked_and_what_went_wrong_and_the_cost(
+    opened: Open, url: str
+) -> None:
     text = await text_of(opened, url, "/console/")
     assert "The delivery this morning was two boxes short." in text
     assert "tomorrow at seven in the evening" in text

@@ -14,7 +14,7 @@ from relay.console.story import lines, waterfall
 BEGAN = dt.datetime(2026, 11, 29, 12, 0, tzinfo=dt.UTC)
 
 
-def test_words_functions_and_the_notice_are_listed_in_the_order_of_time() -> None:
+def test_words_and_functions_and_the_notice_are_listed_in_the_order_of_time() -> None:
     tables: dict[str, list[dict[str, object]]] = {
         "transcripts": [
             {"role": "caller", "said": "Book a table.", "heard": None, "started_ms": 9000, "ended_ms": 11000},
@@ -94,7 +94,7 @@ def test_an_outcome_is_described_in_words(text: str | None, words: str) -> None:
     assert wording.outcome(text) == words
 
 
-def test_numbers_money_and_days_are_written_in_a_short_form() -> None:
+def test_numbers_and_money_and_days_are_written_in_a_short_form() -> None:
     assert wording.short_number("+12125550101") == "… 0101"
     assert wording.short_number(None) == "hidden number"
     assert wording.usd(0.0213) == "2.1 ¢"

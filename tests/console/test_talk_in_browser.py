@@ -149,7 +149,7 @@ def until_over(browser: Any) -> None:
 
 
 @pytest.mark.sound
-def test_a_question_is_answered_an_interruption_stops_the_answer_and_a_goodbye_ends_the_call(
+def test_a_question_is_answered_and_an_interruption_stops_the_answer_and_a_goodbye_ends_the_call(
     address: str, database_of_the_file: str, tmp_path: Path
 ) -> None:
     # The browser raises the level of the microphone during the first sentence. So the stand-in does not understand that

@@ -17,7 +17,7 @@ def test_every_vendored_file_has_the_hash_from_the_list() -> None:
     assert listed == found
 
 
-def test_no_template_has_an_inline_script_style_or_event_handler() -> None:
+def test_no_template_has_inline_scripts_or_styles_or_event_handlers() -> None:
     for path in (HERE / "templates").glob("*.html"):
         text = path.read_text()
         assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text), path.name

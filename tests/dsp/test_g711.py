@@ -71,13 +71,13 @@ def test_a_strided_array_of_samples_is_encoded_like_a_contiguous_copy() -> None:
     [np.zeros(4), np.zeros(4, np.int32), np.zeros(4, np.uint16), np.zeros((2, 2), np.int16), [1, 2], b"\x00\x00"],
     ids=["float64", "int32", "uint16", "2-D", "list", "bytes"],
 )
-def test_samples_of_the_wrong_type_are_refused_with_its_name(wrong: object) -> None:
+def test_the_error_for_samples_of_a_wrong_type_names_the_type(wrong: object) -> None:
     with pytest.raises(dsp.BadAudio, match="1-D int16"):
         dsp.encode(wrong)  # type: ignore[arg-type]  # the mistake under test
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(4, np.int16), "abc", [255], None], ids=["array", "str", "list", "None"])
-def test_mulaw_that_is_not_bytes_is_refused_with_its_type(wrong: object) -> None:
+def test_the_error_for_mulaw_that_is_not_bytes_names_the_type(wrong: object) -> None:
     for function in (dsp.decode, dsp.level_dbfs):
         with pytest.raises(dsp.BadAudio, match="expected bytes"):
             function(wrong)  # type: ignore[arg-type]  # the mistake under test

@@ -146,7 +146,7 @@ def test_flush_returns_the_tail_and_leaves_the_line_as_new(before: bytes, after:
     assert downlink.feed(after) == dsp.Downlink().feed(after)
 
 
-def test_silence_is_silence_after_each_direction() -> None:
+def test_silence_is_still_silence_after_each_direction() -> None:
     """There is no dither and no bias: 0xff becomes 0 at 24 kHz, and 0 becomes 0xff again. Other relays hum here."""
     pcm24k = dsp.Uplink().feed(b"\xff" * 1600)
     assert pcm24k == bytes(9600)
@@ -170,7 +170,7 @@ def test_loudest_codes_saturate_and_never_wrap() -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(160, np.uint8), "text", None, [1]], ids=["array", "str", "None", "list"])
-def test_audio_that_is_not_bytes_is_refused_with_its_type(wrong: object) -> None:
+def test_the_error_for_audio_that_is_not_bytes_names_the_type(wrong: object) -> None:
     for link in (dsp.Uplink(), dsp.Downlink()):
         with pytest.raises(dsp.BadAudio, match="expected bytes"):
             link.feed(wrong)  # type: ignore[arg-type]  # the mistake under test

@@ -92,7 +92,7 @@ def test_an_id_in_a_path_never_contains_a_character_that_ends_its_segment(text: 
 
 @pytest.mark.parametrize("ask", LOOK_UPS)
 @pytest.mark.parametrize("kind", ["500", "409", "garbage", "wrong_types", "redirect", "huge"])
-async def test_a_look_up_that_fails_is_a_fault_with_a_sentence(
+async def test_a_look_up_that_fails_becomes_a_fault_with_a_sentence_for_the_model(
     ask: Callable[[Backend], Awaitable[Any]], kind: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with business(standin({"*": kind})) as (backend, _):
@@ -264,7 +264,7 @@ def test_a_half_open_breaker_lets_one_request_through() -> None:
 
 
 @pytest.mark.real
-async def test_on_real_sockets_the_client_reuses_its_connection_and_a_dead_port_is_a_fault(
+async def test_on_real_sockets_the_client_uses_its_connection_again_and_a_dead_port_causes_a_fault(
     nursery: trio.Nursery,
 ) -> None:
     binds: list[str] = await nursery.start(serve_business, 0, standin({"/callers": "huge"}))

@@ -211,7 +211,7 @@ def test_a_claim_with_its_function_is_right(said: str, deed: str) -> None:
 
 
 @pytest.mark.parametrize("said", NO_CLAIM)
-def test_offers_questions_plans_and_denials_are_not_claims(said: str) -> None:
+def test_offers_and_questions_and_plans_and_denials_are_not_claims(said: str) -> None:
     assert claims(said) == ()
 
 

@@ -48,7 +48,7 @@ def test_a_sentence_needs_fewer_words_to_report_a_deed_than_to_claim_one(said: s
         "The kitchen is open until ten.",
     ],
 )
-def test_words_about_something_else_and_denials_do_not_tell_a_booking(said: str) -> None:
+def test_words_about_something_else_and_denials_do_not_count_as_a_report_of_a_booking(said: str) -> None:
     assert not tells(said, BOOKED)
 
 

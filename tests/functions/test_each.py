@@ -37,7 +37,7 @@ async def test_hours_are_given_as_words_that_can_be_spoken() -> None:
     assert (told["day"], told["open"], told["close"]) == ("Tuesday, November 24", "11 AM", "10 PM")
 
 
-async def test_hours_that_the_backend_gives_in_utc_are_told_in_the_time_zone_of_the_business() -> None:
+async def test_hours_that_the_backend_gives_in_utc_become_local_times_of_the_business() -> None:
     hours = b'{"open": "2026-11-24T16:00:00Z", "close": "2026-11-25T03:00:00+00:00"}'
     async with Backend("http://business.test/", transport=Answering(hours)) as backend:
         _, told = await ask(a_call(backend), "lookup_hours", date="2026-11-24")
@@ -224,7 +224,7 @@ async def test_an_appointment_with_another_number_can_be_changed_when_the_backen
     assert (outcome.ok, app.diary.bookings[theirs].cancelled) == (allowed, allowed)
 
 
-async def test_the_retry_of_a_cancellation_whose_answer_was_lost_counts_as_done(
+async def test_if_the_answer_to_a_cancellation_was_lost_the_retry_counts_as_done(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     app = standin({"DELETE /appointments": {"kind": "hang", "times": 1, "after": True}})
@@ -324,7 +324,9 @@ async def test_every_fault_of_the_backend_becomes_an_output_of_the_function(
     assert "has a bug" not in outcome.error
 
 
-async def test_a_refused_connection_is_reported_as_such(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_output_for_a_refused_connection_says_that_there_is_no_connection(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with business(standin(), ["refuse"] * 9) as (backend, line):
         assert isinstance(line, Line)
         outcome, told = await ask(a_call(backend), "book_appointment", **BOOK)

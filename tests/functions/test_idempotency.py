@@ -453,7 +453,7 @@ async def test_a_cancelled_booking_can_be_made_again_in_the_same_call() -> None:
     assert len(app.diary.bookings) == 3
 
 
-async def test_a_move_there_and_back_and_there_again_moves_three_times() -> None:
+async def test_moving_an_appointment_and_moving_it_back_and_moving_it_again_are_three_moves() -> None:
     app = standin()
     async with business(app) as (backend, _):
         call = a_call(backend)

@@ -21,7 +21,7 @@ async def ask(call: CallContext, function: str, /, **arguments: Any) -> tuple[bo
     return outcome.ok, json.loads(outcome.output)
 
 
-async def test_a_caller_with_an_unverified_number_is_told_no_name_and_no_booking_and_the_backend_is_not_asked() -> None:
+async def test_a_caller_with_an_unverified_number_hears_no_name_and_no_booking_and_the_backend_is_not_asked() -> None:
     app = standin()
     mine = app.diary.book("Dana Reed", CALLER, "table", NOW + dt.timedelta(days=1)).id
     async with business(app) as (backend, line):

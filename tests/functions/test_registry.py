@@ -217,7 +217,7 @@ async def _unknown_type(call: CallContext, thing: Nowhere) -> dict[str, Any]:  #
         (_unknown_type, "Nowhere"),
     ],
 )
-def test_a_broken_function_is_refused_with_its_name(body: Any, words: str) -> None:
+def test_the_error_for_a_broken_function_names_it(body: Any, words: str) -> None:
     with pytest.raises(FunctionRefused, match=f"function {body.__name__} in tests.*{words}"):
         function()(body)
 
@@ -276,7 +276,7 @@ async def test_the_operators_package_adds_functions_and_can_replace_built_in_fun
         ({}, r"chef_\d holds no function"),
     ],
 )
-def test_a_broken_package_is_refused_at_start_with_its_name(
+def test_the_error_for_a_broken_package_at_the_start_names_it(
     files: dict[str, str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     name = f"chef_{2 + sum(request.node.name.encode()) % 7}"
@@ -287,7 +287,7 @@ def test_a_broken_package_is_refused_at_start_with_its_name(
         load(_package(tmp_path, monkeypatch, name, **files))
 
 
-def test_a_missing_package_is_refused_with_its_name() -> None:
+def test_the_error_for_a_missing_package_names_it() -> None:
     with pytest.raises(FunctionRefused, match=r"no_such_package cannot be imported: .* looked for beside relay/"):
         load("no_such_package")
 

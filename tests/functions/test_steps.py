@@ -53,7 +53,7 @@ async def test_errors_and_cancellation_pass_through() -> None:
     assert (scope.cancelled_caught, cleaned) == (True, ["up"])
 
 
-async def test_a_nursery_inside_still_works() -> None:
+async def test_a_nursery_inside_the_function_still_works() -> None:
     seen: list[int] = []
 
     async def several() -> None:

@@ -231,7 +231,7 @@ MUTANTS = [
         "line.py",
         "UP_SILENCE = bytes([SILENCE]) * UP_HISTORY",
         "UP_SILENCE = bytes(UP_HISTORY)",
-        "test_line::test_silence_is_silence_after_each_direction",
+        "test_line::test_silence_is_still_silence_after_each_direction",
     ),
     Mutant(
         "the odd byte is dropped in the downlink",

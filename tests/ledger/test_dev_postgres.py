@@ -107,7 +107,7 @@ def test_a_second_command_uses_the_same_server_and_survives_the_end_of_the_first
     assert not answers(url)
 
 
-def test_a_second_command_survives_the_first_one_being_killed(open_folder: Path) -> None:
+def test_a_second_command_works_on_when_the_first_one_is_killed(open_folder: Path) -> None:
     first = user(open_folder)
     url = first_line(first)
     with embedded(open_folder, durable=False):
@@ -217,7 +217,7 @@ def test_a_keeper_that_cannot_write_reports_the_reason(open_folder: Path) -> Non
         pass
 
 
-def test_a_folder_that_cannot_be_made_is_named(open_folder: Path) -> None:
+def test_the_error_for_a_folder_that_cannot_be_made_names_it(open_folder: Path) -> None:
     (open_folder / "file").write_text("")
     with pytest.raises(EmbeddedPostgresFailed, match=r"file.*DATA_DIR"), embedded(open_folder / "file" / "data"):
         pass

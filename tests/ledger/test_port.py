@@ -175,7 +175,7 @@ FULL_ROWS: list[r.Row] = [
 
 
 @pytest.mark.parametrize("row", FULL_ROWS, ids=lambda row: type(row).__name__)
-async def test_a_row_is_kept_with_every_field(bench: Bench, row: r.Row) -> None:
+async def test_a_row_is_stored_with_every_field(bench: Bench, row: r.Row) -> None:
     assert all(getattr(row, name) is not None for name in row.__slots__), "every field must have a value"
     bench.ledger.record(row)
     assert await bench.rows(type(row)) == [row]
@@ -202,7 +202,7 @@ async def test_a_turn_is_completed_by_a_later_row(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_of_two_streams_of_a_call_the_row_of_the_later_one_counts_in_any_order(
+async def test_of_the_rows_of_two_streams_the_row_of_the_later_stream_is_stored_in_any_order(
     bench: Bench, order: tuple[int, int]
 ) -> None:
     legs = [

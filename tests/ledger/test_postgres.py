@@ -130,7 +130,7 @@ def test_every_table_has_the_columns_of_its_rows(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "crash"])
-async def test_a_restart_of_postgres_during_2000_rows_loses_none_and_doubles_none(
+async def test_a_restart_of_postgres_while_2000_rows_are_written_loses_no_row_and_doubles_no_row(
     server: Server, spill_dir: Path, how: signal.Signals
 ) -> None:
     ledger = PostgresLedger(server.url, spill_dir=spill_dir)
@@ -409,7 +409,9 @@ async def test_no_words_and_no_numbers_of_a_call_reach_the_log(
     assert "SECRET" not in printed.out + printed.err
 
 
-async def test_when_postgres_and_the_disk_both_fail_lost_rows_are_counted_and_nothing_raises(tmp_path: Path) -> None:
+async def test_when_postgres_and_the_disk_both_fail_lost_rows_are_counted_and_no_error_is_raised(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").write_text("no folder")
     ledger = PostgresLedger(NOWHERE, spill_dir=tmp_path / "file", drain_limit_s=0.1)
     for seq in range(backlog.QUEUE_ROWS + 10):

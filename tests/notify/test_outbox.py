@@ -74,7 +74,7 @@ def test_news_stays_with_its_row_in_a_batch_and_on_disk(tmp_path: Path) -> None:
 
 
 @real
-async def test_the_news_of_a_refused_row_is_not_stored_and_that_of_a_repeated_row_only_once(
+async def test_the_news_of_a_refused_row_is_not_stored_and_the_news_of_a_repeated_row_only_once(
     database_url: str, tmp_path: Path
 ) -> None:
     bad = r.MessageRow(call_sid="CA1", seq=2**40, text="refused")

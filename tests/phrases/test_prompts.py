@@ -58,7 +58,7 @@ def test_the_instructions_say_that_an_mm_hmm_over_the_agents_words_needs_no_answ
     assert "go on from there" in told
 
 
-def test_an_unknown_placeholder_is_named_with_its_file(folder: Path) -> None:
+def test_the_error_for_an_unknown_placeholder_names_it_and_its_file(folder: Path) -> None:
     (folder / "system.md").write_text("You are {AGENT_NAME} of {COMPANY}.")
     with pytest.raises(prompts.PromptsInvalid, match=r"system\.md: \{COMPANY\} is not known"):
         prompts.load(Settings(), folder)
@@ -100,7 +100,7 @@ def test_a_text_that_would_be_read_out_by_mistake_is_named_in_one_line(
     assert words in line
 
 
-def test_when_all_phrases_are_missing_each_one_is_named(folder: Path) -> None:
+def test_when_all_phrases_are_missing_the_error_names_each_one(folder: Path) -> None:
     (folder / "phrases.toml").write_text("")
     with pytest.raises(prompts.PromptsInvalid) as failure:
         prompts.load(Settings(), folder)

@@ -60,7 +60,7 @@ async def play_of(text: str, settings: dict[str, str]) -> tuple[Play, list[Any]]
         return play, list(lines)
 
 
-async def test_after_a_refusal_no_more_words_are_kept(
+async def test_after_a_refusal_no_more_words_are_stored(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refusal, "refuses", lambda text: "oh wait" in text.casefold())
@@ -103,7 +103,7 @@ async def test_the_relays_own_reason_for_a_transfer_is_logged(autojump_clock: Mo
     assert [line["why"] for line in lines if line["event"] == "human.dialled"] == ["asked for a person"]
 
 
-async def test_a_refused_transfer_outside_the_hours_is_told_to_the_model_stored_and_logged(
+async def test_a_transfer_that_is_refused_outside_the_hours_is_reported_to_the_model_and_stored_and_logged(
     autojump_clock: MockClock,
 ) -> None:
     never = TRANSFERS.replace('{ until = "dial_ended" }', "{ listen = true }")

@@ -76,7 +76,7 @@ async def test_with_a_shorter_lead_a_stall_of_150_ms_causes_a_gap(
     assert await gaps_in_the_answer(autojump_clock, 1, 0.150) != []
 
 
-async def test_on_a_line_without_frames_the_watchdog_tops_up_the_playout(
+async def test_when_no_frames_come_the_watchdog_sends_more_audio_to_twilio(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pass_over(*_: object) -> None:

@@ -83,7 +83,9 @@ def _settings(at: str) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("at", STEPS)
-async def test_put_through_by_two_people_at_once_dials_a_human_once(at: str, autojump_clock: MockClock) -> None:
+async def test_if_two_people_order_put_through_at_once_a_human_is_dialled_once(
+    at: str, autojump_clock: MockClock
+) -> None:
     async with stage(settings=_settings(at)) as play:
         owner, told = OwnerAtLive(play), list[str]()
         got = await _at(play, owner, at, "put-through", told)
@@ -98,7 +100,7 @@ async def test_put_through_by_two_people_at_once_dials_a_human_once(at: str, aut
 
 
 @pytest.mark.parametrize("at", STEPS)
-async def test_hang_up_by_two_people_at_once_ends_the_call_once(at: str, autojump_clock: MockClock) -> None:
+async def test_if_two_people_order_hang_up_at_once_the_call_ends_once(at: str, autojump_clock: MockClock) -> None:
     async with stage(settings=_settings(at)) as play:
         owner, told = OwnerAtLive(play), list[str]()
         got = await _at(play, owner, at, "hang-up", told)
@@ -111,7 +113,7 @@ async def test_hang_up_by_two_people_at_once_ends_the_call_once(at: str, autojum
 
 
 @pytest.mark.parametrize("at", STEPS)
-async def test_the_same_sentence_from_two_people_at_once_is_said_once_and_the_call_goes_on(
+async def test_if_two_people_order_the_same_sentence_at_once_it_is_said_once_and_the_call_goes_on(
     at: str, autojump_clock: MockClock
 ) -> None:
     async with stage(settings=_settings(at)) as play:
@@ -141,7 +143,7 @@ async def test_while_the_caller_talks_with_a_human_every_order_comes_too_late(au
         assert told == {"put-through": "already", "hang-up": "too_late", "say": "too_late"}
 
 
-async def test_an_unknown_call_an_empty_sentence_and_an_unreachable_audit_are_answered_with_sentences(
+async def test_orders_for_an_unknown_call_and_without_a_sentence_and_without_the_audit_are_answered_with_sentences(
     autojump_clock: MockClock,
 ) -> None:
     async with stage(settings=_settings("talk")) as play:

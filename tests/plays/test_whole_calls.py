@@ -45,7 +45,7 @@ async def _cut_media(play: Play, after_s: float) -> None:
 
 
 @pytest.mark.parametrize("calls", [60, pytest.param(200, marks=pytest.mark.deep)])
-async def test_many_calls_leave_no_task_no_session_and_no_open_call(
+async def test_many_calls_leave_no_task_and_no_session_and_no_open_call(
     calls: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     random_ = random.Random(7)

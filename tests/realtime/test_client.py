@@ -24,7 +24,7 @@ TOOL: dict[str, object] = {
 }
 
 
-async def test_an_open_session_has_our_formats_prompt_voice_and_functions(autojump_clock: MockClock) -> None:
+async def test_an_open_session_has_our_formats_and_prompt_and_voice_and_functions(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery)
         session = await door.realtime.open(Wanted(MODEL, "You answer the phone.", (TOOL,)))

@@ -72,7 +72,9 @@ def test_the_request_for_a_response_has_its_reference(ref: str, instructions: st
 
 
 @given(item=IDS, ms=st.integers(0, 10**6), role=st.sampled_from(["user", "assistant", "system"]), text=TEXTS)
-def test_items_are_created_truncated_and_deleted_in_the_apis_form(item: str, ms: int, role: str, text: str) -> None:
+def test_messages_that_create_and_truncate_and_delete_items_have_the_form_of_the_api(
+    item: str, ms: int, role: str, text: str
+) -> None:
     created = accepted(protocol.create_item(CreateItem(ItemId(item), role, text)))
     kind = "output_text" if role == "assistant" else "input_text"
     assert created["item"]["content"] == [{"type": kind, "text": text}]
@@ -245,7 +247,7 @@ def test_an_unknown_event_is_reported_as_unknown() -> None:
     assert not protocol.is_known(message)
 
 
-def test_an_error_without_a_code_becomes_an_objection() -> None:
+def test_an_error_without_a_code_becomes_a_model_objected_event() -> None:
     assert protocol.event_of(protocol.decode(b'{"type":"error"}')) == ModelObjected("unknown", "", None)
 
 
@@ -304,7 +306,9 @@ EMOJI = "\\ud83d"  # the first half of an emoji, as JSON writes it
         ('{"type":"error","error":"words"}', ModelObjected("unknown", "", None)),
     ],
 )
-def test_an_unreadable_part_of_an_event_is_left_out_and_the_event_counts(message: str, event: object) -> None:
+def test_an_unreadable_part_of_an_event_is_left_out_and_the_rest_of_the_event_is_used(
+    message: str, event: object
+) -> None:
     assert protocol.event_of(protocol.decode(message.encode())) == event
 
 

@@ -115,7 +115,7 @@ def test_listen_writes_both_streams_of_a_call_at_their_times(
 
 
 @pytest.mark.real
-def test_export_writes_sound_words_and_rows_into_a_folder_that_only_the_user_can_read(
+def test_export_writes_sound_and_words_and_rows_into_a_folder_that_only_the_user_can_read(
     call: tuple[str, bytes, bytes], tmp_path: Path
 ) -> None:
     sid, first, second = call

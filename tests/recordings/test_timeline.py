@@ -152,7 +152,7 @@ def test_the_right_channel_equals_the_stand_ins_playback_to_the_sample(seed: int
 
 
 @pytest.mark.parametrize(("seed", "delay_s"), [(seed, delay_s) for seed in range(5) for delay_s in (0.06, 0.3)])
-def test_on_a_slow_network_the_right_channel_is_the_same_half_a_round_trip_later(seed: int, delay_s: float) -> None:
+def test_on_a_slow_network_the_right_channel_is_the_same_but_half_a_round_trip_later(seed: int, delay_s: float) -> None:
     rng = random.Random(seed)
     recorder, tapes = _recorder(call_began_s=90.0)
     line = Line(recorder, lambda: delay_s)
@@ -219,7 +219,7 @@ def test_an_answer_that_was_not_heard_because_the_socket_stalled_is_not_recorded
     assert b"\x02" not in track.read(0, 48_000)
 
 
-def test_a_delayed_mark_moves_no_audio_when_the_next_one_is_on_time() -> None:
+def test_a_delayed_mark_moves_no_audio_when_the_next_mark_is_on_time() -> None:
     track = PlaybackTrack()
     track.played(b"\x01" * 800, "1", 0)
     track.marked("1", 800)

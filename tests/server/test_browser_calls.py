@@ -47,7 +47,9 @@ def figure(play: Play, name: str) -> list[str]:
     return [line for line in lines if line.startswith(name) and float(line.rpartition(" ")[2])]
 
 
-async def test_a_caller_in_the_browser_asks_interrupts_books_and_hears_the_goodbye(autojump_clock: MockClock) -> None:
+async def test_a_caller_in_the_browser_can_ask_and_interrupt_and_book_and_hears_the_goodbye(
+    autojump_clock: MockClock,
+) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         async with browser_call(play, number=NUMBER) as caller:
@@ -75,7 +77,7 @@ async def test_a_caller_in_the_browser_asks_interrupts_books_and_hears_the_goodb
         assert 20 < len(interrupted.heard) < len(interrupted.said) - 40
 
 
-async def test_a_booking_of_a_test_call_is_in_the_test_diary_and_the_next_test_call_finds_the_time_taken(
+async def test_a_booking_of_a_test_call_is_in_the_test_diary_and_the_next_test_call_cannot_book_the_same_time(
     autojump_clock: MockClock,
 ) -> None:
     async with stage(settings=LOCAL) as play:
@@ -110,7 +112,7 @@ async def test_with_the_box_ticked_a_test_call_books_in_the_real_diary(autojump_
         assert [each.phone for each in play.business.diary.bookings.values()] == [NUMBER]
 
 
-async def test_a_test_call_is_marked_and_not_counted_and_nobody_is_told(autojump_clock: MockClock) -> None:
+async def test_a_test_call_is_marked_and_not_counted_and_nobody_is_notified(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         desk = play.daemon.desk
@@ -189,7 +191,9 @@ async def test_a_socket_can_be_opened_only_once_and_only_by_the_page_that_starte
         assert understood(caller)[:1] == ["greeting"]
 
 
-async def test_a_call_without_a_socket_is_reported_and_frees_its_line_soon(autojump_clock: MockClock) -> None:
+async def test_a_call_whose_socket_never_opens_is_logged_and_soon_no_longer_counts_as_a_call(
+    autojump_clock: MockClock,
+) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         _, told = await ask(play, "POST", "/console/talk/call", {"number": ""})
@@ -288,7 +292,9 @@ async def test_a_tab_that_sends_no_audio_ends_the_call(autojump_clock: MockClock
         ("number", "12 is not a phone number"),
     ],
 )
-async def test_the_page_is_told_why_a_call_is_not_possible(trouble: str, words: str, autojump_clock: MockClock) -> None:
+async def test_the_page_gets_the_reason_why_a_call_is_not_possible(
+    trouble: str, words: str, autojump_clock: MockClock
+) -> None:
     async with stage(settings=LOCAL | {"MAX_CALLS": "1"}) as play:
         open_console(play.daemon)
         if trouble == "lines":
@@ -326,7 +332,9 @@ async def test_a_request_for_a_call_on_another_machine_is_sent_there(
 
 
 @pytest.mark.parametrize("record", ["off", "transcripts"])
-async def test_the_words_of_a_test_call_are_kept_like_those_of_any_call(record: str, autojump_clock: MockClock) -> None:
+async def test_the_words_of_a_test_call_are_stored_like_those_of_any_call(
+    record: str, autojump_clock: MockClock
+) -> None:
     async with stage(settings=LOCAL | {"RECORD": record}) as play:
         open_console(play.daemon)
         async with browser_call(play, number=NUMBER) as caller:

@@ -221,7 +221,7 @@ async def test_a_wrong_first_message_closes_the_socket_with_1008_and_the_caller_
         assert outcome.outcome == "no_stream"
 
 
-async def test_a_stream_of_the_account_that_signed_the_webhook_is_served_also_if_the_settings_name_another(
+async def test_a_stream_of_the_account_that_signed_the_webhook_is_served_even_if_the_settings_name_another_account(
     autojump_clock: Clock,
 ) -> None:
     other = "AC" + "7" * 32
@@ -342,7 +342,7 @@ async def test_messages_that_come_together_with_start_reach_the_call(
         assert outcome.end_reason == EndReason.TRANSFERRED
 
 
-async def test_a_socket_that_died_in_silence_is_replaced_by_the_next_one_at_once(
+async def test_a_socket_that_died_unnoticed_is_replaced_by_the_next_socket_at_once(
     autojump_clock: Clock,
 ) -> None:
     async with stage() as play:
@@ -380,7 +380,9 @@ async def test_the_after_webhook_ends_a_socket_that_still_waits_for_its_start_me
         await nothing_is_left(play)
 
 
-async def test_a_signed_status_completed_ends_the_stream_and_its_session_at_once(autojump_clock: Clock) -> None:
+async def test_a_signed_webhook_with_the_status_completed_ends_the_stream_and_its_session_at_once(
+    autojump_clock: Clock,
+) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(said(CONNECTED), said(start()))

@@ -102,7 +102,7 @@ async def house(database_url: str, folder: Path) -> AsyncIterator[House]:
         nursery.cancel_scope.cancel()
 
 
-async def test_after_a_cut_socket_the_agent_goes_on_and_after_a_dead_model_the_human_is_dialled(
+async def test_after_a_cut_socket_the_agent_goes_on_and_when_the_model_is_dead_the_human_is_dialled(
     database_url: str, tmp_path: Path
 ) -> None:
     async with house(database_url, tmp_path) as h:

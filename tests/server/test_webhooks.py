@@ -89,7 +89,7 @@ async def test_a_signature_counts_only_for_the_requested_url(autojump_clock: Clo
         assert (await ask(play, "/twilio/incoming", signature=elsewhere, body=body)).status == 403
 
 
-async def test_json_with_its_signed_hash_is_read_and_without_it_refused(autojump_clock: Clock) -> None:
+async def test_json_with_a_signed_hash_is_read_and_json_without_one_is_refused(autojump_clock: Clock) -> None:
     body = json.dumps({"CallSid": SID}).encode()
     path = f"/twilio/status?CallSid={SID}&bodySHA256={hashlib.sha256(body).hexdigest()}"
     signature = sign(ACCOUNT.auth_token, f"{PUBLIC_URL}{path}")
@@ -229,7 +229,7 @@ async def test_a_call_that_is_not_admitted_goes_to_the_human_and_is_stored(why: 
         assert len(play.ledger.of(rows.CallRow, SID)) == 1
 
 
-async def test_ringing_calls_count_for_max_calls_before_their_streams_begin(autojump_clock: Clock) -> None:
+async def test_a_ringing_call_already_counts_for_max_calls(autojump_clock: Clock) -> None:
     async with stage(settings={"MAX_CALLS": "2"}) as play:
         sids = [f"CA{number:032d}" for number in range(4)]
         got = [(await ask(play, "/twilio/incoming", {"CallSid": sid})).verbs[0] for sid in sids[:3]]
@@ -344,7 +344,7 @@ async def test_a_call_with_our_token_and_another_account_sid_is_served_and_the_s
 
 
 @pytest.mark.parametrize("token", ["old-token", ACCOUNT.auth_token])
-async def test_the_old_auth_token_and_the_new_one_are_both_accepted(token: str, autojump_clock: Clock) -> None:
+async def test_both_the_old_and_the_new_auth_token_are_accepted(token: str, autojump_clock: Clock) -> None:
     async with stage(settings={"TWILIO_AUTH_TOKEN": f"old-token, {ACCOUNT.auth_token}"}) as play:
         signed = sign(token, f"{PUBLIC_URL}/twilio/incoming", {"CallSid": SID}.items())
         got = await ask(play, "/twilio/incoming", signature=signed, body=f"CallSid={SID}".encode())
@@ -425,7 +425,7 @@ async def test_when_twilio_reports_a_stream_as_over_only_that_stream_ends(event:
         ("silence_cap", ["Hangup"]),
     ],
 )
-async def test_the_document_for_a_call_of_another_relay_follows_the_ledger(
+async def test_the_document_for_a_call_that_began_at_another_relay_follows_its_rows_in_the_ledger(
     reason: str | None, verbs: list[str], autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -436,7 +436,9 @@ async def test_the_document_for_a_call_of_another_relay_follows_the_ledger(
         assert (await ask(play, "/twilio/after")).verbs == verbs
 
 
-async def test_the_call_of_another_relay_goes_to_the_human_while_postgres_is_away(autojump_clock: Clock) -> None:
+async def test_while_postgres_is_away_a_call_that_began_at_another_relay_goes_to_the_human(
+    autojump_clock: Clock,
+) -> None:
     async with stage() as play:
         play.ledger.away = True
         assert (await ask(play, "/twilio/after")).verbs == ["Say", "Dial"]

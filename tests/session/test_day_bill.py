@@ -67,7 +67,7 @@ async def test_the_day_follows_the_time_zone_of_the_business(
         assert (got.verbs == ["Say", "Dial"]) is counts
 
 
-async def test_a_relay_without_calls_does_not_read_the_bill_until_one_comes(autojump_clock: MockClock) -> None:
+async def test_a_relay_without_calls_does_not_read_the_bill_until_a_call_comes(autojump_clock: MockClock) -> None:
     async with stage() as play:
         asked: list[float] = []
 

@@ -390,7 +390,7 @@ async def test_a_voice_that_no_call_claims_frees_its_slot(autojump_clock: trio.t
         nursery.cancel_scope.cancel()
 
 
-async def test_a_call_that_ends_while_it_waits_for_its_voice_leaves_none_open(
+async def test_if_a_call_ends_while_it_waits_for_its_voice_no_voice_stays_open(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     voice = ByHand()

@@ -32,7 +32,7 @@ def counted(play: Play, step: str) -> int:
 
 
 @pytest.mark.parametrize(("answer_early", "silence_ms"), [("off", 500), ("on", 170)])
-async def test_the_times_of_each_answer_equal_those_at_the_caller(
+async def test_the_measured_times_of_each_answer_equal_the_times_at_the_caller(
     answer_early: str, silence_ms: int, autojump_clock: MockClock
 ) -> None:
     async with stage(settings={"ANSWER_EARLY": answer_early}) as play:

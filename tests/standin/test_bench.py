@@ -16,7 +16,7 @@ def _steps(*steps: Step) -> list[Step]:
     return list(steps)
 
 
-def test_the_limit_is_the_last_step_that_was_in_time_both_ways() -> None:
+def test_the_limit_is_the_last_step_that_was_in_time_in_both_directions() -> None:
     late = replace(_STEP, calls=60, down=_LATE)
     assert limit_of(_steps(_STEP, replace(_STEP, calls=40), late, replace(_STEP, calls=80))) == 40
     assert limit_of(_steps(late)) == 0
@@ -26,7 +26,7 @@ def test_a_step_whose_load_process_was_too_busy_proves_nothing() -> None:
     assert limit_of(_steps(_STEP, replace(_STEP, calls=40, load_busy=0.71))) == 20
 
 
-def test_lost_markers_failed_calls_and_gaps_in_answers_count_as_late() -> None:
+def test_lost_markers_and_failed_calls_and_gaps_in_answers_count_as_late() -> None:
     for worse in ({"lost_markers": 1}, {"failures": ("call 1: gone",)}, {"dry_ms": 500.0}):
         assert not replace(_STEP, **worse).keeps_up()
 

@@ -166,7 +166,7 @@ async def test_a_known_caller_is_recognised_but_an_unknown_caller_is_not() -> No
         assert (await client.get("/callers/%2B12125550199")).status_code == 404
 
 
-async def test_a_message_that_is_sent_twice_is_kept_once() -> None:
+async def test_a_message_that_is_sent_twice_is_stored_once() -> None:
     app = standin()
     async with to(app) as client:
         for _ in range(2):
@@ -203,7 +203,7 @@ async def test_an_ordered_fault_breaks_only_its_own_route(kind: str, status: int
         assert (await client.get("/callers/%2B12125550147")).status_code == 200
 
 
-async def test_an_ordered_slow_answer_and_an_ordered_hanging_one_take_the_ordered_time(
+async def test_an_ordered_slow_answer_and_an_ordered_hanging_answer_take_the_ordered_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     app = standin({"GET /hours": {"kind": "slow", "ms": 2000}, "GET /callers": "hang"})
@@ -231,7 +231,7 @@ async def test_faults_come_in_their_order_and_as_often_as_ordered() -> None:
     assert seen == [500, 500, 409, 200]
 
 
-async def test_faults_can_be_set_over_http_and_wrong_ones_are_named() -> None:
+async def test_faults_can_be_set_over_http_and_the_error_for_a_wrong_fault_names_it() -> None:
     async with to(standin()) as client:
         assert (await client.post("/standin/faults", json={"/hours": "500"})).status_code == 200
         assert (await client.get("/hours?date=2026-11-24")).status_code == 500
@@ -253,7 +253,7 @@ def test_a_table_that_does_not_describe_faults_is_refused(table: dict[str, Any])
         st.tuples(st.sampled_from(["book", "move", "cancel"]), st.integers(0, 9), st.integers(0, 44)), max_size=40
     ),
 )
-def test_no_series_of_bookings_moves_and_cancellations_overbooks(
+def test_no_series_of_bookings_and_moves_and_cancellations_books_too_many(
     capacity: int, history: list[tuple[str, int, int]]
 ) -> None:
     diary = Diary(tz=TZ, now=lambda: NOW, capacity=capacity)
@@ -281,7 +281,7 @@ async def test_the_stand_in_serves_on_a_port_and_says_which(nursery: trio.Nurser
     nursery.cancel_scope.cancel()
 
 
-async def test_the_stand_in_uses_the_hours_people_and_words_of_the_owners_business_file() -> None:
+async def test_the_stand_in_uses_the_hours_and_people_and_words_of_the_owners_business_file() -> None:
     barber = load_business(folder("prompts") / "business.barber.toml")
     books = stage_diary(barber.tz, lambda: NOW, business=barber)
     async with to(business_app(books)) as client:

@@ -28,7 +28,7 @@ from tests.helpers.model_peer import BOOKING, listening
 from tests.helpers.realtime_line import Line
 
 
-def test_the_troubles_that_the_demo_cannot_make_exist_in_the_format() -> None:
+def test_each_trouble_that_the_demo_cannot_make_is_a_trouble_of_the_scenario_format() -> None:
     known = set(typing.get_args(typing.get_type_hints(Trouble)["does"]))
     assert known > NOT_HERE
     refused = {name for name in shipped() if {trouble.does for trouble in load(name).trouble} & NOT_HERE}

@@ -67,7 +67,7 @@ async def test_without_auto_mode_a_text_of_fewer_than_120_characters_waits_for_m
         assert await messages(end, 10) != []
 
 
-async def test_a_closed_context_is_flushed_and_speaks_to_its_end(autojump_clock: MockClock) -> None:
+async def test_when_a_context_is_closed_its_text_is_still_spoken_to_its_end(autojump_clock: MockClock) -> None:
     async with client() as (end, _):
         await end.send(
             protocol.begin_context("a"), protocol.speak("a", "Still there? ", flush=False), protocol.close_context("a")

@@ -118,7 +118,7 @@ async def test_a_redirect_fetches_the_next_document_and_the_verbs_after_it_do_no
     assert not call.state.leg.words
 
 
-async def test_a_loop_of_redirects_is_cut(autojump_clock: Any) -> None:
+async def test_a_loop_of_redirects_is_ended(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": twiml("<Redirect/>")})
     call = await ring(relay)
     assert call.state.ended_by == "twilio"
@@ -169,7 +169,7 @@ async def test_a_document_that_cannot_be_fetched_is_an_application_error(
     assert call.state.ended_by == "twilio"
 
 
-async def test_the_fallback_url_is_asked_with_the_error_and_its_document_continues_the_call(
+async def test_the_fallback_url_gets_the_error_and_its_document_continues_the_call(
     autojump_clock: Any,
 ) -> None:
     relay = TinyRelay({"/twilio/incoming": REFUSED, "/fb": twiml("<Say>hello</Say>")})
@@ -536,7 +536,7 @@ def dial_relay() -> TinyRelay:
         (Human("accepts", ring_s=40), "no-answer", "false"),
     ],
 )
-async def test_every_kind_of_human_leads_to_its_dial_status(
+async def test_each_behaviour_of_a_human_leads_to_its_own_dial_status(
     human: Human, status: str, bridged: str, autojump_clock: Any
 ) -> None:
     relay = dial_relay()

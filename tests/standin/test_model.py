@@ -41,7 +41,7 @@ CLOSING = [
 # 1. Connecting
 
 
-def test_01_good_connection_begins_with_session_created_and_nothing_else() -> None:
+def test_01_a_good_connection_begins_with_session_created_and_nothing_else() -> None:
     line = Line()
     assert [(at, event["type"]) for at, event in line.events] == [(0.0, "session.created")]
     session = line.events[0][1]["session"]
@@ -67,7 +67,7 @@ def test_01_good_connection_begins_with_session_created_and_nothing_else() -> No
          4000, "invalid_request_error.beta_api_shape_disabled"),
     ],
 )  # fmt: skip
-def test_01_bad_connection_gets_one_error_and_the_close_in_the_same_moment(
+def test_01_a_bad_connection_gets_one_error_and_the_close_at_the_same_moment(
     url: str, headers: dict[str, str], code: str | None, message: str, close: int, reason: str
 ) -> None:
     line = Line(Script(api_key=HEADERS["authorization"].removeprefix("Bearer ")), url, headers)
@@ -82,7 +82,7 @@ def test_01_bad_connection_gets_one_error_and_the_close_in_the_same_moment(
     assert line.wait(100) == []
 
 
-def test_01_key_in_a_subprotocol_is_a_key() -> None:
+def test_01_a_key_in_a_subprotocol_is_accepted() -> None:
     line = Line(headers={"sec-websocket-protocol": "realtime, openai-insecure-api-key.ek_1"})
     assert line.events[0][1]["type"] == "session.created"
 
@@ -90,7 +90,7 @@ def test_01_key_in_a_subprotocol_is_a_key() -> None:
 # 2. Keep-alive
 
 
-def test_02_ping_every_20_s_and_nothing_else_while_idle() -> None:
+def test_02_an_idle_connection_gets_a_ping_every_20_s_and_nothing_else() -> None:
     line = Line()
     assert line.wait(70) == []
     assert line.pings == [20.0, 40.0, 60.0]
@@ -100,7 +100,7 @@ def test_02_ping_every_20_s_and_nothing_else_while_idle() -> None:
 # 3. session.update
 
 
-def test_03_update_changes_only_what_it_names_and_answers_the_whole_session() -> None:
+def test_03_an_update_changes_only_what_it_names_and_the_answer_has_the_whole_session() -> None:
     line = Line()
     before = line.events[0][1]["session"]
     answer = line.configure(audio={"input": {"turn_detection": {"type": "server_vad", "threshold": 0.7}}})
@@ -110,7 +110,7 @@ def test_03_update_changes_only_what_it_names_and_answers_the_whole_session() ->
     assert answer["session"] == expected
 
 
-def test_03_unknown_key_discards_the_whole_update() -> None:
+def test_03_an_update_with_an_unknown_key_is_discarded_as_a_whole() -> None:
     line = Line()
     answer = line.configure(instructions="Be brief.", bogus_field=1)
     assert answer["error"] == {
@@ -152,7 +152,9 @@ def test_03_unknown_key_discards_the_whole_update() -> None:
          "session.tools[0].parameters"),
     ],
 )  # fmt: skip
-def test_03_wrong_update_is_refused_by_code_and_path(session: dict[str, Any], code: str, param: str) -> None:
+def test_03_a_wrong_update_is_refused_with_a_code_and_the_path_of_the_mistake(
+    session: dict[str, Any], code: str, param: str
+) -> None:
     line = Line()
     before = line.peer.session
     answer = line.configure(**session)
@@ -160,7 +162,7 @@ def test_03_wrong_update_is_refused_by_code_and_path(session: dict[str, Any], co
     assert line.peer.session is before
 
 
-def test_03_update_without_type_is_refused() -> None:
+def test_03_an_update_without_a_type_is_refused() -> None:
     assert error(Line().send("session.update", session={}))["param"] == "session.type"
 
 
@@ -170,12 +172,12 @@ def test_03_reasoning_is_refused_by_a_model_that_does_not_reason() -> None:
     assert line.configure(reasoning={"effort": "low"})["type"] == "error"
 
 
-def test_03_formats_replace_and_do_not_merge() -> None:
+def test_03_a_new_format_replaces_the_whole_old_format() -> None:
     audio = Line().configure(audio={"input": {"format": PCMU}, "output": {"format": PCMU}})["session"]["audio"]
     assert audio["input"]["format"] == audio["output"]["format"] == PCMU
 
 
-def test_03_voice_is_fixed_after_the_first_assistant_audio() -> None:
+def test_03_the_voice_cannot_be_changed_after_the_first_audio_of_the_assistant() -> None:
     line = Line()
     assert line.configure(audio={"output": {"voice": "cedar"}})["type"] == "session.updated"
     say(line, "Goodbye.")
@@ -185,7 +187,7 @@ def test_03_voice_is_fixed_after_the_first_assistant_audio() -> None:
     assert line.configure()["session"]["tools"] == []
 
 
-def test_03_voice_can_be_changed_before_the_first_audio_and_after_all_audio_is_deleted() -> None:
+def test_03_the_voice_can_be_changed_before_the_first_audio_and_after_all_audio_was_deleted() -> None:
     line = Line(Script(first_delta_ms=(300, 300)))
     say(line, "Goodbye.")
     assert line.configure(audio={"output": {"voice": "cedar"}})["type"] == "session.updated"
@@ -275,7 +277,7 @@ def test_05_an_item_can_be_deleted_and_retrieved() -> None:
     assert error(line.send("conversation.item.delete", item_id=item_id))["code"] == "item_delete_invalid_item_id"
 
 
-def test_05_commit_of_less_than_100_ms_is_refused_and_clear_is_acknowledged() -> None:
+def test_05_a_commit_of_less_than_100_ms_is_refused_and_a_clear_is_confirmed() -> None:
     line = Line()
     line.configure(audio={"input": {"turn_detection": None}})
     line.hear(80)
@@ -329,7 +331,7 @@ def test_06_a_spoken_response_sends_all_its_events_in_order() -> None:
     assert line.when("rate_limits.updated")[0] - line.when("response.done")[0] == pytest.approx(0.043)
 
 
-def test_06_usage_counts_audio_and_counts_the_known_beginning_as_cached() -> None:
+def test_06_the_usage_counts_audio_and_counts_the_beginning_that_was_already_known_as_cached() -> None:
     line = Line()
     line.configure(instructions="You answer the phone of a restaurant. " * 40, audio=listening())
     line.caller("hello", 1000)
@@ -430,7 +432,7 @@ def test_07_audio_comes_in_250_ms_deltas_five_times_faster_than_it_plays() -> No
     assert line.when("response.done")[0] < played_s / 4
 
 
-def test_07_first_delta_comes_after_300_to_700_ms() -> None:
+def test_07_the_first_delta_comes_after_300_to_700_ms() -> None:
     delays = []
     for seed in range(20):
         line = Line(Script(seed=seed))
@@ -463,7 +465,7 @@ def test_07_pcm_output_has_the_same_beginning_as_the_clip() -> None:
 # 8. Turn detection
 
 
-def test_08_vad_counts_time_in_bytes_and_commits_a_turn() -> None:
+def test_08_the_vad_measures_time_in_bytes_and_commits_a_turn() -> None:
     line = Line()
     line.configure(audio=listening())
     events = line.hear(1000, clips()["ask_hours"].mulaw, 800)
@@ -584,7 +586,7 @@ def test_09_a_truncation_while_audio_is_still_sent_is_confirmed_and_the_session_
     assert "response.done" in types([event for _, event in line.events])
 
 
-def test_09_truncation_beyond_the_generated_audio_is_refused_with_the_real_sentence() -> None:
+def test_09_a_truncation_beyond_the_generated_audio_is_refused_with_the_real_sentence() -> None:
     line, item_id = speaking(0.5)
     generated_ms = len(line.audio()) // 48
     answer = truncate(line, item_id, generated_ms + 60)
@@ -616,7 +618,7 @@ def test_09_a_truncated_item_has_no_transcript_any_more() -> None:
 # 10. One response at a time
 
 
-def test_10_second_response_in_the_conversation_is_refused_with_the_first_ones_id() -> None:
+def test_10_a_second_response_in_the_conversation_is_refused_with_the_id_of_the_first() -> None:
     line, _ = speaking(0.5)
     response_id = one([event for _, event in line.events], "response.created")["response"]["id"]
     refused = error(line.send("response.create", event_id="second"))
@@ -665,7 +667,7 @@ def test_10_an_out_of_band_response_runs_beside_another_one_and_does_not_change_
     assert len(line.peer.history.items) == before
 
 
-def test_10_cancel_without_an_id_cancels_the_response_of_the_conversation() -> None:
+def test_10_a_cancel_without_an_id_cancels_the_response_of_the_conversation() -> None:
     line = Line()
     created = line.send("response.create", response={"conversation": "none"})[0]["response"]
     assert error(line.send("response.cancel"))["code"] == "response_cancel_not_active"
@@ -673,13 +675,13 @@ def test_10_cancel_without_an_id_cancels_the_response_of_the_conversation() -> N
     assert done["response"]["status"] == "cancelled"
 
 
-def test_10_null_in_response_create_stands_for_the_value_of_the_session() -> None:
+def test_10_in_response_create_null_stands_for_the_value_of_the_session() -> None:
     line = Line()
     created = line.send("response.create", response={"instructions": None, "metadata": None, "tools": None})[0]
     assert created["type"] == "response.created"
 
 
-def test_10_wrong_response_create_is_refused() -> None:
+def test_10_a_wrong_response_create_is_refused() -> None:
     line = Line()
     assert error(line.send("response.create", response={"modalities": ["text"]}))["param"] == "response.modalities"
     assert error(line.send("response.create", response={"conversation": "other"}))["code"] == "invalid_value"
@@ -700,7 +702,7 @@ def asked(line: Line) -> list[dict[str, Any]]:
     return [event for _, event in line.events[start:]]
 
 
-def test_11_message_comes_before_the_function_call() -> None:
+def test_11_a_message_comes_before_the_function_call() -> None:
     line = Line(BOOKING)
     events = asked(line)
     output = one(events, "response.done")["response"]["output"]
@@ -759,7 +761,7 @@ def test_11_the_model_passes_only_declared_arguments_and_reports_missing_ones() 
     assert line.peer.report.notes == ["the script calls lookup_hours without day"]
 
 
-def test_11_tool_choice_none_speaks_without_calling() -> None:
+def test_11_with_tool_choice_none_the_model_speaks_and_calls_nothing() -> None:
     line = Line(BOOKING)
     line.configure(tools=[HOURS_TOOL], audio=listening(create_response=False))
     line.caller("ask_hours")
@@ -797,7 +799,7 @@ def test_11_a_model_with_a_required_tool_calls_it_without_words(choice: Any, nam
         assert json.loads(item["arguments"]) == {"start": "", "guests": 1, "place": "inside", "again": ""}
 
 
-def test_11_session_with_tool_choice_required_calls_functions_for_ever() -> None:
+def test_11_with_tool_choice_required_the_model_calls_functions_without_end() -> None:
     line = Line(Script(reactions=()))
     line.configure(tools=[HOURS_TOOL], tool_choice="required")
     line.send("response.create")
@@ -820,7 +822,7 @@ def transcribing(model: str, script: Script | None = None) -> tuple[Line, list[d
     return line, line.wait(5)
 
 
-def test_12_transcript_comes_1_to_1_5_s_after_the_commit() -> None:
+def test_12_the_transcript_comes_1_to_1_5_s_after_the_commit() -> None:
     line, events = transcribing("gpt-4o-mini-transcribe")
     completed = one(events, "conversation.item.input_audio_transcription.completed")
     assert completed["transcript"] == "Hi, what time do you open tomorrow?"
@@ -841,7 +843,7 @@ def test_12_newer_transcribers_are_billed_by_the_second() -> None:
     assert usage["seconds"] > clips()["ask_hours"].ms / 1000
 
 
-def test_12_speech_that_is_not_a_known_clip_is_a_turn_with_an_empty_transcript() -> None:
+def test_12_speech_that_is_not_a_known_clip_becomes_a_turn_with_an_empty_transcript() -> None:
     line = Line()
     line.configure(audio={"input": {"transcription": {"model": "gpt-transcribe"}, "turn_detection": {**SERVER_VAD}}})
     line.hear(clips()["human_hello"].mulaw, 700)
@@ -853,7 +855,7 @@ def test_12_speech_that_is_not_a_known_clip_is_a_turn_with_an_empty_transcript()
 # 13. Idle timeout
 
 
-def test_13_silence_of_the_caller_becomes_an_empty_turn_after_the_answer_was_played() -> None:
+def test_13_if_the_caller_is_silent_after_the_answer_was_played_an_empty_turn_follows() -> None:
     line = Line()
     line.configure(audio=listening(idle_timeout_ms=5000))
     say(line, clips()["how_help"].text)

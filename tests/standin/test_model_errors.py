@@ -183,7 +183,7 @@ def test_a_truncation_beyond_the_audio_names_both_lengths() -> None:
     assert refused["message"] == f"Audio content of {item.audio_ms}ms is already shorter than 60000ms"
 
 
-def test_a_servers_own_fault_names_the_session() -> None:
+def test_the_error_for_a_fault_of_the_server_names_the_session() -> None:
     line = Line(Script(faults=Faults(refuse_update=True)))
     refused = error(line.send("session.update", session={"type": "realtime"}))
     assert (refused["type"], refused["code"]) == ("server_error", None)

@@ -61,7 +61,7 @@ def test_any_session_update_is_applied_as_a_whole_or_refused_as_a_whole(session:
 
 @SLOW
 @given(st.one_of(st.binary(max_size=40), st.text(max_size=40)))
-def test_any_frame_is_refused_without_harm(frame: str | bytes) -> None:
+def test_any_frame_is_refused_and_the_session_goes_on(frame: str | bytes) -> None:
     line = Line()
     assert line.send_raw(frame)[0]["type"] == "error"
     assert line.closed is None
@@ -124,7 +124,9 @@ ACTIONS = st.sampled_from(["speak", "hush", "create", "cancel", "truncate", "del
 
 @SLOW
 @given(st.lists(st.tuples(ACTIONS, st.integers(0, 3000)), max_size=12), st.integers(0, 5))
-def test_response_is_created_and_done_once_in_any_conversation(actions: list[tuple[str, int]], seed: int) -> None:
+def test_in_any_conversation_each_response_is_created_once_and_done_once(
+    actions: list[tuple[str, int]], seed: int
+) -> None:
     line = Line(Script(seed=seed))
     item_id = ""
     for action, number in actions:

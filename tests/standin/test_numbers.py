@@ -5,7 +5,7 @@ from __future__ import annotations
 from relay.standin.twilio.numbers import fictional_number
 
 
-def test_8000_callers_have_different_numbers_and_none_is_the_relays_or_a_humans() -> None:
+def test_8000_callers_have_different_numbers_and_no_number_belongs_to_the_relay_or_a_human() -> None:
     numbers = {fictional_number(which) for which in range(8_400)}
     assert len(numbers) == 8_400
     assert all(number[5:9] == "5550" and 100 <= int(number[8:]) <= 199 for number in numbers)

@@ -92,7 +92,7 @@ def with_official(port: int, talk: Callable[[Official], None]) -> None:
     client.close()
 
 
-async def test_official_client_has_a_voice_turn() -> None:
+async def test_the_official_client_can_make_a_voice_turn() -> None:
     def talk(official: Official) -> None:
         official.say("hello")
         done = official.until("response.done").response
@@ -108,7 +108,7 @@ async def test_official_client_has_a_voice_turn() -> None:
     assert model.sessions[0].report.said == ["How can I help you?"]
 
 
-async def test_official_client_barges_in_and_truncates() -> None:
+async def test_the_official_client_can_barge_in_and_truncate() -> None:
     def talk(official: Official) -> None:
         text = clips()["hours"].text
         official.connection.response.create(response={"instructions": f"Say exactly: {text}"})
@@ -127,7 +127,7 @@ async def test_official_client_barges_in_and_truncates() -> None:
     assert model.sessions[0].report.said[-1] == "No problem. What can I do for you?"
 
 
-async def test_official_client_answers_a_function_call() -> None:
+async def test_the_official_client_can_answer_a_function_call() -> None:
     def talk(official: Official) -> None:
         official.say("ask_hours")
         call = official.until("response.done").response.output[-1]
@@ -200,7 +200,7 @@ def raw(event: Any) -> str:
     return server.get("type", "") if isinstance(server, dict) else ""
 
 
-async def test_agents_sdk_has_a_voice_turn_with_a_function_call() -> None:
+async def test_the_agents_sdk_can_make_a_voice_turn_with_a_function_call() -> None:
     async def talk(session: Any, seen: list[Any]) -> None:
         await say(session, "ask_hours")
         await until(session, seen, lambda event: event.type == "tool_end")
@@ -216,7 +216,7 @@ async def test_agents_sdk_has_a_voice_turn_with_a_function_call() -> None:
     assert report.errors == []
 
 
-async def test_agents_sdk_barges_in() -> None:
+async def test_the_agents_sdk_can_barge_in() -> None:
     async def talk(session: Any, seen: list[Any]) -> None:
         await say(session, "ask_hours")
         await until(session, seen, lambda event: event.type == "tool_end")

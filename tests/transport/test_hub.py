@@ -103,7 +103,7 @@ async def test_the_end_of_the_stream_is_handed_over_too_and_the_reader_goes_on(
     assert took == [b"last words", b""]
 
 
-async def test_a_reader_that_wants_no_more_is_woken_and_can_read_by_itself(
+async def test_a_reader_that_wants_nothing_more_from_the_hub_is_woken_and_can_read_by_itself(
     way: str, wires: tuple[SocketWire, SocketWire]
 ) -> None:
     ours, theirs = wires
@@ -192,7 +192,9 @@ async def test_work_that_cancels_its_own_reader_runs_to_its_end(way: str, wires:
     assert await theirs.read() == b"2"
 
 
-async def test_a_wire_that_another_task_closes_wakes_its_reader(way: str, wires: tuple[SocketWire, SocketWire]) -> None:
+async def test_when_another_task_closes_a_wire_the_reader_of_the_wire_is_woken(
+    way: str, wires: tuple[SocketWire, SocketWire]
+) -> None:
     _, theirs = wires
     with pytest.RaisesGroup(trio.ClosedResourceError):
         async with trio.open_nursery() as nursery:

@@ -17,7 +17,9 @@ async def _listen(ticker: Ticker, woken: list[float]) -> None:
         woken.append(trio.current_time())
 
 
-async def test_a_task_that_waits_each_time_is_woken_once_in_a_period(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_task_that_waits_again_each_time_is_woken_once_in_a_period(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     ticker = Ticker()
     woken: list[list[float]] = [[] for _ in range(3 * LOTS)]
     async with trio.open_nursery() as nursery:

@@ -357,7 +357,7 @@ async def test_a_request_without_an_upgrade_is_answered_with_upgrade_required() 
     assert (await stream.receive_some()).startswith(b"HTTP/1.1 426 ")
 
 
-async def test_a_rejection_has_a_status_a_sentence_and_headers() -> None:
+async def test_a_rejection_has_a_status_and_a_sentence_and_headers() -> None:
     stream, wire = await knock(good_head())
     _, end = await answer(wire)
     await end.reject(409, "elsewhere\n", {"fly-replay": "instance=abc;timeout=500ms;fallback=prefer_self"})
@@ -406,7 +406,7 @@ async def test_an_upgrade_with_another_key_is_refused() -> None:
         )
 
 
-async def test_messages_in_the_packet_of_the_101_are_not_lost() -> None:
+async def test_messages_that_come_in_the_same_packet_as_the_answer_101_are_not_lost() -> None:
     a, b = trio.testing.memory_stream_pair()
     server = ServerProtocol()
 
@@ -433,7 +433,7 @@ UPDATED = b'{"type":"session.updated","instructions":"%b"}' % (b"y" * (0x8105 - 
 @pytest.mark.parametrize("from_end", [False, True])
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 9])
 @pytest.mark.parametrize("first", [CREATED, UPDATED], ids=["short", "long"])
-async def test_a_frame_that_begins_in_the_packet_of_the_101_and_the_next_one_are_read_whole(
+async def test_a_frame_that_begins_in_the_packet_of_the_answer_101_and_the_frame_after_it_are_read_completely(
     first: bytes, cut: int, from_end: bool
 ) -> None:
     a, b = trio.testing.memory_stream_pair()
@@ -464,7 +464,7 @@ async def test_a_frame_that_begins_in_the_packet_of_the_101_and_the_next_one_are
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 6, 7, 100, -1, -2, -5])
-async def test_half_a_frame_in_the_packet_of_the_upgrade_request_is_read_after_the_accept(cut: int) -> None:
+async def test_if_half_a_frame_comes_in_the_packet_of_the_upgrade_request_it_is_read_after_the_accept(cut: int) -> None:
     a, b = trio.testing.memory_stream_pair()
     client = ClientProtocol(parse_uri(URL))
     client.send_request(client.connect())

@@ -217,7 +217,7 @@ async def test_after_the_abort_of_a_stream_its_peer_sees_the_end() -> None:
     assert await theirs.read() == b""
 
 
-async def test_a_connection_that_the_peer_resets_counts_as_broken_and_not_as_ended() -> None:
+async def test_a_connection_that_the_peer_resets_counts_as_broken_and_not_as_closed() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     theirs = socket.create_connection(listener.getsockname())
     wire = SocketWire(listener.accept()[0])
@@ -336,7 +336,7 @@ async def test_tls_with_damaged_bytes_breaks_the_wire(tls: Tls) -> None:
         await tls.wire.read()
 
 
-async def test_an_unknown_certificate_is_refused_and_the_server_is_told(tls: Tls) -> None:
+async def test_an_unknown_certificate_is_refused_and_the_server_gets_the_reason(tls: Tls) -> None:
     wire = SocketWire(tls.wire._sock, ssl.create_default_context(), "model.test")
     async with trio.open_nursery() as nursery:
 

@@ -52,7 +52,9 @@ def test_a_text_that_is_not_a_number_means_a_caller_without_a_number(number: str
 
 @pytest.mark.parametrize("keys", ["266696687", "7378742833", "86282452253", "8656696", "2562533"])
 @pytest.mark.parametrize("prefix", ["", "+", "+1", "1"])
-def test_a_word_for_withheld_that_is_spelled_in_keys_means_a_caller_without_a_number(keys: str, prefix: str) -> None:
+def test_a_word_for_withheld_that_is_written_as_keys_of_a_phone_means_a_caller_without_a_number(
+    keys: str, prefix: str
+) -> None:
     caller = who(prefix + keys)
     assert (caller.number, caller.presented, caller.is_hidden) == ("", "", True)
 

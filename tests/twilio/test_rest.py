@@ -154,7 +154,7 @@ async def test_with_a_path_in_the_base_url_a_404_never_means_that_the_call_is_ov
             await rest.hang_up(CALL)
 
 
-async def test_an_unknown_call_counts_as_over_and_the_log_points_to_the_region() -> None:
+async def test_an_unknown_call_counts_as_over_and_the_log_says_that_the_region_may_be_wrong() -> None:
     async with client(Twilio()) as rest:
         with structlog.testing.capture_logs() as lines:
             assert not await rest.hang_up(CallSid("CA404"))
@@ -163,7 +163,9 @@ async def test_an_unknown_call_counts_as_over_and_the_log_points_to_the_region()
 
 
 @pytest.mark.parametrize("auths", [[("AC", "old"), ("SK1", "secret")], [("SK1", "secret"), ("AC", "old")]])
-async def test_of_two_tokens_the_one_that_twilio_accepts_is_used_from_then_on(auths: list[tuple[str, str]]) -> None:
+async def test_from_two_tokens_the_client_goes_on_with_the_one_that_twilio_accepts(
+    auths: list[tuple[str, str]],
+) -> None:
     twilio = Twilio()
     async with TwilioRest(ACCOUNT, auths, "https://api.example.com/", transport=twilio) as rest:
         assert await rest.hang_up(CALL)
@@ -210,7 +212,9 @@ async def test_a_request_is_repeated_after_the_wait_that_twilio_asks_for(
     assert trio.current_time() - began >= 3
 
 
-async def test_an_unreachable_twilio_is_given_up_with_a_sentence(autojump_clock: trio.testing.MockClock) -> None:
+async def test_if_twilio_cannot_be_reached_the_client_gives_up_with_a_sentence(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     twilio = Twilio()
     twilio.faults = [breaks(httpx.ConnectError)] * 9
     async with client(twilio) as rest:
@@ -219,7 +223,7 @@ async def test_an_unreachable_twilio_is_given_up_with_a_sentence(autojump_clock:
     assert len(twilio.asked) == MAX_TRIES
 
 
-async def test_a_twilio_that_never_answers_is_given_up_after_three_attempts(
+async def test_if_twilio_never_answers_the_client_gives_up_after_three_attempts(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     class Mute(Twilio):
@@ -276,7 +280,7 @@ async def test_a_number_of_another_account_is_refused_with_a_sentence() -> None:
             await rest.set_number_urls("PN2", "https://a.example.com/", "https://a.example.com/")
 
 
-async def test_an_answer_that_is_not_twilios_names_the_setting() -> None:
+async def test_if_the_answer_is_not_twilios_the_error_names_the_setting() -> None:
     twilio = Twilio()
     twilio.faults = [lambda request: httpx.Response(200, text="<html>It works!</html>")]
     async with client(twilio) as rest:

@@ -29,7 +29,7 @@ def same(ours: str, theirs: VoiceResponse) -> bool:
 
 
 @given(st.dictionaries(words.filter(bool), words, max_size=4))
-def test_connect_stream_equals_the_packages_document(parameters: dict[str, str]) -> None:
+def test_the_document_with_connect_and_stream_equals_that_of_the_package(parameters: dict[str, str]) -> None:
     ours = twiml.connect_stream("wss://voice.example.com/s/m1/tok", f"{WEB}/stream-status", f"{WEB}/after", parameters)
     theirs, connect = VoiceResponse(), Connect()
     stream = connect.stream(
@@ -56,7 +56,7 @@ def dial() -> Dial:
 
 
 @pytest.mark.parametrize("say", [None, SAY])
-def test_dial_human_equals_the_packages_document(say: str | None) -> None:
+def test_the_document_that_dials_a_human_equals_that_of_the_package(say: str | None) -> None:
     ours = twiml.dial_human(
         "+14155550100", "+12125550100", f"{WEB}/whisper?t=1&u=2", f"{WEB}/dialed", f"{WEB}/leg", 20, 3600, say
     )
@@ -76,7 +76,7 @@ def test_dial_human_equals_the_packages_document(say: str | None) -> None:
 
 
 @given(words)
-def test_whisper_equals_the_packages_document(text: str) -> None:
+def test_the_whisper_equals_that_of_the_package(text: str) -> None:
     theirs, gather = VoiceResponse(), Gather(num_digits=1, timeout=8, action=f"{WEB}/accept", method="POST")
     gather.say(text)
     theirs.append(gather)
@@ -84,7 +84,7 @@ def test_whisper_equals_the_packages_document(text: str) -> None:
     assert same(twiml.whisper(text, f"{WEB}/accept"), theirs)
 
 
-def test_record_message_equals_the_packages_document() -> None:
+def test_the_document_that_records_a_message_equals_that_of_the_package() -> None:
     theirs = VoiceResponse()
     theirs.say(SAY)
     theirs.record(
@@ -99,7 +99,7 @@ def test_record_message_equals_the_packages_document() -> None:
     assert same(twiml.record_message(SAY, f"{WEB}/recorded", f"{WEB}/recording", 120), theirs)
 
 
-def test_fallback_equals_the_packages_document_and_needs_no_relay() -> None:
+def test_the_fallback_document_equals_that_of_the_package_and_needs_no_relay() -> None:
     theirs = VoiceResponse()
     theirs.say(SAY)
     theirs.dial("+14155550100")
@@ -109,7 +109,7 @@ def test_fallback_equals_the_packages_document_and_needs_no_relay() -> None:
     assert "http" not in ours
 
 
-def test_the_short_documents_equal_the_packages() -> None:
+def test_the_short_documents_equal_those_of_the_package() -> None:
     theirs = VoiceResponse()
     assert same(twiml.empty(), theirs)
     theirs.hangup()
@@ -126,7 +126,7 @@ def test_a_document_with_any_text_of_a_model_is_valid_xml(text: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["/twilio/after", "voice.example.com/x", "ftp://e.com/", "https:///x", ""])
-def test_a_url_that_is_not_absolute_is_refused_with_its_name(url: str) -> None:
+def test_the_error_for_a_url_that_is_not_absolute_names_it(url: str) -> None:
     builds: list[Callable[[], str]] = [
         lambda: twiml.connect_stream("wss://e.com/s", f"{WEB}/s", url, {}),
         lambda: twiml.connect_stream("wss://e.com/s", url, f"{WEB}/a", {}),
@@ -155,7 +155,7 @@ def test_a_parameter_has_under_500_characters_with_its_name() -> None:
         twiml.connect_stream("wss://e.com/s", f"{WEB}/s", f"{WEB}/a", {"name": "x" * 496})
 
 
-def test_a_document_has_64_kilobytes_at_most_counted_in_bytes() -> None:
+def test_a_document_has_at_most_64_kilobytes_and_these_are_counted_in_bytes() -> None:
     twiml.fallback("+1", "x" * 65_000)
     with pytest.raises(TooLong, match="65536"):
         twiml.fallback("+1", "ü" * 33_000)

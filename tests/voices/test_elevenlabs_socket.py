@@ -65,7 +65,7 @@ async def test_positions_belong_to_the_models_text_although_other_words_are_spok
         assert not any(end.endswith("$") for end in ends)
 
 
-async def test_after_an_item_is_cut_none_of_its_audio_comes_and_the_next_item_is_whole(
+async def test_after_an_item_was_cut_no_more_of_its_audio_comes_and_the_next_item_is_complete(
     autojump_clock: MockClock,
 ) -> None:
     async with voice_stage({"faults": {"late_chunks": 3}}) as stage:
@@ -137,7 +137,7 @@ async def test_the_number_of_sent_characters_equals_the_services_count(autojump_
         assert voice.characters == stage.service.characters == len("That is five dollars. ")
 
 
-async def test_a_phrase_is_rendered_whole_and_its_socket_is_closed(autojump_clock: MockClock) -> None:
+async def test_a_phrase_is_rendered_completely_and_then_its_socket_is_closed(autojump_clock: MockClock) -> None:
     async with voice_stage(slots=1) as stage:
         text = clips()["still_here"].text if "still_here" in clips() else "Are you still there?"
         assert await stage.client.render(text) == Voice().say(text)
@@ -202,7 +202,7 @@ SPEAKING: list[tuple[dict[str, Any], VoiceFault]] = [
 
 
 @pytest.mark.parametrize(("faults", "fault"), SPEAKING)
-async def test_a_voice_that_fails_reports_whose_fault_it_is_and_passes_no_noise_on(
+async def test_a_voice_that_fails_reports_whose_fault_it_is_and_does_not_pass_noise_on(
     autojump_clock: MockClock, faults: dict[str, Any], fault: VoiceFault
 ) -> None:
     async with voice_stage({"faults": faults}) as stage:

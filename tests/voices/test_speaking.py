@@ -107,7 +107,7 @@ class AnyService(RuleBasedStateMachine):
 TestAnyService = AnyService.TestCase
 
 
-def test_the_positions_of_a_second_piece_follow_those_of_the_first() -> None:
+def test_the_positions_of_a_second_piece_follow_the_positions_of_the_first_piece() -> None:
     speaking = Speaking()
     speaking.say(ItemId("a"), "No way. Oh", 0.0)
     speaking.received(audio("answer-1", "No ", 800), 0.2)
