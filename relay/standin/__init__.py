@@ -1,1 +1,1 @@
-"""Our own Twilio, model, voice and business: for the demo, the tests and rehearsals."""
+"""The stand-ins: a local Twilio, model, voice service and business, for the demo, the tests and rehearsals."""

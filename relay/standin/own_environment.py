@@ -1,7 +1,8 @@
-"""The environment of a process that a demo, a bench or a test starts: some variables of ours, and no `.env`.
+"""Makes the environment of a process that a demo, a bench or a test starts: a few variables of this process, and no
+`.env`.
 
-Exported variables, and those in the folder's `.env`, belong to a relay that takes real calls. A rehearsal must not
-use its database, its keys or its limits.
+The exported variables and the folder's `.env` may belong to a relay that takes real calls. A rehearsal must not use the
+database, the keys or the limits of that relay.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from contextlib import contextmanager
 
 from relay.settings.env_file import CHOICE
 
-# The variables by which a program is found, started and run. None of them says what it has to do.
+# Variables that a program needs to be found and to run. None of them is a setting of the relay.
 _NAMES = frozenset(
     "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM TMPDIR TMP TEMP VIRTUAL_ENV SSL_CERT_FILE SSL_CERT_DIR "
     "LD_PRELOAD LD_LIBRARY_PATH OPENBLAS_NUM_THREADS".split()
 )
 _BEGINNINGS = ("LC_", "PYTHON", "NODE_", "FAKETIME")
-# The variables for a call to OpenAI itself (`relay demo --live`).
+# Variables that `relay demo --live` needs to call OpenAI itself.
 OF_THE_MODEL = (
     "OPENAI_API_KEY",
     "OPENAI_REALTIME_URL",
@@ -30,7 +31,7 @@ OF_THE_MODEL = (
 
 
 def own_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> dict[str, str]:
-    """The part of this environment that a rehearsal may see. `also` are more names."""
+    """The variables that a rehearsal may see. `also` are further names."""
     kept = {
         name: value for name, value in environ.items() if name in _NAMES or name in also or name.startswith(_BEGINNINGS)
     }
@@ -39,9 +40,9 @@ def own_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> d
 
 @contextmanager
 def only_own_environment(also: tuple[str, ...] = ()) -> Iterator[None]:
-    """Let this process see no more than `own_environment` gives.
+    """Remove all other variables from this process.
 
-    Its libraries read the environment too (libpq reads the PG… names).
+    Libraries read the environment too: libpq, for example, reads the PG… variables.
     """
     before = dict(os.environ)
     try:

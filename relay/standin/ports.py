@@ -1,4 +1,4 @@
-"""A free port for a server that another process will open."""
+"""Finds a free port for a server that another process will open."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import random
 import socket
 
 # The kernel gives ports from 32768 on to clients, and to servers that ask for any port (Linux,
-# net.ipv4.ip_local_port_range). A port below that stays free until the other process opens it.
+# net.ipv4.ip_local_port_range). So a port below 32768 stays free until the other process opens it.
 PORTS = range(20_000, 32_000)
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses now. Raises OSError if there is none in 100 tries."""
+    """A TCP port of 127.0.0.1 that no process uses now. Raises OSError if 100 tries find none."""
     for _ in range(100):
         with socket.socket() as probe:
             try:

@@ -1,6 +1,6 @@
-"""The mistakes in a scenario's file, in words for its author: the place, and what is allowed there.
+"""Explains a mistake in a scenario's file to its author: where it is, and what is allowed there.
 
-Pure. msgspec says what is wrong and where, but not what is allowed.
+Pure. msgspec's own message says what is wrong and where, but not what is allowed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ _STEP = re.compile(r"\.(\w+)|\[(?:(\d+)|\.\.\.)\]")
 
 
 def in_words(error: msgspec.ValidationError, shape: Any) -> str:
-    """msgspec's message about a table of this shape, as `expect.ended_by: Invalid enum value 'me'; there are: ...`."""
+    """Make a sentence of msgspec's message about a table of type `shape`, like `expect.ended_by:
+
+    Invalid enum value 'me'; there are: ...`.
+    """
     words, _, path = str(error).partition(" - at `$")
     kinds, place = [type_info(shape)], ""
     for name, index in _STEP.findall(path):
@@ -28,7 +31,7 @@ def in_words(error: msgspec.ValidationError, shape: Any) -> str:
 
 
 def _inside(kind: Type, name: str) -> list[Type]:
-    """The kinds that a part may be: the part with this name, or, without a name, the members."""
+    """The types that the field `name` may have. Without a name, the types of the elements."""
     match kind:
         case UnionType(types=types):
             return [inner for each in types for inner in _inside(each, name)]

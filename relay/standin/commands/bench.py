@@ -1,8 +1,9 @@
-"""`relay bench`: how many calls this machine carries, and what to write into the environment and fly.toml.
+"""`relay bench`: measures how many calls this machine carries, and prints what to write into the environment and
+fly.toml.
 
-It runs the real `relay serve` with its ledger on one core, and the load on another, with TLS to the model. It rings
-more and more calls until one is late. If there is only one core, both share it, and the limit is computed from the CPU
-time of a few calls. Nothing leaves the machine. It takes one to two minutes.
+It runs the real `relay serve` with its ledger on one core, and the load on another, with TLS to the model. The number
+of calls grows until audio is late. If there is only one core, the relay and the load share it, and the limit is
+computed from the CPU time of a few calls. Nothing leaves the machine. It takes one to two minutes.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import migrate
 from relay.standin.load.generator import SETTLE_S, LoadFailed, Relay, Step, running
 
-# The numbers of calls to try. The last one is more than any core has carried so far (bench/capacity).
+# The numbers of calls to try. The last number is more than any core has carried so far (bench/capacity).
 STEPS = (10, 20, 40, 80, 120, 160, 200, 240, 280, 320)
 ALONE_STEPS = (10, 20, 40)
 WINDOW_S = 12.0
-# The share of the limit that may be used. The rest is for webhooks, consoles, bursts of rings, and other programs.
+# MAX_CALLS is this share of the limit. The rest is for webhooks, the console, bursts of rings, and other programs.
 HEADROOM = 0.8
-# If other programs use more of the relay's core than this, the limit is too low, and the report says so.
+# If other programs use more than this share of the relay's core, the measured limit is too low, and the report says so.
 OTHERS_LIMIT = 0.05
-# The share of a core for calls, if the limit was computed and not measured.
+# If the limit is computed and not measured, calls may use this share of a core.
 RECKONED_BUSY = 0.6
 
 
 def serve_command(database_url: str, data_dir: Path) -> Relay:
-    """The command that starts `relay serve` for the load: with everything that a real call has, and without limits."""
+    """How to start `relay serve` for the load. It has all parts that real calls use, and no limits."""
     environ = {
         "OPENAI_API_KEY": "sk-load",
         "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
@@ -53,8 +54,8 @@ def serve_command(database_url: str, data_dir: Path) -> Relay:
         "MAX_CALL_USD": "1000",
         "MAX_DAY_USD": "1000000",
         "LOG_FORMAT": "json",
-        # The load's model answers without a pause. An early answer would be withheld for a time, and the machine does
-        # not cause this delay. bench/turns measures it.
+        # Without early answers, because an early answer is withheld for a time, and this delay does not come from the
+        # machine. bench/turns measures it.
         "ANSWER_EARLY": "off",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parents[3]),
@@ -63,7 +64,7 @@ def serve_command(database_url: str, data_dir: Path) -> Relay:
 
 
 def limit_of(steps: list[Step]) -> int:
-    """The most calls that were carried in time, by figures that can be trusted. 0 if there are no such figures."""
+    """The most calls that were carried in time. Only steps with valid figures count. 0 if there are none."""
     carried = 0
     for step in steps:
         if not step.keeps_up() or not step.is_valid:
@@ -73,16 +74,16 @@ def limit_of(steps: list[Step]) -> int:
 
 
 def reckoned(steps: list[Step]) -> int:
-    """The calls that a core can carry, computed from the CPU time of the largest step that kept up.
+    """How many calls a core can carry, computed from the CPU time of the largest step that kept up.
 
-    With more calls, each call needs less CPU time. So the largest step counts.
+    The largest step is used, because with more calls each call needs less CPU time.
     """
     good = [step for step in steps if step.keeps_up()]
     return int(RECKONED_BUSY * 1000 / good[-1].cpu_ms_per_call_s) if good else 0
 
 
 def advice(limit: int) -> str:
-    """What to set for this limit."""
+    """The settings for this limit, as text."""
     hard = max(1, int(limit * HEADROOM))
     soft = max(1, int(hard * HEADROOM))
     return (
@@ -92,7 +93,7 @@ def advice(limit: int) -> str:
 
 
 def disturbed(steps: list[Step]) -> str:
-    """A sentence if the last step was late and another program used its core. Otherwise empty."""
+    """A sentence if the last step was late and other programs used the relay's core. Otherwise ""."""
     last = steps[-1]
     if last.keeps_up() or last.others_busy <= OTHERS_LIMIT:
         return ""
@@ -115,7 +116,7 @@ def _climb(relay: Relay, cores: list[int], log: Path) -> list[Step]:
         for calls in ALONE_STEPS if alone else STEPS:
             load.ring_up_to(calls)
             load.loop.run(lambda: False, SETTLE_S)
-            for _ in range(2):  # Two late steps prove the limit. Another program may cause one late step.
+            for _ in range(2):  # Stop only after two late steps, because another program may cause one.
                 step = load.measure("relay", calls, WINDOW_S, pid, cores[0])
                 _say(step)
                 if step.keeps_up():
@@ -127,13 +128,18 @@ def _climb(relay: Relay, cores: list[int], log: Path) -> list[Step]:
 
 
 def main_bench() -> int:
-    """Find this machine's limit and print it. Returns 0, or 1 with a sentence on stderr if there are no figures."""
+    """Measure this machine's limit and print it. Returns 0.
+
+    If there are no figures, prints a sentence on stderr and returns 1.
+    """
     cores = sorted(os.sched_getaffinity(0))
     gc.disable()
     try:
         with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
             if len(cores) > 1:
-                os.sched_setaffinity(0, {cores[-1]})  # The load and Postgres. The relay has the first core for itself.
+                # This process (the load) and Postgres use the other cores, so that the relay has the first core for
+                # itself.
+                os.sched_setaffinity(0, {cores[-1]})
             log = Path(tempfile.gettempdir()) / "relay-bench.log"
             with database("embedded", Path(folder)) as url:
                 migrate(url)

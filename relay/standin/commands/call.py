@@ -1,4 +1,4 @@
-"""`relay call` and `relay standin caller`: the stand-in Twilio against any relay, local or deployed."""
+"""`relay call` and `relay standin caller`: the stand-in Twilio calls any relay, local or deployed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Line = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A relay to ring: its public URL, the account whose token it trusts, and the number that is called."""
+    """A relay to call: its public URL, the Twilio account that it uses, and the number to dial."""
 
     url: str
     account: Account
@@ -49,7 +49,7 @@ class Target:
 
     @property
     def unusable(self) -> str:
-        """Why this relay cannot be rung, in a sentence. Empty if it can be rung."""
+        """A sentence that says why this relay cannot be called. "" if it can."""
         if not _is_origin(self.url):
             return f"This is not an http or https URL of a relay: {self.url!r}. Write it like http://127.0.0.1:8080"
         if not self.account.auth_token:
@@ -59,7 +59,7 @@ class Target:
     def exchange(self, on_event: OnEvent) -> Exchange:
         """An exchange whose number points to this relay, as an operator would set it up.
 
-        Each exchange has its own CallSids, because a relay takes a known CallSid for the same call.
+        Each exchange makes new CallSids, because a relay takes a known CallSid for the same call.
         """
         parts = urlsplit(self.url)
         origin = f"{parts.scheme}://{parts.netloc}"
@@ -79,9 +79,9 @@ async def main_call(
     as_json: bool = False,
     tell: Line = print,
 ) -> int:
-    """Ring a relay `count` times at once, and print what happens and a report. Returns the exit code.
+    """Make `count` calls to a relay at the same time. Print what happens, and a report. Returns the exit code.
 
-    rest_port: serve Twilio's REST API there, for a relay whose TWILIO_API_BASE points to it.
+    With `rest_port`, Twilio's REST API is served at this port, for a relay whose TWILIO_API_BASE leads there.
     """
     if words := target.unusable:
         tell(words)
@@ -128,7 +128,7 @@ async def main_call(
 
 
 def _check_troubles(play: Scenario, *, with_rest: bool) -> None:
-    """Raises ScenarioError if a scenario needs troubles that the exchange cannot make."""
+    """Raise ScenarioError if a scenario needs troubles that `relay call` cannot make."""
     ours = {each.does for each in play.trouble if each.does == "socket_cut" or (with_rest and each.of_rest)}
     if beyond := sorted({each.does for each in play.trouble} - ours):
         way = " (or serve the REST API, with --rest-port)" if all(each.of_rest for each in play.trouble) else ""
@@ -175,7 +175,7 @@ def _calls(reports: Sequence[CallReport]) -> str:
 
 
 def summary(reports: Sequence[CallReport], wrong: dict[str, list[str]]) -> list[str]:
-    """A report in lines for people."""
+    """The report as lines of text."""
     lines = ["", _calls(reports)]
     lines.append(_row("greeting", [r.greeting_ms for r in reports if r.greeting_ms is not None], "ms after `start`"))
     lines.append(_row("pick-up", [r.pickup_ms for r in reports if r.pickup_ms is not None], "ms after the ring"))
@@ -207,7 +207,7 @@ def _row(name: str, values: list[int], unit: str) -> str:
 
 
 def tell_event(tell: Line, kind: str, fields: dict[str, Any]) -> None:
-    """One line for an event that is worth showing."""
+    """Print a line for an event, if the event is in the table."""
     words = {
         "ringing": "rings     {number}, from {caller}",
         "twiml": "twiml     {url} in {took_ms} ms",
@@ -239,7 +239,7 @@ def _is_origin(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # The port or the address is wrong.
+    except ValueError:  # The port or the address is invalid.
         return False
 
 
@@ -248,7 +248,7 @@ async def serve_http(
     port: int,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an ASGI application on loopback until cancelled. Started with its port."""
+    """Serve an ASGI application on loopback until cancelled. `task_status` is started with its port."""
     config = Config()
     config.bind, config.graceful_timeout = [f"127.0.0.1:{port}"], 0.2
     config.errorlog = logging.getLogger("relay.standin.http")

@@ -1,7 +1,8 @@
-"""`relay demo`: a simulated call through the real daemon, in a process of its own, against all stand-ins.
+"""`relay demo`: makes a simulated call to a real `relay serve`, whose peers are all stand-ins.
 
-The conversation is printed as it happens. Then come the figures, the call's recording as a WAV (caller left, what the
-caller heard right), and the rows in Postgres. If a step fails, one sentence says so, and the exit code is not 0.
+The conversation is printed during the call. After it, the figures and the rows in Postgres are printed, and the
+recording is written as a WAV (caller left, what the caller heard right). If a step fails, one sentence says so, and the
+exit code is not 0.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ from relay.telemetry.errors import first_error
 
 __all__ = ["DemoFailed", "bugs", "evidence", "lacking", "run", "settings_of"]
 
-# Rows are written together every 50 ms. So the last rows come soon after the call, or when Postgres is back.
+# The demo waits this long for the last rows. They come soon after the call, or when Postgres is back.
 ROWS_LIMIT_S = 10.0
-# Log lines that only a bug of ours can cause.
+# Events in the log that only a bug of ours can cause.
 OUR_BUGS = frozenset(
     {
         "call.broke",
@@ -84,12 +85,12 @@ OUR_BUGS = frozenset(
 
 
 def utc_now() -> dt.datetime:
-    """The clock of the stage. It is the machine's clock, which the relay's process uses too."""
+    """The stage's clock is the machine's clock, because the relay's process uses it too."""
     return dt.datetime.now(dt.UTC)
 
 
 def settings_of(out: Path, *, live: bool) -> Settings:
-    """The demo's own settings. Its data folder is beside the WAV, and its database is in that folder."""
+    """The settings of the demo. Its data folder is beside the WAV, and its database is in the data folder."""
     also = OF_THE_MODEL if live else ()
     environ = {name: value for name, value in os.environ.items() if name in also}
     folder = out.with_suffix("") if out.suffix else out.with_name(f"{out.name}.data")
@@ -99,9 +100,10 @@ def settings_of(out: Path, *, live: bool) -> Settings:
 def run(
     settings: Settings, scenario_name: str, out: Path, *, live: bool, console: bool = False, voice: str = "openai"
 ) -> int:
-    """The whole demo. Returns the exit code. Raises DemoFailed.
+    """Run the demo, and return the exit code. Raises DemoFailed.
 
-    It sees only the allowed part of the environment, because exported settings belong to a relay that takes real calls.
+    Most variables of the environment are removed first, because exported settings may belong to a relay that takes real
+    calls.
     """
     with only_own_environment(OF_THE_MODEL if live else ()):
         return _run(settings, scenario_name, out, live=live, console=console, voice=voice)
@@ -137,7 +139,7 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, conso
     with database(settings.database_url, settings.data_dir) as url:
         applied = migrate(url)
         say("applied " + ", ".join(applied) if applied else "its tables are up to date")
-        if settings.database_url == "embedded":  # The demo's own database, in its own folder.
+        if settings.database_url == "embedded":  # The demo has its own database, in its own folder.
             _empty_diary(url)
         try:
             stage = _Stage(settings, played, scenario, script, own.spoken)
@@ -151,7 +153,7 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, conso
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What is played: the demo's own settings, and those of the relay in it."""
+    """What the demo plays: the scenario, the settings of the demo, and the settings of the relay in it."""
 
     settings: Settings
     relays: Settings
@@ -161,7 +163,7 @@ class _Stage:
 
     @property
     def is_embedded(self) -> bool:
-        """True if the relay itself answers for the business. False if the scenario mentions a backend."""
+        """True if the backend is embedded. False if the scenario has a backend of its own."""
         asks = self.scenario.backend or self.scenario.expect.asked
         return not asks and not any(trouble.does.startswith("postgres") for trouble in self.scenario.trouble)
 
@@ -220,7 +222,7 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool
 
 
 async def _show_console(address: str) -> None:
-    """Keep the demo running until Ctrl-C, so that its call can be seen and heard in the console."""
+    """Keep the demo running until Ctrl-C, so that the user can see and hear the call in the console."""
     print(f"\nthe console is at {address} (Ctrl-C ends the demo)", flush=True)
     print(f"talk to the agent yourself at {address}talk", flush=True)
     with trio.open_signal_receiver(signal.SIGINT) as signals:
@@ -228,7 +230,7 @@ async def _show_console(address: str) -> None:
 
 
 async def _owner_does(stage: _Stage, url: str, trouble: str) -> None:
-    """What happens to the business during the call."""
+    """Do what the scenario wants the owner to do during the call."""
     business, path = stage.scenario.business, stage.settings.data_dir / own_business.FILE_NAME
     match trouble:
         case "business_changes":
@@ -242,15 +244,15 @@ async def _owner_does(stage: _Stage, url: str, trouble: str) -> None:
 
 
 async def _spend_the_day(exchange: Exchange) -> None:
-    """A call that costs more than the scenario allows for a day."""
+    """Write a call into the ledger that costs more than the scenario allows for a day."""
     say("another call spends the day's money first\n")
     await run_scenario(load("good_call"), exchange)
 
 
 async def evidence(url: str, business: BusinessApp | None, call_sid: str) -> Evidence:
-    """What the ledger and the business know, as soon as the outcome's row is there.
+    """Wait for the outcome's row, and return what the ledger and the business know of the call.
 
-    If there is no stand-in business, the relay's own diary is read.
+    If there is no stand-in business, the bookings in the relay's own diary are counted.
     """
     tables: dict[str, list[dict[str, object]]] = {}
     deadline = trio.current_time() + ROWS_LIMIT_S
@@ -276,20 +278,20 @@ async def evidence(url: str, business: BusinessApp | None, call_sid: str) -> Evi
 
 
 def _booked(url: str) -> int:
-    """The number of appointments in the demo's diary, which was empty when the demo began."""
+    """The number of appointments in the demo's diary. It was empty when the demo began."""
     with psycopg.connect(url) as connection:
         (count,) = connection.execute("select count(*) from appointments").fetchone() or (0,)
     return int(count)
 
 
 def _empty_diary(url: str) -> None:
-    """Remove the bookings of earlier demos. Otherwise the table would be taken on the tenth run of a day."""
+    """Remove the bookings of earlier demos. Otherwise, after about ten demos on one day, no table would be free."""
     with psycopg.connect(url) as connection:
         connection.execute("truncate appointments, appointment_history, blocks restart identity")
 
 
 def key_of(settings: Settings) -> str:
-    """The key of the demo's own recordings. It is beside them, because they hold nobody's secrets."""
+    """The key for the demo's recordings. It is kept in the same folder, because these recordings contain no secrets."""
     path = settings.data_dir / "recording.key"
     try:
         return path.read_text("ascii")
@@ -301,7 +303,7 @@ def key_of(settings: Settings) -> str:
 
 
 def write_sound(settings: Settings, url: str, got: CallReport, out: Path) -> str:
-    """Write the call's WAV from its recording. Returns what the WAV is."""
+    """Write the call's WAV, and return a description of it."""
     try:
         listen(replace(settings, recording_key=key_of(settings)), url, got.call_sid, out)
         return "the relay's recording, decrypted: caller left, what the caller heard right"
@@ -343,7 +345,7 @@ def _conclude(
 
 
 def bugs(log_path: Path) -> list[str]:
-    """The relay's own errors in its log, one on each line. No scenario and no fault may cause one."""
+    """The events in the relay's log that show a bug, one on each line. No scenario and no fault may cause one."""
     try:
         lines = log_path.read_text("utf-8", errors="replace").splitlines()
     except OSError:
@@ -354,7 +356,7 @@ def bugs(log_path: Path) -> list[str]:
 
 
 def lacking(model: StandInModel) -> list[str]:
-    """What the scenario wants and the stand-in model cannot do: words without a clip, unknown functions."""
+    """What the scenario asks for and the stand-in model could not do: words without a clip, unknown functions."""
     babbled = [f"babbled   {text} (no recorded clip)" for text in model.babbled]
     return babbled + [f"script    {note}" for session in model.sessions for note in session.report.notes]
 

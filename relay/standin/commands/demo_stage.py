@@ -1,6 +1,6 @@
-"""The stage of `relay demo`: relay processes that can be killed, and connections that can be cut.
+"""The stage of `relay demo`: starts and kills relay processes, and cuts connections.
 
-A connection gets a part that can be cut only if the scenario cuts it. Otherwise the relay talks to its peers directly.
+A connection goes through a proxy of ours only if the scenario cuts it. Otherwise the relay talks to its peers directly.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from relay.standin.twilio.rest import RestApi
 
 START_LIMIT_S = 45.0
 STOP_LIMIT_S = 15.0
-# A relay is ready two seconds after its start. The stand-in of Fly's edge proxy waits this long for it, as Fly's does.
+# How long the stand-in of Fly's edge proxy waits for a relay, as Fly's own proxy does. A relay is ready two seconds
+# after its start.
 EDGE_PATIENCE_S = 12.0
 ACCOUNT = Account("AC" + "0" * 31 + "1", "the-token-of-the-demo")
 NUMBER = "+12125550190"
-# The relay's settings that callers can notice. A scenario's [relay] may change them.
+# The settings of the relay that callers can notice. A scenario's [relay] may change them.
 STAGE = {
     "BUSINESS_NAME": "Harbor Table",
     "AGENT_NAME": "Robin",
@@ -38,7 +39,8 @@ STAGE = {
     "HUMAN_TRANSFER_NUMBER": "+12125550102",
 }
 
-# The troubles that this stage cannot make. A drain gives running calls 260 s, and the demo does not wait so long.
+# Troubles that this stage cannot make. After "relay_drained", running calls have 260 s, and the demo does not wait so
+# long.
 NOT_HERE = frozenset({"relay_drains"})
 
 
@@ -47,12 +49,12 @@ class DemoFailed(Exception):
 
 
 def say(text: str) -> None:
-    """A line of the demo's own."""
+    """Print a line of the demo itself."""
     print(f"demo: {text}", flush=True)
 
 
 class Hands:
-    """Makes a scenario's troubles with real processes and sockets. `needs` are the troubles that will come."""
+    """Makes a scenario's troubles with real processes and sockets. `needs` are the troubles that the scenario has."""
 
     def __init__(self, needs: set[str], daemons: ExitStack, nursery: trio.Nursery, log_path: Path) -> None:
         self._needs, self._daemons, self._nursery, self._log_path = needs, daemons, nursery, log_path
@@ -68,14 +70,20 @@ class Hands:
     # The lines
 
     async def model_port(self, port: int) -> int:
-        """The port at which the relay finds the model that listens at this port."""
+        """The port that the relay must use for the model at `port`.
+
+        It is a proxy's port if the scenario cuts this connection.
+        """
         if not self._needs & {"model_dies", "model_stays_away"}:
             return port
         self._model = Line(partial(trio.open_tcp_stream, "127.0.0.1", port))
         return int(await self._nursery.start(self._model.serve))
 
     async def database_url(self, url: str) -> str:
-        """The URL by which the relay finds the database that has this URL."""
+        """The URL that the relay must use for the database at `url`.
+
+        It is a proxy's URL if the scenario cuts this connection.
+        """
         if not self._needs & {"postgres_leaves", "postgres_returns"}:
             return url
         self._postgres = Line(partial(_open_postgres, url))
@@ -83,21 +91,24 @@ class Hands:
         return psycopg.conninfo.make_conninfo(url, host="127.0.0.1", port=port)
 
     async def public_port(self, port: int) -> int:
-        """The port at which Twilio finds the relay that listens at this port."""
+        """The port that Twilio must use for the relay at `port`.
+
+        It is a proxy's port if another relay takes the place of this one in the scenario.
+        """
         if "relay_starts" not in self._needs:
             return port
         edge = Line(partial(self._open_relay, port), EDGE_PATIENCE_S)
         return int(await self._nursery.start(edge.serve))
 
     async def _open_relay(self, port: int) -> trio.abc.Stream:
-        if self._killed:  # A dying process accepts connections until it ends, and answers none of them.
+        if self._killed:  # A process that is being killed may still accept connections, but it answers none of them.
             raise ConnectionRefusedError("the relay is being killed")
         return await trio.open_tcp_stream("127.0.0.1", port)
 
     # The relay
 
     async def start_relay(self, environment: dict[str, str]) -> None:
-        """A relay process that takes calls. Raises DemoFailed."""
+        """Start a relay process, and wait until it takes calls. Raises DemoFailed."""
         self._environment = environment
         daemon = self._spawn()
         await wait_until_ready(f"http://127.0.0.1:{environment['PORT']}", daemon, self._log_path)
@@ -151,7 +162,10 @@ class Hands:
         await trio.to_thread.run_sync(self._daemon.wait)
 
     async def _start_another(self) -> None:
-        """Start a relay in place of the dead one. Troubles of the same moment come in any order."""
+        """Start a relay in place of the dead one.
+
+        Wait until that one has ended, because two troubles of the same moment come in any order.
+        """
         assert self._daemon is not None
         while self._daemon.poll() is None:  # noqa: ASYNC110 -- a process tells nobody that it has ended
             await trio.sleep(0.02)
@@ -159,7 +173,7 @@ class Hands:
 
 
 async def _open_postgres(url: str) -> trio.abc.Stream:
-    """A connection to where a libpq URL points: a host, or the folder of a Unix socket."""
+    """Open a connection to the server of a libpq URL: a host, or the folder of a Unix socket."""
     parts = psycopg.conninfo.conninfo_to_dict(url)
     host, port = str(parts.get("host") or "127.0.0.1"), int(parts.get("port") or 5432)
     if host.startswith("/"):
@@ -188,7 +202,7 @@ def environment_of(
 
 
 def another_voice(port: int) -> dict[str, str]:
-    """The settings of a relay whose model writes, and whose voice is the stand-in of ElevenLabs at this port."""
+    """The settings with which the stand-in of ElevenLabs at `port` speaks for the model."""
     return {
         "VOICE": "elevenlabs",
         "ELEVENLABS_API_KEY": "sk_demo",
@@ -199,7 +213,7 @@ def another_voice(port: int) -> dict[str, str]:
 
 @contextmanager
 def serving(environment: dict[str, str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A `relay serve` of its own while the block runs."""
+    """Run a `relay serve` in a process of its own while the block runs."""
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", "relay", "serve"], env=environment, stdout=log, stderr=log)
@@ -214,14 +228,14 @@ def serving(environment: dict[str, str], log_path: Path) -> Iterator[subprocess.
 
 
 async def stop_when_told() -> None:
-    """End on SIGTERM as on Ctrl-C. The relay and the database that the demo started end with it."""
+    """Wait for SIGTERM, then end as after Ctrl-C. The relay and the database that the demo has started end too."""
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async for _ in signals:
             raise KeyboardInterrupt
 
 
 async def wait_until_ready(url: str, daemon: subprocess.Popen[bytes], log_path: Path) -> None:
-    """Return when the relay takes calls. Raises DemoFailed with the relay's last log line."""
+    """Wait until the relay takes calls. Raises DemoFailed with the relay's last log line."""
     words = "it does not listen yet"
     async with httpx.AsyncClient(trust_env=False) as client:
         with trio.move_on_after(START_LIMIT_S):
@@ -232,7 +246,7 @@ async def wait_until_ready(url: str, daemon: subprocess.Popen[bytes], log_path: 
                         return
                     words = answer.text.strip()
                 except httpx.TransportError:
-                    pass  # Not yet.
+                    pass  # It does not listen yet.
                 await trio.sleep(0.1)
     lines = (await trio.Path(log_path).read_text(errors="replace")).strip().splitlines()
     last = lines[-1:] or ["(nothing was logged)"]

@@ -1,7 +1,7 @@
-"""The relay that `relay call` rings, as far as it is known here. This decides what can be judged from outside.
+"""What `relay call` knows of the relay that it calls. Only expectations about known settings can be checked.
 
-Its settings are read in the folder in which the command is started (`.env`, the environment). A relay elsewhere may
-have other settings. What is unknown is not checked, and the report says so.
+The settings come from the environment and from `.env` in the folder where the command is started. A relay on another
+machine may have other settings. What is unknown is not checked, and the report says so.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from relay.standin.scenario.scenario_file import Expect, Scenario, ScenarioError
 from relay.standin.speech.voice import words
 from relay.standin.twilio.numbers import fictional_number
 
-# Callers who ring at the same time have numbers with this index or higher. A scenario's other callers have lower ones.
+# Callers who call at the same time get the fictional numbers from this index on. The other callers in a scenario get
+# lower ones.
 OTHERS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """A relay, as far as it is known here. `given` are the names of the settings that are set."""
+    """What is known of a relay. `given` are the names of the known settings."""
 
     settings: Settings
     given: frozenset[str] = frozenset()
     utc_now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
 
     def fit(self, scenario: Scenario, number: int = 0) -> tuple[Scenario, tuple[str, ...]]:
-        """The scenario for caller `number` of this relay, with the relay's own words.
+        """Fit the scenario to this relay, for caller `number`.
 
-        Raises ScenarioError if the relay must have other settings for it.
+        Raises ScenarioError if the scenario needs other settings.
         """
         now = self.utc_now()
         try:
@@ -60,7 +61,7 @@ class Rehearsed:
 
 
 def judged(got: CallReport, expect: Expect) -> tuple[list[str], str]:
-    """What is not as expected, and what could not be checked: words in a voice that is unknown here."""
+    """What was not as expected, and what could not be checked because the agent's voice is unknown."""
     agents = [turn.text for turn in got.turns if turn.who == "agent" and not turn.cut]
     shipped = {words(text) for text in shipped_texts().values()}
     known = [text for text in agents if text and words(text) not in shipped]

@@ -1,1 +1,1 @@
-"""The stand-in Twilio: an exchange that rings, streams, dials and speaks TwiML."""
+"""The stand-in Twilio: an exchange that rings, streams audio, dials, and runs TwiML."""

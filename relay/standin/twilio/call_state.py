@@ -1,6 +1,7 @@
-"""The state of one call at the stand-in Twilio: its legs, the heard audio, Twilio's complaints, and who ended it.
+"""The state of one call at the stand-in Twilio: its legs, what the caller heard, Twilio's complaints, and who ended the
+call.
 
-Pure: the time is passed in. The shell around it is `exchange.py`.
+Pure: the time is passed in. `exchange.py` uses it and does the I/O.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ EndedBy = Literal["caller", "relay", "human", "twilio"]
 Status = Literal[
     "queued", "initiated", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"
 ]
-# The events of a call, as they are logged. A scenario may wait for them.
+# The events of a call that are logged. A scenario may wait for each of them.
 EventKind = Literal[
     "agent_said",
     "agent_said_by_twilio",
@@ -64,7 +65,7 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, `at_s` after the first ring."""
+    """Something that happened. `at_s` is the time since the first ring."""
 
     at_s: float
     kind: EventKind
@@ -73,7 +74,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Words that Twilio itself read aloud (`<Say>`), in seconds of the clock."""
+    """Words that Twilio itself read aloud (`<Say>`), and when (seconds of the clock)."""
 
     from_s: float
     to_s: float
@@ -98,7 +99,7 @@ class Leg:
     keys: str = ""
 
     def duration_s(self, now: float) -> int:
-        """Whole seconds since the answer, as Twilio bills them. 0 if nobody answered."""
+        """The length of the call since it was answered, in whole seconds, as Twilio bills it. 0 if nobody answered."""
         if self.answered_s is None:
             return 0
         return round((now if self.ended_s is None else self.ended_s) - self.answered_s)
@@ -106,7 +107,7 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a number, as far as Twilio knows it. Blanks are usual (docs/protocol/twilio.md 1.1)."""
+    """The place of a phone number, as far as Twilio knows it. Empty fields are usual (docs/protocol/twilio.md 1.1)."""
 
     city: str = ""
     state: str = ""
@@ -136,7 +137,8 @@ class CallState:
         self.started_s = now
         self.leg = Leg(self.new_sid("CA"), "", "inbound", caller_number, called_number, "ringing", now)
         self.humans: list[Leg] = []
-        self.ringing: list[tuple[float, float]] = []  # When the caller heard a human's phone ring, in seconds.
+        # The spans in which the caller heard a human's phone ring, in seconds.
+        self.ringing: list[tuple[float, float]] = []
         self.ear = Playback()
         self.listener = Listener(self.ear, now)
         self.events: list[Event] = []
@@ -153,11 +155,11 @@ class CallState:
         return f"{prefix}{self.rng.getrandbits(128):032x}"
 
     def wall(self, now: float) -> datetime:
-        """The date and time at a moment of the clock."""
+        """The date and time of a moment of the clock."""
         return self._epoch + timedelta(seconds=now - self._epoch_s)
 
     def log(self, now: float, kind: EventKind, **fields: Any) -> None:
-        """Keep an event, and tell the listener."""
+        """Keep an event, and pass it to the listener."""
         self.events.append(Event(now - self.started_s, kind, fields))
         self._on_event(kind, {"at_s": now - self.started_s, "call_sid": self.sid, **fields})
 
@@ -166,18 +168,19 @@ class CallState:
         self.take_complaint(Complaint(code, rule, detail, now, level), now)
 
     def take_complaint(self, complaint: Complaint, now: float) -> None:
-        """As `complain`, with an entry that is complete."""
+        """Add a complete entry to Twilio's debugger."""
         self.complaints.append(complaint)
         self.log(now, "complaint", code=complaint.code, text=str(complaint), level=complaint.level)
 
     def answer(self, now: float) -> None:
-        """The caller's leg is answered, once: at the first verb that is not <Reject>."""
+        """Answer the caller's leg, if that was not done yet. Twilio does this at the first verb that is not
+        <Reject>."""
         if self.leg.answered_s is None:
             self.leg.status, self.leg.answered_s = "in-progress", now
             self.log(now, "answered")
 
     def end(self, now: float, by: EndedBy, status: Status = "completed") -> None:
-        """The call has ended. The first reason counts."""
+        """End the call. If this is called again, the first reason stays."""
         if self.ended_by is None:
             self.ended_by = by
             self.leg.status, self.leg.ended_s = status, now
@@ -185,7 +188,7 @@ class CallState:
             self.log(now, "ended", by=by, status=status)
 
     def read_out(self, leg: Leg, text: str, now: float) -> float:
-        """Twilio reads a text aloud on one leg. Returns when it will have ended (seconds)."""
+        """Read a text aloud on one leg. Returns the time at which this will end (seconds)."""
         words = Words(now, now + len(text) * SAY_S_PER_CHARACTER, text)
         leg.words.append(words)
         if leg is self.leg:
@@ -195,10 +198,7 @@ class CallState:
         return words.to_s
 
     def quiet_for_s(self, now: float) -> float:
-        """How long the caller has heard nothing.
-
-        If the caller has heard nothing yet, it is the time since the first ring.
-        """
+        """How long the caller has heard no sound. If there was no sound yet, the time since the first ring."""
         self.listener.listen(now)
         last = self.listener.stretches[-1][1] if self.listener.stretches else self.started_s
         if self.leg.words:
@@ -206,7 +206,7 @@ class CallState:
         return max(0.0, now - last)
 
     def answer_begun_s(self, now: float) -> float | None:
-        """When the sound began that the caller hears now, or heard last (seconds)."""
+        """When the latest sound that the caller hears or heard has begun (seconds)."""
         self.listener.listen(now)
         begun = [self.listener.stretches[-1][0]] if self.listener.stretches else []
         begun += [self.leg.words[-1].from_s] if self.leg.words else []

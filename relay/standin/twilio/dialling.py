@@ -25,16 +25,16 @@ Behaviour = Literal["accepts", "declines", "hangs_up", "no_answer", "busy", "fai
 
 @dataclass(frozen=True, slots=True)
 class Human:
-    """The behaviour of a dialled human. A voicemail answers and cannot press a key."""
+    """How a dialled human behaves. A voicemail answers, but cannot press a key."""
 
     does: Behaviour = "accepts"
     ring_s: float = 4.0
     talk_s: float = 5.0
-    hello: bytes = b""  # The mu-law that the caller hears when the two are connected.
+    hello: bytes = b""  # What the human says to the caller when the two are connected, as mu-law.
 
 
 class DialHost(Protocol):
-    """What dialling needs from its call."""
+    """What Dialling needs from its call."""
 
     state: CallState
     webhooks: Webhooks
@@ -60,9 +60,9 @@ class Dialling:
         self._rings_from_s: float | None = None
 
     async def run(self) -> dict[str, str]:
-        """Dial until the conversation has ended or nobody is left. Returns the fields of the action request.
+        """Dial until the conversation has ended, or no number is left. Returns the fields of the action request.
 
-        If it is cancelled (the caller hung up, or REST took over), every leg that rings or is connected is ended.
+        If this is cancelled, because the caller hung up or REST brought new TwiML, all legs are ended.
         """
         try:
             last = await self._dial_all()
@@ -79,7 +79,7 @@ class Dialling:
         return fields
 
     async def _dial_all(self) -> Leg:
-        """Dial one after the other, or all at once. Returns the leg that decides the result."""
+        """Dial the numbers one after the other, or all at once. Returns the leg that decides the result."""
         legs: list[Leg] = []
         if self._verb.sequential:
             for number in self._verb.numbers:
@@ -93,7 +93,7 @@ class Dialling:
         return self._winner or legs[-1]
 
     def _stop_ringing(self) -> None:
-        """Let the caller hear no more ringing."""
+        """Stop the ringing tone that the caller hears."""
         if self._rings_from_s is not None:
             self._state.ringing.append((self._rings_from_s, trio.current_time()))
             self._rings_from_s = None
@@ -114,7 +114,7 @@ class Dialling:
             if answered:
                 await self._talk(number, leg, human)
         finally:
-            if leg.ended_s is None:  # Cancelled: the caller has hung up, or gets another document.
+            if leg.ended_s is None:  # Cancelled: the caller has hung up, or gets new TwiML.
                 self._hang_up(number, leg, "completed" if leg.answered_s is not None else "canceled")
         return leg
 
@@ -143,7 +143,8 @@ class Dialling:
         leg.status, leg.answered_s = "in-progress", trio.current_time()
         self._state.log(leg.answered_s, "human_answered", number=leg.number, does=human.does)
         self._report(number, leg, "answered")
-        if not self._verb.answer_on_bridge:  # With it, the caller hears ringing while the human hears the whisper.
+        # With answerOnBridge, the caller hears ringing while the human hears the whisper.
+        if not self._verb.answer_on_bridge:
             self._stop_ringing()
         return True
 
@@ -165,7 +166,10 @@ class Dialling:
         self._hang_up(number, leg, "completed")
 
     async def _whisper(self, number: Number, leg: Leg, human: Human) -> bool:
-        """Run the documents on the human's leg. True if they end without a hang-up. Then the two are connected."""
+        """Run the whisper's TwiML on the human's leg. Returns True if it ends without a hang-up.
+
+        The two are then connected.
+        """
         state, phone = self._state, Phone(self._state, leg, self._host.webhooks)
         url, method, fields = number.url, number.method, state.human_fields(leg)
 
@@ -195,7 +199,7 @@ class Dialling:
                 return True
 
     async def _react(self, phone: Phone, human: Human) -> None:
-        """Listen to the question to its end, then press what this human presses."""
+        """Listen to the whisper to its end, then press the key that this human presses."""
         key = {"accepts": "1", "declines": "2"}.get(human.does)
         if key is None:
             return
@@ -211,7 +215,7 @@ class Dialling:
         self._report(number, leg, "completed")
 
     def _report(self, number: Number, leg: Leg, event: str) -> None:
-        """The leg's status callback, for the events that were asked for (docs/protocol/twilio.md 1.4)."""
+        """Send the leg's status callback, if its TwiML asks for this event (docs/protocol/twilio.md 1.4)."""
         if not number.status_callback or event not in number.status_events:
             return
         now = trio.current_time()

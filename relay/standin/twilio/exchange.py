@@ -42,10 +42,10 @@ APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
 """The words that a caller hears when Twilio cannot get a document (docs/protocol/twilio.md 1.2)."""
 
 NO_PHONES = ("sip:", "sips:", "client:")
-"""Callers with such an address have no phone number that a `<Dial>` could show."""
+"""Callers whose address begins so have no phone number that a `<Dial>` could show."""
 
 MAX_DOCUMENTS = 100
-"""More documents than this in one call are an endless loop of redirects."""
+"""The most TwiML documents in one call. More are an endless loop of redirects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Account:
 
 @dataclass(slots=True)
 class PhoneNumber:
-    """A number of the account, and the relay's URLs on it."""
+    """A phone number of the account, and the relay's URLs that it leads to."""
 
     number: str
     voice_url: str
@@ -78,7 +78,7 @@ LOS_ANGELES = Place("LOS ANGELES", "CA", "91604", "US")
 
 @dataclass(frozen=True, slots=True)
 class CallerLine:
-    """Who calls, and over what kind of line."""
+    """The caller's number, and the kind of line."""
 
     number: str = "+12125550101"
     place: Place = LOS_ANGELES
@@ -89,7 +89,7 @@ class CallerLine:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What REST wants to happen to a running call: a document, the URL of a document, or the end."""
+    """What a REST request wants to do with a running call: new TwiML, the URL of new TwiML, or the end."""
 
     twiml: Document | None = None
     url: str = ""
@@ -112,7 +112,8 @@ class Exchange:
     _rung: int = 0
 
     async def ring(self, line: CallerLine, act: Callable[[LiveCall], Awaitable[None]]) -> LiveCall:
-        """Make one call. Returns when it has ended and every callback was sent. `act` is what the caller does."""
+        """Make one call. Returns when the call has ended and all callbacks were sent. `act` does what the caller
+        does."""
         self._rung += 1
         call = LiveCall(self, line, random.Random(f"{self.seed} {self._rung}"))
         self.calls[call.state.sid] = call
@@ -121,7 +122,7 @@ class Exchange:
 
 
 class LiveCall:
-    """One call while it runs: the shell around its `CallState`."""
+    """A running call. It does the I/O for its `CallState`."""
 
     def __init__(self, exchange: Exchange, line: CallerLine, rng: random.Random) -> None:
         self._exchange, self._line = exchange, line
@@ -152,13 +153,13 @@ class LiveCall:
     # what the caller does
 
     def hang_up(self, by: EndedBy = "caller", status: Status = "canceled") -> None:
-        """The caller hangs up, or REST ends the call. `status` is for a call that nobody has answered."""
+        """The caller hangs up, or REST ends the call. If nobody has answered the call, its final status is `status`."""
         self._end(by, status)
         if self._verb is not None:
             self._verb.cancel()
 
     async def press(self, key: str) -> None:
-        """The caller presses a key. The stream gets it, or the verb that waits for keys."""
+        """The caller presses a key. The stream gets the key, or the verb that waits for keys."""
         self._log("caller_pressed", key=key)
         if self._streaming is not None:
             self.state.leg.keys += key
@@ -184,7 +185,7 @@ class LiveCall:
         return self.state.ended_by is None
 
     def redirect(self, *, twiml: Document | None = None, url: str = "", method: str = "POST") -> None:
-        """REST brings another document. The present verb is given up. A stream gets `stop` and loses its buffer."""
+        """REST brings new TwiML. The present verb is stopped. A stream sends `stop`, and its buffered audio is lost."""
         self._order = _Order(twiml, url, method)
         self._log("redirected_by_rest")
         if self._verb is not None:
@@ -230,11 +231,11 @@ class LiveCall:
         self.state.end(trio.current_time(), by, "completed" if answered else unanswered)
 
     def _end_of_document(self, unanswered: Status = "completed") -> None:
-        """The documents have ended: by the human if the caller talked with one, otherwise by the relay."""
+        """The TwiML has ended. The human has ended the call if the caller talked with one, otherwise the relay has."""
         self._end("human" if self._human_left else "relay", unanswered)
 
     async def _play_document(self, order: _Order, extra: dict[str, str]) -> tuple[_Order | None, dict[str, str]]:
-        """Play one document. Returns the order for the next one, with the fields of its request."""
+        """Run one TwiML document. Returns the next document's order, with the fields of its request."""
         try:
             if order.twiml is not None:
                 document = order.twiml
@@ -250,7 +251,7 @@ class LiveCall:
         return None, {}
 
     async def fetch_document(self, url: str, method: str, fields: dict[str, str], whisper: bool = False) -> Document:
-        """Ask for a TwiML document and read it. Raises FetchFailed, TwimlRefused."""
+        """Request a TwiML document and read it. Raises FetchFailed, TwimlRefused."""
         self._documents += 1
         if self._documents > MAX_DOCUMENTS:
             raise FetchFailed(12100, f"{MAX_DOCUMENTS} documents in one call: a loop", url)
@@ -268,7 +269,10 @@ class LiveCall:
             self.state.complain(trio.current_time(), code, rule, document.url, "warning")
 
     async def _failed(self, failed: FetchFailed | TwimlRefused, url: str) -> tuple[_Order | None, dict[str, str]]:
-        """Twilio cannot get a document. It asks the number's fallback once. Then it tells the caller, and hangs up."""
+        """A TwiML document could not be fetched. Twilio then asks the number's fallback once.
+
+        If that fails too, it says so to the caller and hangs up.
+        """
         self.state.complain(trio.current_time(), failed.code, failed.rule, url)
         number = self._exchange.number
         if number.voice_fallback_url and not self._in_fallback:
@@ -282,9 +286,9 @@ class LiveCall:
         return None, {}
 
     async def _play(self, verb: Verb) -> tuple[_Order | None, dict[str, str]] | None:
-        """Play one verb. None if the document's next verb follows.
+        """Run one verb. Returns None if the document's next verb follows.
 
-        Otherwise the next order, with the fields of its request.
+        Otherwise returns the next order, with the fields of its request.
         """
         match verb:
             case Say() | Play() | Pause():
@@ -342,7 +346,7 @@ class LiveCall:
         begun = trio.current_time()
         try:
             recording = await record(verb, self.state, self.phone)
-        finally:  # If the caller hangs up, what they have said is kept.
+        finally:  # If the caller hangs up, Twilio keeps what was recorded.
             if not self.live and (cut := kept(self.state, begun, trio.current_time(), "hangup")) is not None:
                 self._keep(verb, cut)
                 self.notify(verb.action, verb.method, self.state.caller_fields() | self._recording_fields(cut))
@@ -380,12 +384,12 @@ class LiveCall:
     # for the rooms of the call
 
     def next_human(self) -> Human:
-        """The behaviour of the next human who is dialled, in the scenario's order. The last one is repeated."""
+        """The next dialled human, in the scenario's order. The last one is used again."""
         humans = self._line.humans
         return humans[min(len(self.state.humans), len(humans) - 1)]
 
     def notify(self, url: str, method: str, fields: Mapping[str, str]) -> None:
-        """Send a callback in the background, as Twilio does. Its answer changes nothing."""
+        """Send a callback in the background, as Twilio does. The answer is ignored."""
         if self._background is not None:
             self._background.start_soon(self._notify, url, method, dict(fields))
 

@@ -1,6 +1,6 @@
-"""Who talks and when: the parts with sound in mu-law audio, found 20 ms at a time.
+"""Finds the parts of mu-law audio that have sound, in blocks of 20 ms. Pure.
 
-Pure. Used by the caller (has the agent finished?) and by the report (latency, silences).
+The stand-in caller uses it to notice that the agent has finished. The report uses it for latencies and silences.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Noise of the line is far below it, and the softest speech is far above it.
 """
 
 LOUD_SHARE = 16
-"""This many of the 160 samples must be loud. A click has fewer."""
+"""A block has sound if this many of its 160 samples are loud. A click has fewer."""
 
 JOIN_S = 0.5
-"""The longest pause between words and phrases of one speaker. A longer silence ends a part."""
+"""The longest pause inside a part. A longer silence ends the part."""
 
 
 def _magnitude(byte: int) -> int:
@@ -39,7 +39,7 @@ def is_loud(mulaw: bytes) -> bool:
 
 
 def loud_span_ms(mulaw: bytes) -> tuple[float, float]:
-    """Where the sound in a clip begins and ends, in ms. (0, 0) for silence."""
+    """Where the sound in a clip begins and ends, in ms. (0, 0) if the clip is silent."""
     loud = [at for at in range(0, len(mulaw), BLOCK) if is_loud(mulaw[at : at + BLOCK])]
     if not loud:
         return 0.0, 0.0
@@ -47,7 +47,7 @@ def loud_span_ms(mulaw: bytes) -> tuple[float, float]:
 
 
 class Listener:
-    """Follows a playback and keeps the parts in which something could be heard."""
+    """Follows a playback, and keeps the parts that have sound."""
 
     def __init__(self, playback: Playback, from_s: float) -> None:
         self._playback = playback
@@ -55,7 +55,7 @@ class Listener:
         self.stretches: list[tuple[float, float]] = []
 
     def listen(self, now: float) -> None:
-        """Take in what was played up to `now`. Audio that was played never changes, so each block is read once."""
+        """Read what was played up to `now`. Played audio never changes, so each block is read once."""
         end = samples_at(now)
         while self._scanned + BLOCK <= end:
             if is_loud(self._playback.read(self._scanned, BLOCK)):
@@ -63,7 +63,7 @@ class Listener:
             self._scanned += BLOCK
 
     def sound(self, from_s: float, to_s: float) -> None:
-        """Add a piece of sound. It is joined with the part before if the pause between them is short."""
+        """Add a piece of sound. If the pause before it is short, it is joined with the part before."""
         if self.stretches and from_s - self.stretches[-1][1] <= JOIN_S:
             first, last = self.stretches[-1]
             self.stretches[-1] = (first, max(last, to_s))

@@ -1,7 +1,8 @@
-"""Twilio's side of a media socket, without the socket: its messages as captured, and its complaints about ours.
+"""Twilio's side of a media socket, without the socket: makes messages as they were captured, and complains about wrong
+messages of the relay.
 
-Pure. Sources: docs/protocol/twilio.md 3.1 (the messages and their odd numbers), 3.2 (what the relay may send),
-3.5 (the debugger's codes).
+Pure. Sources: docs/protocol/twilio.md 3.1 (the messages and their unusual numbers), 3.2 (what the relay may send), 3.5
+(the debugger's codes).
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ FIRST_TIMESTAMP_MS = (100, 170)
 """The first media timestamps of captured streams: 102, 155, 171."""
 
 TIMESTAMP_WOBBLE_MS = 2
-"""72 frames of a capture took 1,438 ms, not 1,440: the steps are about 20 ms, but not exact."""
+"""In a capture 72 frames took 1,438 ms, not 1,440: the steps are about 20 ms, but not exactly."""
 
 PARAMETER_LIMIT = 500
-"""The name and the value of one <Parameter> together must be shorter than this."""
+"""A <Parameter>'s name and value together must have fewer characters than this."""
 
 _SHAPES: dict[str, dict[str, Any]] = {
     "media": {"event": str, "streamSid": str, "media": {"payload": str}},
     "mark": {"event": str, "streamSid": str, "mark": {"name": str}},
     "clear": {"event": str, "streamSid": str},
 }
-"""The only messages that a relay may send, with all their fields. A field more or less is error 31951."""
+"""The only messages that a relay may send, with all their fields. A missing or a further field is error 31951."""
 
 Level = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """An entry in Twilio's debugger. A `note` appears in good calls too, like 31921 when the relay closes."""
+    """An entry in Twilio's debugger. If `note`, it appears in good calls too, like 31921 when the relay closes."""
 
     code: int
     rule: str
@@ -58,21 +59,21 @@ class PlayMedia:
 
 @dataclass(frozen=True, slots=True)
 class SetMark:
-    """The relay asks for a mark after the audio before this."""
+    """The relay asks for a mark when the audio before it has been played."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClearBuffer:
-    """The relay drops audio that was not played."""
+    """The relay wants to drop the audio that was not played."""
 
 
 Order = PlayMedia | SetMark | ClearBuffer
 
 
 class FrameTimes:
-    """When frame k of a stream is sent, and its timestamp, in ms from the start of the stream."""
+    """Computes when each frame of a stream is sent, and its timestamp, in ms from the start of the stream."""
 
     def __init__(self, rng: random.Random) -> None:
         self.first_ms = rng.randint(*FIRST_TIMESTAMP_MS)
@@ -80,14 +81,14 @@ class FrameTimes:
         self._last_ms = -1
 
     def timestamp_ms(self, frame: int) -> int:
-        """The timestamp of frame `frame` (0, 1, ... in order, with holes where nothing was sent)."""
+        """The timestamp of frame `frame`. Call it with rising numbers. A number may be missing if no frame was sent."""
         wobble = self._rng.randint(-TIMESTAMP_WOBBLE_MS, TIMESTAMP_WOBBLE_MS) if frame else 0
         self._last_ms = max(self._last_ms + 1, self.first_ms + frame * FRAME_MS + wobble)
         return self._last_ms
 
 
 class MediaStream:
-    """One stream. It numbers its messages, checks those it gets, and keeps the complaints."""
+    """One stream. It numbers the messages that it makes, checks the messages of the relay, and keeps the complaints."""
 
     def __init__(self, *, account_sid: str, call_sid: str, stream_sid: str, parameters: dict[str, str]) -> None:
         self.stream_sid = stream_sid
@@ -129,7 +130,7 @@ class MediaStream:
         return _json({"event": "media", "sequenceNumber": self._number(), "media": media, "streamSid": self.stream_sid})
 
     def dtmf(self, digit: str) -> str:
-        """A key that the caller pressed. Its track is called `inbound_track`, unlike that of media."""
+        """A key that the caller pressed. The track is called `inbound_track` here, but `inbound` in media messages."""
         return _json(
             {
                 "event": "dtmf",
@@ -164,7 +165,7 @@ class MediaStream:
     # the relay to Twilio
 
     def receive(self, message: str | bytes, now: float) -> Order | None:
-        """What a message of the relay asks for. None, with a complaint, if Twilio would drop it."""
+        """Read a message of the relay. If Twilio would drop it, keep a complaint and return None."""
         if isinstance(message, bytes):
             self._complain(31950, "text frames only", f"a binary frame of {len(message)} bytes", now)
             return None
@@ -201,12 +202,16 @@ class MediaStream:
         except (binascii.Error, ValueError):
             self._complain(31951, "media.payload is base64", payload[:40], now)
             return None
-        if mulaw[:4] == b"RIFF":  # Twilio plays the header as a click, without an error (docs/protocol/twilio.md 3.2)
+        # Twilio plays the header as a click, and reports no error (docs/protocol/twilio.md 3.2)
+        if mulaw[:4] == b"RIFF":
             self._complain(0, "audio has no file header", "a RIFF header is heard as a click", now)
         return PlayMedia(mulaw)
 
     def _complain(self, code: int, rule: str, detail: str, now: float) -> None:
-        """Twilio warns once in a stream for each code. Here one entry for each rule is kept, and others are counted."""
+        """Keep a complaint. Twilio warns only once in a stream for each code.
+
+        Here, each broken rule gets one entry, and repeats are counted.
+        """
         self.broken_rules[rule] = self.broken_rules.get(rule, 0) + 1
         if self.broken_rules[rule] == 1:
             self.complaints.append(Complaint(code, rule, detail, now, "warning"))

@@ -1,4 +1,6 @@
-"""The caller's speech: what the caller says and when, to the sample, with a telephone line's silence between the clips.
+"""The caller's speech: what the caller says, and at which sample.
+
+Between the clips there is the silence of a telephone line.
 
 Pure: the time is passed in, in seconds of one monotonic clock.
 """
@@ -14,7 +16,7 @@ from relay.standin.twilio.listening import loud_span_ms
 from relay.standin.twilio.playback import samples_at
 
 Silence = Literal["ff", "7f", "noise"]
-"""Three kinds of silence: mu-law +0, mu-law -0 (both seen, docs/protocol/twilio.md 3.1), and faint noise."""
+"""Three kinds of silence: mu-law +0 and mu-law -0 (both were seen, docs/protocol/twilio.md 3.1), and faint noise."""
 
 _NOISE = bytes((0xFF, 0xFF, 0x7F, 0x7F, 0xFE, 0x7E, 0xFD, 0x7D))
 """The mu-law codes of the amplitudes 0 to 16: about -75 dBFS."""
@@ -22,7 +24,7 @@ _NOISE = bytes((0xFF, 0xFF, 0x7F, 0x7F, 0xFE, 0x7E, 0xFD, 0x7D))
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One clip that the caller says. `text` is empty for a cough, or for a recording with unknown words."""
+    """One clip that the caller says. `text` is "" for a cough, and for a recording with unknown words."""
 
     at: int
     mulaw: bytes
@@ -36,7 +38,7 @@ class Utterance:
 
     @property
     def sound_s(self) -> tuple[float, float]:
-        """The first and the last sound in it (seconds of the clock)."""
+        """When the clip's first and last sound are (seconds of the clock)."""
         first_ms, last_ms = loud_span_ms(self.mulaw)
         return self.at / RATE_HZ + first_ms / 1000, self.at / RATE_HZ + last_ms / 1000
 
@@ -54,7 +56,7 @@ class Mouth:
     def say(
         self, mulaw: bytes, now: float, text: str = "", kind: Literal["speech", "cough", "wav"] = "speech"
     ) -> float:
-        """Say a clip now, or after the clip before it. Returns the time at which the clip ends (seconds)."""
+        """Say a clip now, or after the clip that is being said. Returns when the clip ends (seconds)."""
         busy_until = self.utterances[-1].end if self.utterances else 0
         self.utterances.append(Utterance(max(samples_at(now), busy_until), mulaw, text, kind))
         return self.utterances[-1].end / RATE_HZ
@@ -64,7 +66,7 @@ class Mouth:
         self._muted.append((samples_at(now), samples_at(now + for_s)))
 
     def muted(self, at: int) -> bool:
-        """True if the line sends no frames at this sample."""
+        """True if the line sends no frame at this sample."""
         return any(first <= at < last for first, last in self._muted)
 
     def read(self, first: int, count: int) -> bytes:
@@ -79,16 +81,17 @@ class Mouth:
         return bytes(out)
 
     def speaking(self, now: float) -> bool:
-        """True while words are being said."""
+        """True while the caller says something."""
         return any(said.text and said.at <= samples_at(now) < said.end for said in self.utterances[-2:])
 
     def heard_words(self, since: float, now: float) -> str:
-        """The words that were said completely between two moments, in the form of a speech recogniser."""
+        """The words that were said completely between two moments, in the form in which a speech recogniser gives
+        them."""
         first, last = samples_at(since), samples_at(now)
         return " ".join(said.text for said in self.utterances if said.at >= first and said.end <= last and said.text)
 
     def words_ended(self, since: float, now: float) -> str:
-        """The words that ended between two moments, whenever they began."""
+        """The words that ended between two moments. They may have begun earlier."""
         first, last = samples_at(since), samples_at(now)
         return " ".join(said.text for said in self.utterances if first < said.end <= last and said.text)
 

@@ -1,7 +1,7 @@
-"""Callers' numbers for rehearsals. They are valid, and belong to nobody. Pure.
+"""Makes callers' numbers for rehearsals. The numbers are valid, and belong to nobody. Pure.
 
 555-0100 to 555-0199 are reserved for fiction in every area code of the United States. 212 is left out, because our own
-number and the humans' are there (+1 212 555 0100 to 0199).
+number and the humans' numbers are +1 212 555 0100 to 0199.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ _FIRST, _IN_EACH = 5_550_100, 100
 
 
 def fictional_number(which: int) -> str:
-    """The caller number with this index. After 8,400 numbers they begin again."""
+    """The fictional number with this index. After 8,400 numbers the first one comes again."""
     area, line = divmod(which, _IN_EACH)
     return f"+1{_AREA_CODES[area % len(_AREA_CODES)]}{_FIRST + line}"

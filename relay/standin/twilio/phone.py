@@ -1,4 +1,4 @@
-"""One telephone on a leg, and the verbs that any leg can play: Say, Play, Pause, Gather."""
+"""The telephone of one leg, and the verbs that every leg can run: Say, Play, Pause, Gather."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPEECH_END_S = 1.0
 """This much silence ends a spoken answer to `<Gather input="speech">` (its speechTimeout is `auto`)."""
 
 LOOPS = 1000
-"""`loop="0"` repeats until the call ends, but at most this often: the largest number that is allowed."""
+"""`loop="0"` repeats until the call ends, but at most this many times, the largest number that `loop` may have."""
 
 POLL_S = 0.02
 
@@ -51,7 +51,7 @@ class Phone:
 
     def __init__(self, state: CallState, leg: Leg, webhooks: Webhooks) -> None:
         self.leg = leg
-        self.gathering: Callable[[], Awaitable[None]] | None = None  # Called while keys are waited for.
+        self.gathering: Callable[[], Awaitable[None]] | None = None  # Called when a key is pressed.
         self._state, self._webhooks = state, webhooks
         self._keys: deque[str] = deque()
         self._pressed = trio.Event()
@@ -70,11 +70,11 @@ class Phone:
         return self._keys.popleft()
 
     def forget_keys(self) -> None:
-        """Drop keys that were pressed before anybody asked for them."""
+        """Drop keys that were pressed earlier."""
         self._keys.clear()
 
     async def prompt(self, verb: Prompt) -> None:
-        """Play one Say, Play or Pause to its end."""
+        """Run one Say, Play or Pause to its end."""
         match verb:
             case Say(text, loop):
                 for _ in range((loop or LOOPS) if text else 0):
@@ -101,7 +101,7 @@ class Phone:
             await trio.sleep_until(now + len(mulaw) / 8000)
 
     async def gather(self, verb: Gather) -> Gathered:
-        """Play the prompts and wait for keys or words. A key or a word ends the prompts."""
+        """Run the prompts, and wait for keys or words. A key or a word ends the prompts."""
         self.forget_keys()
         found, begun, waiting = Gathered(), trio.current_time(), trio.CancelScope()
         async with trio.open_nursery() as nursery:
@@ -116,7 +116,7 @@ class Phone:
                 for prompt in verb.prompts:
                     await self.prompt(prompt)
                 await trio.sleep(verb.timeout_s)
-            if waiting.cancelled_caught:  # Somebody has begun to answer.
+            if waiting.cancelled_caught:  # The person has begun to answer.
                 await trio.sleep_forever()
             done.cancel()
         return found

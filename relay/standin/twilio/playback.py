@@ -1,7 +1,7 @@
-"""What was played to the caller, and when, with marks and `clear` (docs/protocol/twilio.md 3.2).
+"""Plays audio to the caller, with marks and `clear`, and keeps what was played and when (docs/protocol/twilio.md 3.2).
 
-Pure: the time is passed in, in seconds of one monotonic clock. All positions are samples (8 kHz mu-law: one byte a
-sample), so that rounding errors do not add up.
+Pure: the time is passed in, in seconds of one monotonic clock. Positions are counted in samples (8 kHz mu-law, one byte
+a sample), so that rounding errors do not add up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from relay.standin.speech.audio_files import RATE_HZ
 
 SILENCE = b"\xff"
-"""Mu-law zero. The caller hears it while the buffer is empty."""
+"""Silence in mu-law. The caller hears it while the buffer is empty."""
 
 
 def samples_at(now: float) -> int:
@@ -23,7 +23,7 @@ def samples_at(now: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PlayedMark:
-    """A mark that went back to the relay. `heard`: its audio was played to the end."""
+    """A mark that goes back to the relay. `heard` is true if the audio before it was played to its end."""
 
     name: str
     at_s: float
@@ -49,11 +49,12 @@ class Playback:
 
     def __init__(self) -> None:
         self._starts: list[int] = []
-        self._runs: list[bytearray] = []  # Each run is played without a break. Run i begins at sample _starts[i].
-        # Marks, and the sample at which the audio before each was played.
+        # Runs of audio that are played without a break. Run i begins at sample _starts[i].
+        self._runs: list[bytearray] = []
+        # Marks, each with the sample at which the audio before it has been played.
         self._pending: deque[tuple[str, int]] = deque()
         self._stream_from = 0  # The index of the first run of the present stream.
-        self._stream_skip = 0  # Samples of that run that were played before the stream.
+        self._stream_skip = 0  # How many samples of that run were played before the present stream.
         self.marks: list[PlayedMark] = []
         self.cuts: list[Cut] = []
 
@@ -63,13 +64,13 @@ class Playback:
         return self._starts[-1] + len(self._runs[-1]) if self._runs else 0
 
     def begin_stream(self, now: float) -> None:
-        """A new media stream begins. What was played before belongs to the stream before."""
+        """A new media stream begins. Audio that was played before belongs to earlier streams."""
         self.stop(now)
         self._stream_from = len(self._runs) - 1 if self._runs else 0
         self._stream_skip = len(self._runs[-1]) if self._runs else 0
 
     def media(self, mulaw: bytes, now: float) -> None:
-        """Put mu-law audio after the audio that is still to be played. If the buffer is empty, it plays at once."""
+        """Add mu-law audio at the end of the buffer. If the buffer is empty, it plays at once."""
         if not mulaw:
             return
         at = samples_at(now)
@@ -80,7 +81,7 @@ class Playback:
         self._runs.append(bytearray(mulaw))
 
     def mark(self, name: str, now: float) -> None:
-        """Put a mark after all audio that waits. With an empty buffer it comes back now."""
+        """Add a mark at the end of the buffer. If the buffer is empty, the mark comes back at once."""
         self._pending.append((name, max(self._free_at, samples_at(now))))
 
     def played_marks(self, now: float) -> list[str]:
@@ -115,18 +116,18 @@ class Playback:
             self.cuts.append(Cut(now, self.heard_ms(now), lost * 1000 / RATE_HZ, names))
 
     def buffered_ms(self, now: float) -> float:
-        """The ms of audio that still wait to be played."""
+        """How much audio still waits to be played, in ms."""
         return max(0, self._free_at - samples_at(now)) * 1000 / RATE_HZ
 
     def heard_ms(self, now: float) -> float:
-        """The ms of the present stream's audio that were played by `now`."""
+        """How much audio of the present stream was played by `now`, in ms."""
         at, total = samples_at(now), -self._stream_skip
         for i in range(self._stream_from, len(self._runs)):
             total += max(0, min(at - self._starts[i], len(self._runs[i])))
         return total * 1000 / RATE_HZ
 
     def runs(self, until_s: float) -> list[tuple[float, float]]:
-        """The parts of playback without a break up to `until_s`, as (from, to) in seconds."""
+        """The spans in which audio was played without a break, up to `until_s`, as (from, to) in seconds."""
         end = samples_at(until_s)
         return [
             (start / RATE_HZ, min(start + len(run), end) / RATE_HZ)
@@ -154,7 +155,7 @@ class Playback:
         )
 
     def _drop_after(self, at: int) -> int:
-        """Cut the queue at sample `at`. Returns how many samples were lost."""
+        """Drop the audio from sample `at` on. Returns the number of dropped samples."""
         lost = 0
         while self._runs and self._starts[-1] + len(self._runs[-1]) > at:
             keep = max(0, at - self._starts[-1])

@@ -1,4 +1,4 @@
-"""Plays `<Record>`: keeps what the caller says after the beep, and tells the relay where the recording is."""
+"""Runs `<Record>`: records what the caller says after the beep, and tells the relay the URL of the recording."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Recording:
     sid: str
     call_sid: str
     mulaw: bytes
-    words: str  # The words that were said in the recording, for tests.
-    ended_by: str  # A key, "timeout", "limit" or "hangup".
+    words: str  # The words that the caller said in the recording, for tests.
+    ended_by: str  # What ended the recording: a key, "timeout", "limit" or "hangup".
 
     @property
     def seconds(self) -> int:
@@ -35,7 +35,10 @@ class Recording:
 
 
 async def record(verb: Record, state: CallState, phone: Phone) -> Recording | None:
-    """Record until silence, a key or the limit. None if nothing was said. If the caller hangs up, this is cancelled."""
+    """Record until silence, a key or the limit. Returns None if nothing was said.
+
+    If the caller hangs up, this is cancelled.
+    """
     if verb.play_beep:
         await trio.sleep(BEEP_S)
     phone.forget_keys()
@@ -68,7 +71,7 @@ async def record(verb: Record, state: CallState, phone: Phone) -> Recording | No
 
 
 def kept(state: CallState, begun: float, now: float, ended_by: str) -> Recording | None:
-    """The recording of what the caller said between two moments."""
+    """Make a recording of what the caller said between two moments."""
     first, last = samples_at(begun), samples_at(now)
     mulaw = state.mouth.read(first, last - first)
     if not any(is_loud(mulaw[at : at + STEP]) for at in range(0, len(mulaw), STEP)):

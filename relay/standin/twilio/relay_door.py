@@ -1,6 +1,6 @@
-"""How the stand-in Twilio reaches a relay: HTTP requests, and byte streams for WebSockets.
+"""Connects the stand-in Twilio with a relay: HTTP requests, and byte streams for WebSockets.
 
-`NetworkDoor` uses the network. A play has its own door, which leads into the relay in the same Trio run.
+`NetworkDoor` uses the network. A play has another class, which calls the relay inside the same Trio run.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ class Reply(NamedTuple):
 
 
 class NoConnection(OSError):
-    """There is no connection: it was refused, the host is unknown, or it was not opened in time."""
+    """No connection could be opened: it was refused, the host is unknown, or it took too long."""
 
 
 class RelayDoor(Protocol):
-    """The way to a relay."""
+    """Opens connections to a relay."""
 
     async def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_limit_s: float = 5.0
     ) -> Reply:
-        """One HTTP request. Redirects are not followed. The caller sets the deadline.
+        """Send an HTTP request. Redirects are not followed. The caller of this method sets the deadline.
 
         Raises NoConnection if nobody answers, ssl.SSLError, OSError if the connection breaks later.
         """
 
     async def open_stream(self, url: str) -> trio.abc.Stream:
-        """A new byte stream (with TLS done) to the host of a ws, wss, http or https URL.
+        """Open a byte stream to the host of a ws, wss, http or https URL. With wss and https, TLS is set up.
 
         Raises OSError, ssl.SSLError.
         """
@@ -55,7 +55,7 @@ def _tls() -> ssl.SSLContext:
 
 
 class NetworkDoor:
-    """HTTP by httpx, sockets by Trio."""
+    """Uses the network: HTTP with httpx, sockets with Trio."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._context = tls
@@ -66,12 +66,12 @@ class NetworkDoor:
     ) -> Reply:
         """See RelayDoor."""
         if self._client is None:
-            # Without keep-alive: Twilio's requests come from many machines.
+            # No keep-alive, because Twilio's requests come from many machines.
             limits = httpx.Limits(max_keepalive_connections=0)
-            # The client's cookie jar keeps nothing. Cookies belong to one call (webhooks.py), and a door serves many
-            # calls.
+            # The client's cookie jar keeps no cookies. Cookies belong to one call (webhooks.py), and this client serves
+            # many calls.
             jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-            # Without our proxy, because the media socket is opened without one too.
+            # No proxy of the environment, because the media socket uses none either.
             self._client = httpx.AsyncClient(
                 verify=self._context or _tls(), limits=limits, cookies=jar, trust_env=False
             )
@@ -79,7 +79,7 @@ class NetworkDoor:
         try:
             answer = await self._client.request(method, url, headers=dict(headers), content=body, timeout=timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            # Only this error says what is wrong with a certificate.
+            # The cause says what is wrong with a certificate.
             if isinstance(cause := _root(error), ssl.SSLError):
                 raise ssl.SSLError(0, str(cause)) from error
             raise NoConnection(f"{urlsplit(url).netloc} cannot be reached: {error or 'no answer in time'}") from error
@@ -115,7 +115,7 @@ class NetworkDoor:
         return stream
 
     async def aclose(self) -> None:
-        """Close what the door holds open."""
+        """Close the HTTP client."""
         if self._client is not None:
             await self._client.aclose()
 

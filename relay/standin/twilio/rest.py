@@ -32,7 +32,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class RestError(Exception):
-    """An error answer: HTTP status, Twilio's code and words."""
+    """An answer that is an error: HTTP status, Twilio's code and text."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
         super().__init__(message)
@@ -41,14 +41,14 @@ class RestError(Exception):
 
 @dataclass(slots=True)
 class RestFaults:
-    """Faults that were ordered: how many of the next requests get 429 or 500, or a late answer."""
+    """Ordered faults: how many of the next requests get 429 or 500, or a late answer."""
 
     too_many: int = 0
     broken: int = 0
     slow_s: float = 0.0
 
     def make(self, trouble: str) -> bool:
-        """Order a trouble by its name in a scenario. False if this API does not know the name."""
+        """Order a trouble by its name in a scenario. Returns False if this API cannot make it."""
         match trouble:
             case "rest_fails":
                 self.broken = 1_000_000
@@ -63,7 +63,7 @@ class RestFaults:
 
 @dataclass(slots=True)
 class RestApi:
-    """The API of one exchange. `requests` has the requests that came, as (method, path, form)."""
+    """The REST API of one exchange. `requests` has all requests so far, as (method, path, form)."""
 
     exchange: Exchange
     faults: RestFaults = field(default_factory=RestFaults)
@@ -71,11 +71,11 @@ class RestApi:
     _live_recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def make_trouble(self, trouble: str) -> None:
-        """Make a trouble on a stage on which only this API can have troubles."""
+        """Make a trouble of a scenario, for a stage that can make no other troubles."""
         assert self.faults.make(trouble), f"nobody here can make {trouble}"
 
     def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Answer one request. `headers` have lower-case names. `target` is path and query as received."""
+        """Answer a request. `headers` have names in small letters. `target` is the path and the query as received."""
         parts = urlsplit(target)
         form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
         form |= dict(parse_qsl(parts.query, keep_blank_values=True))

@@ -1,6 +1,6 @@
-"""The tone that a caller hears while a human's phone rings, as Twilio plays it: the tone of the United States. Pure.
+"""Makes the tone that a caller hears while a human's phone rings. Twilio plays the tone of the United States. Pure.
 
-440 and 480 Hz together, two seconds on and four seconds off. Twilio makes this tone, not the relay.
+440 and 480 Hz together, two seconds on and four seconds off. Twilio makes this tone. The relay does not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ SILENCE = 0xFF
 
 
 def with_ringing(heard: bytes, from_s: float, spans: list[tuple[float, float]]) -> bytes:
-    """The mu-law that was heard from `from_s` on, with the tone in place of silence in these spans (seconds)."""
+    """The audio that was heard from `from_s` on, as mu-law, with the tone instead of silence in these spans
+    (seconds)."""
     mixed = bytearray(heard)
     for begins_s, ends_s in spans:
         first = max(0, round((begins_s - from_s) * RATE_HZ))

@@ -1,6 +1,6 @@
-"""X-Twilio-Signature as Twilio computes it (docs/protocol/twilio.md 2.1).
+"""Computes X-Twilio-Signature as Twilio does (docs/protocol/twilio.md 2.1). Pure.
 
-Pure. It shares no code with the relay's own check, so that a test finds a mistake in either of them.
+It shares no code with the relay's own check, so that a mistake in one of the two is found.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 def signed_url(url: str) -> str:
-    """The form of a URL that Twilio signs: no fragment, no user, no port over TLS. The rest is as written."""
+    """The URL in the form that Twilio signs: without fragment and user, and with TLS also without port."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     if parts.scheme in ("https", "wss"):
@@ -24,9 +24,11 @@ def signed_url(url: str) -> str:
 
 
 def signature(auth_token: str, url: str, fields: Mapping[str, str] | None = None) -> str:
-    """The signature of a request: the URL, then the name and value of each form field, sorted by name, empty ones too.
+    """Sign a request. The signed text is the URL, then the name and value of each form field, sorted by name.
 
-    `fields` are those of a POST body. A GET and a WebSocket handshake have none.
+    Empty fields count too.
+
+    `fields` are the fields of a POST body. A GET and a WebSocket handshake have none.
     """
     text = signed_url(url) + "".join(name + value for name, value in sorted((fields or {}).items()))
     digest = hmac.new(auth_token.encode(), text.encode(), hashlib.sha1).digest()

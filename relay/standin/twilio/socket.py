@@ -1,6 +1,6 @@
-"""Twilio's end of a media WebSocket, on any Trio stream: the handshake as captured, text in, text and complaints out.
+"""Twilio's end of a media WebSocket, on any Trio stream. Its handshake is as it was captured.
 
-The protocol core of `websockets` does the framing. This end offers no extension, no subprotocol and no Origin
+`websockets` does the framing. Like Twilio, this end offers no extension and no subprotocol, and sends no Origin
 (docs/protocol/twilio.md 2.3).
 """
 
@@ -22,10 +22,10 @@ from websockets.uri import parse_uri
 from relay.standin.twilio.signing import signature
 
 SEND_LIMIT_S = 5.0
-"""A relay that reads nothing for this long counts as gone."""
+"""If the relay reads nothing for this long, the connection is broken off."""
 
 MAX_MESSAGE_BYTES = 16 << 20
-"""No limit is documented for a message from the relay (docs/protocol/twilio.md 3.2)."""
+"""The longest message from the relay. Twilio documents no limit (docs/protocol/twilio.md 3.2)."""
 
 
 class HandshakeRefused(Exception):
@@ -37,7 +37,10 @@ class HandshakeRefused(Exception):
 
 
 class SocketEnded(Exception):
-    """The socket has ended. `code` is 1006 if there was no close frame. `broken` names a broken rule."""
+    """The socket has ended. `code` is 1006 if there was no close frame.
+
+    `broken` names the rule of the protocol that the relay broke.
+    """
 
     def __init__(self, code: int, reason: str, broken: str = "") -> None:
         super().__init__(f"{code} {reason or broken}".strip())
@@ -45,7 +48,7 @@ class SocketEnded(Exception):
 
 
 class TwilioSocket:
-    """One media socket. One task receives. Any number of tasks may send."""
+    """One media socket. Only one task may receive. Any number of tasks may send."""
 
     def __init__(self, stream: trio.abc.Stream, url: str) -> None:
         self._stream = stream
@@ -59,12 +62,16 @@ class TwilioSocket:
 
     @property
     def _over(self) -> bool:
-        """True when nothing more can come: the relay closed or broke the protocol, or the connection was cut."""
+        """True when no further message can come: the relay has closed, the relay broke the protocol, or the connection
+        was cut."""
         protocol = self._protocol
         return self._gone or protocol.close_rcvd is not None or protocol.parser_exc is not None
 
     async def handshake(self, auth_token: str) -> None:
-        """Upgrade the connection with a signed request. Raises HandshakeRefused, OSError-like Trio errors."""
+        """Upgrade the connection with a signed request.
+
+        Raises HandshakeRefused, and Trio's errors of a broken connection.
+        """
         ours = self._protocol.connect()
         headers = Headers()
         headers["host"] = ours.headers["Host"]
@@ -102,7 +109,7 @@ class TwilioSocket:
             await self._write_out()
 
     async def close(self) -> None:
-        """Send a close frame (1000) and close the stream. Never raises, never waits long."""
+        """Send a close frame (1000) and close the stream. Never raises, and never waits long."""
         with trio.move_on_after(1.0, shield=True):
             if self._protocol.state is State.OPEN and not self._over:
                 self._protocol.send_close(1000)
@@ -112,7 +119,7 @@ class TwilioSocket:
         await trio.aclose_forcefully(self._stream)
 
     async def abort(self) -> None:
-        """Break the connection: nothing more is sent, and the next read reports it."""
+        """Cut the connection. Nothing more is sent, and the next `receive` raises."""
         await trio.aclose_forcefully(self._stream)
 
     async def _read(self) -> None:
@@ -141,15 +148,15 @@ class TwilioSocket:
             self._ready.append(data.decode("utf-8", "replace") if self._text else data)
 
     async def _flush(self) -> None:
-        """Write what the protocol has to say."""
+        """Send the bytes that the protocol wants to send."""
         async with self._turn():
             await self._write_out()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Only one task writes.
+        """Make sure that only one task writes.
 
-        If the lock is free, it is taken without a step of the loop: there are fifty frames a second.
+        A free lock is taken without a pass of Trio's loop, because there are fifty frames a second.
         """
         try:
             self._sending.acquire_nowait()
@@ -162,7 +169,7 @@ class TwilioSocket:
             self._sending.release()
 
     async def _write_out(self) -> None:
-        """Write only whole frames. So a cancelled task does not break another one's frame."""
+        """Write whole frames even if the task is cancelled. Otherwise half a frame would break the next frame."""
         for data in self._protocol.data_to_send():
             with trio.move_on_after(SEND_LIMIT_S, shield=True) as scope:
                 try:
@@ -171,7 +178,7 @@ class TwilioSocket:
                     elif isinstance(self._stream, trio.abc.HalfCloseableStream):
                         await self._stream.send_eof()
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # The next read reports how it ended.
+                    return  # The next `receive` tells how the connection ended.
             if scope.cancelled_caught:
                 await trio.aclose_forcefully(self._stream)
                 return

@@ -1,4 +1,5 @@
-"""Runs one `<Connect><Stream>`: opens the relay's socket, sends 20 ms frames, plays what comes back, returns marks."""
+"""Runs one `<Connect><Stream>`: opens the socket to the relay, sends frames of 20 ms, plays what the relay sends, and
+returns marks."""
 
 from __future__ import annotations
 
@@ -27,15 +28,18 @@ from relay.standin.twilio.socket import HandshakeRefused, SocketEnded, TwilioSoc
 from relay.standin.twilio.twiml_verbs import Connect
 
 CONNECT_LIMIT_S = 10.0
-"""After this long without a 101 Twilio reports 31901. The real limit is not documented."""
+"""If the handshake takes longer, Twilio reports 31901. The real limit is not documented."""
 
 EXPECTED_CLOSES = (1000, 1001, 1012)
-"""Closing is how a relay ends a stream. Twilio still notes 31921 (docs/protocol/twilio.md 3.4)."""
+"""Twilio notes 31921 even if the relay closes the socket on purpose (docs/protocol/twilio.md 3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The network between Twilio and the relay. The delays are one way. Bursts hold frames back and lose none."""
+    """The network between Twilio and the relay. The delays are for one direction.
+
+    A burst holds frames back and loses none.
+    """
 
     connect_ms: float = 365.0  # The time from the TwiML to the open socket, as measured (docs/protocol/twilio.md 1.3)
     delay_ms: float = 0.0
@@ -45,9 +49,9 @@ class Network:
 
 
 class Way:
-    """One direction of the network: when a message that leaves now arrives.
+    """One direction of the network. Computes when a message arrives.
 
-    No message arrives before one that was sent earlier.
+    No message arrives before a message that was sent earlier.
     """
 
     def __init__(self, network: Network, rng: random.Random) -> None:
@@ -57,7 +61,7 @@ class Way:
 
     @property
     def instant(self) -> bool:
-        """True if nothing is ever delayed."""
+        """True if no message is ever delayed."""
         return not (self._network.delay_ms or self._network.jitter_ms or self._network.bursts_per_minute)
 
     def arrives(self, now: float) -> float:
@@ -100,13 +104,13 @@ class Streaming:
         self._first_media = True
         self._wake_marks = trio.Event()
         self._out_channel, self._out_waiting = trio.open_memory_channel[tuple[float, str]](math.inf)
-        self._on_its_way = ""  # A message that was taken from that channel and was not sent yet.
+        self._on_its_way = ""  # The message that was taken from the channel and was not sent yet.
 
     async def run(self) -> None:
-        """Run the stream from the connection to the end. Returns when the relay closes, or if nothing could be opened.
+        """Run the stream. Returns when the relay closes, or if no socket could be opened.
 
-        If it is cancelled (the caller hung up, or REST brings a new document), it sends `stop` and closes. What was
-        still buffered is lost.
+        If this is cancelled, because the caller hung up or REST brings new TwiML, it sends `stop` and closes. Buffered
+        audio is lost.
         """
         try:
             socket = await self._open()
@@ -121,12 +125,13 @@ class Streaming:
                     await self._hang_up(self._socket)
 
     async def dtmf(self, digit: str) -> None:
-        """The caller pressed a key. Before there is a stream the key is lost."""
+        """The caller pressed a key. If the stream has not begun yet, the key is lost."""
         if self._socket is not None:
             await self._send(self._stream.dtmf(digit))
 
     async def cut(self) -> None:
-        """The connection to the relay breaks: no `stop`, no close frame. Twilio goes on with the next verb."""
+        """Cut the connection to the relay, without `stop` and without a close frame. Twilio goes on with the next
+        verb."""
         if self._socket is not None:
             await self._socket.abort()
 
@@ -174,7 +179,7 @@ class Streaming:
             nursery.cancel_scope.cancel()
 
     async def _speak(self) -> None:
-        """Send what the caller says, each frame after it was said."""
+        """Send what the caller says. Each frame is sent when it has been said."""
         base = samples_at(self._started_s)
         frame = 0
         while True:
@@ -187,7 +192,10 @@ class Streaming:
             frame += 1
 
     async def _hear(self, socket: TwilioSocket) -> None:
-        """Do what the relay sends, until it closes. On a slow network the close comes after what was sent before it."""
+        """Carry out the relay's messages until it closes.
+
+        On a slow network the close arrives after the earlier messages.
+        """
         later, waiting = trio.open_memory_channel[tuple[float, str | bytes | SocketEnded]](math.inf)
         async with trio.open_nursery() as nursery:
             if not self._down.instant:
@@ -259,7 +267,7 @@ class Streaming:
             try:
                 await socket.send(message)
             except SocketEnded:
-                return  # The reader reports how it ended.
+                return  # The task that reads tells how the connection ended.
 
     def _ended(self, ended: SocketEnded) -> None:
         now = trio.current_time()
@@ -280,7 +288,7 @@ class Streaming:
             self._status("stream-stopped")
 
     async def _hang_up(self, socket: TwilioSocket) -> None:
-        """Send what is still waiting, then `stop`, then the close."""
+        """Send the messages that wait, then `stop`, then a close frame."""
         try:
             if self._on_its_way:
                 await socket.send(self._on_its_way)
@@ -291,11 +299,11 @@ class Streaming:
                     break
             await socket.send(self._stream.stop())
         except SocketEnded:
-            pass  # The relay has closed already.
+            pass  # The relay has closed the socket already.
         await socket.close()
 
     def _status(self, event: str, error: str = "") -> None:
-        """The stream's status callback (docs/protocol/twilio.md 1.4)."""
+        """Send the stream's status callback (docs/protocol/twilio.md 1.4)."""
         if not self._verb.status_callback:
             return
         fields = {

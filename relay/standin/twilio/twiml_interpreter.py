@@ -1,7 +1,8 @@
-"""Reads a TwiML document as Twilio does: verbs in order, or a refusal with Twilio's code and the broken rule.
+"""Reads a TwiML document as Twilio does.
 
-Pure. Sources: docs/protocol/twilio.md 1.2 (what counts as TwiML), 1.3 (the stream), 4 (TwiML in a request to REST), 5.1
-(dialling). If Twilio knows a verb or noun that this stand-in does not play, it is refused by name and never skipped.
+Returns the verbs in order, or raises an error with Twilio's code and the broken rule. Pure. Sources:
+docs/protocol/twilio.md 1.2 (what counts as TwiML), 1.3 (the stream), 4 (TwiML in a request to REST), 5.1 (dialling). A
+verb or noun that Twilio knows and this stand-in cannot run is refused by name. It is never skipped.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class TwimlRefused(Exception):
 
 
 class NotPlayed(TwimlRefused):
-    """Twilio allows this, but this stand-in does not play it."""
+    """Twilio allows this, but this stand-in cannot run it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(12200, f"<{name}> is not played by the stand-in Twilio")
@@ -91,9 +92,9 @@ _DIAL_MAX_S = 86_400
 def interpret(body: bytes, content_type: str, url: str, *, inline: bool = False, whisper: bool = False) -> Document:
     """Read a TwiML document that came from `url`.
 
-    `inline`: it came by REST. Then no URL in it may be relative, and it has at most 4,000 characters.
-    `whisper`: it runs on the leg of a dialled human. Only Say, Play, Gather and Hangup are allowed.
-    Raises TwimlRefused.
+    If `inline`, the document came in a REST request. Then it may have no relative URL, and at most 4,000 characters. If
+    `whisper`, it runs on the leg of a dialled human. Then only Say, Play, Gather and Hangup are allowed. Raises
+    TwimlRefused.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if len(body) > DOCUMENT_LIMIT:
@@ -110,7 +111,7 @@ def interpret(body: bytes, content_type: str, url: str, *, inline: bool = False,
 
 
 def _plain(body: bytes, url: str, inline: bool, whisper: bool) -> Document:
-    """text/plain is run if it is TwiML. Otherwise it is read aloud (docs/protocol/twilio.md 1.2)."""
+    """A text/plain document is run if it is TwiML. Otherwise Twilio reads it aloud (docs/protocol/twilio.md 1.2)."""
     try:
         return _Reader(url, inline).document(body, whisper)
     except TwimlRefused as refused:
@@ -294,7 +295,8 @@ class _Reader:
         )
 
     def _stream_url(self, text: str) -> tuple[str, tuple[int, str] | None]:
-        """The URL to open. Only wss is allowed (ws on this machine). Its query is removed, as Twilio does."""
+        """The URL of the socket to open. It must be wss (or ws on this machine). Its query is removed, as Twilio
+        does."""
         if not text:
             return "", (31923, "<Stream> has no url")
         base = self._url.replace("https://", "wss://", 1).replace("http://", "ws://", 1)
