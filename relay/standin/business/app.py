@@ -1,8 +1,9 @@
-"""The stand-in business backend: it serves the HTTP contract with the embedded backend's engine.
+"""The stand-in business backend. It serves the HTTP contract, and uses the booking code of the embedded backend.
 
-Rule 1: one Idempotency-Key has one answer. A repeat gets the first answer, even if that was a refusal. Another spelling
-        of the same body is a repeat too. The same key on another route, or with another content, is refused (422).
-Rule 2: a fault that was ordered does not change the diary. With `after`, the diary changes and the answer is lost.
+Rule 1: each Idempotency-Key has one answer. A repeat gets the first answer again, even if it was a refusal. The same
+        body in another spelling is a repeat too. The same key with another route or another content is refused (422).
+Rule 2: a request that meets an ordered fault does not change the diary. But if the fault has `after`, the diary changes
+        and only the answer is lost.
 
 Beyond the contract: `POST /standin/faults` (a table for `Faults.from_table`), `GET /standin/bookings` (all bookings and
 messages so far, and how often each route was asked).
@@ -62,7 +63,7 @@ class _NewMessage(msgspec.Struct):
 
 @dataclass(frozen=True)
 class _Kept:
-    """What was done under one Idempotency-Key."""
+    """What was done for one Idempotency-Key."""
 
     route: str
     asked: Any
@@ -71,7 +72,7 @@ class _Kept:
 
 
 class BusinessApp(QuartTrio):
-    """The app. Tests can reach its diary and its faults."""
+    """The app, with its diary and its faults for tests."""
 
     diary: Diary
     faults: Faults
@@ -101,10 +102,9 @@ def stage_diary(
     capacity: int = 1,
     business: Business | None = None,
 ) -> Diary:
-    """The diary for a rehearsal, on its clock. It is the diary of this business, or of a restaurant that is open every
-    day.
+    """The diary for a rehearsal. It is the diary of `business`, or of a small restaurant that is open every day.
 
-    `capacity` is the number of tables, rooms or chairs, for a rehearsal with many callers at once.
+    `capacity` is the number of tables, rooms or chairs of each kind. It is needed for many callers at once.
     """
     diary = Diary(zone, capacity, closed_days=frozenset(), callers=dict(KNOWN), file=business)
     if utc_now is not None:
@@ -140,7 +140,8 @@ def _refused(status: int, words: str) -> Response:
 
 
 def _add_doors(app: BusinessApp, api_key: str | None) -> None:
-    """Add what every route of the contract has: counting, the key, faults, and errors in the contract's form."""
+    """Add what every route of the contract needs: counting, the check of the API key, faults, and the form of
+    errors."""
 
     @app.errorhandler(HTTPException)
     async def in_words(error: HTTPException) -> Response:
@@ -192,7 +193,7 @@ def _add_lookups(app: BusinessApp, diary: Diary) -> None:
     @app.get("/appointments")
     async def appointments() -> Response:
         phone = request.args.get("phone", "")
-        if not E164.fullmatch(phone):  # A plus sign that was not percent-encoded arrives as a blank.
+        if not E164.fullmatch(phone):  # A plus sign that was not percent-encoded has become a blank.
             return _refused(422, "phone is required: E.164, percent-encoded, such as %2B12125550147")
         return _json(200, {"appointments": [_shown(booking) for booking in diary.of(phone)]})
 
@@ -249,7 +250,8 @@ async def _exactly_once(keys: dict[str, _Kept], act: Callable[[bytes], tuple[int
     route = f"{request.method} {request.path}"
     kept = keys.get(key)
     if kept is None:
-        # There is no await between look and book. So the second of two simultaneous requests sees what the first did.
+        # There is no await between the search for the key and the booking. So of two simultaneous requests, the second
+        # one sees what the first one did.
         kept = keys[key] = _Kept(route, _meant(body), *_carried_out(act, body))
     elif kept.route != route:
         return _refused(422, "this Idempotency-Key belongs to another route")
@@ -259,9 +261,9 @@ async def _exactly_once(keys: dict[str, _Kept], act: Callable[[bytes], tuple[int
 
 
 def _meant(body: bytes) -> Any:
-    """What a body says, without the order of its keys, and without case and blanks in its texts.
+    """The content of a body, to compare it: the order of keys, capitals and blanks do not matter.
 
-    If the body is not JSON, this is the body itself.
+    If the body is not JSON, the body itself.
     """
     try:
         said = msgspec.json.decode(body)

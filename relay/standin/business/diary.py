@@ -1,4 +1,6 @@
-"""The diary of the stand-in: the embedded backend's engine with a diary in memory, and messages.
+"""The diary of the stand-in business. It uses the booking code of the embedded backend, with a diary in memory.
+
+It also keeps messages.
 
 Without a business file it is the diary of a small restaurant, open from 11 to 22. With a file it is the diary of that
 business.
@@ -20,10 +22,10 @@ from relay.business.opening import minute_of, moment_of
 from relay.business.rules import Business, Days, Service, SpecialDay
 from relay.functions.backend.contract import Hours
 
-LENGTH: Final = dt.timedelta(hours=1)  # How long a table of the small restaurant is taken.
+LENGTH: Final = dt.timedelta(hours=1)  # How long a booked table of the small restaurant is taken.
 NAME: Final = "Harbor Table"
 OPENS_MIN, CLOSES_MIN = 11 * 60, 22 * 60
-LEAP_YEAR: Final = 2000  # A leap year has every day that can be a special day of each year.
+LEAP_YEAR: Final = 2000  # A leap year, because it has every possible date.
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Message:
-    """A message left for the staff."""
+    """A message for the staff."""
 
     name: str
     phone: str
@@ -60,7 +62,7 @@ class Message:
 
 
 class NotFree(Exception):
-    """The time cannot be booked. `why` is the reason, `alternatives` are free times."""
+    """The time cannot be booked. `why` is the reason, and `alternatives` are free times."""
 
     def __init__(self, why: str, alternatives: list[dt.datetime]) -> None:
         super().__init__(why)
@@ -83,11 +85,15 @@ def restaurant(tz: ZoneInfo, tables: int, closed_days: frozenset[tuple[int, int]
 
 @dataclass
 class Diary:
-    """The diary. `capacity` is the number of tables, rooms or chairs of each kind. None: the number in the file."""
+    """The diary. `capacity` is the number of tables, rooms or chairs of each kind.
+
+    If it is None, the file's numbers count.
+    """
 
     tz: ZoneInfo = field(default_factory=lambda: ZoneInfo("America/New_York"))
     capacity: int | None = 1
-    closed_days: frozenset[tuple[int, int]] = frozenset({(12, 25)})  # (month, day), for the small restaurant.
+    # (month, day) on which the small restaurant is closed.
+    closed_days: frozenset[tuple[int, int]] = frozenset({(12, 25)})
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     callers: dict[str, Known] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
@@ -112,13 +118,13 @@ class Diary:
         return {each.id: self._shown(each) for each in self.store.appointments.values()}
 
     def hours(self, day: dt.date) -> Hours:
-        """When it is open."""
+        """The opening hours of a day."""
         return hours_of(self.business, day)
 
     def free(
         self, day: dt.date, service: str = "table", until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """The times that are offered. Raises engine.NotOffered."""
+        """The free times of a day. Raises engine.NotOffered."""
         words = self._service(service)
         free = self._reception.free(self.store, self._minute, words, day, until or day, who)
         return [self._moment(each) for each in free]
@@ -138,7 +144,7 @@ class Diary:
         return self._change(lambda: self._reception.cancel(self.store, booking, engine.Deed("")))
 
     def of(self, phone: str) -> list[Booking]:
-        """The coming bookings of a number, the next one first."""
+        """The coming bookings of a phone number, the earliest first."""
         return [self._shown(each) for each in self.store.of_phone(phone, self._minute)]
 
     def _change(self, change: Callable[[], Appointment]) -> Booking:
@@ -150,7 +156,7 @@ class Diary:
             raise KeyError(str(none)) from None
 
     def _service(self, words: str) -> str:
-        """The service for these words. The small restaurant has only tables, whatever they are called."""
+        """The service that these words mean. In the small restaurant, any words mean a table."""
         return words if self.file else "table"
 
     @property

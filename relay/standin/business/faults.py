@@ -1,4 +1,4 @@
-"""The faults of the stand-in backend that can be ordered: which fault, at which request, how often."""
+"""The faults that can be ordered at the stand-in backend: which fault, at which request, how often."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay.standin.table_errors import in_words
 
 Kind = Literal["slow", "500", "409", "garbage", "wrong_types", "redirect", "huge", "hang"]
 HUGE_BYTES: Final = 1_000_000
-ELSEWHERE: Final = "http://127.0.0.1:9"  # Another host, where nobody answers.
+ELSEWHERE: Final = "http://127.0.0.1:9"  # The redirect leads to a host where nobody answers.
 _WRONG_TYPES: Final = {
     "open": 11, "close": ["22"], "closed": "maybe", "timezone": 5, "slots": "plenty", "appointments": {"id": 7},
     "id": [], "start": "soon", "alternatives": "later", "name": 7, "verified": "perhaps",
@@ -28,8 +28,8 @@ _RIGHT_TYPES: Final = {
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One fault.
 
-    `ms` is how long "slow" takes. `times` is the number of requests (None: all). `after`: the request is carried out
-    first, and only its answer is spoiled. A retry must cope with that.
+    `ms` is the delay of "slow". `times` is the number of requests that get the fault. None means all. With `after`, the
+    request is carried out, and only its answer gets the fault. A repeat of the request then must change nothing.
     """
 
     kind: Kind
@@ -38,7 +38,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: bool = False
 
     async def strike(self) -> Response | None:
-        """Carry out the fault. Returns the spoiled answer. None: go on with the request."""
+        """Carry out the fault. Returns the broken answer, or None if the request goes on."""
         if self.kind == "slow":
             await trio.sleep(self.ms / 1000)
             return None
@@ -62,16 +62,16 @@ _ANSWERS: Final = {
 
 
 class Faults:
-    """Faults by "METHOD /path", "/path" or "*". The most exact one counts. A list of faults is used in order."""
+    """Faults for "METHOD /path", "/path" or "*". The most exact key is used. A list of faults is used up in order."""
 
     def __init__(self, places: Mapping[str, list[Fault]] | None = None) -> None:
         self._places = {place: list(faults) for place, faults in (places or {}).items()}
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Faults:
-        """`{"POST /appointments": {"kind": "slow", "ms": 2000}, "*": "hang"}`. A list is a sequence of faults.
+        """Read a table like `{"POST /appointments": {"kind": "slow", "ms": 2000}, "*": "hang"}`. A value may be a list.
 
-        Raises ValueError with the mistake in words.
+        Raises ValueError, whose message names the mistake.
         """
         places: dict[str, list[Fault]] = {}
         for place, given in table.items():
@@ -86,11 +86,11 @@ class Faults:
         return cls(places)
 
     def replace(self, other: Faults) -> None:
-        """Replace these faults by the other ones."""
+        """Use the faults of `other` from now on."""
         self._places = other._places
 
     def next(self, method: str, path: str) -> Fault | None:
-        """The fault for this request. The request counts as one of the fault's `times`."""
+        """The fault for this request. None if there is none. Counts the request as one of the fault's `times`."""
         room = "/" + path.lstrip("/").split("/")[0]
         for place in (f"{method} {room}", room, "*"):
             faults = self._places.get(place)

@@ -1,4 +1,4 @@
-"""The actions that a session will do later, with their times, on a clock that is passed in."""
+"""Holds the actions that a session will do later, with their times. The clock is passed in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 
 class Agenda:
-    """Actions in the order of their times. Actions of the same time keep the order in which they were planned."""
+    """Planned actions, in the order of their times. Actions of the same time keep the order in which they were
+    planned."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -20,7 +21,7 @@ class Agenda:
         heapq.heappush(self._entries, (self.now + delay_s, next(self._order), action))
 
     def due(self, now: float) -> None:
-        """Do everything whose time has come, each at its own time."""
+        """Do every action whose time has come. Each action gets its own time as the present time."""
         while self.next_deadline <= now:
             self.now, _, action = heapq.heappop(self._entries)
             action()
@@ -32,5 +33,5 @@ class Agenda:
 
     @property
     def next_deadline(self) -> float:
-        """When `due` has something to do. Infinity if nothing is planned."""
+        """The time of the next action. Infinity if nothing is planned."""
         return self._entries[0][0] if self._entries else float("inf")

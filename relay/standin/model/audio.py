@@ -1,5 +1,5 @@
-"""The audio formats of the Realtime API: turns bytes of PCM16 24 kHz, mu-law or A-law into samples, and samples into
-bytes.
+"""The audio formats of the Realtime API: makes samples of bytes in PCM16 at 24 kHz, mu-law or A-law, and bytes of
+samples.
 
 Internally, the stand-in model speaks mu-law at 8 kHz, because its clips have this format.
 """
@@ -33,14 +33,14 @@ def bytes_per_ms(form: dict[str, Any]) -> int:
 
 
 def from_wire(data: bytes, form: dict[str, Any]) -> Samples:
-    """What a client appended, as int16 samples at the format's own rate. `data` must be whole samples."""
+    """Appended bytes as int16 samples, at the rate of the format. `data` must hold whole samples."""
     if form["type"] == "audio/pcm":
         return np.frombuffer(data, "<i2").astype(np.int16)
     return dsp.decode(data) if form["type"] == "audio/pcmu" else _alaw_table()[np.frombuffer(data, np.uint8)]
 
 
 def to_wire(mulaw: bytes, form: dict[str, Any]) -> bytes:
-    """Speech in the output format of a session, exactly as long as the mu-law."""
+    """Mu-law speech in the output format of a session, exactly as long."""
     if form["type"] == "audio/pcmu":
         return mulaw
     return _upsampled(mulaw) if form["type"] == "audio/pcm" else _to_alaw(mulaw)
@@ -56,7 +56,7 @@ def _upsampled(mulaw: bytes) -> bytes:
 
 @functools.cache
 def _alaw_table() -> Samples:
-    """ITU-T G.711 table 1a: 256 codes to 16-bit samples."""
+    """The 16-bit samples of the 256 A-law codes (ITU-T G.711, table 1a)."""
     code = np.arange(256) ^ 0x55
     exponent, mantissa = code >> 4 & 7, code & 15
     value = np.where(exponent == 0, (mantissa << 4) + 8, ((mantissa << 4) + 0x108) << np.maximum(exponent - 1, 0))

@@ -1,4 +1,4 @@
-"""What a client may send: the keys of each event, checked before anything is done, and the items that it creates."""
+"""Checks a client's events before anything is done, and makes the items that a client creates."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ from relay.standin.model.items import History, Item
 
 Kind = type | tuple[type, ...]
 
-# The keys of each event, with the JSON types that they take. `!` marks required keys (docs/protocol/openai.md
-# 2.1).
+# The keys of each event, with the JSON types of their values. `!` marks required keys (docs/protocol/openai.md 2.1).
 EVENTS: Mapping[str, Mapping[str, Kind]] = {
     "session.update": {"session!": dict},
     "session.close": {},
@@ -55,13 +54,15 @@ CONTENT: Mapping[str, Mapping[str, Mapping[str, Kind]]] = {
         "input_audio": {"audio!": str, "transcript": (str, type(None))},
         "input_image": {"image_url!": str, "detail": str},
     },
-    "assistant": {"output_text": {"text!": str}},  # The assistant's audio is not allowed (docs/protocol/openai.md 1.4).
+    # A client may not create an item with audio of the assistant (docs/protocol/openai.md 1.4).
+    "assistant": {"output_text": {"text!": str}},
 }
 NAMES = {str: "a string", int: "an integer", dict: "an object", list: "an array"}
 
 
 def decoded(message: str | bytes) -> dict[str, Any]:
-    """The event in a frame, with a `type`. RefusedError if it is not an event (docs/protocol/openai.md 1.3)."""
+    """The event in a frame. Raises RefusedError if it is not a JSON object with a `type` (docs/protocol/openai.md
+    1.3)."""
     if isinstance(message, bytes):
         raise RefusedError(BINARY_FRAME)
     try:
@@ -74,7 +75,8 @@ def decoded(message: str | bytes) -> dict[str, Any]:
 
 
 def check_client_event(event: dict[str, Any]) -> None:
-    """Check the event's type, its keys and their types. RefusedError in the server's words."""
+    """Check the event's type, its keys and the types of their values. Raises RefusedError with the real server's
+    text."""
     if not isinstance(event["type"], str):
         raise RefusedError(invalid_type("type", "a string", event["type"]))
     if event["type"] not in EVENTS:
@@ -85,7 +87,10 @@ def check_client_event(event: dict[str, Any]) -> None:
 
 
 def item_from_wire(wire: Any, fresh_id: str, hear: Callable[[bytes], tuple[str, int]], history: History | None) -> Item:
-    """An item that a client creates. If `history` is given, it must have the call that a function's output answers."""
+    """Make the item that a client wants to create.
+
+    If `history` is given and the item is a function's output, the history must have the function call.
+    """
     if not isinstance(wire, dict):
         raise RefusedError(invalid_type("item", "an object", wire))
     kind = wire.get("type", "message" if "role" in wire else None)
@@ -141,7 +146,7 @@ def _read_message(item: Item, wire: dict[str, Any], hear: Callable[[bytes], tupl
 
 
 def decoded_audio(text: str) -> bytes:
-    """The bytes of audio in base64. RefusedError if it is not base64."""
+    """Decode audio in base64. Raises RefusedError if it is not base64."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

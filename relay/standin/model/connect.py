@@ -1,4 +1,4 @@
-"""Decides whether a connection is accepted. The upgrade always succeeds. A refusal comes after the upgrade.
+"""Decides whether a connection is accepted. The upgrade always succeeds, and a refusal comes after it.
 
 Source: docs/protocol/openai.md 1.2.
 """
@@ -19,9 +19,9 @@ def asked_model(path: str) -> str:
 
 
 def refusal(path: str, headers: Mapping[str, str], only_key: str) -> tuple[int, Refusal] | None:
-    """The close code and error for a connection that is refused. None if it is accepted.
+    """The close code and the error for a refused connection. None if it is accepted.
 
-    `headers` are in lower case. With `only_key` "" any key is accepted.
+    `headers` have names in small letters. If `only_key` is "", any key is accepted.
     """
     key, model = offered_key(headers), asked_model(path)
     if not key:

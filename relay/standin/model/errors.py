@@ -1,6 +1,6 @@
-"""The real model's words when it refuses something.
+"""The texts with which the real model refuses something.
 
-They are word for word where they were captured (docs/protocol/openai.md 1.2, 2.2). "Our words" marks all others.
+Captured texts are quoted word for word (docs/protocol/openai.md 1.2, 2.2). All others are marked "our words".
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Refusal:
-    """The content of one `error` event. Nothing that was asked is done. The session goes on."""
+    """The content of an `error` event. The client's event is not carried out, and the session goes on."""
 
     message: str
     code: str | None = None
@@ -30,7 +30,7 @@ class Refusal:
 
 
 class RefusedError(Exception):
-    """Raised when a client's event is wrong. It carries the answer."""
+    """A client's event is wrong. Holds the error to send."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -38,7 +38,7 @@ class RefusedError(Exception):
 
 
 def one_of(values: Sequence[str]) -> str:
-    """'a', 'b', and 'c': how the server lists the values that it would take."""
+    """Write allowed values as the real server does: 'a', 'b', and 'c'."""
     quoted = [f"'{value}'" for value in values]
     if len(quoted) < 3:
         return " and ".join(quoted)
@@ -56,7 +56,7 @@ def missing_parameter(param: str) -> Refusal:
 
 
 def invalid_value(param: str, value: object, supported: Sequence[str]) -> Refusal:
-    """A value outside a closed list."""
+    """A value that is not one of the allowed values."""
     return Refusal(f"Invalid value: '{value}'. Supported values are: {one_of(supported)}.", "invalid_value", param)
 
 
@@ -116,7 +116,7 @@ NO_QUOTA = Refusal(
 
 
 def server_error(session_id: str) -> Refusal:
-    """An error of the server's own."""
+    """An error inside the server."""
     return Refusal(
         "The server had an error while processing your request. Sorry about that! Please contact us through our help "
         f"center at help.openai.com if the error persists. (include session ID in your message: {session_id}). "
@@ -126,7 +126,7 @@ def server_error(session_id: str) -> Refusal:
 
 
 def failure(code: str, session_id: str) -> Refusal:
-    """How a response fails when a scenario orders it by code. The words are ours where none were captured."""
+    """The error of a response that a scenario makes fail with this code. Texts that were not captured are our words."""
     known = {
         "server_error": server_error(session_id),
         "rate_limit_exceeded": RATE_LIMIT,
@@ -136,7 +136,7 @@ def failure(code: str, session_id: str) -> Refusal:
 
 
 def already_active(response_id: str) -> Refusal:
-    """A second response for the default conversation."""
+    """A client asks for a second response in the default conversation."""
     return Refusal(
         f"Conversation already has an active response in progress: {response_id}. "
         "Wait until the response is finished before creating a new one.",
@@ -166,10 +166,10 @@ def no_such_item(verb: str, item_id: str) -> Refusal:
     )
 
 
-# How a connection is refused, after its upgrade: (close code, what is said). 3000 means the key, 4000 the request
-# (docs/protocol/openai.md 1.2).
+# Refusals of a connection, after its upgrade: the close code and the error. 3000 is about the key, 4000 about the
+# request (docs/protocol/openai.md 1.2).
 def bad_key(key: str) -> tuple[int, Refusal]:
-    """A key that the account does not have. The server masks it."""
+    """The API key is wrong. The server masks it in the text."""
     masked = key if len(key) < 12 else f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"
     return 3000, Refusal(
         f"Incorrect API key provided: {masked}. "
@@ -201,7 +201,7 @@ def unknown_model(model: str) -> tuple[int, Refusal]:
 
 
 def connect_error(code: str, model: str) -> tuple[int, Refusal]:
-    """The refusal that a scenario orders by code. The words are ours where none were captured."""
+    """The refusal that a scenario orders with this code. Texts that were not captured are our words."""
     known = {
         "invalid_api_key": bad_key("sk-standin-refused"),
         "invalid_model": unknown_model(model),

@@ -1,4 +1,4 @@
-"""The conversation as the model keeps it: items in order, their size in tokens, and the cost of a response.
+"""The model's conversation: its items in order, their size in tokens, and the cost of a response.
 
 One token is 100 ms of the caller's audio, 50 ms of the model's (docs/protocol/openai.md 5), or four characters of text.
 """
@@ -21,7 +21,7 @@ def tokens_of(text: str) -> int:
 
 @dataclass
 class Item:
-    """One item. `text` is what was said or heard in it, even if the transcript in the events shows something else."""
+    """One item. `text` is what was really said in it. The transcript in the events may differ."""
 
     id: str
     type: str  # message | function_call | function_call_output.
@@ -30,15 +30,18 @@ class Item:
     text: str = ""
     audio_ms: int = 0  # The length of the item's audio.
     audio: bytes = b""  # The item's audio in the session's format, for `retrieve`.
-    truncated: bool = False  # If True, the item has no transcript any more.
-    content: list[dict[str, Any]] = field(default_factory=list)  # In the form of the events.
+    truncated: bool = False  # True if the item was truncated. It then has no transcript any more.
+    content: list[dict[str, Any]] = field(default_factory=list)  # The content, in the form of the events.
     call_id: str = ""
     name: str = ""
     arguments: str = ""
     output: str = ""
 
     def wire(self, with_audio: str = "") -> dict[str, Any]:
-        """The item as events carry it. The real server's items have no `object` key (docs/protocol/openai.md 2.2)."""
+        """The item in the form of the events.
+
+        The real server's items have no key `object` (docs/protocol/openai.md 2.2).
+        """
         if self.type == "function_call_output":
             return {"id": self.id, "type": self.type, "call_id": self.call_id, "output": self.output}
         head = {"id": self.id, "type": self.type, "status": self.status}
@@ -50,7 +53,7 @@ class Item:
         return {**head, "role": self.role, "content": content}
 
     def tokens(self) -> tuple[int, int]:
-        """The (text, audio) tokens of this item as input."""
+        """The text tokens and audio tokens of this item when it is input."""
         audio = self.audio_ms // (100 if self.role == "user" else 50)
         text = self.arguments + self.output if self.type != "message" else "" if self.audio_ms else self.text
         return tokens_of(text), audio
@@ -61,21 +64,24 @@ class History:
 
     def __init__(self) -> None:
         self.items: list[Item] = []
-        self._known: set[int] = set()  # The hash of each beginning of the inputs so far.
+        self._known: set[int] = set()  # Hashes of the beginnings of earlier inputs, which are cached.
 
     def find(self, item_id: str) -> Item | None:
         """The item with this id."""
         return next((item for item in self.items if item.id == item_id), None)
 
     def require(self, item_id: str, verb: str) -> Item:
-        """The item with this id. Raises RefusedError in the words for `verb` if there is none."""
+        """The item with this id. If there is none, raises RefusedError, whose text names the action `verb`."""
         item = self.find(item_id)
         if item is None:
             raise RefusedError(no_such_item(verb, item_id))
         return item
 
     def add(self, item: Item, previous: str | None = None) -> str | None:
-        """Put an item after `previous` ("root": first, None: last). Returns the id of the item before it."""
+        """Add an item after the item `previous`. "root" means at the beginning, None at the end.
+
+        Returns the id of the item before it.
+        """
         if self.find(item.id):
             message = f"Error adding item: an item with id '{item.id}' already exists."
             raise RefusedError(Refusal(message, "item_create_duplicate_item_id", "item.id"))
@@ -108,14 +114,14 @@ class History:
 
     @property
     def has_voice(self) -> bool:
-        """True if the conversation has audio of the assistant. Then its voice cannot change."""
+        """True if the conversation has audio of the assistant. The voice cannot change after that."""
         return any(each.role == "assistant" and each.audio_ms for each in self.items)
 
     def input_tokens(self, instructions_and_tools: str, items: list[Item]) -> dict[str, Any]:
-        """The input of a response to these items, in the form of `usage`.
+        """The input tokens of a response to these items, in the form of `usage`.
 
-        The beginning that an earlier input shares is cached. So nothing is cached after other instructions or tools, or
-        after an item that was cut or deleted.
+        The input is cached as far as it is equal to the beginning of an earlier input. So nothing is cached after
+        changed instructions or tools, or after an item that was truncated or deleted.
         """
         text = audio = cached_text = cached_audio = beginning = 0
         parts = [(instructions_and_tools, tokens_of(instructions_and_tools), 0)]
@@ -136,7 +142,7 @@ class History:
 
 
 def usage(input_details: dict[str, Any], text_tokens: int, audio_tokens: int) -> dict[str, Any]:
-    """The `usage` of response.done, from the details of its input and the tokens of its output."""
+    """The `usage` of response.done, made of the details of the input and the tokens of the output."""
     tokens_in, tokens_out = input_details["text_tokens"] + input_details["audio_tokens"], text_tokens + audio_tokens
     return {
         "total_tokens": tokens_in + tokens_out,

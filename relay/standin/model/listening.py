@@ -1,7 +1,7 @@
-"""The input audio buffer of a session: the audio that was appended, the speech in it, and what a commit takes out.
+"""The input audio buffer of a session: takes appended audio, detects speech in it, and gives the audio of a commit.
 
-In VAD mode only the speech and its prefix are kept, so that an hour of silence needs no memory. Positions are
-milliseconds of audio since the session began.
+With a VAD, only the speech and its prefix are kept, so that an hour of silence needs no memory. Positions are ms of
+audio since the session began.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from relay.standin.model.audio import Samples, from_wire, rate_hz
 from relay.standin.model.vad import Started, Stopped, Vad
 
-KEEP_MS = 1000  # The audio that is kept while nobody speaks. It is longer than the prefix.
-# Semantic VAD ends a turn after such a pause. The real one waits up to 8, 4 or 2 s when a sentence sounds unfinished
-# (docs/protocol/openai.md 2.1). The stand-in cannot know that, so it uses the shorter times.
+KEEP_MS = 1000  # This much audio is kept while nobody speaks. It is longer than the prefix.
+# The pauses after which the semantic VAD ends a turn. If a sentence sounds unfinished, the real one waits up to 8, 4 or
+# 2 s (docs/protocol/openai.md 2.1). The stand-in cannot judge that, so its times are shorter.
 SEMANTIC_SILENCE_MS = {"low": 1500, "medium": 900, "auto": 900, "high": 500}
 
 
@@ -26,13 +26,16 @@ class InputBuffer:
         self._vad: Vad | None = None
         self._prefix_ms = 0
         self._samples: list[Samples] = []
-        self._held = 0  # Samples in the list.
-        self._dropped_ms = 0.0  # Audio that is no longer held, or that was held at another rate.
+        self._held = 0  # The number of samples in the list.
+        self._dropped_ms = 0.0  # How much audio was dropped, or was received at another rate.
         self._settings: tuple[Any, Any] | None = None
         self._format: dict[str, Any] = {"type": "audio/pcm"}
 
     def configure(self, session_input: dict[str, Any]) -> None:
-        """Use the session's `audio.input`. A changed format or turn detection starts a new detector."""
+        """Take over the session's `audio.input`.
+
+        If the format or the turn detection has changed, a new detector starts.
+        """
         detection, form = session_input["turn_detection"], session_input["format"]
         if self._settings == (detection, form):
             return
@@ -48,12 +51,12 @@ class InputBuffer:
 
     @property
     def clock_ms(self) -> float:
-        """The ms of audio received in this session."""
+        """How much audio was received in this session, in ms."""
         return self._dropped_ms + self._held * 1000 / rate_hz(self._format)
 
     @property
     def held_ms(self) -> float:
-        """The ms of audio that a commit would take."""
+        """How much audio a commit would take, in ms."""
         return self._held * 1000 / rate_hz(self._format)
 
     @property
@@ -62,7 +65,7 @@ class InputBuffer:
         return self._vad is not None and self._vad.speaking
 
     def append(self, data: bytes) -> list[Started | Stopped]:
-        """Take whole samples in the session's input format. Returns what the detector found."""
+        """Add whole samples in the session's input format. Returns what the detector has found."""
         samples = from_wire(data, self._format)
         self._samples.append(samples)
         self._held += len(samples)
@@ -74,7 +77,7 @@ class InputBuffer:
         return events
 
     def take(self, from_ms: float | None = None, until_ms: float | None = None) -> Samples:
-        """Empty the buffer up to `until_ms` (default: all). Returns what is after `from_ms` (default: all)."""
+        """Remove the audio up to `until_ms` (default: all), and return its part after `from_ms` (default: all)."""
         held = np.concatenate(self._samples) if self._samples else np.empty(0, np.int16)
         per_ms = rate_hz(self._format) / 1000
         start = 0 if from_ms is None else max(0, round((from_ms - self._dropped_ms) * per_ms))

@@ -1,8 +1,8 @@
-"""Chooses the line of the script that applies, by what the caller said, what the model was told, and what a function
-answered. Pure.
+"""Chooses the line of the script that applies.
 
-A response looks at the items after the assistant's last message. What the relay says for the agent (a greeting, a
-holding phrase) is such a message too.
+It depends on what the caller said, what the model was told, and what a function answered. Pure. Only the items after
+the assistant's last message count. Sentences that the relay says for the agent, such as a greeting or a holding phrase,
+are messages of the assistant too.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Plan:
     say: str = ""
     call: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    then: str = ""  # The text to say when this call was answered.
+    then: str = ""  # The text to say when the call has its answer.
 
 
 def literal(text: str) -> str:
-    """The words that an instruction like `Say exactly: "Hello."` asks for. Empty if it asks for none."""
+    """The words that an instruction like `Say exactly: "Hello."` asks for. "" if there is no such instruction."""
     match = SAY_EXACTLY.search(text)
     wanted = match[1].strip() if match else ""
     if not wanted:
@@ -46,16 +46,16 @@ def literal(text: str) -> str:
 
 
 class Director:
-    """Chooses the reactions of one session, and counts how often each was used."""
+    """Chooses the reactions of one session, and counts the uses of each."""
 
     def __init__(self, script: Script, now: datetime.datetime) -> None:
         self._script, self._now = script, now
         self._used: Counter[int] = Counter()
-        self._then: dict[str, str] = {}  # Call id -> the text to say when it is answered.
-        self.notes: list[str] = []  # What the script asked for and the session does not have.
+        self._then: dict[str, str] = {}  # Call id -> the text to say when the call has its answer.
+        self.notes: list[str] = []  # Functions that the script calls and the session does not declare, as sentences.
 
     def calls(self, call_id: str, plan: Plan) -> None:
-        """Remember the call that a plan makes."""
+        """Remember the function call of a plan."""
         self._then[call_id] = plan.then
 
     def choose(
@@ -67,10 +67,10 @@ class Director:
         *,
         must_call: bool = False,
     ) -> Plan:
-        """The plan for a response to these items. `declared` are the tools that the model may call. With `must_call` it
-        must call one of them.
+        """The plan for a response to these items. `declared` are the tools that the model may call.
 
-        If it must call one and the script has no call, it calls the first one without words, as often as it is asked.
+        With `must_call` it must call one of them. If the script has no call then, the first tool is called, without
+        words.
         """
         plan = self._choose(items, instructions, turn, declared)
         functions = [each for each in declared if each["type"] == "function"]
@@ -84,11 +84,11 @@ class Director:
             return Plan(text)
         recent = _behind_last(items, lambda each: each.role == "assistant")
         if text := next((literal(each.text) for each in recent if each.role == "system" and literal(each.text)), ""):
-            return Plan(text)  # The text for what the model was told while the caller spoke.
+            return Plan(text)  # What the model was told while the caller spoke.
         output = next((each for each in reversed(recent) if _counts(each)), None)
         if output is not None and output.type == "function_call_output":
             return self._answered(output, items, turn)
-        # The items before a function call were the reason for that call. So only later items count.
+        # Earlier items were the reason for the function call, so only later items count.
         new = _behind_last(recent, lambda each: each.type != "message")
         heard = " ".join(each.text for each in new if each.role == "user")
         told = " ".join([instructions, *(each.text for each in recent if each.role == "system")])
@@ -113,7 +113,7 @@ class Director:
         return Plan(fill(self._then.get(output.call_id, "") or self._script.default, output.output))
 
     def _allowed(self, plan: Plan, declared: list[dict[str, Any]]) -> Plan:
-        """The plan without a call that the model may not make: an unknown function, or without required arguments."""
+        """The plan, without its call if the function is not declared or a required argument is missing."""
         tool = next((each for each in declared if each.get("name") == plan.call), None)
         if not plan.call:
             return plan
@@ -135,10 +135,7 @@ class Director:
         return None
 
     def _filled(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments with {today}, {tomorrow} and {offset} filled in.
-
-        An {offset} belongs to the time that stands before it.
-        """
+        """Fill {today}, {tomorrow} and {offset} in arguments. {offset} is the UTC offset of the time before it."""
         here = self._now.astimezone(self._script.zone)
         known = {
             "{today}": here.date().isoformat(),
@@ -160,7 +157,10 @@ class Director:
 
 
 def fill(text: str, output: str) -> str:
-    """Fill `{field}` and `{a.b}` from a function's JSON answer, also from inside `result`. Unknown fields stay."""
+    """Fill `{field}` and `{a.b}` with values of a function's JSON answer, also from inside its `result`.
+
+    Unknown fields are left as they are.
+    """
     try:
         answer = json.loads(output)
     except ValueError:
@@ -179,7 +179,7 @@ def fill(text: str, output: str) -> str:
 
 
 def _least(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The fewest arguments that a function's schema allows. A model that must call has to invent them."""
+    """Invented values for all required arguments of a function."""
     return {name: _any_of(parameters.get("properties", {}).get(name)) for name in parameters.get("required", ())}
 
 
@@ -204,9 +204,9 @@ def _behind_last(items: list[Item], ends: Callable[[Item], bool]) -> list[Item]:
 
 
 def _counts(item: Item) -> bool:
-    """True if a response can be about this item, because it has words or a function's answer.
+    """True if a response can answer this item: it has words, or is a function's answer.
 
-    It is False for a cough that comes after such an item.
+    A cough, for example, has no words.
     """
     return item.type == "function_call_output" or (item.role == "user" and bool(item.text))
 

@@ -1,8 +1,8 @@
-"""One session of the stand-in model: client events and audio in, server events out, on a clock that is passed in.
+"""One session of the stand-in model: takes client events and audio, and makes server events. The clock is passed in.
 
-There is no I/O here. The shell (server.py) passes in what arrives, and calls again at `next_deadline`. `take()` returns
-what must be sent. Sources: docs/protocol/openai.md 1 (the connection), 2.3 (the order of events), 6 (what the stand-in
-does like the real model).
+This file does no I/O. server.py passes in what arrives, and calls `due` at `next_deadline`. `take()` returns what must
+be sent. Sources: docs/protocol/openai.md 1 (the connection), 2.3 (the order of events), 6 (what the stand-in does like
+the real model).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Ping:
 
 @dataclass(frozen=True)
 class Close:
-    """A close frame. With code 1006, half of the last text frame is written and the connection is cut instead."""
+    """A close frame. Code 1006 means: write half of the last text frame, and cut the connection."""
 
     code: int
     reason: str
@@ -60,9 +60,9 @@ Out = Send | Ping | Close
 
 @dataclass
 class Report:
-    """What happened in a session, for tests and for the operator. `story` has everything in order, as lines."""
+    """What happened in a session, for tests and for the operator. `story` has everything as lines, in order."""
 
-    heard: list[str] = field(default_factory=list)  # The caller's turns. "" for a turn without words.
+    heard: list[str] = field(default_factory=list)  # The words of the caller's turns. "" for a turn without words.
     said: list[str] = field(default_factory=list)  # The texts that the model began to say.
     called: list[str] = field(default_factory=list)  # The names of functions.
     errors: list[str] = field(default_factory=list)  # The messages of the error events that were sent.
@@ -99,17 +99,17 @@ class RealtimePeer:
         )
         self._input = InputBuffer()
         self._input.configure(self.session["audio"]["input"])
-        self._speech_item = ""  # The id that speech_started announced.
+        self._speech_item = ""  # The id of the item that speech_started has announced.
         self._speech_start_ms = 0
         self._turns = 0
-        self._idle_round = 0  # A planned idle timeout counts only if this number is still the same.
+        self._idle_round = 0  # A planned idle timeout is ignored if this number has changed since.
         self._outs: list[Out] = []
         self.closed = False
 
     # For the shell
 
     def opened(self, now: float) -> None:
-        """The upgrade is done. Send session.created, or the refusal instead (docs/protocol/openai.md 1.2)."""
+        """The upgrade is done: send session.created, or refuse the connection (docs/protocol/openai.md 1.2)."""
         self._agenda.now = now
         if self.faults.silent_after_connect:
             return
@@ -126,7 +126,7 @@ class RealtimePeer:
         self._agenda.after(self.script.lifetime_s, self._expire)
 
     def receive(self, message: str | bytes, now: float) -> None:
-        """A message of the client. A message of type `bytes` is a binary frame, which the real model refuses."""
+        """Handle a message of the client. `bytes` means a binary frame, which the real model refuses."""
         self.due(now)
         if self.closed or self.faults.silent_after_connect:
             return
@@ -148,11 +148,11 @@ class RealtimePeer:
 
     @property
     def next_deadline(self) -> float:
-        """When `due` or `take` has something to do. Infinity if nothing is planned."""
+        """When `due` must be called next. Infinity if nothing is planned."""
         return -float("inf") if self._outs else self._agenda.next_deadline
 
     def take(self) -> list[Out]:
-        """Take the frames that must be sent, in order."""
+        """The frames that must be sent now, in order."""
         outs, self._outs = self._outs, []
         return outs
 
@@ -169,7 +169,7 @@ class RealtimePeer:
             self._outs.append(Send(msgspec.json.encode(strange).decode()))
 
     def new_id(self, prefix: str) -> str:
-        """prefix_ and 21 base62 characters, like the server's ids."""
+        """A new id like the server's: the prefix and 21 base62 characters."""
         return f"{prefix}_" + "".join(self.chance.choices(BASE62, k=21))
 
     def padding(self) -> str:
@@ -257,13 +257,13 @@ class RealtimePeer:
         self.emit("conversation.item.retrieved", item=item.wire(base64.b64encode(item.audio).decode()))
 
     def _create_response(self, event: dict[str, Any]) -> None:
-        # null means the session's own value. LiveKit's plugin sends `instructions: null` in production.
+        # null means the session's value. LiveKit's plugin sends `instructions: null`.
         asked = {key: value for key, value in (event.get("response") or {}).items() if value is not None}
         settings.check_response(self.session["model"], asked)
         self._respond(asked, self._context(asked))
 
     def _context(self, asked: dict[str, Any]) -> list[Item]:
-        """The items that a response sees: those of `input` if it is given, otherwise the conversation's."""
+        """The items that a response sees: those of `input`, or the conversation's if there is no `input`."""
         if "input" not in asked:
             return self.history.items
         items = []
@@ -335,7 +335,7 @@ class RealtimePeer:
         self.emit("conversation.item.done", previous_item_id=previous, item=item.wire())
 
     def _hear(self, data: bytes) -> tuple[str, int]:
-        """The words and the length of an input_audio part in a client's item."""
+        """The words and the length (ms) of an input_audio part in a client's item."""
         buffer = InputBuffer()
         buffer.configure({**self.session["audio"]["input"], "turn_detection": None})
         if len(data) % bytes_a_sample(self.session["audio"]["input"]["format"]):
@@ -369,7 +369,7 @@ class RealtimePeer:
             self._agenda.after((audio_ms + idle_ms) / 1000, lambda: self._idle(round_, since_ms))
 
     def _idle(self, round_: int, since_ms: int) -> None:
-        """Nobody has spoken since the last answer was played: an empty turn (docs/protocol/openai.md 2.3)."""
+        """Nobody has spoken for a while after the last answer: make an empty turn (docs/protocol/openai.md 2.3)."""
         if round_ != self._idle_round or self._input.speaking or not self._detection.get("idle_timeout_ms"):
             return
         item_id, now_ms = self.new_id("item"), round(self._input.clock_ms)

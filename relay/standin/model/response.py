@@ -1,7 +1,8 @@
-"""One response of the stand-in model: its events in the real order, at the real pace (docs/protocol/openai.md 2.3, 3).
+"""One response of the stand-in model.
 
-`Response.run` is a generator. It yields the seconds that pass before it goes on. `stop` in the middle sends the same
-closing events, with the content that had been generated until then.
+Its events come in the order and at the pace of the real model (docs/protocol/openai.md 2.3, 3). `Response.run` is a
+generator that yields the seconds to wait before it goes on. `stop` ends the response early. It sends the same closing
+events, with the content so far.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Stage(Protocol):
         """
 
     def close(self, code: int, reason: str) -> None:
-        """End the session. 1006 cuts the connection inside the last event."""
+        """End the session. Code 1006 cuts the connection inside the last event."""
 
     def called(self, call_id: str, plan: Plan) -> None:
         """A function is being called."""
@@ -54,22 +55,22 @@ class Stage(Protocol):
 
 @dataclass
 class Order:
-    """What one response.create asked for, with the session's settings filled in."""
+    """What a response.create asks for. Missing values are those of the session."""
 
     plan: Plan
-    speech: list[tuple[str, bytes]]  # The messages of plan.say: words and mu-law.
-    modality: str  # audio | text.
+    speech: list[tuple[str, bytes]]  # The messages to say: words and mu-law.
+    modality: str  # The output: audio | text.
     format: dict[str, Any]
     voice: Any
     max_output_tokens: int | str
     metadata: dict[str, str] | None
     input_tokens: dict[str, Any]
-    conversation_id: str | None  # None: out of band.
+    conversation_id: str | None  # None if the response is out of band, so that it is not part of the conversation.
 
 
 @dataclass
 class _Open:
-    """An item whose closing events were not sent yet."""
+    """An item of the response whose closing events were not sent yet."""
 
     item: Item
     index: int
@@ -97,7 +98,7 @@ class Response:
         self._limited = False
 
     def run(self) -> Iterator[float]:
-        """The whole life of the response."""
+        """Generate the response, from response.created to response.done."""
         self._emit("response.created", response=self._wire("in_progress", None, None))
         low_ms, high_ms = self._stage.script.first_delta_ms
         yield self._stage.chance.uniform(low_ms, high_ms) / 1000
@@ -114,7 +115,7 @@ class Response:
             self._finish("incomplete", incomplete) if self._limited else self._finish("completed", None)
 
     def stop(self, reason: str) -> None:
-        """Cancel: `turn_detected` or `client_cancelled`."""
+        """Cancel the response. The reason is `turn_detected` or `client_cancelled`."""
         if self.over:
             return
         late = self._late_deltas()
@@ -126,7 +127,7 @@ class Response:
     # The message
 
     def _speak(self) -> Iterator[float]:
-        """All messages. Several are closed together, at the end of the last one."""
+        """Speak all messages. If there are several, all are closed at the end of the last one."""
         step = self._stage.script.delta_ms * self._per_ms
         pace = self._faults.pace or self._stage.script.pace
         # A token of audio is 50 ms. For three tokens of audio there is one of text (docs/protocol/openai.md 5).
@@ -148,7 +149,7 @@ class Response:
         self._close_open("incomplete" if self._limited else "completed")
 
     def _words_until(self, message: _Open, said: str) -> None:
-        """Send the words up to `said`. They come a little before their audio (docs/protocol/openai.md 2.3)."""
+        """Send the transcript up to `said`. It comes a little before its audio (docs/protocol/openai.md 2.3)."""
         part, message.said = said[len(message.said) :], said
         if part:
             self._said += part
@@ -165,12 +166,15 @@ class Response:
         self._deltas += 1
         self.audio_ms += len(data) // self._per_ms
         message.audio_ms += len(data) // self._per_ms
-        if not message.item.truncated:  # If it is truncated, the client has cut it while it was being spoken.
+        if not message.item.truncated:  # If the item is truncated, the client has cut it while it was being spoken.
             message.item.audio += data
             message.item.audio_ms = message.audio_ms
 
     def _late_deltas(self) -> list[dict[str, Any]]:
-        """Deltas that still come after a cancellation: those that would have been next, the first one twice."""
+        """Send deltas after the cancellation, as the fault orders: those that would have been next.
+
+        The first one comes twice.
+        """
         step = self._stage.script.delta_ms * self._per_ms
         pieces = [self._unsent[start : start + step] for start in range(0, len(self._unsent), step)]
         late = [*pieces[:1], *pieces][: self._faults.late_deltas]
@@ -236,9 +240,10 @@ class Response:
     # The end
 
     def _close_open(self, status: str) -> None:
-        """Send the closing events of the open items, even if the response was cut off (docs/protocol/openai.md 2.2).
+        """Send the closing events of the open items.
 
-        Only the last item can be cut off.
+        They also come if the response was cancelled (docs/protocol/openai.md 2.2). Then only the last item is
+        incomplete.
         """
         open_, self._open = self._open, []
         for each in open_:
@@ -267,7 +272,7 @@ class Response:
 
     def _close_part(self, closing: _Open) -> None:
         at, item, said = self._at(closing), closing.item, closing.said
-        if not item.truncated:  # If it is truncated, its words are already gone.
+        if not item.truncated:  # A truncated item has lost its words already.
             item.text = said
         if self.order.modality == "audio":
             item.content = [{"type": "output_audio", "transcript": None if item.truncated else said}]
@@ -291,7 +296,7 @@ class Response:
         self._emit_closing("response.done", response=self._wire(status, details, spent))
 
     def _output_tokens(self) -> tuple[int, int]:
-        """The (text, audio) tokens so far, function calls included."""
+        """The text tokens and audio tokens so far, function calls included."""
         audio = self.audio_ms // 50
         words = audio // 3 if audio else tokens_of(self._said)
         return words + tokens_of(self._arguments), audio
@@ -314,7 +319,7 @@ class Response:
     # Faults, and small things
 
     def _mishap(self) -> Iterator[float]:
-        """The fault that the script orders before this delta."""
+        """Do the fault that the script orders before this delta."""
         faults = self._faults
         if faults.huge_event and self._deltas == 1:
             padding = "x" * HUGE_EVENT_BYTES
@@ -324,7 +329,7 @@ class Response:
             yield faults.stall_s or float("inf")
 
     def _hang_up(self) -> Iterator[float]:
-        """Close after the delta that the script names (1006: inside it)."""
+        """End the connection after the delta that the script names. With code 1006, end it inside that delta."""
         if self._faults.close_after_deltas == self._deltas:
             self._stage.close(self._faults.close_code, "")
             yield float("inf")

@@ -1,4 +1,4 @@
-"""The stand-in model's script in a scenario: its answers, its speed, and its faults.
+"""The script of the stand-in model: its answers, its speed, and its faults.
 
 A scenario's `[model]` table becomes a `Script`. The same fault names work as a request header,
 `X-Standin-Faults: stall_after_deltas=2, response=3`.
@@ -37,33 +37,35 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from relay.standin.speech.voice import clips
 
 T = TypeVar("T")
-# RFC 6455, 7.4: the codes that a close may have. 1006 stands for no close at all. 1004, 1005 and 1015 are never sent.
+# The codes that a close frame may have (RFC 6455, 7.4). 1004, 1005, 1006 and 1015 are never sent. Here, 1006 means that
+# the connection ends without a close frame.
 CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1006, *range(1007, 1015), *range(3000, 5000)})
 
 
 class ScriptError(ValueError):
-    """A `[model]` table or a list of faults that cannot be understood. The message names the key."""
+    """A `[model]` table or a list of faults has a mistake. The message names the key."""
 
 
 @dataclass(frozen=True)
 class Reaction:
-    """One line of the script: when it applies, and what the model does then. All conditions that are set must hold.
+    """One line of the script: its conditions, and what the model does. All conditions that are set must be true.
 
-    A line without a condition is the default. Words are compared without case and punctuation.
+    A line without a condition applies when no other line does. Words are compared without capitals and punctuation.
     """
 
-    heard: str = ""  # A part of what the caller said since the model last spoke.
-    clip: str = ""  # The id of a caller's clip, in place of `heard`.
-    told: str = ""  # A part of the response's instructions, or of a system item since the model last spoke.
-    after: str = ""  # The name of the function whose answer has just come.
-    output: str = ""  # A part of that answer, as JSON text.
-    turn: int = 0  # The caller's turn, counted from 1. Turns without words count too.
-    times: int = 0  # How often it may apply in a session. 0 means always.
+    heard: str = ""  # Condition: the caller has said these words since the model last spoke.
+    clip: str = ""  # The same condition, but with the id of a caller's clip.
+    # Condition: these words are in the response's instructions, or in a system item since the model last spoke.
+    told: str = ""
+    after: str = ""  # Condition: this function has just answered.
+    output: str = ""  # Condition: the function's answer, as JSON text, contains this.
+    turn: int = 0  # Condition: it is this turn of the caller, counted from 1. Turns without words count too.
+    times: int = 0  # The line applies at most this many times in a session. 0 means without limit.
 
     say: str = ""
     call: str = ""  # A function to call after the words.
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    then: str = ""  # The text to say when the function has answered and no `after` line fits.
+    then: str = ""  # The text to say when the function has answered and no line with `after` fits.
 
     def __post_init__(self) -> None:
         if self.then and not self.call:
@@ -73,7 +75,10 @@ class Reaction:
 
 
 def _within(table: object, low: float, high: float, *names: str) -> None:
-    """Raises ScriptError for a number that is out of range. A pair must rise. None is accepted."""
+    """Raise ScriptError if a number is out of range, or if the first number of a pair is larger than the second.
+
+    None is accepted.
+    """
     for name in names:
         value = getattr(table, name)
         numbers = value if isinstance(value, tuple) else (value,)
@@ -90,7 +95,7 @@ def _fault(default: Any, says: str) -> Any:
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, and when. The defaults are a model without faults."""
+    """What goes wrong, and when. With the defaults, nothing does."""
 
     # The responses and connections that have the faults
     response: int = _fault(0, "only the n-th response of the default conversation suffers")
@@ -144,12 +149,12 @@ class Faults:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Faults:
-        """Faults from a TOML table. Raises ScriptError for an unknown name or a value of the wrong kind."""
+        """Read faults from a TOML table. Raises ScriptError if a name is unknown or a value has the wrong type."""
         return _fill(cls, table, "model.faults")
 
     @classmethod
     def described(cls) -> list[tuple[str, str]]:
-        """Each fault in the form of a header, and what it does."""
+        """For `--help`: each fault as it is written in the header, and what it does."""
         kinds = typing.get_type_hints(cls)
         values = {bool: "", int: "=N", float: "=X", str: "=CODE"}
         return [
@@ -174,29 +179,30 @@ class Faults:
 
 @dataclass(frozen=True)
 class Script:
-    """What the stand-in model is told about one scenario. `Script()` has the demo's reactions."""
+    """How the stand-in model behaves in one scenario. `Script()` has the demo's reactions."""
 
     reactions: tuple[Reaction, ...] = field(default_factory=lambda: DEMO_REACTIONS)
-    opening: str = "Hello, how can I help you?"  # Said at a response.create before anybody has spoken.
-    default: str = "Sorry, could you repeat that?"  # Said when no line fits.
+    opening: str = "Hello, how can I help you?"  # What it says if a response is asked for before anybody has spoken.
+    default: str = "Sorry, could you repeat that?"  # What it says if no line fits.
     faults: Faults = Faults()
 
     seed: int = 1
-    # The time until it looks at a new connection. A real connection needs TCP, TLS and the upgrade.
+    # The delay before a new connection is served. A real connection needs time for TCP, TLS and the upgrade.
     connect_ms: float = 0.0
-    # A random value between the two, for each response (docs/protocol/openai.md 3).
+    # The time to the first delta: a random value between these two, for each response (docs/protocol/openai.md 3).
     first_delta_ms: tuple[int, int] = (300, 700)
     delta_ms: int = 250  # A real delta has 12,000 bytes of PCM16 (docs/protocol/openai.md 3).
-    pace: float = 5.0  # This many times real time (docs/protocol/openai.md 3).
-    transcription_s: tuple[float, float] = (1.0, 1.5)  # From the commit to the words (docs/protocol/openai.md 6).
+    pace: float = 5.0  # Audio is sent this many times faster than real time (docs/protocol/openai.md 3).
+    # The time from the commit to the caller's words (docs/protocol/openai.md 6).
+    transcription_s: tuple[float, float] = (1.0, 1.5)
     lifetime_s: float = 3600.0  # docs/protocol/openai.md 1.4
     ping_s: float = 20.0  # docs/protocol/openai.md 1.3
-    api_key: str = ""  # The only key that is accepted. Empty: every key.
+    api_key: str = ""  # The only API key that is accepted. "" accepts every key.
     time_zone: str = "America/New_York"  # The business's time zone, for {today}, {tomorrow} and {offset} in arguments.
-    utc_offset: str = ""  # A fixed offset, used in place of a time zone.
-    # True: piper, if it is installed, speaks a text without a clip. Otherwise such a text is babbled. One second of
-    # piper's speech stops everything in this process for half a second. That is fine in `relay standin model`, where it
-    # is the default, but not beside calls.
+    utc_offset: str = ""  # A fixed UTC offset, instead of a time zone.
+    # If true, and if piper is installed, piper speaks a text that has no clip. Otherwise such a text is babbled. One
+    # second of piper's speech blocks this process for half a second. So it is the default only in `relay standin
+    # model`, where no relay runs in the same process.
     piper: bool = False
 
     def __post_init__(self) -> None:
@@ -208,12 +214,12 @@ class Script:
             _ = self.zone
         except ValueError:
             raise ScriptError(f"utc_offset must be like -05:00, not {self.utc_offset!r}") from None
-        except (ZoneInfoNotFoundError, OSError):  # OSError: half of a name is a folder of zones.
+        except (ZoneInfoNotFoundError, OSError):  # OSError: "America" alone is a folder of zones.
             raise ScriptError(f"time_zone must be like America/New_York, not {self.time_zone!r}") from None
 
     @property
     def zone(self) -> datetime.tzinfo:
-        """The business's time zone, by its name or its offset."""
+        """The time zone of the business."""
         if not self.utc_offset:
             return ZoneInfo(self.time_zone)
         zone = datetime.datetime.strptime(self.utc_offset, "%z").tzinfo
@@ -222,10 +228,10 @@ class Script:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any], time_zone: str = "") -> Script:
-        """A script from a scenario's `[model]` table. Raises ScriptError with the key that is wrong.
+        """Read a script from a scenario's `[model]` table. Raises ScriptError, which names the wrong key.
 
-        `time_zone` is used if the table names none. `first_delta_ms` and `transcription_s` may be one number. The
-        demo's reactions come after those of the table, unless it says `only_these = true`.
+        `time_zone` is used if the table has none. `first_delta_ms` and `transcription_s` may be one number. The demo's
+        reactions are used after those of the table, unless it has `only_these = true`.
         """
         if not isinstance(table, Mapping):
             raise ScriptError(f"model must be a table, not {table!r}")
@@ -305,8 +311,9 @@ def _unknown(name: str, known: Iterable[str], what: str) -> str:
     return f"unknown {what} {name!r}; there are: {', '.join(sorted(known))}"
 
 
-# The conversation of `relay demo`, and of `relay standin model` without a script. Texts that have a clip are spoken.
-# Times are local and without an offset, as the relay asks for them. So they are right in every time zone.
+# The conversation of `relay demo`, and of `relay standin model` without a script. Texts that have a clip are spoken as
+# the clip. Times are local times without an offset, as the relay's functions want them. So they are right in every time
+# zone.
 DEMO_REACTIONS: tuple[Reaction, ...] = (
     Reaction(after="book_appointment", output="alternatives", say="I'm sorry, that time is already taken. "
              "Would half past seven work for you?"),

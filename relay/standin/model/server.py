@@ -1,8 +1,7 @@
-"""The stand-in model on a socket: OpenAI's Realtime endpoint for demo, tests and rehearsals.
+"""Serves the stand-in model on a socket, like OpenAI's Realtime endpoint, for the demo, tests and rehearsals.
 
-`StandInModel` is the server. Each connection is one `RealtimePeer`, which the protocol core of `websockets` connects
-with the socket. The server serves a port (`serve`) or any Trio stream (`speak_to`), so that plays can use it on a fake
-clock.
+`StandInModel` is the server. Each connection has a `RealtimePeer`, and `websockets` does the framing. The server serves
+a port (`serve`), or one Trio stream (`speak_to`) for plays on a fake clock.
 """
 
 from __future__ import annotations
@@ -35,13 +34,14 @@ PATH = "/v1/realtime"
 FAULTS_HEADER = "x-standin-faults"
 READ_BYTES = 65536
 SLOW_READ_BYTES = 1024  # The fault slow_read_s reads this many bytes at once.
-# An append may hold 15 MiB (docs/protocol/openai.md 1.3). Base64 makes it one third larger.
+# The longest message. An append may have 15 MiB of audio (docs/protocol/openai.md 1.3), and base64 makes it one third
+# larger.
 MAX_MESSAGE_BYTES = 24 * 2**20
-CLOSE_LIMIT_S = 2.0  # How long a client may take to answer a close.
+CLOSE_LIMIT_S = 2.0  # How long a client may take to answer a close frame.
 
 
 class StandInModel:
-    """One stand-in: a script, a voice, and what has happened in its connections."""
+    """One stand-in model: its script, its voice, and reports about its connections."""
 
     def __init__(
         self,
@@ -49,15 +49,15 @@ class StandInModel:
         utc_now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
         hears: Iterable[str] = (),
     ) -> None:
-        """Without a script it has the demo's conversation. `utc_now` is the clock of the stage, for "tomorrow".
+        """Without a script, the demo's conversation is used. `utc_now` gives the date, for "tomorrow".
 
-        `hears` are callers' texts that have no clip and are babbled.
+        `hears` are sentences of callers without a clip. They are babbled, and the model must recognise them.
         """
         self.script = script if script is not None else Script()
         self.utc_now = utc_now
         self.voice = Voice(self.script.piper)
         self.ear = Ear(also=hears)
-        # The sessions, the newest last. The `report` of each says what the session heard and said.
+        # All sessions, the newest last. The `report` of a session tells what it heard and said.
         self.sessions: list[RealtimePeer] = []
         self._connections = 0
 
@@ -78,12 +78,12 @@ class StandInModel:
         tls: ssl.SSLContext | None = None,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until cancelled. Port 0 takes a free one. `task_status` is started with the port."""
+        """Serve until cancelled. With port 0 a free port is taken. `task_status` is started with the port."""
         listeners = await trio.open_tcp_listeners(port, host=host)
         port = listeners[0].socket.getsockname()[1]
         if self.script.faults.connect_refused and not self.script.faults.connections:
             for listener in listeners:
-                await listener.aclose()  # The port is known now, and nobody answers there.
+                await listener.aclose()  # The fault: the port is reported, but nothing listens there.
             task_status.started(port)
             await trio.sleep_forever()
 
@@ -96,7 +96,7 @@ class StandInModel:
             task_status.started(port)
 
     async def speak_to(self, stream: trio.abc.Stream) -> None:
-        """Serve one connection over any stream, with its upgrade. Never raises, whatever the client does."""
+        """Serve one connection over any stream, from its upgrade on. Never raises, whatever the client does."""
         self._connections += 1
         try:
             await trio.sleep(self.script.connect_ms / 1000)
@@ -118,12 +118,12 @@ class _Connection:
             max_size=MAX_MESSAGE_BYTES,
         )
         self._peer: RealtimePeer | None = None
-        self._parts: list[bytes] = []  # The parts of a message that comes in several frames.
+        self._parts: list[bytes] = []  # The parts so far of a message that comes in several frames.
         self._text = True
         self._unsent: list[bytes] = []  # Bytes to send. b"" means the end of the stream.
         self._cut = False
-        self._news = trio.Event()  # Set when the writer must look again.
-        self._looks_at_s = math.inf  # When the writer looks by itself.
+        self._news = trio.Event()  # Set when the writer must look for something to send.
+        self._looks_at_s = math.inf  # When the writer will look without being woken.
 
     async def run(self) -> None:
         """Serve the connection until one side has ended it."""
@@ -157,7 +157,7 @@ class _Connection:
                 await trio.sleep(slow_s)
 
     async def _write(self) -> None:
-        """Send the session's and the protocol's messages until the stream ends."""
+        """Send what the session and the WebSocket protocol want to send, until the stream ends."""
         while True:
             self._news = trio.Event()
             self._speak()
@@ -180,7 +180,7 @@ class _Connection:
                 await self._news.wait()
 
     def _has_news(self) -> bool:
-        """True if the writer must act sooner than planned. Most of a caller's frames change nothing."""
+        """True if the writer must be woken. Most audio frames of a caller need no answer."""
         if self._peer is None or self._unsent or self._protocol.state is not State.OPEN:
             return True
         return self._peer.next_deadline < self._looks_at_s
@@ -241,7 +241,7 @@ class _Connection:
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
             self._text = frame.opcode is Opcode.TEXT
         elif frame.opcode is not Opcode.CONT:
-            return  # The protocol core answers pings and closes.
+            return  # `websockets` answers pings and close frames itself.
         self._parts.append(bytes(frame.data))
         if frame.fin and self._peer is not None:
             data, self._parts = b"".join(self._parts), []
@@ -296,7 +296,7 @@ def load_script(path: str | None, faults: str = "", time_zone: str = "") -> Scri
 
 
 async def _tell(house: StandInModel) -> None:
-    """Print what was heard and said, as it happens."""
+    """Print what was heard and said, during the calls."""
     told = 0
     lines: dict[int, int] = {}
     while True:
@@ -312,17 +312,20 @@ async def _tell(house: StandInModel) -> None:
 
 
 def _applying(faults: Faults, connection: int) -> Faults:
-    """The faults for the n-th connection."""
+    """The faults that the n-th connection has."""
     return faults if not faults.connections or connection <= faults.connections else Faults()
 
 
 def _choose_subprotocol(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """A browser offers `realtime` beside its key. Other clients offer nothing (docs/protocol/openai.md 1.1)."""
+    """Choose the subprotocol. A browser offers `realtime` and its key.
+
+    Other clients offer nothing (docs/protocol/openai.md 1.1).
+    """
     return Subprotocol("realtime") if "realtime" in offered else None
 
 
 def _reset(stream: trio.abc.Stream) -> None:
-    """Make the next close a TCP reset, if the stream is TCP."""
+    """If the stream is TCP, make the next close a TCP reset."""
     transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     if isinstance(transport, trio.SocketStream):
         transport.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,7 +1,7 @@
-"""The session object of the Realtime API: its defaults, and what a session.update does to it.
+"""Makes the session object of the Realtime API, and applies session.update to it. Pure.
 
-An update is checked as a whole before any part of it is applied, as the real model does (docs/protocol/openai.md 2.1).
-Fields that are not named keep their values. Pure.
+Like the real model, it checks an update completely before it applies any part (docs/protocol/openai.md 2.1). Fields
+that the update does not name keep their values.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MODELS = (
     "gpt-realtime-mini-2025-12-15",
 )
 VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
-TRANSCRIBERS = (  # The official package's list.
+TRANSCRIBERS = (  # The list of the official Python package.
     "whisper-1",
     "gpt-transcribe",
     "gpt-live-transcribe",
@@ -50,7 +50,7 @@ SERVER_VAD = {
     "type": "server_vad",
     "threshold": 0.5,
     "prefix_padding_ms": 300,
-    "silence_duration_ms": 200,  # The documentation says 500, the captures show 200 (docs/protocol/openai.md 2.1).
+    "silence_duration_ms": 200,  # OpenAI's documentation says 500, but captures show 200 (docs/protocol/openai.md 2.1).
     "idle_timeout_ms": None,
     "create_response": True,
     "interrupt_response": True,
@@ -90,7 +90,7 @@ def fresh(session_id: str, model: str, expires_at: int) -> dict[str, Any]:
 
 
 def updated(session: Mapping[str, Any], change: Any, has_model_audio: bool) -> dict[str, Any]:
-    """The session after an update. Raises RefusedError, and then nothing was changed."""
+    """The session object after an update. Raises RefusedError. The given session object is not changed."""
     SESSION("session", change)
     if change.get("model", session["model"]) != session["model"]:
         raise RefusedError(Refusal("Cannot update the model of an existing session.", "invalid_value", "session.model"))
@@ -119,7 +119,8 @@ def _only_reasoning_models(model: str, key: str) -> None:
         )
 
 
-WHOLE = {"format", "tool_choice", "truncation", "tracing", "prompt", "reasoning"}  # Replaced as a whole, never merged.
+# Keys whose value is replaced as a whole, and not merged.
+WHOLE = {"format", "tool_choice", "truncation", "tracing", "prompt", "reasoning"}
 
 
 def _merged(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def _merged(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
     return new
 
 
-# The schema. Each check raises the refusal that the server would send.
+# The schema. Each check raises the refusal that the real server would send.
 
 
 def _text(path: str, value: Any) -> None:
@@ -201,7 +202,7 @@ def _table(keys: Mapping[str, Check], required: tuple[str, ...] = ()) -> Check:
 
 
 def _by_type(tables: Mapping[str, Check]) -> Check:
-    """One of several tables, chosen by `type`."""
+    """An object that may have several schemas. Its `type` says which."""
 
     def check(path: str, value: Any) -> None:
         _object(path, value)
@@ -252,7 +253,7 @@ def _metadata(path: str, value: Any) -> None:
 
 
 def _parameters(path: str, value: Any) -> None:
-    """A function's JSON schema, as far as it is checked."""
+    """Check a function's JSON schema. Only its outline is checked."""
     _object(path, value)
     required = value.get("required", [])
     if not (

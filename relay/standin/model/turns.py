@@ -1,4 +1,4 @@
-"""The responses of a session: at most one in the conversation, and any number out of band."""
+"""Runs the responses of a session: at most one in the conversation, and any number out of band."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from relay.standin.speech.voice import Voice
 
 RATE_LIMIT_TOKENS = 15_000_000
 RATE_LIMITS_S = 0.043  # The time from response.done to rate_limits.updated (docs/protocol/openai.md 2.3).
-# The time from speech_started to the end of the response. A delta may still come in it (docs/protocol/openai.md 2.3).
+# The time from speech_started to the end of the response. Another delta may come in this time (docs/protocol/openai.md
+# 2.3).
 CANCEL_S = 0.02
 
 
@@ -27,7 +28,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 class Responses:
     """The responses of one session.
 
-    `on_over` is called when a response in the conversation has ended, with the ms of its audio.
+    When a response in the conversation has ended, `on_over` is called with the length of its audio in ms.
     """
 
     def __init__(
@@ -42,10 +43,10 @@ class Responses:
         self._count = 0
 
     def respond(self, session: Mapping[str, Any], asked: Mapping[str, Any], items: list[Item], turn: int) -> str:
-        """Begin a response to `items`, by the session's settings and what response.create asked. Returns what will be
-        said.
+        """Begin a response to `items`, with the session's settings and the options of response.create.
 
-        `asked` was checked before. Raises RefusedError if another response runs, or if another voice has spoken.
+        Returns what will be said. `asked` must have been checked. Raises RefusedError if another response runs, or if
+        the conversation already has another voice.
         """
         in_conversation = asked.get("conversation", "auto") == "auto"
         if in_conversation and self._active is not None:
@@ -64,7 +65,10 @@ class Responses:
         return response.order.plan.say
 
     def cancel(self, response_id: str | None) -> None:
-        """response.cancel for this id, or for the conversation's response. Raises RefusedError if it does not run."""
+        """Cancel the response with this id, or the response in the conversation.
+
+        Raises RefusedError if it does not run.
+        """
         running = (self._active, *self._beside) if response_id else (self._active,)
         meant = next((each for each in running if each and response_id in (None, each.id)), None)
         if meant is None:
@@ -72,7 +76,7 @@ class Responses:
         self._stop(meant, "client_cancelled")
 
     def interrupt(self, announce: Callable[[], None]) -> None:
-        """The caller begins to speak. Announce it, and stop the response that is generated in the conversation."""
+        """The caller begins to speak. Send speech_started, and stop the response in the conversation."""
         active = self._active
         if active is not None and self._faults.cancel_first:
             self._stop(active, "turn_detected")
@@ -82,7 +86,7 @@ class Responses:
             self._agenda.after(CANCEL_S, self.settle)
 
     def settle(self) -> None:
-        """End the interrupted response now, because the turn that interrupted it is already over."""
+        """End the interrupted response now, because the caller's turn is over already."""
         interrupted, self._interrupted = self._interrupted, None
         if interrupted is not None:
             self._stop(interrupted, "turn_detected")

@@ -1,6 +1,6 @@
-"""Detects when somebody speaks: an energy detector with the settings of the real model's VAD.
+"""Detects speech by its energy, with the settings of the real model's VAD.
 
-Its clock is the audio that was received (docs/protocol/openai.md 2.2). While no audio comes, nothing starts or ends.
+Its clock is the received audio (docs/protocol/openai.md 2.2). While no audio comes, no speech starts or ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 WINDOW_MS = 10
-# Speech is three loud windows of the last five. It is noticed after 30 to 50 ms. A click is too short.
+# Three loud windows among the last five are speech. So speech is noticed after 30 to 50 ms, and a click is too short.
 # Source: docs/protocol/openai.md 3.
 ONSET_WINDOWS = 3
 ONSET_OF = 5
@@ -20,25 +20,28 @@ ONSET_OF = 5
 
 @dataclass(frozen=True)
 class Started:
-    """Speech began at this place in the session's audio, minus the prefix padding."""
+    """Speech has begun. The place is in ms of the session's audio, minus the prefix padding."""
 
     audio_start_ms: int
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """Speech ended at this place in the session's audio, with the silence that proved it."""
+    """Speech has ended. The place is in ms of the session's audio, and includes the silence that ended the speech."""
 
     audio_end_ms: int
 
 
 class Vad:
-    """One detector of a session. A new one is made when the turn detection or the input format changes."""
+    """A detector of a session. If the turn detection or the input format changes, a new detector is made."""
 
     def __init__(
         self, rate_hz: int, threshold: float = 0.5, prefix_ms: int = 300, silence_ms: int = 500, clock_ms: int = 0
     ) -> None:
-        """`threshold` from 0 to 1 means -55 to -30 dBFS. `clock_ms` is the audio that the session had before."""
+        """A `threshold` from 0 to 1 means -55 to -30 dBFS.
+
+        `clock_ms` is how much audio the session has received before.
+        """
         self._rms = 32768 * 10 ** ((-55 + 25 * threshold) / 20)
         self._window = rate_hz * WINDOW_MS // 1000
         self._prefix_ms, self._silence_ms = prefix_ms, silence_ms
@@ -49,7 +52,10 @@ class Vad:
         self.speaking = False
 
     def feed(self, samples: npt.NDArray[np.int16]) -> list[Started | Stopped]:
-        """What these samples (int16, any number) show, in order. Less than 10 ms of them is kept for the next call."""
+        """Look at further int16 samples. Returns what they show, in order.
+
+        A rest of less than 10 ms is kept for the next call.
+        """
         samples = np.concatenate([self._rest, samples])
         whole = len(samples) // self._window * self._window
         self._rest = samples[whole:]
