@@ -1,1 +1,1 @@
-"""A stand-in of ElevenLabs' multi-context speech socket: its protocol, its assumed timing, and its faults."""
+"""The stand-in of ElevenLabs' multi-context speech socket: its protocol, its assumed timing, and its faults."""

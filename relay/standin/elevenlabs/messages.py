@@ -1,8 +1,8 @@
-"""The stand-in voice service's side of the protocol: it checks what clients send, and writes what the service sends.
+"""The protocol of the stand-in voice service: checks clients' messages, and writes the messages of the service.
 
-Source: docs/protocol/elevenlabs.md 2. The service's examples and its own package write keys in two ways. So a client
-must accept both ways. An error is {message, error, code}, then a close with that code (docs/protocol/elevenlabs.md
-1.2).
+Source: docs/protocol/elevenlabs.md 2. ElevenLabs' examples spell keys in another way than its own package does. So a
+client must accept both spellings. An error is a message {message, error, code}, and then a close frame with the same
+code (docs/protocol/elevenlabs.md 1.2).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ POLICY = 1008
 
 @dataclass(frozen=True)
 class RefusedError(Exception):
-    """The error that the service sends before it closes."""
+    """A client's message or connection is refused. Holds the error that the service sends before it closes."""
 
     error: str
     message: str
-    status: int = 400  # The HTTP status, if the error comes in the upgrade.
+    status: int = 400  # The HTTP status, if the upgrade is refused.
 
     def wire(self) -> str:
         """The error as a message."""
@@ -33,8 +33,9 @@ class RefusedError(Exception):
         return json.dumps({"detail": {"status": self.error, "message": self.message}})
 
 
-# The texts of these two errors, and of the time-out, are from issues of clients (livekit/agents-js#1985,
-# elevenlabs/elevenlabs-python#167, elevenlabs/elevenlabs-docs#426). For the other errors only the codes are known.
+# The texts of the next two errors and of the time-out are quoted from issues of client libraries
+# (livekit/agents-js#1985, elevenlabs/elevenlabs-python#167, elevenlabs/elevenlabs-docs#426). Of the other errors only
+# the codes are known.
 TOO_MANY_CONTEXTS = RefusedError(
     "max_active_conversations",
     "Maximum simultaneous contexts per WebSocket connection exceeded (5). "
@@ -57,7 +58,7 @@ LATE_SETTINGS = RefusedError(
 
 
 def timed_out(timeout_s: float) -> RefusedError:
-    """No text came for this long. The text is the service's own (elevenlabs-docs#426)."""
+    """The error if no text came for this long. The real service has this text (elevenlabs-docs#426)."""
     words = (
         f"Have not received a new text input within the timeout of {timeout_s:.1f} seconds. Streaming input "
         "terminated. Please make sure to either feed the input in the timely manner, or to send the end of input text "
@@ -86,7 +87,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def order_of(message: bytes) -> Order:
-    """What a client wants. Raises RefusedError if it is not a message of the protocol."""
+    """Read a client's message. Raises RefusedError if it does not belong to the protocol."""
     try:
         table = json.loads(message)
     except ValueError:
@@ -107,13 +108,16 @@ def order_of(message: bytes) -> Order:
 
 
 class Spelling:
-    """Writes keys in one way, or alternately in two ways."""
+    """Spells the keys of messages in one way, or alternately in two ways."""
 
     def __init__(self, spelling: str, unknown_keys: bool) -> None:
         self._spelling, self._unknown, self._turn = spelling, unknown_keys, 0
 
     def audio(self, context_id: str, data: bytes, chars: list[tuple[str, int, int]] | None) -> str:
-        """A piece of sound. `chars` are (character, start_ms, duration_ms), counted from this message's beginning."""
+        """A message with a piece of sound. `chars` are (character, start_ms, duration_ms).
+
+        Times count from the beginning of this message.
+        """
         camel = self._is_camel()
         aligned = _alignment(chars, camel, self._turn) if chars is not None else None
         table: dict[str, Any] = {

@@ -1,8 +1,7 @@
-"""How the stand-in voice reads a text that comes in pieces: together they sound like the whole text read at once.
+"""Reads a text that comes in pieces, so that the pieces together sound like the whole text.
 
-The voice is told in advance which texts may come (a stand-in model in the same process knows them). A piece is then a
-part of the whole text's sound. So a sentence that a client cuts at its commas is still a clip that `speech/ear.py`
-recognises.
+The stand-in gets in advance the texts that may come, from a stand-in model in the same process. A piece's sound is then
+cut out of the whole text's sound. So `speech/ear.py` still recognises a sentence that the client has cut at its commas.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ def shipped_texts() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a text as it is read. Its characters are spread evenly over its sound."""
+    """The sound of a piece of text. Its characters are spread evenly over the sound."""
 
     text: str
     mulaw: bytes
 
 
 class Reading:
-    """One context's text."""
+    """Reads the text of one context."""
 
     def __init__(self, voice: Voice, foretold: Callable[[], Sequence[str]]) -> None:
         self._voice, self._foretold = voice, foretold
-        self._whole, self._mulaw = "", b""  # The words of the text that is being read, and its sound.
-        self._read = ""  # The part of its words that was read.
+        self._whole, self._mulaw = "", b""  # The text that is being read, as words, and its sound.
+        self._read = ""  # How much of these words was read.
         self._has_spoken = False
 
     def read(self, text: str) -> Piece:
-        """The next piece of text, of any length, as sound."""
+        """Read the next piece of the text. It may have any length."""
         so_far = words(f"{self._read} {text}")
         if not self._whole or not _begins_with(self._whole, so_far):
             so_far = words(text)

@@ -1,7 +1,7 @@
-"""The stand-in voice service: ElevenLabs' multi-context socket for demo, tests and rehearsals.
+"""Serves the stand-in voice service, like ElevenLabs' multi-context socket, for the demo, tests and rehearsals.
 
-`StandInVoice` is the server. It serves a port (`serve`) or any Trio stream (`speak_to`), so that plays can use it on a
-fake clock. Nothing stops a synthesis: a context that is closed is flushed, and speaks to its end.
+`StandInVoice` serves a port (`serve`), or one Trio stream (`speak_to`) for plays on a fake clock. As at the real
+service, a synthesis cannot be stopped: a context that is closed is flushed, and speaks to its end.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from relay.transport.wire import StreamWire
 BYTES_PER_MS = 8
 PATH = "/v1/text-to-speech/{voice_id}/multi-stream-input"
 TIMEOUT_S, LONGEST_TIMEOUT_S = 20.0, 180.0
-# A WAV header of 44 bytes, as streaming servers write it: mu-law, one channel, 8 kHz, unknown length.
+# A WAV header of 44 bytes for mu-law, one channel, 8 kHz. Its length is unknown, as streaming servers write it.
 RIFF = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x07\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\xff\xff\xff\xff"
 
 
 @dataclass
 class Report:
-    """Report of what happened in one connection."""
+    """What happened in one connection."""
 
     query: dict[str, str] = field(default_factory=dict)
     received: list[bytes] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
-    texts: dict[str, str] = field(default_factory=dict)  # Context -> its text, as it came.
+    texts: dict[str, str] = field(default_factory=dict)  # Context -> its text so far.
     spoken: list[str] = field(default_factory=list)  # The texts of the generations, in order.
-    first_audio_ms: list[float] = field(default_factory=list)  # The delay of each context's first audio.
+    first_audio_ms: list[float] = field(default_factory=list)  # The time to the first audio of each context.
     story: list[str] = field(default_factory=list)
     ended: str = ""
 
@@ -64,7 +64,7 @@ class _Context:
 
 
 class StandInVoice:
-    """One service: a script, a voice, and what has happened in its connections."""
+    """One stand-in service: its script, its voice, and reports about its connections."""
 
     def __init__(
         self, script: VoiceScript | None = None, foretold: Callable[[], Sequence[str]] = shipped_texts
@@ -112,7 +112,7 @@ class StandInVoice:
             await trio.aclose_forcefully(stream)
 
     def spend(self, text: str, faults: VoiceFaults) -> None:
-        """Charge the account for a text. Raises RefusedError if it has fewer characters."""
+        """Charge the account for a text. Raises RefusedError if the account has not enough characters left."""
         limit = faults.quota_after if faults.quota_after is not None else self.script.characters
         if limit is not None and self.characters + len(text) > limit:
             raise messages.QUOTA
@@ -120,7 +120,7 @@ class StandInVoice:
 
 
 class _Connection:
-    """One socket: a task that reads, one that watches the time, and one for each context that speaks."""
+    """One socket. It has a task that reads, a task that watches the time, and one task for each context that speaks."""
 
     def __init__(self, house: StandInVoice, stream: trio.abc.Stream, faults: VoiceFaults, report: Report) -> None:
         self._house, self._stream, self._faults, self._report = house, stream, faults, report
@@ -166,7 +166,7 @@ class _Connection:
             self._house.open_sockets -= 1
 
     def _refusal(self, request: Request) -> tuple[RefusedError | None, str]:
-        """Why this client is not served, and how the client is told. None if it is served."""
+        """The refusal of this client: the error, and how it is sent. None if the client is served."""
         faults, script = self._faults, self._script
         parts = urlsplit(request.path)
         segments = parts.path.strip("/").split("/")
@@ -209,7 +209,7 @@ class _Connection:
                     return
 
     def _take(self, order: Order) -> bool:
-        """Carry out a client's message. True: the client wants the end."""
+        """Carry out a client's message. Returns True if the client wants to close the socket."""
         now = self._last_input_s = trio.current_time()
         if order.close_socket:
             self._report.story.append("closes")
@@ -221,7 +221,7 @@ class _Connection:
                 context.is_closing = True
                 self._generate(context)
             return False
-        # An id that was closed may be used again. Its new context has nothing to do with the old one.
+        # The id of a closed context may be used again. The new context is independent of the old one.
         if context is None or context.is_closing:
             if len(self._contexts) >= self._script.contexts:
                 raise messages.TOO_MANY_CONTEXTS
@@ -253,7 +253,7 @@ class _Connection:
             self._nursery.start_soon(self._speak, context)
 
     async def _mind_the_time(self) -> None:
-        """After too long a time without input, end the context that is open, or the whole socket."""
+        """If no input comes for too long, end the open context, or the whole socket."""
         while True:
             inputs = [each.last_input_s for each in self._contexts.values() if not each.is_closing]
             over_at = min(inputs, default=self._last_input_s) + self._timeout_s
@@ -272,7 +272,7 @@ class _Connection:
     # Speaking
 
     async def _speak(self, context: _Context) -> None:
-        """Speak the texts of one context, and send its last message when it is closed."""
+        """Speak the texts of one context. Send its last message when it was closed."""
         while context.texts:
             text = context.texts.popleft()
             self._report.spoken.append(text)
@@ -286,7 +286,7 @@ class _Connection:
         if not self._faults.never_final and not self._is_dumb:
             await self._send(self._spelling.final(context.id))
         for _ in range(self._faults.late_chunks):
-            late = b"\x2a\xaa" * 800  # This sound is loud, so that it is noticed if it is played.
+            late = b"\x2a\xaa" * 800  # Wrong audio is made loud, so that a test notices if it is played.
             await self._send(self._spelling.audio(context.id, late, [("x", 0, 200)]))
 
     async def _say(self, context: _Context, piece: Piece) -> None:
@@ -311,7 +311,7 @@ class _Connection:
             await trio.sleep(len(mulaw) / BYTES_PER_MS / 1000 / (faults.pace or script.pace))
 
     async def _mishap(self, context: _Context) -> None:
-        """The fault that the script orders before this piece."""
+        """Do the fault that the script orders before this piece."""
         faults = self._faults
         if faults.silent_after_ms is not None and self._audio_ms >= faults.silent_after_ms:
             self._is_dumb = True
@@ -336,7 +336,7 @@ class _Connection:
 
 
 def _spread(piece: Piece, begin: int, end: int) -> list[tuple[str, int, int]]:
-    """The characters whose sound begins in these bytes of a piece, with their times after `begin`."""
+    """The characters whose sound begins in these bytes of a piece. Their times count from `begin`."""
     total, count = max(1, len(piece.mulaw)), len(piece.text)
     chars = []
     for number, char in enumerate(piece.text):
@@ -352,7 +352,7 @@ def _misformed(mulaw: bytes, faults: VoiceFaults, *, is_first: bool) -> bytes:
         return dsp.decode(mulaw).astype("<i2").tobytes()
     if faults.wrong_format == "pcm_16000":
         return dsp.decode(mulaw).repeat(2).astype("<i2").tobytes()
-    # Noise with the heads of MP3 frames, enough for a program that looks at the first bytes.
+    # Noise with headers of MP3 frames. A program that only looks at the first bytes takes it for MP3.
     if faults.wrong_format == "mp3":
         noise = random.Random(len(mulaw)).randbytes(max(16, len(mulaw) // 2))
         return (b"ID3\x04" if is_first else b"\xff\xfb\x90\xc4") + noise
@@ -362,7 +362,7 @@ def _misformed(mulaw: bytes, faults: VoiceFaults, *, is_first: bool) -> bytes:
 
 
 def _reset(stream: trio.abc.Stream) -> None:
-    """Make the next close a TCP reset, if the stream is TCP."""
+    """If the stream is TCP, make the next close a TCP reset."""
     transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     if isinstance(transport, trio.SocketStream):
         transport.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))

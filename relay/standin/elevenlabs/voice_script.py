@@ -1,6 +1,6 @@
-"""What the stand-in voice service is told: its timing, its limits, and its faults.
+"""The script of the stand-in voice service: its timing, its limits, and its faults.
 
-None of these times was measured at the real service. Sources: docs/protocol/elevenlabs.md 3.
+None of the times was measured at the real service. Sources: docs/protocol/elevenlabs.md 3.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Format = Literal["", "pcm_8000", "pcm_16000", "mp3", "empty"]
 
 
 class VoiceScriptError(Exception):
-    """A wrong script or fault: its place, and what is allowed there."""
+    """A script or a fault has a mistake. The message says where, and what is allowed there."""
 
 
-# What each fault does, for `relay standin --help`.
+# What each fault does. `relay standin --help` prints it.
 SAYS = {
     "connect_refused": "the connection is reset before the upgrade",
     "connect_hangs": "the upgrade is never answered",
@@ -48,11 +48,11 @@ SAYS = {
 
 
 class VoiceFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What goes wrong, on the connections from `from_connection` on, `connections` of them (0: all).
+    """What goes wrong, and on which connections.
 
-    At opening, a fault comes by "http" (the upgrade is refused) or by "socket" (101, then an error and the end). It is
-    not documented which of the two the real service does, so a client must handle both. `after_ms` counts the sound of
-    one connection.
+    The first is `from_connection`, and `connections` of them have the faults. 0 means all. A refusal comes by "http"
+    (the upgrade is refused) or by "socket" (101, then an error message and a close). It is not documented which of the
+    two the real service uses, so a client must handle both. `after_ms` counts the sound of one connection.
     """
 
     from_connection: Count = 1
@@ -79,49 +79,51 @@ class VoiceFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unknown_keys: bool = False
 
     def strikes(self, connection: int) -> bool:
-        """True if the faults hit the n-th connection, counted from 1."""
+        """True if the n-th connection has the faults. Connections are counted from 1."""
         past = connection - self.from_connection
         return past >= 0 and (self.connections == 0 or past < self.connections)
 
     @classmethod
     def described(cls) -> list[tuple[str, str]]:
-        """Each fault in the form in which it is ordered, and what it does."""
+        """For `--help`: each fault as it is written, and what it does."""
         kinds = {bool: "", str: "=..."}
         fields = {field.name: type(field.default) for field in msgspec.structs.fields(cls)}
         return [(name + kinds.get(fields[name], "=N"), says) for name, says in SAYS.items()]
 
 
 class VoiceScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the service behaves. `VoiceScript()` speaks at once, in whole clauses, and to every client."""
+    """How the service behaves. The defaults have no limits and no faults."""
 
     faults: VoiceFaults = VoiceFaults()
     seed: int = 1
-    connect_ms: Duration = 0.0  # A real connection needs TCP, TLS and the upgrade.
-    # The time from a flush to its first audio: 75 ms of inference, and the way there and back from the US.
+    # The delay before a connection is served. A real connection needs time for TCP, TLS and the upgrade.
+    connect_ms: Duration = 0.0
+    # The time from a flush to its first audio: 75 ms of inference, and the network delay in the US, both ways.
     first_audio_ms: tuple[Duration, Duration] = (130.0, 180.0)
-    chunk_ms: Count = 300  # Assumption: captures in issues show 0.2 to 0.6 s of sound in a message.
-    pace: Positive = 8.0  # Assumption: this many times real time, as soon as it speaks.
-    holds_characters: Count = 40  # With auto_mode, a shorter text waits for more text or a flush (assumption).
+    chunk_ms: Count = 300  # The sound in one message. This is an assumption: captures in issues show 0.2 to 0.6 s.
+    pace: Positive = 8.0  # Sound is sent this many times faster than real time (assumption).
+    # With auto_mode, a text shorter than this waits for more text or for a flush (assumption).
+    holds_characters: Count = 40
     contexts: Count = 5  # docs/protocol/elevenlabs.md 2.3
-    slots: Ordinal = 0  # The number of sockets at once. 0: no limit.
+    slots: Ordinal = 0  # The most sockets at the same time. 0 means no limit.
     slot_refusal: Literal["http", "socket"] = "http"
-    characters: Ordinal | None = None  # The number of characters that the account has. None: no limit.
-    # How keys are spelled. ElevenLabs' own sources have both ways.
+    characters: Ordinal | None = None  # How many characters the account has. None means no limit.
+    # How keys are spelled. ElevenLabs' own sources have both spellings.
     spelling: Literal["mixed", "camel", "snake"] = "mixed"
-    api_key: str = ""  # The only key that is accepted. Empty: every key.
-    voices: tuple[str, ...] = ()  # The only voices that exist. Empty: every voice.
-    piper: bool = False  # Texts without a clip are spoken by piper, if it is installed.
+    api_key: str = ""  # The only API key that is accepted. "" accepts every key.
+    voices: tuple[str, ...] = ()  # The only voices that exist. If empty, every voice exists.
+    piper: bool = False  # If true, and if piper is installed, piper speaks texts that have no clip.
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> VoiceScript:
-        """A script from a scenario's `[voice]` table. Raises VoiceScriptError in words."""
+        """Read a script from a scenario's `[voice]` table. Raises VoiceScriptError."""
         try:
             return msgspec.convert(dict(table), cls)
         except msgspec.ValidationError as error:
             raise VoiceScriptError(in_words(error, cls)) from None
 
     def with_faults(self, header: str) -> VoiceScript:
-        """This script, changed by `name=value, name`. A name alone means true. Raises VoiceScriptError in words."""
+        """This script with the faults `name=value, name`. A name alone means true. Raises VoiceScriptError."""
         given = msgspec.structs.asdict(self.faults)
         for part in filter(None, (part.strip() for part in header.split(","))):
             name, has_value, value = (each.strip() for each in part.partition("="))

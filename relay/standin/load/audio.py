@@ -1,7 +1,8 @@
-"""The audio of the load: frames and deltas that are made in advance, and a marker in them to measure latency.
+"""The audio of the load: frames and deltas that are made in advance.
 
-The marker is 20 ms of a constant loud level (a step, -1.4 dBFS) between quiet or ordinary audio. It passes every
-resampler. It is found again in mu-law and in PCM, however the relay cuts, joins or converts the audio.
+Some contain a marker, by which latency is measured. The marker is 20 ms of constant samples (-1.4 dBFS) between quieter
+audio. Resampling does not destroy it. It is found again in mu-law and in PCM, however the relay cuts, joins or converts
+the audio.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import dsp
 
 LOUD = 28_000
 THRESHOLD = 16_000
-SPEECH_LEVEL = 3_000  # A square wave of 500 Hz at about -21 dBFS. The relay takes it for a voice. It is no marker.
+# The caller's voice: a square wave of 500 Hz at about -21 dBFS. For the relay it is a voice. It does not look like a
+# marker.
+SPEECH_LEVEL = 3_000
 QUIET_LEVEL = 12  # Line noise, -69 dBFS.
 FRAME_MS = 20
 DELTA_MS = 250
@@ -42,13 +45,13 @@ QUIET = pybase64.b64encode(_mulaw(_square(QUIET_LEVEL, FRAME_MS, 8000)))
 SPEECH = pybase64.b64encode(_mulaw(_square(SPEECH_LEVEL, FRAME_MS, 8000)))
 MARKER = pybase64.b64encode(_mulaw(_constant(FRAME_MS, 8000)))
 
-# Mu-law codes that no marker has. If they are removed, the marker is left.
+# The mu-law codes that do not belong to a marker.
 _LOUD_CODES = {code for code in range(256) if abs(int(dsp.decode(bytes([code]))[0])) >= THRESHOLD}
 _OTHER_CODES = bytes(code for code in range(256) if code not in _LOUD_CODES)
 
 
 class Deltas:
-    """An answer of 2 s in eight deltas, base64, in one of the two formats. The first delta begins with the marker."""
+    """An answer of 2 s: eight deltas in base64, in one of the two formats. The first delta begins with a marker."""
 
     def __init__(self, kind: str) -> None:
         rate_hz = 8000 if kind == "audio/pcmu" else 24_000
@@ -65,7 +68,7 @@ DELTAS = {kind: Deltas(kind) for kind in ("audio/pcm", "audio/pcmu")}
 
 
 def has_marker(payload: bytes, kind: str) -> bool:
-    """True if base64 audio of this format ("audio/pcm": 16 bits) contains a piece of the marker."""
+    """True if this base64 audio contains a part of a marker. "audio/pcm" has 16 bits a sample."""
     audio = pybase64.b64decode(payload)
     if kind == "audio/pcmu":
         return bool(audio.translate(None, _OTHER_CODES))

@@ -1,8 +1,8 @@
-"""A caller of the load. It rings and streams as Twilio does, with signatures. It sends 50 frames a second and plays.
+"""A caller of the load. It rings and streams as Twilio does, with signatures.
 
-It measures four things: the way up (with load/model.py, from the marker's frame to the model), the way down (from the
-delta to the frame with its marker), whether the caller ran out of audio inside an answer, and the time from the model's
-speech_started to the stop of the answer.
+It sends 50 frames a second, and plays audio. It measures four things: the uplink's latency (from a frame with a marker
+to the model), the downlink's latency (from a delta to the frame with its marker), gaps inside an answer, and the time
+from the model's speech_started to the `clear` of the answer.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from relay.standin.load.stage import ModelEnd, Stage
 from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.signing import signature
 
-MARKER_EVERY = 50  # Frames: one marker a second.
-# A shorter break in an answer comes from the clock's resolution, and does not count as a gap.
+MARKER_EVERY = 50  # One frame in this many has a marker: one marker a second.
+# A shorter break in an answer may come from the clock's resolution, so it is not a gap.
 GRAIN_S = 0.001
 _HEAD = b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"'
 
@@ -55,7 +55,8 @@ class Caller:
         self.speaks = False
         self.began = 0.0
         self.failure = ""
-        self.up_pending: deque[float] = deque()  # When markers were sent that the model has not heard yet.
+        # The times of the markers that were sent and that the model has not received yet.
+        self.up_pending: deque[float] = deque()
         self._sent = 0
         self._head = b""
         self._marks: deque[tuple[float, bytes]] = deque()
@@ -172,7 +173,7 @@ class Caller:
         self._link.write(frame(message, masked=True))
 
     def _frame(self) -> None:
-        """Send the frame that is due, and the marks of audio that was played. Then plan the next frame."""
+        """Send the frame that is due, and return the marks whose audio was played. Then plan the next frame."""
         if not self.is_streaming:
             return
         now, number = clock(), self._sent
@@ -215,7 +216,7 @@ class Caller:
             session.stop_asked = 0.0
 
     def hears_for_s(self, now: float) -> float:
-        """How long the audio sent to this caller still plays."""
+        """How long the received audio will still play."""
         return max(0.0, self._play_end - now)
 
     def _play(self, payload: bytes, now: float) -> None:
@@ -246,7 +247,7 @@ class Caller:
         self._link.write(frame(b"\x03\xe8", masked=True, opcode=8))
 
     def fail(self, words: str) -> None:
-        """Give the call up. The call then counts as failed."""
+        """Give up this call. It counts as failed."""
         if not self.failure:
             self.failure = words
             self._load.failures.append(f"call {self.number}: {words}")

@@ -1,7 +1,9 @@
-"""The load: many callers and their model in one small process, beside a real relay process. It gives figures by step.
+"""The load: many callers and their model in one small process, against a real relay process.
 
-The relay runs on one core and the load on another, so that only the relay is measured. The load also measures itself.
-If it uses more than `LOAD_LIMIT` of its core, its figures cannot be trusted, and it says so. bench/ and `relay bench`
+It gives the figures of each step.
+
+The relay runs on one core and the load on another, so that only the relay is measured. The load measures itself too. If
+it uses more than `LOAD_LIMIT` of its core, the figures are not valid, and the step says so. bench/ and `relay bench`
 use this load.
 """
 
@@ -30,27 +32,27 @@ from relay.standin.ports import free_port
 LOAD_LIMIT = 0.70
 READY_LIMIT_S = 40.0
 CALL_LIMIT_S = 15.0
-# The figures of a step begin this long after its last call, when the greeting and the first turns are over.
+# A step is measured from this long after its last call has begun, when the greeting and the first turns are over.
 SETTLE_S = 10.0
-# Calls are rung one by one, so that each model session is known to belong to one call. At most this many calls are rung
-# in a second.
+# Calls begin one by one, so that it is known to which call a model session belongs. At most this many calls begin in a
+# second.
 RINGS_PER_S = 20.0
 STOP_LIMIT_S = 8.0
 
 
 class LoadFailed(Exception):
-    """There are no figures. The text says what failed and, if that is known, what to do."""
+    """There are no figures. The message says what failed and, if possible, what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """How the relay to be measured is started. `{port}`, `{model_url}` and `{certificate}` are filled in."""
+    """How to start the relay that is measured. `{port}`, `{model_url}` and `{certificate}` are filled in."""
 
     name: str
     command: tuple[str, ...]
     environ: Mapping[str, str]
     webhook_path: str = "/twilio/incoming"
-    # This path answers 200 when calls are taken. None: they are taken when the port is open.
+    # This path answers 200 when the relay takes calls. None means that it does so when its port is open.
     ready_path: str | None = None
     folder: Path | None = None
 
@@ -66,7 +68,7 @@ class Spread:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Spread:
-        """The distribution of values in seconds. nan if there are none."""
+        """The distribution of values in seconds. Its numbers are nan if there are no values."""
         ordered = sorted(seconds)
         if not ordered:
             return cls(float("nan"), float("nan"), float("nan"), 0)
@@ -86,11 +88,11 @@ class Step:
     seconds: float
     up: Spread
     down: Spread
-    dry_ms: float  # Silence inside answers, summed over all calls.
-    lost_markers: int  # Markers that were sent over a second ago and that the model has not heard.
+    dry_ms: float  # Silence inside answers in ms, summed over all calls.
+    lost_markers: int  # Markers that were sent more than a second ago and that the model has not received.
     appends_a_frame: float
     cpu_ms_per_call_s: float
-    relay_busy: float  # The share of its core.
+    relay_busy: float  # The share of its core that the process used.
     rss_mb: float
     load_busy: float
     load_late: Spread
@@ -99,19 +101,20 @@ class Step:
 
     @property
     def is_valid(self) -> bool:
-        """False if the load itself was too busy. Then its figures cannot be trusted."""
+        """False if the load itself was too busy. The figures are then not valid."""
         return self.load_busy <= LOAD_LIMIT
 
     def keeps_up(self, limit_ms: float = 40.0) -> bool:
-        """True if nothing was late: p99 within the limit both ways, no lost marker, no gap in an answer."""
+        """True if no audio was late: p99 within the limit in both directions, no lost marker, and no gap in an
+        answer."""
         in_time = self.up.p99 <= limit_ms and self.down.p99 <= limit_ms
         return in_time and not self.failures and not self.lost_markers and self.dry_ms < self.calls
 
 
 class Load:
-    """Callers and model, beside one relay. A caller takes a turn every `turn_s` seconds."""
+    """The callers and the model of one relay. Each caller takes a turn every `turn_s` seconds."""
 
-    # Another measurement may use other callers and another model (bench/turns).
+    # bench/turns uses other callers and another model.
     caller_class: type[Caller] = Caller
     session_class: type[Session] = Session
 
@@ -124,14 +127,14 @@ class Load:
         self._ringing: CallerEnd | None = None
 
     def new_session(self, session: ModelEnd) -> None:
-        """The relay opened a model session. It belongs to the call that is being set up, if there is one."""
+        """The relay has opened a model session. If a call is being set up, the session belongs to it."""
         self.sessions += 1
         caller = self._ringing
         if caller is not None and caller.session is None:
             session.caller, caller.session = caller, session
 
     def ring_up_to(self, calls: int) -> None:
-        """Set up calls one by one until there are `calls` of them. Raises LoadFailed."""
+        """Set up calls, one after the other, until `calls` of them run. Raises LoadFailed."""
         while len(self.callers) < calls:
             self._ring()
         self._ringing = None
@@ -152,11 +155,12 @@ class Load:
         return bool(caller.failure) or (caller.is_streaming and caller.session is not None)
 
     def measure(self, name: str, calls: int, seconds: float, pid: int, core: int | None) -> Step:
-        """The figures of `calls` running calls over `seconds` seconds."""
+        """Measure `calls` running calls for `seconds` seconds."""
         window = self.window = Window()
         self.failures.clear()
         for caller in self.callers:
-            caller.up_pending.clear()  # A relay may drop audio that came before its model was there.
+            # Old markers do not count, because a relay may drop audio from the time before its model session was open.
+            caller.up_pending.clear()
         before = ProcessFigures.of(pid, core)
         self.loop.run(lambda: False, seconds)
         spent = ProcessFigures.of(pid, core).since(before)
@@ -188,7 +192,7 @@ class Load:
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for this machine, which signs it itself, and its key, by the openssl command. Raises LoadFailed."""
+    """Make a self-signed certificate for localhost and its key, with the openssl command. Raises LoadFailed."""
     cert, key = folder / "certificate.pem", folder / "key.pem"
     if shutil.which("openssl") is None:
         raise LoadFailed("the openssl command is missing: install it, because wss needs a certificate")
@@ -264,7 +268,7 @@ def _wait_until_ready(load: Load, relay: Relay, process: subprocess.Popen[bytes]
         raise LoadFailed(f"{relay.name} ended with code {process.returncode}: see {log}")
     quiet_since, known = clock(), load.sessions
 
-    def is_quiet() -> bool:  # At first the relay renders phrases. Those sessions belong to no call.
+    def is_quiet() -> bool:  # First the relay renders its phrases. These sessions belong to no call.
         nonlocal quiet_since, known
         if load.sessions != known:
             quiet_since, known = clock(), load.sessions

@@ -1,8 +1,8 @@
-"""A connection of the load: a WebSocket on a non-blocking socket, with TLS or not, as cheap as Python allows.
+"""A connection of the load: a WebSocket on a non-blocking socket, with TLS or not.
 
-It is only for `relay/standin/load/generator.py`, which must cost far less than the relay. So it has no fragments, no
-close handshake and no checks. The mask of the frames that it sends is zero. A zero mask is allowed, and does not change
-the relay's work.
+It needs as little CPU time as is possible in Python. It is only for the load, which must need far less CPU time than
+the relay. So it has no fragments, no close handshake and no checks. The frames that it sends have a mask of zeros. This
+is allowed, and the relay has the same work as with any other mask.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Closed(Exception):
 
 
 def frame(payload: bytes, *, masked: bool, opcode: int = TEXT) -> bytes:
-    """One WebSocket frame. `masked` is for what a client sends."""
+    """Make a WebSocket frame. Frames of a client must be `masked`."""
     n_bytes, bit = len(payload), 0x80 if masked else 0
     if n_bytes < 126:
         head = bytes((0x80 | opcode, bit | n_bytes))
@@ -36,12 +36,15 @@ def frame(payload: bytes, *, masked: bool, opcode: int = TEXT) -> bytes:
 
 
 def accept_key(key: bytes) -> bytes:
-    """What the server answers to a Sec-WebSocket-Key."""
+    """The Sec-WebSocket-Accept for a Sec-WebSocket-Key."""
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
 class Link:
-    """Bytes and WebSocket frames on one socket. Nothing here waits. Bytes that the kernel does not take are kept."""
+    """Reads and writes bytes and WebSocket frames on one socket. No method waits.
+
+    Bytes that the kernel does not take are kept.
+    """
 
     def __init__(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         sock.setblocking(False)
@@ -60,7 +63,7 @@ class Link:
         return self.sock.fileno()
 
     def read(self) -> bytes:
-        """Plain bytes that have arrived. b"" if only TLS itself came. Raises Closed."""
+        """The decrypted bytes that have arrived. b"" if only TLS's own messages came. Raises Closed."""
         try:
             data = self.sock.recv(RECV_BYTES)
         except BlockingIOError:
@@ -82,7 +85,7 @@ class Link:
             while bio.pending:
                 parts.append(tls.read(RECV_BYTES))
         except ssl.SSLWantReadError:
-            pass  # Only half of a TLS record has come. The rest will come.
+            pass  # A TLS record is incomplete. Its rest will come.
         except ssl.SSLError as error:
             raise Closed(f"TLS: {error.reason}") from None
         if self._tls_out.pending:
@@ -106,17 +109,18 @@ class Link:
         except BlockingIOError:
             taken = 0
         except OSError:
-            return  # The reader reports the end of the connection.
+            return  # `read` will report the end of the connection.
         if taken < len(data):
             self._unsent += data[taken:]
 
     def messages(self) -> list[bytes]:
-        """Text messages that have arrived. Raises Closed."""
+        """The text messages that have arrived. Raises Closed."""
         data = self.read()
         return self.split(data) if data else []
 
     def split(self, data: bytes) -> list[bytes]:
-        """Cut plain bytes into messages. An incomplete message waits. Raises Closed on a close frame."""
+        """Cut bytes into messages. An incomplete message is kept until its rest comes. Raises Closed on a close
+        frame."""
         buffer = self._rest + data if self._rest else data
         at, end, found = 0, len(buffer), []
         while end - at >= 2:

@@ -1,6 +1,5 @@
-"""The load's loop: sockets by epoll, timers by a heap, one thread.
-
-Asyncio and Trio would need several times more CPU time.
+"""The event loop of the load: epoll for sockets, a heap for timers, one thread. asyncio and Trio would need several
+times more CPU time.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ clock = time.perf_counter
 
 
 class Readable(Protocol):
-    """An object whose input can be watched."""
+    """An object with a socket that the loop can watch."""
 
     def fileno(self) -> int:
         """The socket's number."""
 
     def on_input(self) -> None:
-        """Something has arrived."""
+        """The socket is readable."""
 
 
 class Loop:
-    """Runs callbacks when their time has come or their socket has input."""
+    """Calls callbacks when their time has come or their socket is readable."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -39,18 +38,18 @@ class Loop:
         self._epoll.register(one.fileno(), select.EPOLLIN)
 
     def forget(self, one: Readable) -> None:
-        """Stop watching this object. It is called before the object's socket is closed."""
+        """Stop watching this object. Call this before its socket is closed."""
         number = one.fileno()
         if self._watched.pop(number, None) is not None:
             self._epoll.unregister(number)
 
     def at(self, due: float, callback: Callable[[], None]) -> None:
-        """Call `callback` once, at `due` on this module's clock."""
+        """Call `callback` once, at the time `due` of this module's clock."""
         self._number += 1
         heapq.heappush(self._timers, (due, self._number, callback))
 
     def run(self, until: Callable[[], bool], limit_s: float) -> bool:
-        """Work until `until()` is true (checked at least every 50 ms). False after `limit_s`."""
+        """Run until `until()` is true. It is checked at least every 50 ms. Returns False after `limit_s`."""
         timers, watched = self._timers, self._watched
         end = clock() + limit_s
         while not until():

@@ -1,9 +1,9 @@
-"""The model of the load: Realtime sessions that hear markers and answer every turn with two seconds of audio.
+"""The model of the load: Realtime sessions that look for markers, and answer every turn with two seconds of audio.
 
 A turn comes every four seconds: speech_started soon after the caller's voice begins, and a second later speech_stopped
-and committed. The answer comes when the relay asks for it, or by itself if the session is set so. It is eight deltas of
-250 ms at five times real time. So the model speaks half of the time. If turns come faster, each turn interrupts the
-answer before it.
+and committed. The answer comes when the relay asks for it, or by itself if the session is configured so. The answer is
+eight deltas of 250 ms, sent at five times real time. So the model speaks half of the time. If turns come faster, each
+turn interrupts the answer before it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from relay.standin.load.stage import CallerEnd, Stage
 
 TURN_S = 4.0
 SPEECH_S = 1.0
-ONSET_S = 0.1  # A VAD needs this much of a voice before it reports speech.
-FIRST_TURN_S = 7.0  # The first turn comes this long after the call began, when the greeting is over.
+ONSET_S = 0.1  # speech_started comes this long after the voice has begun, as a VAD needs it.
+FIRST_TURN_S = 7.0  # The first turn comes this long after the call has begun, when the greeting is over.
 DELTA_EVERY_S = audio.DELTA_MS / 1000 / 5
 DELTAS_AN_ANSWER = audio.ANSWER_MS // audio.DELTA_MS
 TRANSCRIBED_AFTER_S = 0.3
-# A phrase is rendered at this pace. A character of a real sentence takes 40 to 130 ms.
+# The length of a rendered phrase, for each character. In real speech a character takes 40 to 130 ms.
 PHRASE_MS_PER_CHARACTER = 45
 _SAY = "Say exactly: "  # relay/call/wording.py
 _WORDS = "And so it goes on, word by word. ".split()
@@ -46,7 +46,7 @@ _encode = msgspec.json.encode
 
 
 def _kind(told: object, before: str) -> str:
-    """The audio format that a session asks for, by the present name of the field or its old name."""
+    """The audio format that a session asks for. The field has a present and an old name."""
     name = told.get("type") if isinstance(told, dict) else told
     if not name:
         return before
@@ -54,7 +54,7 @@ def _kind(told: object, before: str) -> str:
 
 
 class Listener:
-    """The address where the relay finds its model: ws or wss on a free port of this machine."""
+    """Listens for the relay's model sessions: ws or wss, on a free port of this machine."""
 
     def __init__(self, load: Stage, tls: ssl.SSLContext | None) -> None:
         self._load, self._tls = load, tls
@@ -76,18 +76,18 @@ class Listener:
             self._load.loop.watch(self._load.session_class(self._load, Link(sock, self._tls)))
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._sock.close()
 
 
 class Session:
-    """One session with the relay. `caller` is its caller. None if the session renders a phrase."""
+    """One session with the relay. `caller` is None if the session renders a phrase."""
 
     def __init__(self, load: Stage, link: Link) -> None:
         self._load, self._link = load, link
         self.caller: CallerEnd | None = None
-        self.down_sent = 0.0  # When the delta with the marker was sent. 0: none is awaited.
-        # When speech_started was sent over an answer that the caller still hears. 0: none is awaited.
+        self.down_sent = 0.0  # When the delta with a marker was sent. 0 if no marker is awaited.
+        # When speech_started was sent while the caller heard an answer. 0 if no `clear` is awaited.
         self.stop_asked = 0.0
         self._head = b""
         self._is_open = False
@@ -200,7 +200,10 @@ class Session:
         self._link.write(frame(_encode(event), masked=False))
 
     def begin_turns(self, caller: CallerEnd) -> None:
-        """The call runs. Its caller now speaks every four seconds. Each call begins at another moment."""
+        """The call runs, and its caller now speaks every four seconds.
+
+        The first turn comes at another moment in each call.
+        """
         if not self._turns_run:
             self._turns_run = True
             self._load.loop.at(caller.began + FIRST_TURN_S + caller.number * 0.37 % self._load.turn_s, self._turn)
@@ -265,7 +268,7 @@ class Session:
 
 
 class _Answer:
-    """One response while it is generated: its deltas, and the other events around them."""
+    """One response that is being generated: its deltas and its other events."""
 
     def __init__(self, session: Session, load: Stage, metadata: object, phrase: str) -> None:
         self._session, self._load = session, load

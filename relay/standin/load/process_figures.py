@@ -1,4 +1,4 @@
-"""What a process has used, as the kernel reports it (/proc): CPU seconds, memory, and what else ran on its core."""
+"""Reads from /proc what a process has used: CPU seconds, memory, and how busy its core was with other programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rss_mb(pid: int) -> float:
 
 
 def core_busy_s(core: int) -> float:
-    """Seconds in which a core was not idle, for any program, with the time that the host took."""
+    """How many seconds a core was not idle, for all programs. Time that the host took (steal) is included."""
     for line in Path("/proc/stat").read_text().splitlines():
         if line.startswith(f"cpu{core} "):
             user, nice, system, _idle, _wait, irq, softirq, steal = (int(part) for part in line.split()[1:9])
@@ -33,7 +33,7 @@ def core_busy_s(core: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ProcessFigures:
-    """CPU seconds until one moment, or between two moments."""
+    """CPU seconds since the start, or between two moments."""
 
     seconds: float
     relay_s: float
@@ -42,7 +42,7 @@ class ProcessFigures:
 
     @classmethod
     def of(cls, pid: int, core: int | None) -> ProcessFigures:
-        """The figures now: of process `pid`, of our own, and of the core to which the process is bound."""
+        """The present figures of process `pid`, of this process, and of the core to which `pid` is bound."""
         core_s = core_busy_s(core) if core is not None else 0.0
         return cls(time.perf_counter(), cpu_s(pid), time.process_time(), core_s)
 

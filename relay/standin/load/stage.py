@@ -1,6 +1,7 @@
-"""What the two ends of the load share: the relay that is called, the figures, and each end's view of the other.
+"""What the two ends of the load (callers and model) share: the target, the figures, and each end's view of the other
+end.
 
-The generator makes the callers and the model's listener. Each end knows the other and the load only by these types.
+Each end knows the other end and the load only by these types.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from relay.standin.load.loop import Loop
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The URL that the callers ring, and the account with which they sign."""
+    """The webhook's URL, and the Twilio account with which callers sign."""
 
     origin: str
     webhook_path: str = "/twilio/incoming"
@@ -24,11 +25,12 @@ class Target:
 
 @dataclass(slots=True)
 class Window:
-    """What is gathered while a step is measured. Times are in seconds."""
+    """The figures of the step that is being measured. Times are in seconds."""
 
     up: list[float] = field(default_factory=list)
     down: list[float] = field(default_factory=list)
-    clear: list[float] = field(default_factory=list)  # From speech_started over an answer to its `clear`.
+    # The times from a speech_started during an answer to the answer's `clear`.
+    clear: list[float] = field(default_factory=list)
     interruptions: int = 0
     dry_s: list[float] = field(default_factory=list)
     late_s: list[float] = field(default_factory=list)
@@ -36,12 +38,12 @@ class Window:
     up_messages: int = 0
 
     def lateness(self, late_s: float) -> None:
-        """Note how late the load itself sent a frame."""
+        """Note by how much the load itself was late with a frame."""
         self.late_s.append(late_s)
 
 
 class CallerEnd(Protocol):
-    """A caller, as the model's end sees it."""
+    """What the model's end needs of a caller."""
 
     number: int
     began: float
@@ -51,22 +53,22 @@ class CallerEnd(Protocol):
     up_pending: deque[float]
 
     def hears_for_s(self, now: float) -> float:
-        """How long the answer still plays at the caller."""
+        """How long the answer will still play at the caller."""
 
 
 class ModelEnd(Protocol):
-    """A model session, as the caller's end sees it. Times are in seconds. 0.0 means that nothing is awaited."""
+    """What the caller's end needs of a model session. Times are in seconds. 0.0 means that nothing is awaited."""
 
     caller: CallerEnd | None
-    down_sent: float  # When the delta with the marker was sent that the caller has not heard yet.
-    stop_asked: float  # When speech_started was sent over an answer that the caller still hears.
+    down_sent: float  # When the delta with a marker was sent that the caller has not received yet.
+    stop_asked: float  # When speech_started was sent during an answer that was not cleared yet.
 
     def begin_turns(self, caller: CallerEnd) -> None:
-        """From now on this caller takes turns."""
+        """Begin the turns of this session's caller."""
 
 
 class Stage(Protocol):
-    """The load, as both ends see it."""
+    """What both ends need of the load."""
 
     target: Target
     loop: Loop
@@ -77,7 +79,7 @@ class Stage(Protocol):
 
     @property
     def session_class(self) -> type[Any]:
-        """The class that listens and answers in a session with the relay."""
+        """The class of model sessions."""
 
     def new_session(self, session: ModelEnd) -> None:
-        """The relay opened a model session."""
+        """The relay has opened a model session."""

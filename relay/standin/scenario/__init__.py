@@ -1,1 +1,1 @@
-"""Scenarios: their files, the caller who plays them, and the report."""
+"""Reads scenario files, plays the caller of a scenario, and reports the result."""

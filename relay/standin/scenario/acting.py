@@ -1,4 +1,4 @@
-"""The caller of a scenario, who listens, speaks, interrupts, presses keys, and hangs up."""
+"""Plays the caller of a scenario: listens, speaks, interrupts, presses keys, and hangs up."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from relay.standin.speech.voice import Clip, Voice, find
 from relay.standin.twilio.exchange import LiveCall
 
 LOOK_S = 0.02
-"""The caller checks this often what is heard: once in each frame."""
+"""How often the caller checks what is heard: once in each frame."""
 
 HINDSIGHT_S = 2 * LOOK_S
-"""Sound that is noticed only now may have begun this much earlier."""
+"""Sound is noticed up to this much after it has begun."""
 
 
 class Actor:
-    """Does a scenario's steps in one call. `failures` are the steps that could not be done, in words."""
+    """Does the steps of a scenario in one call. `failures` says in words which steps could not be done."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.failures: list[str] = []
-        self.babbled: list[str] = []  # Texts that have no clip.
+        self.babbled: list[str] = []  # The caller's texts that have no clip.
         self._scenario = scenario
-        self._listened_until = 0.0  # Answers that began before this time do not answer the caller's last action.
+        self._listened_until = 0.0  # Only an answer that began after this time answers the caller's last action.
         self._events_seen = 0
 
     async def act(self, call: LiveCall) -> None:
         """Do one step after the other. Then stay on the line for a while, and hang up.
 
-        A wait without result ends the call.
+        If a wait takes too long, the call ends.
         """
         self._listened_until = trio.current_time()
         for number, step in enumerate(self._scenario.caller.steps, 1):
@@ -58,7 +58,7 @@ class Actor:
             await self._answer_over(call, quiet_ms / 1000)
         if step.until is not None:
             await self._event(call, step.until)
-            self._listened_until = trio.current_time()  # What the caller listens to next begins after this.
+            self._listened_until = trio.current_time()  # The next answer to listen to begins after this time.
 
     async def _do(self, call: LiveCall, step: Step) -> None:
         mouth, now = call.state.mouth, trio.current_time()
@@ -66,7 +66,7 @@ class Actor:
             clip = find(step.say or "cough") or self._babbled(step.say or "")
             text = "" if clip.speaker == "noise" else clip.text
             if text:
-                self._listened_until = now  # An answer to this action begins later.
+                self._listened_until = now  # An answer to this action begins after this time.
             call.state.log(now, "caller_said", text=text or clip.text, clip=clip.id)
             await trio.sleep_until(mouth.say(clip.mulaw, now, text, "speech" if text else "cough"))
         elif step.play is not None:
@@ -88,14 +88,17 @@ class Actor:
             call.hang_up()
 
     def _babbled(self, text: str) -> Clip:
-        """The clip for a text without a clip, or with clips for only a part. The text is kept for the report."""
+        """Make a babbled clip for a text that has no clip, or has clips for only a part of it.
+
+        The text is noted for the report.
+        """
         voice = Voice()
         clip = Clip("", "caller", text, voice.say(text))
         self.babbled += voice.babbled
         return clip
 
     async def _answer_over(self, call: LiveCall, quiet_s: float) -> None:
-        """Wait until something new was heard, and then nothing for a while."""
+        """Wait until the agent has said something new and has been quiet for a while."""
 
         def missing_s() -> float:
             now = trio.current_time()
@@ -107,7 +110,7 @@ class Actor:
         self._listened_until = trio.current_time() - quiet_s
 
     async def _into_answer(self, call: LiveCall, for_s: float) -> None:
-        """Wait until the agent speaks and has spoken for a while."""
+        """Wait until the agent has spoken for a while."""
 
         def missing_s() -> float:
             now = trio.current_time()
@@ -120,11 +123,12 @@ class Actor:
         await _until(missing_s)
 
     def _is_new(self, begun: float | None) -> bool:
-        """True if an answer that began at `begun` answers the caller's last action."""
+        """True if sound that began at `begun` answers the caller's last action."""
         return begun is not None and begun > self._listened_until
 
     async def _event(self, call: LiveCall, kind: str) -> None:
-        """Wait for the next event of this kind in the exchange's log, after the last one that was waited for."""
+        """Wait for the next event of this kind in the exchange's log. Events before the last awaited one do not
+        count."""
 
         events = call.state.events
         while True:
@@ -136,9 +140,9 @@ class Actor:
 
 
 async def _until(missing_s: Callable[[], float]) -> None:
-    """Wait until nothing is missing.
+    """Wait until `missing_s` says that nothing is missing. It looks in steps of LOOK_S.
 
-    It looks in steps of LOOK_S, and sleeps through the time in which something must be missing.
+    If at least some time is still missing, it sleeps for that time.
     """
     while (missing := missing_s()) > 0:  # noqa: ASYNC110 -- what is heard changes with the clock, without an event
         await trio.sleep(max(1, int(missing / LOOK_S)) * LOOK_S)

@@ -1,7 +1,8 @@
-"""Fits a scenario to the relay that is rehearsed: its names, its own words, its humans' numbers and hours.
+"""Fits a scenario to the relay that is rehearsed: fills in the relay's names, its own words, and its humans' numbers
+and hours.
 
-A scenario has `{AGENT_NAME}` or `{greeting}` where relays differ, and `{another_day}` where it needs a weekday that is
-not today's. The relay's values are taken from its settings and from `prompts/`.
+A scenario has placeholders like `{AGENT_NAME}` and `{greeting}` where relays differ, and `{another_day}` for a weekday
+that is not today. The values come from the relay's settings and from `prompts/`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from relay.standin.scenario.scenario_file import ANY_NUMBER, Expect, Scenario, S
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _NAMES: Final = ("AGENT_NAME", "BUSINESS_NAME", "HUMAN_TRANSFER_NUMBER")
 NUMBERS_ALSO: Final = "HUMAN_NUMBERS_ALSO"
-# In [relay]: a weekday that is not today, yesterday or tomorrow, in any time zone.
+# The placeholder in [relay] for a weekday that is not today, yesterday or tomorrow, in any time zone.
 ANOTHER_DAY: Final = "another_day"
 _SPOKEN: Final = ("greeting", "notice", "question", "closed_greeting", "closed_question", *PHRASES)
 KNOWN: Final = frozenset({*_NAMES, NUMBERS_ALSO, "CALLER", *_SPOKEN})
@@ -35,7 +36,10 @@ _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 @dataclass(frozen=True, slots=True)
 class OwnWords:
-    """The values that are a relay's own. `words` are by placeholder. None: the value is not known here."""
+    """The values that belong to one relay. `words` has the value of each placeholder.
+
+    None means that it is not known here.
+    """
 
     words: Mapping[str, str | None]
     numbers_also: tuple[str, ...]
@@ -43,7 +47,7 @@ class OwnWords:
 
     @property
     def spoken(self) -> tuple[str, ...]:
-        """Everything that the relay says in its own words, for `speech/ear.py`."""
+        """All sentences of the relay's own, for `speech/ear.py`."""
         return tuple(text for key in _SPOKEN if (text := self.words.get(key)))
 
 
@@ -57,8 +61,9 @@ def own_words(
 ) -> OwnWords:
     """The values of a relay with these settings and prompts, at this time. Raises PromptsInvalid.
 
-    `is_closed`: the business is closed at this time, and another greeting is said. `given`: the names of the known
-    settings. None means all of them. Of a relay elsewhere, only the settings that are set here are known.
+    If `is_closed`, the business is closed now, and its greeting is another one. `given` are the names of the known
+    settings. None means that all are known. Of a relay on another machine, only the settings that are set here count as
+    known.
     """
     notice = prompts.notice or load_prompts(dataclasses.replace(settings, record="transcripts")).notice
     names: dict[str, str | None] = {
@@ -80,7 +85,7 @@ def _is_there(settings: Settings, utc_now: dt.datetime) -> bool:
 
 
 def settings_of(scenario: Scenario, utc_now: dt.datetime) -> dict[str, str]:
-    """A scenario's [relay] table, filled in for this day."""
+    """The settings of a scenario's [relay] table, with {another_day} filled in."""
     day = _DAYS[(utc_now.weekday() + 3) % 7]
     return {name: value.replace(f"{{{ANOTHER_DAY}}}", day) for name, value in scenario.relay.items()}
 
@@ -90,7 +95,7 @@ def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
     words = {**own.words, "CALLER": " ".join(scenario.caller.number.removeprefix("+"))}
 
     def fill(text: str) -> str | None:
-        """The text with the relay's words. None if some of them are not known here."""
+        """Fill the relay's words into a text. Returns None if one of them is not known here."""
         for name in _PLACEHOLDER.findall(text):
             if name not in KNOWN:
                 raise ScenarioError(f"scenario {scenario.name}: {{{name}}} is unknown; there are: {_listed()}")
@@ -107,7 +112,8 @@ def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
             own.numbers_also if each == f"{{{NUMBERS_ALSO}}}" else (fill(each) or ANY_NUMBER,) for each in dialled
         ]
         dialled = tuple(number for some in numbers for number in some)
-        if expect.human_legs and len(dialled) > len(expect.human_legs):  # Each further leg goes like the last one.
+        # Each further leg has the same result as the last one.
+        if expect.human_legs and len(dialled) > len(expect.human_legs):
             legs = (*expect.human_legs, *(len(dialled) - len(expect.human_legs)) * expect.human_legs[-1:])
             expect = msgspec.structs.replace(expect, human_legs=legs)
     told = None if expect.whisper_contains is None else fill(expect.whisper_contains)
@@ -130,9 +136,10 @@ def _listed() -> str:
 
 
 def _without_a_human(scenario: Scenario) -> Scenario:
-    """The scenario outside HUMAN_HOURS: no human is rung, and the caller hangs up when a human would have come."""
+    """Change the scenario for a time outside HUMAN_HOURS: no human is rung, and the caller hangs up where a human would
+    have come."""
     if scenario.expect.end_reason == "emergency":
-        return scenario  # An emergency is put through at any hour.
+        return scenario  # An emergency is put through even outside HUMAN_HOURS.
     steps: list[Step] = []
     for step in scenario.caller.steps:
         if step.until in _MEETING_A_HUMAN:
@@ -148,7 +155,7 @@ def _without_a_human(scenario: Scenario) -> Scenario:
 
 
 def other_settings(scenario: Scenario, settings: Settings, utc_now: dt.datetime) -> list[str]:
-    """The settings that a scenario needs and that this relay does not have, as NAME=value. Raises SettingsInvalid."""
+    """The settings that a scenario needs and this relay has not, as NAME=value. Raises SettingsInvalid."""
     table = settings_of(scenario, utc_now)
     wanted = load_settings(table, serving=False)
     own = ["BUSINESS_FILE=the scenario's own"] if scenario.business.file else []

@@ -1,6 +1,7 @@
-"""A scenario's own business: the file that the relay on the stage reads, and what happens to it during the call.
+"""Writes a scenario's own business file, and changes it during the call.
 
-In its texts `{today}` and `{tomorrow}` are days of the stage's clock, and `{another_time}` is an hour other than now.
+In its texts `{today}` and `{tomorrow}` are dates of the stage's clock, and `{another_time}` are hours that do not
+include now.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ OTHERS_NUMBER: Final = "+12125550111"
 
 
 def settings_of(business: BusinessTable, folder: Path, zone: dt.tzinfo, utc_now: dt.datetime) -> dict[str, str]:
-    """Write the file. Returns the settings with which the relay finds it. Raises ScenarioError."""
+    """Write the business file, and return the settings that lead the relay to it. Raises ScenarioError."""
     path = folder / FILE_NAME
     _write(path, _filled(business.file, zone, utc_now))
     try:
@@ -35,17 +36,17 @@ def settings_of(business: BusinessTable, folder: Path, zone: dt.tzinfo, utc_now:
 
 
 def change(business: BusinessTable, path: Path, zone: dt.tzinfo, utc_now: dt.datetime) -> None:
-    """Write the file that the owner saves during the call."""
+    """Write the changed file, as if the owner had saved it during the call."""
     _write(path, _filled(business.changed, zone, utc_now))
 
 
 def break_(path: Path) -> None:
-    """Write the file with a mistake that the owner saves."""
+    """Write a file with a mistake, as if the owner had saved it."""
     _write(path, BROKEN)
 
 
 def take_slot(business: BusinessTable, path: Path, utc_now: dt.datetime, store: Store) -> Appointment:
-    """Another caller books the time that the scenario wants."""
+    """Book the time that the scenario's caller wants, as another caller."""
     own = load(path)
     start = dt.datetime.fromisoformat(_filled(business.taken, own.tz, utc_now)).replace(tzinfo=own.tz)
     wish = Wish(own.services[0].name, minute_of(start), "Another Caller", OTHERS_NUMBER)
@@ -59,7 +60,7 @@ def _write(path: Path, text: str) -> None:
 
 def _filled(text: str, zone: dt.tzinfo, utc_now: dt.datetime) -> str:
     here = utc_now.astimezone(zone)
-    away = (here.hour + 11) % 23  # So that one hour later is the same day.
+    away = (here.hour + 11) % 23  # At most 22, so that one hour later is on the same day.
     return (
         text.replace("{today}", here.date().isoformat())
         .replace("{tomorrow}", (here.date() + dt.timedelta(days=1)).isoformat())

@@ -1,4 +1,4 @@
-"""The result of a call at the stand-in Twilio: figures, the words that were heard, and whether all was as expected."""
+"""Reports a call at the stand-in Twilio: figures, the words that were heard, and whether all was as expected."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from relay.standin.twilio.playback import samples_at
 from relay.standin.twilio.ringing import with_ringing
 
 GAP_LIMIT_S = 1.0
-"""If the buffer is empty for longer than this, it is a pause between answers, and no gap in an answer."""
+"""If the buffer is empty for longer than this, it is a pause between answers. A shorter time is a gap inside an
+answer."""
 
 RESUMED_S = 2.0
-"""An answer that was held goes on within this time, because an interruption needs 250 ms of the caller's level."""
+"""A held answer goes on within this time, because an interruption needs 250 ms of the caller's level."""
 
 PAUSED_S = 5.0
-"""If a model pauses in the middle of a word and goes on within this time, it is one answer."""
+"""If a model pauses in the middle of a word and goes on within this time, it is still the same answer."""
 
 AROUND_S = 0.1
-"""The audio on both sides of a part that `speech/ear.py` gets together with the part."""
+"""`speech/ear.py` gets each part with this much audio on both sides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one side says, in seconds from the first ring. `text` is empty if no words were recognised."""
+    """What one side said, and when (seconds from the first ring). `text` is "" if no words were recognised."""
 
     who: Literal["caller", "agent", "twilio"]
     from_s: float
@@ -49,10 +50,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the relay's ledger and the stand-in business know of the call.
-
-    The code that runs a scenario provides this evidence.
-    """
+    """What the relay's ledger and the stand-in business know of the call. The code that runs a scenario provides it."""
 
     end_reason: str = ""
     outcome: str = ""
@@ -63,12 +61,13 @@ class Evidence:
     rows: dict[str, int] = field(default_factory=dict)
     bookings: int = 0
     messages: int = 0
-    asked: Mapping[str, int] = field(default_factory=dict)  # Route of the business -> how often it was asked.
+    # How often each route of the stand-in business was requested.
+    asked: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class CallReport:
-    """The summary of one call. Times are in ms, except where the name has another unit."""
+    """The summary of one call. Times are in ms, unless the name has another unit."""
 
     scenario: str
     call_sid: str
@@ -80,8 +79,8 @@ class CallReport:
     turns: list[Turn]
     latencies_ms: list[int]  # For each turn of the caller: from the caller's last sound to the agent's first.
     stops_ms: list[int]  # For each interruption: from the caller's first sound to the agent's last.
-    gaps_ms: list[int]  # For each time that the buffer was empty while the agent spoke.
-    silences_ms: list[int]  # For each time that nobody spoke although the agent had to speak.
+    gaps_ms: list[int]  # The length of each gap: the buffer was empty while the agent spoke.
+    silences_ms: list[int]  # The length of each silence in which the agent had to speak.
     complaints: list[Complaint]
     streams: int
     dialled: list[str]
@@ -91,7 +90,7 @@ class CallReport:
     bridged_s: float
     recordings: int
     failures: list[str]
-    babbled: list[str]  # The caller's sentences that have no clip.
+    babbled: list[str]  # The caller's sentences that were babbled, because they have no clip.
     events: list[Event]
     evidence: Evidence | None
     caller_mulaw: bytes = b""
@@ -99,15 +98,15 @@ class CallReport:
 
     @property
     def heard(self) -> list[str]:
-        """The agent's texts that the caller heard, in order."""
+        """The agent's sentences that the caller heard, in order."""
         return [turn.text for turn in self.turns if turn.who == "agent" and turn.text]
 
     def write_wav(self, path: Path) -> None:
-        """Write the call as the caller heard it: the caller's words on the left, what the caller heard on the right."""
+        """Write the call as a WAV: the caller's speech on the left, what the caller heard on the right."""
         write_stereo(path, self.caller_mulaw, self.heard_mulaw)
 
     def as_dict(self) -> dict[str, Any]:
-        """All figures, without the audio, for JSON."""
+        """All figures for JSON, without the audio."""
         names = "scenario call_sid ended_by status duration_s greeting_ms pickup_ms latencies_ms stops_ms gaps_ms"
         names += " silences_ms streams dialled human_legs whispers read_out bridged_s recordings failures heard"
         return {name: getattr(self, name) for name in names.split()} | {
@@ -115,7 +114,7 @@ class CallReport:
         }
 
     def check(self, expect: Expect) -> list[str]:
-        """What is not as expected, in words. An empty list means that all was as expected."""
+        """What was not as expected, in words. Empty if all was as expected."""
         return [*self.failures, *_check_call(self, expect), *_check_evidence(self, expect)]
 
 
@@ -168,14 +167,14 @@ def report(
 
 
 def recognise(state: CallState, from_s: float, to_s: float, known_words: tuple[str, ...] = ()) -> str:
-    """The words that the caller heard between two moments, if they are clips or `known_words`. Otherwise empty.
+    """The words that the caller heard between two moments. Only clips and `known_words` are recognised.
 
-    Holes in the playback are left out. So an answer that was held and resumed from the same frame is whole.
+    "" if nothing was. Gaps in the playback are left out, so an answer that was held and resumed is whole again.
     """
     return _words_in(state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)), known_words)
 
 
-@functools.lru_cache(maxsize=256)  # Many calls to one relay all begin with the same greeting.
+@functools.lru_cache(maxsize=256)  # The result is cached, because many calls begin with the same greeting.
 def _words_in(mulaw: bytes, known_words: tuple[str, ...]) -> str:
     return Ear(("agent", "human"), known_words).transcribe(dsp.decode(mulaw), RATE_HZ)
 
@@ -195,7 +194,7 @@ def _turns(state: CallState, spoken: list[Utterance], known_words: tuple[str, ..
 
 
 def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
-    """The agent's turns that the caller heard. A turn that stopped and went on at the same place is one turn."""
+    """The agent's turns that the caller heard. A turn that was held and resumed is one turn."""
     turns: list[Turn] = []
     for from_s, to_s in state.listener.stretches:
         text = recognise(state, from_s, to_s, known_words)
@@ -212,17 +211,14 @@ def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
 
 
 def _may_go_on_s(turn: Turn) -> float:
-    """The time within which more of the same answer may come.
-
-    If the words of the answer were understood, the answer has ended.
-    """
+    """How long more of the same answer may still come. If the answer was recognised, it has ended."""
     if turn.cut:
         return RESUMED_S
     return 0.0 if turn.text else PAUSED_S
 
 
 def _latencies(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> list[int]:
-    """A latency for each turn of the caller that was answered before the next one."""
+    """The latency of each turn of the caller that was answered before the caller's next turn."""
     found = []
     for at, said in enumerate(spoken):
         if said.kind == "cough":
@@ -236,7 +232,7 @@ def _latencies(spoken: list[Utterance], stretches: list[tuple[float, float]]) ->
 
 
 def _stops(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> list[int]:
-    """The time until the agent stopped, for each word of the caller during the agent's speech."""
+    """The time until the agent stopped, for each time that the caller said words while the agent spoke."""
     return [
         _ms(to_s - said.sound_s[0])
         for said in spoken
@@ -247,7 +243,7 @@ def _stops(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> lis
 
 
 def _gaps(state: CallState, ended_s: float) -> list[int]:
-    """The times when the buffer became empty in the middle of sound, and sound went on within a second."""
+    """The gaps: the buffer became empty in the middle of sound, and the sound went on within a second."""
     gaps = []
     for (_, dry_s), (again_s, _) in pairwise(state.ear.runs(ended_s)):
         cut = any(abs(each.at_s - dry_s) < 0.001 for each in state.ear.cuts)
@@ -259,7 +255,7 @@ def _gaps(state: CallState, ended_s: float) -> list[int]:
 
 
 def _silences(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> list[int]:
-    """The silences from the caller's last sound to the agent's first, and between the agent's sounds after that."""
+    """The silences from the caller's last sound to the agent's first sound, and between the agent's sounds after it."""
     silences = []
     for at, said in enumerate(spoken):
         quiet_from = said.sound_s[1]
@@ -308,7 +304,7 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
 
 
 def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
-    """Whether the caller's last words reached the agent, and an answer came that is none of `no_answers`."""
+    """What is wrong if the caller's last words got no answer other than `no_answers`. "" if they were answered."""
     said = next((turn for turn in reversed(got.turns) if turn.who == "caller"), None)
     if said is None:
         return ["the caller did not get to say anything"]
@@ -325,7 +321,7 @@ def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
 
 
 def _beside(text: str, others: Sequence[str]) -> str:
-    """The part of a text that occurs in none of the other texts."""
+    """The text without the parts that are other texts."""
     left = f" {words(text)} "
     for own in sorted(others, key=len, reverse=True):
         left = left.replace(f" {words(own)} ", " ")
@@ -333,7 +329,7 @@ def _beside(text: str, others: Sequence[str]) -> str:
 
 
 def _same_numbers(wanted: Sequence[str], dialled: Sequence[str]) -> bool:
-    """True if these numbers were dialled, in this order. ANY_NUMBER is a number that nobody here knows."""
+    """True if these numbers were dialled, in this order. ANY_NUMBER stands for a number that is not known here."""
     same = [each in (ANY_NUMBER, number) for each, number in zip(wanted, dialled, strict=False)]
     return len(wanted) == len(dialled) and all(same)
 
@@ -375,7 +371,7 @@ def _at_most(wrong: list[str], what: str, values: list[int], limit_ms: int | Non
 
 
 def _in_order(wrong: list[str], what: str, wanted: Sequence[str], got: Sequence[str]) -> None:
-    """Check that each wanted text is in what came, after the one before."""
+    """Check that all wanted texts came, in this order."""
     rest, at = " ".join(words(text) for text in got), 0
     for text in wanted:
         found = rest.find(words(text), at)
@@ -390,7 +386,7 @@ def _somewhere(text: str, texts: Sequence[str]) -> bool:
 
 
 def _text(name: str) -> str:
-    """The text of a clip that is named by its id. Any other text is returned unchanged."""
+    """The text of a clip, if this is a clip's id. Any other text is returned unchanged."""
     clip = find(name)
     return clip.text if clip is not None else name
 

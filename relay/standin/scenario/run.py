@@ -1,4 +1,4 @@
-"""Runs a scenario at an exchange: one caller, one call, one report."""
+"""Runs a scenario at an exchange: makes one call, and reports it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from relay.standin.twilio.exchange import Exchange, LiveCall
 from relay.standin.twilio.numbers import fictional_number
 
 FALLBACK_BIN = "https://handler.twilio.com/twiml/EH00000000000000000000000000000001"
-"""The URL of a scenario's `[number] fallback_twiml`. It is hosted at Twilio, as a TwiML Bin."""
+"""The URL of a scenario's `[number] fallback_twiml`. Twilio itself hosts this document, as a TwiML Bin."""
 
 LISTEN_S = 0.1
 SETTLED_S = 0.6
-"""Longer than the pauses that listening.py joins. After this much silence a part has ended."""
+"""After this much silence a part has ended. It is longer than the pauses that listening.py joins."""
 
 BEFORE = "before"
-"""The moment of a trouble that is made before the phone rings."""
+"""The value of a trouble's `upon`: the trouble is made before the phone rings."""
 
 GLANCE_S = 0.5
-"""The length of a call that is made only to be counted."""
+"""The length of an earlier call from the same number. Such a call is only made to be counted."""
 
 Stagehand = Callable[[str], Awaitable[None]]
-"""Makes the troubles that the exchange cannot make. It gets a trouble's name (scenario.Trouble)."""
+"""Makes a trouble that the exchange cannot make. The argument is the trouble's name (scenario_file.Trouble)."""
 
 EvidencePort = Callable[[str], Awaitable[Evidence]]
 """Gets a CallSid after the call. Returns what the ledger and the business say about it."""
@@ -41,18 +41,18 @@ async def run_scenario(
     stagehand: Stagehand | None = None,
     known_words: tuple[str, ...] = (),
 ) -> CallReport:
-    """Ring the exchange's number, play the scenario's caller, and sum up the result.
+    """Call the exchange's number, play the scenario's caller, and sum up the result.
 
-    `narrate` logs `agent_said` events during the call (recognised in a thread, so not for fake clocks). Without
-    `evidence`, expectations about the ledger fail. `Expect.without_ledger` leaves them out. Without a `stagehand`,
-    troubles that need one are not made, and the report says so. `known_words` are this relay's own words, which are
-    then recognised when a stand-in speaks them.
+    With `narrate`, events `agent_said` are logged during the call. A thread recognises the words, so this does not work
+    on a fake clock. Without `evidence`, expectations about the ledger fail. `Expect.without_ledger` leaves them out.
+    Without a `stagehand`, troubles that need one are not made, and the report says so. `known_words` are the relay's
+    own sentences, so that they are recognised too.
     """
     number = exchange.number
     if scenario.number.fallback_twiml:
         exchange.bins[FALLBACK_BIN] = scenario.number.fallback_twiml
         number.voice_fallback_url = FALLBACK_BIN
-    elif number.voice_fallback_url == FALLBACK_BIN:  # The scenario before has left this URL.
+    elif number.voice_fallback_url == FALLBACK_BIN:  # An earlier scenario may have left its URL.
         number.voice_fallback_url = ""
     actor = Actor(scenario)
 
@@ -79,7 +79,7 @@ async def run_scenario(
 
 
 async def _ring_others(scenario: Scenario, exchange: Exchange, nursery: trio.Nursery, over: trio.Event) -> None:
-    """Make the earlier calls from the same number, and the calls of others during this one."""
+    """Make the earlier calls from the same number, and the calls of other callers at the same time."""
 
     async def glance(call: LiveCall) -> None:
         await trio.sleep(GLANCE_S)
@@ -126,7 +126,7 @@ async def _make(trouble: Trouble, stagehand: Stagehand | None, failures: list[st
 
 
 async def _narrate(call: LiveCall, known_words: tuple[str, ...]) -> None:
-    """Log what the agent said, each time it has finished."""
+    """Log what the agent said, each time the agent has finished."""
     state, told = call.state, 0
     while True:
         await trio.sleep(LISTEN_S)

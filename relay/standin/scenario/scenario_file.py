@@ -31,7 +31,7 @@ does = "socket_cut"
 upon = "stream_started"                               # an event of the exchange. Without `upon`: the first ring
 after_s = 6
 
-# What follows is for a stage of ours (relay demo --scenario): a relay that is only called has its own.
+# The tables from here on are for `relay demo --scenario`. A relay that is only called has its own model and settings.
 
 [model]                                               # relay/standin/model/script.py
 first_delta_ms = 400
@@ -54,7 +54,7 @@ heard = ["We are open tomorrow"]
 dialled = ["+12125550102"]
 ```
 
-Every key of every table is below, with its meaning, in the class with the table's name.
+The classes below have the keys of all tables, each with its meaning.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ from relay.standin.twilio.streaming import Network
 FOLDER = Path(__file__).parent / "scenarios"
 
 ANSWERED_MS = 3_000
-"""The agent is quiet this long after an answer. After a holding phrase the answer comes sooner."""
+"""An answer is over when the agent has been quiet for this long. After a holding phrase, more comes sooner."""
 
 NO_ANSWERS = tuple(f"{{{key}}}" for key in (
     "one_moment", "one_moment_again", "holding", "holding_again", "still_there", "nobody_there", "trouble",
@@ -89,10 +89,10 @@ NO_ANSWERS = tuple(f"{{{key}}}" for key in (
 """The phrases that the relay says if no answer of the model comes."""
 
 ANY_NUMBER = "?"
-"""In `dialled`: a number that is not known here."""
+"""Used in `dialled` for a number that is not known here."""
 
 QUIET_MS = 900
-"""The agent must be quiet this long before a caller thinks that it has finished."""
+"""The shortest quiet time after which a caller may think that the agent has finished."""
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Ms = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
@@ -102,7 +102,7 @@ AtLeast = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\+$")]
 
 
 ACTIONS = ("say", "play", "cough", "press", "listen", "until", "silent_s", "mute_s", "hang_up")
-"""What a step may do. All other keys of a step say when."""
+"""The keys that say what a step does. All other keys say when."""
 
 
 class ScenarioError(Exception):
@@ -112,12 +112,12 @@ class ScenarioError(Exception):
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One action of the caller. `after_ms` and `interrupt_after_ms` say when."""
 
-    # A clip of relay/standin/speech/clips/index.toml, by its text or its id. Another text is babbled.
+    # The text or the id of a clip in relay/standin/speech/clips/index.toml. Any other text is babbled.
     say: str | None = None
-    play: str | None = None  # The path of a WAV file, from the folder where the command runs.
+    play: str | None = None  # The path of a WAV file, relative to the folder in which the command runs.
     cough: bool = False
-    press: str | None = None  # One key after the other: 0-9 * # A-D, and w for half a second.
-    # Wait until something new was heard, and then for 900 ms of quiet, or for this many ms of quiet.
+    press: str | None = None  # Keys to press, one after the other: 0-9 * # A-D, and w for a pause of half a second.
+    # Wait until the agent has said something new and has been quiet for 900 ms, or for this many ms.
     listen: bool | WholeMs = False
     until: EventKind | None = None
     silent_s: Seconds | None = None
@@ -125,30 +125,30 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hang_up: bool = False
 
     after_ms: WholeMs = 0  # Wait this long first.
-    interrupt_after_ms: WholeMs | None = None  # First wait until the agent has spoken for this long.
-    limit_s: Seconds = 30.0  # After a longer wait the call has failed, and ends.
+    interrupt_after_ms: WholeMs | None = None  # First wait until the agent has spoken for this many ms.
+    limit_s: Seconds = 30.0  # If the wait takes longer than this, the step has failed and the call ends.
 
     @property
     def kinds(self) -> list[str]:
-        """The actions that are set. A correct step has exactly one."""
+        """The action keys that are set. A correct step has exactly one."""
         given = {name: getattr(self, name) for name in ACTIONS}
         return [name for name, value in given.items() if value is not None and value is not False]
 
 
 class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who calls, from which number and line, and what they do."""
+    """The caller: number, line, and steps."""
 
     steps: tuple[Step, ...]
-    number: str = "+12125550101"  # A text without the plus is no number: "anonymous" hides the number.
-    state: str | None = None  # The state of the number, like "NY". None means a number of Los Angeles.
+    number: str = "+12125550101"  # A text without a plus sign is not a number. "anonymous" means a hidden number.
+    state: str | None = None  # The US state of the number, like "NY". None means a number in Los Angeles.
     silence: Silence = "ff"  # What the line sends while the caller is silent: mu-law +0, mu-law -0, or faint noise.
     patience_s: Seconds = 20.0  # How long the caller stays on the line after the last step.
-    calls_before: Count = 0  # How often the same number rang before and hung up at once.
-    calls_meanwhile: Count = 0  # How many other callers are on the line.
+    calls_before: Count = 0  # How many times the same number called before and hung up at once.
+    calls_meanwhile: Count = 0  # How many other calls are running.
 
 
 class HumanTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a human who is dialled behaves."""
+    """How a dialled human behaves."""
 
     does: Behaviour = "accepts"
     ring_s: Seconds = 4.0  # The time until the phone is picked up.
@@ -156,76 +156,76 @@ class HumanTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The network between Twilio and the relay. A burst holds messages back, and loses none."""
+    """The network between Twilio and the relay. A burst delays messages, and loses none."""
 
     connect_ms: Ms = 365.0  # The time from the TwiML to the open socket.
     delay_ms: Ms = 0.0  # The delay in each direction.
-    jitter_ms: Ms = 0.0  # At most this much is added.
+    jitter_ms: Ms = 0.0  # A random delay of up to this much is added.
     bursts_per_minute: Annotated[float, msgspec.Meta(ge=0, le=6_000)] = 0.0
     burst_ms: Ms = 233.0
 
 
 class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that happens during the call to the relay, or to something that it needs.
+    """A fault of the relay, or of something that it needs, during the call. `socket_cut` works with every relay.
 
-    The exchange makes `socket_cut`, which works with every relay. All others need a stage of ours.
+    All other troubles need `relay demo --scenario` or a play.
     """
 
     does: Literal[
         "socket_cut",  # The media connection breaks, without a close.
-        "relay_dies",  # The relay is killed: it writes and answers nothing more.
+        "relay_dies",  # The relay is killed. It writes and answers nothing more.
         "relay_starts",  # Another relay takes its place, with the same ledger.
         "relay_drains",  # The relay is told to stop.
         "model_dies",  # Every connection to the model breaks.
-        "model_stays_away",  # Every connection to the model breaks, and nobody listens at the model any more.
+        "model_stays_away",  # Every connection to the model breaks, and no new one can be opened.
         "postgres_leaves",
         "postgres_returns",
         "rest_fails",  # Twilio's REST API answers 500.
         "rest_is_busy",  # Twilio's REST API answers 429.
-        "rest_hangs",  # Twilio's REST API takes requests and does not answer.
-        "day_is_spent",  # The other calls of the day have cost as much as a day may cost.
+        "rest_hangs",  # Twilio's REST API accepts requests and does not answer.
+        "day_is_spent",  # Other calls have cost as much as MAX_DAY_USD allows.
         "business_changes",  # The owner saves the changed file of [business].
         "business_breaks",  # The owner saves a file with a mistake.
         "slot_is_taken",  # Another caller books the time in [business] taken.
     ]
     upon: EventKind | Literal["before"] = "ringing"  # "before": before the phone rings
     after_s: Seconds = 0.0
-    times: Count = 1  # The trouble comes after this many events of that kind. 0: after every event.
+    times: Count = 1  # The trouble comes at the event with this number, counted from 1. 0 means at every event.
 
     @property
     def of_rest(self) -> bool:
-        """True if Twilio's REST API has the trouble."""
+        """True if it is a trouble of Twilio's REST API."""
         return self.does in ("rest_fails", "rest_is_busy", "rest_hangs")
 
 
 class BusinessTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The business for which the relay itself answers. own_business.py explains the texts."""
+    """The business of an embedded backend. own_business.py explains the placeholders in the texts."""
 
-    file: str = ""  # The text of its business.toml. If it is "", the relay has a backend.
+    file: str = ""  # The text of business.toml. If it is "", the relay uses the stand-in backend.
     changed: str = ""
     taken: str = ""  # A local time, such as {tomorrow}T19:00.
 
 
 class NumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the phone number is set up at Twilio."""
+    """How the phone number is configured at Twilio."""
 
     fallback_twiml: str = ""  # The TwiML at "primary handler fails". Twilio itself hosts it.
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the result of the call must be. What is not named does not matter."""
+    """The expected result of the call. A key that is not set is not checked."""
 
     greeting_within_ms: int | None = None
     answer_within_ms: int | None = None  # For each turn: from the caller's last sound to the agent's first.
-    # The caller's last words get an answer that has more than these texts.
+    # The answer to the caller's last words must contain more than these texts.
     answered_beside: tuple[str, ...] | None = None
     heard: tuple[str, ...] = ()  # Texts that the caller heard in full, in this order.
     not_heard: tuple[str, ...] = ()
-    read_out: tuple[str, ...] = ()  # Parts of what Twilio itself said with <Say>.
+    read_out: tuple[str, ...] = ()  # Parts of the texts that Twilio itself said with <Say>.
     stopped_within_ms: int | None = None  # For each interruption: from the caller's first sound to the agent's last.
-    said: tuple[str, ...] = ()  # Parts of the ledger's transcript, of either side.
+    said: tuple[str, ...] = ()  # Parts of the turns in the ledger's transcript, of both sides.
     not_said: tuple[str, ...] = ()
-    cut: int | None = None  # The number of the agent's turns that the ledger has as interrupted.
+    cut: int | None = None  # How many of the agent's turns are marked as interrupted in the ledger.
     transfer: str | None = None  # The result of a transfer in the ledger.
     ended_by: EndedBy | None = None
     end_reason: str | None = None
@@ -240,15 +240,15 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     asked: dict[str, Count] = {}  # Route -> how often the business was asked: "GET /hours" = 1.
     recordings: int | None = None
     streams: int | None = None  # The number of media streams in the call.
-    no_gap_over_ms: int | None = None  # While the agent speaks, the buffer is empty for no longer than this.
-    no_silence_over_ms: int | None = None  # The longest silence from the caller's last sound until the agent speaks.
-    within_s: float | None = None  # The whole call lasts no longer than this.
-    no_complaints: bool = True  # No complaints in Twilio's debugger.
-    complaints: tuple[int, ...] = ()  # Codes that must appear in Twilio's debugger. They are no failure.
+    no_gap_over_ms: int | None = None  # The longest gap while the agent speaks.
+    no_silence_over_ms: int | None = None  # The longest silence between the caller's last sound and the agent's answer.
+    within_s: float | None = None  # The longest duration of the whole call.
+    no_complaints: bool = True  # True if Twilio's debugger must have no complaints.
+    complaints: tuple[int, ...] = ()  # Codes that must appear in Twilio's debugger.
     rows: dict[str, Count | AtLeast] = {}  # Table -> its number of rows, or "3+".
 
     def without_ledger(self) -> Expect:
-        """The expectations that can be checked from outside the relay."""
+        """Only the expectations that can be checked from outside the relay."""
         return msgspec.structs.replace(
             self, said=(), not_said=(), cut=None, transfer=None, end_reason=None, outcome=None, functions=None,
             bookings=None, messages=None, asked={}, rows={},
@@ -266,7 +266,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: NetworkTable = NetworkTable()
     number: NumberTable = NumberTable()
     model: dict[str, Any] = {}
-    voice: dict[str, Any] | None = None  # The model writes, and the stand-in of ElevenLabs speaks.
+    voice: dict[str, Any] | None = None  # If set, the stand-in of ElevenLabs speaks what the model writes.
     backend: dict[str, Any] = {}
     relay: dict[str, str] = {}
     business: BusinessTable = BusinessTable()
@@ -290,7 +290,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse(text: str, name: str, file: str = "") -> Scenario:
-    """Read a scenario. Errors name its file, otherwise its name. Raises ScenarioError."""
+    """Read a scenario. Raises ScenarioError, whose message begins with the file or the name."""
     where = f"scenario {file or name}"
     try:
         scenario = msgspec.convert({"name": name, **tomllib.loads(text)}, Scenario)
@@ -312,7 +312,10 @@ def parse(text: str, name: str, file: str = "") -> Scenario:
 
 
 def of_recording(path: Path) -> Scenario:
-    """A caller who hears the greeting, plays a recording, hears the answer, and hangs up. Raises ScenarioError."""
+    """A scenario whose caller hears the greeting, plays a recording, hears the answer, and hangs up.
+
+    Raises ScenarioError.
+    """
     steps = (Step(listen=True), Step(play=str(path)), Step(listen=ANSWERED_MS), Step(hang_up=True))
     _check(steps[1], "the recording")
     expect = Expect(not_heard=("{trouble}", "{trouble_message}"), answered_beside=NO_ANSWERS)
@@ -320,7 +323,7 @@ def of_recording(path: Path) -> Scenario:
 
 
 def load(name: str) -> Scenario:
-    """A shipped scenario by its name, or one from a path that ends in .toml. Raises ScenarioError."""
+    """Load a shipped scenario by its name, or a file whose path ends in .toml. Raises ScenarioError."""
     own = name.endswith(".toml")
     path = Path(name) if own else FOLDER / f"{name}.toml"
     try:
@@ -347,7 +350,11 @@ def _check(step: Step, where: str) -> None:
     if step.play is not None:
         try:
             read_wav(Path(step.play))
-        except (AudioRefused, OSError, ValueError) as error:  # The text may contain characters that no path can have.
+        except (
+            AudioRefused,
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: an impossible path.
             raise ScenarioError(f"{where}: {step.play} cannot be played: {error}") from error
     if step.press is not None and (not step.press or set(step.press) - set("0123456789*#ABCDw")):
         raise ScenarioError(f"{where}: keys are 0-9 * # A-D, and w for half a second: {step.press!r}")

@@ -1,1 +1,1 @@
-"""Speech of the stand-ins: recorded clips, their voices, and the recognition of the clips (ear.py)."""
+"""The speech of the stand-ins: recorded clips, voices, and the recognition of clips (ear.py)."""

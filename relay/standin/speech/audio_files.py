@@ -1,4 +1,4 @@
-"""Audio files to the telephone's mu-law and back: for `<Play>`, for `--wav`, and for the stereo WAV of a call."""
+"""Reads and writes audio files: for `<Play>`, for `--wav`, and for the stereo WAV of a call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import dsp
 
 RATE_HZ = 8_000
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
-"""The rates that sound cards have. A header with a rate outside these limits is broken."""
+"""The lowest and highest rate of sound cards. A header with another rate is broken."""
 
 
 class AudioRefused(Exception):
@@ -38,7 +38,7 @@ def mulaw_of(data: bytes, content_type: str = "audio/wav") -> bytes:
         raise AudioRefused(f"a WAV file must have 16-bit samples, and this one has {8 * width} bits")
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise AudioRefused(f"a WAV file must have {MIN_RATE_HZ} to {MAX_RATE_HZ} samples a second, this has {rate_hz}")
-    whole = len(pcm) // (2 * channels) * 2 * channels  # A file that was cut off ends in the middle of a sample.
+    whole = len(pcm) // (2 * channels) * 2 * channels  # A file that was cut off may end in the middle of a sample.
     samples = np.frombuffer(pcm[:whole], dtype="<i2")[::channels]
     return dsp.encode(_at_line_rate(samples, rate_hz))
 
@@ -52,7 +52,7 @@ def read_wav(path: Path) -> bytes:
 
 
 def check_writable(path: Path) -> None:
-    """Check before a call whether its WAV can be written to this path. Raises OSError."""
+    """Check, before a call, that its WAV can be written to this path. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.open("ab").close()
 
@@ -70,9 +70,9 @@ def write_stereo(path: Path, left_mulaw: bytes, right_mulaw: bytes) -> None:
 
 
 def _at_line_rate(samples: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
-    """A whole clip at 8 kHz, by cutting its spectrum at 4 kHz.
+    """Convert a whole clip to 8 kHz by cutting its spectrum at 4 kHz.
 
-    For whole clips this is exact, and simpler than a stream.
+    For whole clips this is exact, and simpler than a filter for streams.
     """
     if rate_hz == RATE_HZ or not len(samples):
         return samples.astype(np.int16)

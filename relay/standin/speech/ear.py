@@ -1,9 +1,9 @@
-"""The recognition of clips: how a stand-in understands speech. It compares the audio with the clips that it knows.
+"""Recognises clips. This is how a stand-in understands speech: it compares the audio with the clips that it knows.
 
-The envelope (the level every 10 ms) finds which clip it can be, and where. Twelve bands between 200 and 3400 Hz confirm
-it. A few dB, some noise and any shift in time do not matter. Audio that was damaged on its way is not understood: lost
-frames, clicks at the edges of frames, a wrong rate, a wrong codec. A human would still understand some of it. But a
-stand-in that understood it would hide the relay's mistakes.
+First the envelope (the level every 10 ms) finds which clip it may be, and where. Then twelve frequency bands between
+200 and 3400 Hz confirm that. A few dB more or less, some noise, and any shift in time do not matter. But damaged audio
+is not recognised: lost frames, clicks at the edges of frames, a wrong rate, a wrong codec. A human would still
+understand some of it. A stand-in must not, because it would hide mistakes of the relay.
 """
 
 from __future__ import annotations
@@ -21,23 +21,29 @@ from relay.standin.speech.voice import Clip, babbled_clips, clips
 Array = npt.NDArray[np.float64]
 
 STEP_MS, WINDOW_MS = 10, 20
-FINE_STEP_MS = 5  # Small enough that clip and audio are never more than 2.5 ms apart.
+FINE_STEP_MS = 5  # With this step, clip and audio are never more than 2.5 ms apart.
 BIN_HZ = 1000 // WINDOW_MS
-# Edges of the bands, in bins of 50 Hz. They become wider as the bands of human hearing do.
+# The edges of the bands, in bins of 50 Hz. Higher bands are wider, as in human hearing.
 EDGES = np.array([4, 6, 8, 10, 13, 16, 20, 25, 31, 38, 46, 56, 68])
-HIGH_FROM_BAND = 9  # 1.9 kHz and higher. Speech is weak there, and clicks are not.
-FLOOR_DB = -75.0  # This is below the level of the quietest phone line, so that silence does not look like detail.
+HIGH_FROM_BAND = 9  # The bands from 1.9 kHz on. Speech is weak there, but clicks are not.
+# Levels below this count as equal, so that silence does not look like detail. It is below the noise of the quietest
+# phone line.
+FLOOR_DB = -75.0
 
-ENVELOPE_ALIKE = 0.80  # From this correlation on, a clip is compared in detail.
-CELL_DB = 5.0  # How much a band may differ from the clip's after the levels were matched.
+ENVELOPE_ALIKE = 0.80  # If the correlation of the envelopes reaches this, the clip is compared in detail.
+CELL_DB = 5.0  # How much the level of a band may differ from the clip's, after the overall levels were matched.
 CELLS_ALIKE = 0.85
-HOLE_DB, HOLES = 12.0, 0.03  # The loss that makes a frame a hole, and the share of holes that the speech may have.
-SPIKE_DB, SPIKES = 8.0, 0.06  # The extra treble that makes a frame a spike, and the share of spikes.
-SPIKE_BELOW_DB = 24.0  # Treble this far below the loudest band is noise of the line.
-ABOVE_HZ = 4500  # A phone line carries nothing above this, but a click does.
-# An int16 peak, the peak over the RMS of 5 ms, and clicks a second: more than a noisy line has.
+# A frame that is quieter than the clip by this much is a hole. The share of holes that speech may have.
+HOLE_DB, HOLES = 12.0, 0.03
+# A frame with this much extra treble is a spike. The share of spikes that speech may have.
+SPIKE_DB, SPIKES = 8.0, 0.06
+SPIKE_BELOW_DB = 24.0  # Treble that is below the loudest band by this much is noise of the line.
+ABOVE_HZ = 4500  # A phone line carries no sound above this frequency. A click does have sound above it.
+# The limits for clicks: an int16 peak, the ratio of the peak to the RMS of 5 ms, and clicks a second. A noisy line
+# stays below them.
 CLICK_PEAK, CLICK_CREST, CLICKS_A_S = 500, 6.0, 3.0
-DEPTH_DB = 25.0  # The envelope is used down to this far below its loudest part. Further down is noise of the line.
+# The part of the envelope that is below its loudest part by more than this is noise of the line, and is not used.
+DEPTH_DB = 25.0
 
 
 @dataclass(frozen=True)
@@ -46,29 +52,29 @@ class Heard:
 
     clip: Clip
     start_ms: int
-    alike: float  # The share of the cells that fit, 0 to 1.
+    alike: float  # The share of cells (time and band) that fit, from 0 to 1.
 
 
 @dataclass(frozen=True)
 class _Print:
-    """A clip in the form for comparison: its speech without the silence around it."""
+    """A clip in the form that is compared: its speech, without the silence around it."""
 
     clip: Clip
-    bands_db: Array  # Shape [steps, 12], every 10 ms.
-    level_db: Array  # Shape [steps].
+    bands_db: Array  # dBFS of the bands, shape [steps, 12].
+    level_db: Array  # dBFS, shape [steps].
     lead_ms: int
 
 
 class Ear:
-    """Knows the clips of some speakers. `also`: more sentences, as the stand-ins speak them."""
+    """Recognises the clips of some speakers. `also` are further sentences in the stand-ins' voices."""
 
     def __init__(self, speakers: tuple[str, ...] = ("caller",), also: Iterable[str] = ()) -> None:
         self._prints = [_print(clip) for clip in clips().values() if clip.speaker in speakers]
         self._prints += [_print(clip) for text in also for clip in babbled_clips(text)]
 
     def hear(self, samples: npt.NDArray[np.int16], rate_hz: int) -> list[Heard]:
-        """The clips in int16 audio of 8000 or 24000 Hz, in order."""
-        # A clip may begin before its audio does, because its beginning is quiet.
+        """The clips that are in int16 audio of 8000 or 24000 Hz, in order."""
+        # A clip may begin before the audio does, because the beginning of a clip is quiet.
         pad = np.zeros(rate_hz * 3 // 10, np.int16)
         padded = np.concatenate([pad, samples, pad])
         if _has_clicks(padded, rate_hz):
@@ -84,7 +90,7 @@ class Ear:
         return sorted(kept, key=lambda heard: heard.start_ms)
 
     def transcribe(self, samples: npt.NDArray[np.int16], rate_hz: int) -> str:
-        """What was said, as text. Empty if no known clip was recognised."""
+        """What was said, as text. "" if no clip was recognised."""
         return " ".join(heard.clip.text for heard in self.hear(samples, rate_hz))
 
 
@@ -98,9 +104,9 @@ def _print(clip: Clip) -> _Print:
 
 
 def _bands(samples: npt.NDArray[np.int16], rate_hz: int, step_ms: int) -> Array:
-    """Int16 samples [n] to dBFS [steps, 12].
+    """The levels of the bands in int16 samples, in dBFS, shape [steps, 12].
 
-    A window of 20 ms has bins of 50 Hz at any rate, so the rate need not be changed.
+    A window of 20 ms has bins of 50 Hz at any rate, so the audio need not be resampled.
     """
     window, step = rate_hz * WINDOW_MS // 1000, rate_hz * step_ms // 1000
     if len(samples) < window:
@@ -112,7 +118,10 @@ def _bands(samples: npt.NDArray[np.int16], rate_hz: int, step_ms: int) -> Array:
 
 
 def _has_clicks(samples: npt.NDArray[np.int16], rate_hz: int) -> bool:
-    """True if 24 kHz audio has single peaks above the phone band. Steps between frames make such peaks."""
+    """True if 24 kHz audio has clicks: short peaks above the frequencies of a phone line.
+
+    A jump between two frames makes such a peak.
+    """
     if rate_hz <= 2 * ABOVE_HZ:
         return False
     spectrum = np.fft.rfft(samples.astype(np.float64))
@@ -129,7 +138,10 @@ def _level(bands_db: Array) -> Array:
 
 
 def _search(print_: _Print, fine: Array) -> list[Heard]:
-    """The places in the audio where the clip can be, and how well it fits there: a few steps around each place."""
+    """The places in the audio where the clip may be, and how well it fits there.
+
+    Each place gives a few neighbouring steps.
+    """
     found = []
     for phase in range(STEP_MS // FINE_STEP_MS):
         bands_db = fine[phase :: STEP_MS // FINE_STEP_MS]
@@ -144,7 +156,7 @@ def _search(print_: _Print, fine: Array) -> list[Heard]:
 
 
 def _correlate(wanted: Array, level_db: Array) -> Array:
-    """Correlation of a clip's envelope with the audio's (normalised), for every place where the clip could be."""
+    """The normalised correlation of the clip's envelope with the audio's, for every possible place."""
     count = len(wanted)
     wanted = np.maximum(wanted, wanted.max() - DEPTH_DB)
     level_db = np.maximum(level_db, level_db.max() - DEPTH_DB)
@@ -171,7 +183,7 @@ def _peaks(alike: Array, apart: int) -> list[int]:
 
 
 def _confirm(print_: _Print, bands_db: Array) -> float:
-    """The share of loud cells that fit. 0 if the audio is too different, or was damaged."""
+    """The share of loud cells that fit. 0 if the audio is too different or is damaged."""
     loudest = print_.bands_db.max()
     loud = print_.bands_db > loudest - 25
     difference = bands_db - print_.bands_db

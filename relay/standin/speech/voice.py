@@ -1,9 +1,9 @@
-"""How the stand-ins speak: a text becomes mu-law audio, by a clip if there is one, otherwise by piper or by babble.
+"""The voice of the stand-ins.
 
-make_clips.py makes the clips. A text is cut into sentences, and the longest parts that are clips are used as they are.
-So "Let me book that for you. Is there anything else I can help with?" is real speech, although nobody recorded it as
-one sentence. Text without a clip is babbled: 60 ms for each character, with the pitch and the shape of speech, but
-without words. `Voice.babbled` lists these texts for the report.
+It makes mu-law audio of a text: with clips if there are any, otherwise with piper or by babbling. make_clips.py makes
+the clips. A text is cut into the longest parts that are clips. So "Let me book that for you. Is there anything else I
+can help with?" is real speech, although it was not recorded as one text. Text without a clip is babbled: sound like
+speech, but without words, 60 ms for each character. `Voice.babbled` lists these texts for the report.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ RATE_HZ = 8000
 BABBLE_MS_PER_CHARACTER = 60  # About 165 words a minute, a usual reading speed.
 GAP_MS = 80  # The silence between two sentences. It is longer than the 70 ms of silence at a clip's ends.
 LEVEL = 32768 * 10 ** (-22 / 20)  # The RMS of the clips (make_clips.SPEECH_DBFS).
-# Where the energy of a vowel is (F1, F2 in Hz). This is rough, because it must only sound like a person.
+# The formants of the vowels (F1 and F2 in Hz). Rough values are enough, because babble must only sound like a person.
 FORMANTS = {"a": (750, 1250), "e": (550, 1850), "i": (320, 2250), "o": (500, 950), "u": (340, 1050), "y": (400, 2000)}
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A phrase that was spoken once: G.711 mu-law, 8 kHz, mono, without a header."""
+    """A recorded phrase: G.711 mu-law, 8 kHz, mono, without a header."""
 
     id: str
     speaker: str  # agent | caller | human | noise.
@@ -66,7 +66,7 @@ def find(name: str) -> Clip | None:
 
 
 def words(text: str) -> str:
-    """A text without case, punctuation and double blanks, for comparing what was said."""
+    """A text in small letters, without punctuation and double blanks, to compare what was said."""
     return " ".join(re.sub(r"[^\w' ]+", " ", text.lower().replace("’", "'")).split())
 
 
@@ -76,16 +76,16 @@ def _by_words() -> Mapping[str, Clip]:
 
 
 class Voice:
-    """Speaks any text, and keeps the texts that it could only babble. Connections of one stand-in share it."""
+    """Speaks any text. Notes the texts that it had to babble. All connections of a stand-in share one Voice."""
 
     def __init__(self, piper: bool = False) -> None:
         self.babbled: list[str] = []
-        # What piper has spoken. Piper is slow, and never speaks a text twice in the same way.
+        # The texts that piper has spoken, because piper is slow and speaks a text differently each time.
         self._spoken: dict[str, bytes] = {}
         self._piper = _load_piper() if piper and piper_is_installed() else None
 
     def say(self, text: str) -> bytes:
-        """The text as mu-law, 8 kHz. The same text gives the same audio."""
+        """Speak a text: mu-law at 8 kHz. The same text always gives the same audio."""
         gap = b"\xff" * (GAP_MS * RATE_HZ // 1000)
         return gap.join(self._without_clip(part) if isinstance(part, str) else part.mulaw for part in _parts(text))
 
@@ -100,7 +100,7 @@ class Voice:
 
 
 def _parts(text: str) -> list[Clip | str]:
-    """The longest parts that are clips, and the sentences between these parts."""
+    """Cut a text into the longest parts that are clips, and the sentences between them."""
     sentences = [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
     parts: list[Clip | str] = []
     while sentences:
@@ -118,12 +118,13 @@ def _parts(text: str) -> list[Clip | str]:
 
 @functools.cache
 def babbled_clips(text: str) -> tuple[Clip, ...]:
-    """The sentences of a text that have no clip, as they are babbled: clips for an `Ear` that must know them."""
+    """The sentences of a text that have no clip, babbled, as clips for an `Ear` that must recognise them."""
     return tuple(Clip("", "", part, babble(part)) for part in _parts(text) if isinstance(part, str))
 
 
 def babble(text: str) -> bytes:
-    """Speech-like sound of the text's length, without words, as mu-law. The same text gives the same sound."""
+    """Sound like speech, without words, as mu-law. Its length depends on the text. The same text gives the same
+    sound."""
     chance = random.Random(zlib.crc32(text.encode()))
     length = BABBLE_MS_PER_CHARACTER * RATE_HZ // 1000
     pitch_hz = 105 + 25 * chance.random()
@@ -173,7 +174,7 @@ def _speak(piper: Any, sentence: str) -> bytes:
     samples = np.concatenate([np.asarray(chunk.audio_float_array, np.float64) for chunk in chunks])
     spectrum = np.fft.rfft(samples)
     length = len(samples) * RATE_HZ // chunks[0].sample_rate
-    # To cut the spectrum at 4 kHz and go back with fewer samples is exact resampling for a whole utterance.
+    # Cutting the spectrum at 4 kHz is an exact resampling of a whole utterance.
     low = np.fft.irfft(spectrum[: length // 2 + 1], length) * length / len(samples)
     rms = float(np.sqrt((low**2).mean())) or 1.0
     return dsp.encode((low * LEVEL / rms).clip(-32000, 32000).astype(np.int16))
