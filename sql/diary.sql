@@ -4,7 +4,7 @@
 select who, number, start_min, start_min + busy_min from diary_entries
 where state = 'booked' and who = any(%(names)s) and id <> %(but)s
     and span && tstzrange(to_timestamp(%(start)s * 60::bigint), to_timestamp(%(end)s * 60::bigint))
-    -- No appointment is longer than two days, so the index on its start is enough.
+    -- No appointment is longer than two days, so this condition finds all of them, with the index on the start.
     and lower(span) > to_timestamp((%(start)s - 2880) * 60::bigint) and lower(span) < to_timestamp(%(end)s * 60::bigint)
 
 -- name: appointment

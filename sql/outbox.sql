@@ -1,9 +1,9 @@
--- The outbox's statements. relay/notify/outbox.py uses them. All times are those of the Postgres server, because the clocks
--- of the machines differ.
+-- The outbox's statements. relay/notify/outbox.py uses them. All times come from the clock of the Postgres server, because
+-- the clocks of the machines differ.
 
 -- name: claim
--- News that is due. News waits while earlier news of its call and channel waits. News of callers who want to be called
--- back goes first. Held news waits for the digest, and no other news waits for it.
+-- Claims news that is due. News waits while earlier news of the same call and channel waits. News of callers who want to be
+-- called back is sent first. Held news waits for the digest, but other news does not wait for held news.
 with due as (
     select news, channel from outbox as o
     where state = 'waiting' and next_at <= clock_timestamp() and channel = any(%(channels)s)
@@ -33,8 +33,8 @@ update outbox set state = %(state)s, words = %(words)s, leased_until = null,
 where news = %(news)s and channel = %(channel)s and state = 'waiting'
 
 -- name: gather
--- Make the digest of the held news that is older than the digest. This news is then no longer sent alone.
--- If the digest exists already, it is not changed. News that is held now waits for the next digest.
+-- Makes the digest of all held news from before the digest's time. This news is then not sent alone.
+-- If the digest exists already, it is not changed, and held news waits for the next digest.
 with members as (
     select news, number from outbox
     where state = 'waiting' and channel = 'email' and kind = any(%(held)s) and created_at < %(before)s
@@ -60,7 +60,7 @@ select o.news, o.channel, o.kind, o.body, o.created_at, o.call_sid, (
 from outbox as o where o.channel = %(channel)s and o.news = any(%(news)s) order by o.number
 
 -- name: next_in
--- Seconds until something is due or a lease ends; null if nothing waits.
+-- The seconds until news is due or a lease ends. Null if no news waits.
 select min(
     case when channel = 'email' and kind = any(%(held)s) then %(digest_in_s)s
     else extract(epoch from greatest(next_at, coalesce(leased_until, next_at)) - clock_timestamp())::float8 end
@@ -80,6 +80,6 @@ update outbox set state = 'waiting', tries = 0, next_at = clock_timestamp() wher
 returning news
 
 -- name: dead
--- Dead letters, newest first: for the console.
+-- The dead letters for the console, newest first.
 select news, channel, kind, body, created_at, call_sid, tries, words from outbox
 where state = 'dead' order by number desc limit 100

@@ -1,6 +1,6 @@
 -- The ledger's statements, each under its name (relay/ledger/statements.py reads them).
--- A keep_ statement takes many rows as one JSON array. If a row exists already, it is completed: values that the new row
--- does not know (null) stay, and the others are replaced. merge() in rows.py does the same.
+-- A keep_ statement takes many rows as one JSON array. If a row exists already, it is merged with the new one: where the new
+-- row has null, the old value stays. Other values are replaced. merge() in rows.py does the same.
 
 -- name: keep_calls
 insert into calls as t (
@@ -16,7 +16,7 @@ on conflict (call_sid) do update set (
     started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
     greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed, process,
     spent_usd, spent_at, is_test) = (
-    -- If a call has two streams, the values of the later stream win. The order in which the rows arrive does not matter.
+    -- If a call has two streams, the values of the later stream are kept, in whatever order the rows arrive.
     select
         coalesce(a.started_at, b.started_at), coalesce(a.from_number, b.from_number),
         coalesce(a.to_number, b.to_number), coalesce(a.caller_state, b.caller_state),
@@ -48,7 +48,7 @@ on conflict (call_sid, seq) do update set
     latency = coalesce(excluded.latency, t.latency)
 
 -- name: keep_function_calls
--- If another row has the key already, this row gets none: the other row stands for the work, and this one is a repeat.
+-- If another row has the idempotency key already, this row gets no key. The other row did the work, and this one is a repeat.
 insert into function_calls as t (
     call_sid, function_call_id, name, arguments, output, ok, took_ms, key, state)
 select
@@ -85,7 +85,7 @@ from jsonb_populate_recordset(null::call_outcomes, %(rows)s::jsonb)
 on conflict (call_sid) do update set (
     ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary, latency_p50_ms,
     latency_p95_ms, verified, dialled, transfer_result, process, seq, voice_fault) = (
-    -- The values of the later row win. The order in which the rows arrive does not matter. Values that it does not know stay.
+    -- The values of the row with the higher seq are kept, in whatever order the rows arrive. Its nulls replace nothing.
     select
         coalesce(a.ended_at, b.ended_at), coalesce(a.end_reason, b.end_reason), coalesce(a.fault, b.fault),
         coalesce(a.seconds, b.seconds), coalesce(a.turns, b.turns), coalesce(a.barge_ins, b.barge_ins),
@@ -151,7 +151,7 @@ on conflict (call_sid, from_ms) do update set
     why = coalesce(excluded.why, t.why)
 
 -- name: keep_outbox
--- News that exists already is not changed: it may have been sent.
+-- News that exists already is not changed, because it may have been sent.
 insert into outbox (news, channel, call_sid, kind, body, created_at)
 select news, channel, call_sid, kind, body, created_at
 from jsonb_populate_recordset(null::outbox, %(rows)s::jsonb)
@@ -169,8 +169,8 @@ select key, text, mulaw, ms, voice, model, transcript, loudness_dbfs, created_at
 from greetings where key = %(key)s
 
 -- name: reserve
--- The row that reserves the key. If this function call has a row without a key, that row gets the key.
--- If another row has the key, the unique index refuses, and nothing is returned.
+-- Writes the row that reserves the key. If this function call has a row without a key, that row gets the key.
+-- If another row has the key, the unique index makes the statement fail, or nothing is returned.
 insert into function_calls as t (call_sid, function_call_id, name, arguments, key, state)
 select %(call_sid)s, %(function_call_id)s, %(function)s, %(arguments)s, %(key)s, 'reserved'
 where not exists (select from function_calls where key = %(key)s)
@@ -196,7 +196,7 @@ from (
     where ended_at >= %(since)s and ended_at < %(until)s and process is distinct from %(besides)s
 ) as o
 full join (
-    -- There is an index on started_at, and no call lasts a day.
+    -- No call lasts a day, and this condition makes Postgres use the index on started_at.
     select call_sid, spent_usd from calls
     where started_at >= %(since)s - interval '1 day' and spent_at >= %(since)s and spent_at < %(until)s
         and process is distinct from %(besides)s
@@ -206,7 +206,7 @@ full join (
 select distinct to_number from calls where to_number is not null order by to_number
 
 -- name: calls_from
--- "" means callers who showed no number. A test from the console does not count.
+-- "" means callers with a hidden number. Test calls do not count.
 select count(*) from calls
 where (from_number = %(number)s or (%(number)s = '' and from_number is null))
     and started_at > now() - make_interval(secs => %(since_s)s) and is_test is not true
