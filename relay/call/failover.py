@@ -23,6 +23,10 @@ SESSION_LIMIT_S = 50 * 60.0
 # If a planned move has failed, it is tried again after this time. 10 of the 60 minutes are left for that.
 MOVE_AGAIN_AFTER_S = 60.0
 _PAUSE = ("caller_hears", "a pause, or a request to wait; then the same conversation")
+_NO_SESSION_YET = (
+    "caller_hears",
+    "the greeting, or a request to wait; if no session opens within some seconds, a person's phone",
+)
 _SILENT = ("caller_hears", "a request to wait after five seconds of silence")
 
 
@@ -66,7 +70,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
     call.figures.reconnects += 1
     if call.sessions.count and _is_lost_for_good(call, fields, now, out):
         return
-    out.append(Report("model.lost", "warning", (*fields, _PAUSE)))
+    out.append(Report("model.lost", "warning", (*fields, _PAUSE if call.sessions.count else _NO_SESSION_YET)))
     if call.sessions.count and caller_waits:
         if not caller_speaks:
             ask_for_patience(call, now, out)

@@ -210,6 +210,23 @@ def test_after_the_loss_of_a_session_another_one_is_opened_and_gets_the_whole_co
     assert len(of(stage, SendFunctionOutput)) == 1
 
 
+@pytest.mark.parametrize(
+    ("served", "hears"),
+    [
+        (True, "a pause, or a request to wait; then the same conversation"),
+        (False, "the greeting, or a request to wait; if no session opens within some seconds, a person's phone"),
+    ],
+    ids=["a session was lost", "no session was ever opened"],
+)
+def test_the_log_line_of_a_lost_model_promises_the_same_conversation_only_if_there_was_one(
+    served: bool, hears: str
+) -> None:
+    stage = begun(talking()) if served else Stage(PLAIN)
+    stage.actions.clear()
+    stage.tell(ModelLost(0, "the session could not be opened"))
+    assert [dict(line.fields)["caller_hears"] for line in of(stage, Report) if line.name == "model.lost"] == [hears]
+
+
 def test_an_answer_that_was_lost_with_its_session_is_asked_for_in_the_next_session() -> None:
     stage = begun(talking())
     stage.tell(ModelLost(1006, ""))
