@@ -11,6 +11,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -401,11 +402,24 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
     print(twiml.fallback(loaded.human_transfer_number, BUSY, loaded.twilio_phone_number))
 
 
+def _kept_rows(loaded: Settings) -> AbstractContextManager[str]:
+    """The database of a command that only reads.
+
+    An embedded Postgres is not made for it, because a new one would be empty.
+    """
+    if loaded.database_url == "embedded" and not loaded.data_dir.exists():
+        raise CommandFailed(
+            f"there are no rows here, because there is no folder {loaded.data_dir}: run this command in the folder "
+            "of your .env"
+        )
+    return database(loaded.database_url, loaded.data_dir)
+
+
 def _outbox(arguments: argparse.Namespace) -> None:
     from relay.notify.commands import show_outbox
 
     loaded = _settings(serving=False, keeps_rows=True)
-    with database(loaded.database_url, loaded.data_dir) as url:
+    with _kept_rows(loaded) as url:
         for line in show_outbox(url, again=arguments.again):
             print(line)
 
@@ -431,7 +445,7 @@ def _calls(arguments: argparse.Namespace) -> None:
         case _:
             raise CommandFailed("say `relay calls`, `relay calls CALL` or `relay calls export CALL`", USAGE)
     loaded = _settings(serving=False, keeps_rows=True)
-    with database(loaded.database_url, loaded.data_dir) as url:
+    with _kept_rows(loaded) as url:
         if call_sid:
             tables = history.rows_of_call(url, call_sid)
             if not any(tables.values()):
@@ -455,7 +469,7 @@ def _export(call_sid: str, out: Path | None) -> None:
 
     loaded = _settings(serving=False, keeps_rows=True)
     try:
-        with database(loaded.database_url, loaded.data_dir) as url:
+        with _kept_rows(loaded) as url:
             written = export_call(loaded, url, call_sid, out)
     except (NotHeard, StoreUnusable, OSError) as error:
         raise CommandFailed(str(error)) from None
@@ -470,7 +484,7 @@ def _listen(arguments: argparse.Namespace) -> None:
 
     loaded = _settings(serving=False, keeps_rows=True)
     try:
-        with database(loaded.database_url, loaded.data_dir) as url:
+        with _kept_rows(loaded) as url:
             print(listen(loaded, url, arguments.call_sid, arguments.out))
     except (NotHeard, StoreUnusable, OSError) as error:
         raise CommandFailed(str(error)) from None

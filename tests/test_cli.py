@@ -207,6 +207,23 @@ def test_a_missing_postgres_gives_one_sentence(
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "command", [["calls"], ["calls", "export", "CA1"], ["listen", "CA1"], ["outbox"]], ids=" ".join
+)
+def test_a_command_that_only_reads_makes_no_database_in_a_folder_without_one(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _clean(monkeypatch)
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert told == (
+        f"relay {command[0]}: there are no rows here, because there is no folder data: "
+        "run this command in the folder of your .env\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.real
 def test_an_unknown_call_is_reported_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], database_url: str
