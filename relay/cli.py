@@ -105,7 +105,9 @@ def _parser() -> _Parser:
         return one
 
     add("serve", _serve, "take calls, until a signal")
-    demo = add("demo", _demo, "a simulated call through the real daemon; leaves a WAV and the rows")
+    demo = add(
+        "demo", _demo, "make a simulated call to a real relay; writes a WAV, and rows into a database of its own"
+    )
     demo.add_argument("--scenario", default="good_call", help="a shipped scenario by name, or a .toml file")
     demo.add_argument("--live", action="store_true", help="talk to OpenAI itself (needs OPENAI_API_KEY)")
     demo.add_argument(
@@ -116,7 +118,7 @@ def _parser() -> _Parser:
     )
     demo.add_argument("--out", type=Path, default=Path("out/demo.wav"), help="the file for the stereo WAV")
     demo.add_argument("--console", action="store_true", help="keep everything running afterwards, and show its console")
-    call = add("call", _call, "a simulated call against any relay, local or deployed")
+    call = add("call", _call, "make a simulated call to any relay, local or deployed")
     call.add_argument("url", help="the relay's public URL, like https://relay.example.com")
     played = call.add_mutually_exclusive_group()
     played.add_argument("--wav", type=Path, help="what the caller says: a WAV file")
@@ -124,14 +126,14 @@ def _parser() -> _Parser:
         "--scenario", help="a shipped scenario by name, or a .toml file (see relay/standin/scenario/scenario_file.py)"
     )
     call.add_argument("--out", type=Path, help="the file for the stereo WAV")
-    call.add_argument("--n", type=_calls_at_once, default=1, help="the number of calls at once")
+    call.add_argument("--n", type=_calls_at_once, default=1, help="make this many calls at the same time")
     call.add_argument("--rest-port", type=_port, help="serve Twilio's REST API here, for TWILIO_API_BASE")
     call.add_argument("--json", action="store_true", help="the report as JSON")
     add("migrate", _migrate, "bring the database's tables up to date")
     greet = add("greet", _greet, "render the greeting and the phrases in the agent's voice")
-    greet.add_argument("--again", action="store_true", help="also render those that are kept already")
+    greet.add_argument("--again", action="store_true", help="also render the phrases that are kept already")
     add("fallback-twiml", _fallback_twiml, "print the document for the number's fallback URL, to be hosted elsewhere")
-    outbox = add("outbox", _outbox, "news for the owner that was not sent: what waits, and dead letters")
+    outbox = add("outbox", _outbox, "list the news for the owner that was not sent: what waits, and dead letters")
     outbox.add_argument("--again", action="store_true", help="send dead letters again")
     notify = add("notify", _notify, "mails and webhooks to the owner")
     notify.add_argument("--test", action="store_true", required=True, help="send one of each to the real targets")
@@ -145,18 +147,20 @@ def _parser() -> _Parser:
     key = add("key", _key, "make a key for recordings, or the hash of the console's password")
     key.add_argument("--console", action="store_true", help="ask for a password and print CONSOLE_PASSWORD_HASH")
     add("check", _check, "read all settings and files, and name every mistake")
-    diary = add("diary", _diary, "the diary of the embedded backend: look at it, and change it")
+    diary = add("diary", _diary, "read or change the diary of the embedded backend")
     diary.add_argument("do", nargs="?", default="today", help=OWNER_USAGE)
     diary.add_argument("rest", nargs="*", help="what and when")
     diary.add_argument("--name", dest="caller", default="", help="add: the name of the guest")
     diary.add_argument("--phone", default="", help="add: the guest's number")
-    diary.add_argument("--with", dest="who", default="", help="add, block: this person (block: or kind of place) only")
-    diary.add_argument("--notes", default="", help="add: what should be known about the guest")
+    diary.add_argument(
+        "--with", dest="who", default="", help="add, block: only this person (block: or only this kind of place)"
+    )
+    diary.add_argument("--notes", default="", help="add: a note about the guest")
     diary.add_argument("--why", default="", help="block: why nothing can be booked")
-    diary.add_argument("--anyway", action="store_true", help="add, move: outside hours, notice and horizon too")
+    diary.add_argument("--anyway", action="store_true", help="add, move: hours, notice and horizon do not count")
     diary.add_argument("--json", dest="as_json", action="store_true", help="as JSON")
-    add("bench", _bench, "find how many calls this machine carries; prints MAX_CALLS and fly.toml's limits")
-    standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
+    add("bench", _bench, "measure how many calls this machine carries; prints MAX_CALLS and the limits for fly.toml")
+    standin = add("standin", _standin, "run one of the stand-ins, for rehearsals")
     standin.add_argument(
         "what",
         choices=("model", "elevenlabs", "business", "caller"),
@@ -443,7 +447,7 @@ def _calls(arguments: argparse.Namespace) -> None:
         case ["show", call_sid] | [call_sid] if call_sid not in ("show", "export"):
             pass
         case _:
-            raise CommandFailed("say `relay calls`, `relay calls CALL` or `relay calls export CALL`", USAGE)
+            raise CommandFailed("write `relay calls`, `relay calls CALL` or `relay calls export CALL`", USAGE)
     loaded = _settings(serving=False, keeps_rows=True)
     with _kept_rows(loaded) as url:
         if call_sid:
@@ -497,7 +501,7 @@ def _key(arguments: argparse.Namespace) -> None:
         print(f"CONSOLE_PASSWORD_HASH='{_hash_of_a_password()}'")
         return
     print(f"RECORDING_KEY={new_key()}")
-    print("Keep it in another place than the recordings. Without it nobody can hear them.", file=sys.stderr)
+    print("Keep this key in another place than the recordings. Without the key nobody can hear them.", file=sys.stderr)
 
 
 def _hash_of_a_password() -> str:

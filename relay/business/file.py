@@ -45,7 +45,7 @@ class BusinessFileInvalid(ValueError):
     """The business file has mistakes. The message names all of them, and `mistakes` is their list."""
 
     def __init__(self, name: str, mistakes: Sequence[str]) -> None:
-        super().__init__(f"{name} needs mending:\n" + "\n".join(f"  - {each}" for each in mistakes))
+        super().__init__(f"{name} has mistakes:\n" + "\n".join(f"  - {each}" for each in mistakes))
         self.mistakes = list(mistakes)
 
 
@@ -350,7 +350,7 @@ def _who_and_where(
         for word in (service.name, *service.also):
             other = taken.setdefault(word.casefold(), service.name)
             if other != service.name:
-                table.wrong("also", f"{word!r} also means {other}")
+                table.wrong("also", f"{word!r} is also a word for {other}")
 
 
 def _can_ever_happen(services: Sequence[tuple[_Table, Service]], week: Week, special: Sequence[SpecialDay]) -> None:
@@ -361,7 +361,10 @@ def _can_ever_happen(services: Sequence[tuple[_Table, Service]], week: Week, spe
     longest = max((end - start for start, end in spans), default=0)
     for table, service in services:
         if longest and service.minutes > longest:
-            table.wrong("minutes", f"{service.minutes} minutes fit into no opening: the longest is {longest} minutes")
+            table.wrong(
+                "minutes",
+                f"{service.minutes} minutes are longer than the opening hours of every day: the longest are {longest} minutes",
+            )
 
 
 def _answer(table: _Table) -> Answer:

@@ -29,17 +29,17 @@ def read_hours(text: str) -> tuple[Span, ...]:
         if other[0] < one[1]:
             raise ValueError(f"{_clock(*one)} and {_clock(*other)} overlap")
     if spans[-1][1] > spans[0][0] + DAY_MIN:
-        raise ValueError(f"{_clock(*spans[-1])} runs into the next day's {_clock(*spans[0])}")
+        raise ValueError(f"{_clock(*spans[-1])} overlaps the next day's {_clock(*spans[0])}")
     return tuple(spans)
 
 
 def _read_span(text: str) -> Span:
     found = _SPAN.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no time: allowed are {HOURS_ALLOWED}")
+        raise ValueError(f"{text!r} is not a time: allowed are {HOURS_ALLOWED}")
     opens, closes = (60 * int(found[i]) + int(found[i + 1]) for i in (1, 3))
     if int(found[2]) > 59 or int(found[4]) > 59 or opens >= DAY_MIN or closes > DAY_MIN:
-        raise ValueError(f"{text!r} has a time that no clock shows: allowed are {HOURS_ALLOWED}")
+        raise ValueError(f"{text!r} has a time that does not exist: allowed are {HOURS_ALLOWED}")
     if opens == closes:
         raise ValueError(f'{text!r} ends when it begins: write "00:00-24:00" for the whole day, or "closed"')
     return opens, closes if closes > opens else closes + DAY_MIN
@@ -81,8 +81,8 @@ def read_days(value: object) -> Days:
 def _read_day(text: str) -> tuple[dt.date, bool]:
     found = _DAY.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no day: allowed is {DAYS_ALLOWED}")
+        raise ValueError(f"{text!r} is not a day: allowed is {DAYS_ALLOWED}")
     try:
         return dt.date(int(found[1] or _LEAP_YEAR), int(found[2]), int(found[3])), found[1] is None
     except ValueError:
-        raise ValueError(f"{text!r} is on no calendar: allowed is {DAYS_ALLOWED}") from None
+        raise ValueError(f"{text!r} does not exist in the calendar: allowed is {DAYS_ALLOWED}") from None

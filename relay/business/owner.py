@@ -204,7 +204,7 @@ class _Hand:
                 return first_minute(dt.date.fromisoformat(text) + dt.timedelta(days=ends), 0, tz)
             wall = dt.datetime.fromisoformat(text)
         except ValueError:
-            raise OwnerRefused(f"{text!r} is no time: write it like '2026-11-24 19:00'.") from None
+            raise OwnerRefused(f"{text!r} is not a time: write it like '2026-11-24 19:00'.") from None
         minute = minute_of(wall if wall.tzinfo else wall.replace(tzinfo=tz))
         if wall.tzinfo is None and moment_of(minute, tz).replace(tzinfo=None, second=0) != wall.replace(second=0):
             raise OwnerRefused(f"The clocks change then, and {text} does not exist.")

@@ -46,11 +46,11 @@ class Question:
         values = {name: asked.get(name, "").strip()[:200] for name in _NAMES}
         odd = []
         if values["day"] and _day(values["day"]) is None:
-            odd.append(f"“{values.pop('day')}” is no day")
+            odd.append(f"“{values.pop('day')}” is not a day")
         if values["cost"] and _cents(values["cost"]) is None:
-            odd.append(f"“{values.pop('cost')}” is no number of cents")
+            odd.append(f"“{values.pop('cost')}” is not a number of cents")
         if values["after"] and _after(values["after"]) is None:
-            odd.append(f"“{values.pop('after')}” is no page")
+            odd.append(f"“{values.pop('after')}” is not a page")
         return cls(**values, odd=tuple(odd))
 
     @property

@@ -177,7 +177,7 @@ class Backlog:
         piece.on_disk = True
         self._disk_again_at = self._refusal_told_at = 0.0
         if self._is_time_to_tell("_spilled_told_at"):
-            log.warning("ledger.spilled", rows=self.on_disk, do="nothing: they are written when Postgres is back")
+            log.warning("ledger.spilled", rows=self.on_disk, do="nothing: the rows are written when Postgres is back")
         for entry in piece.entries or ():
             row = entry.row
             if isinstance(row, r.CallRow | r.OutcomeRow):
@@ -224,7 +224,11 @@ class Backlog:
             self._pieces.remove(piece)
             return None
         except OSError as error:
-            log.error("ledger.spill_unreadable", error=error.strerror, do="give DATA_DIR to this user, start again")
+            log.error(
+                "ledger.spill_unreadable",
+                error=error.strerror,
+                do="make this user the owner of DATA_DIR, and start again",
+            )
             self._stays += piece.left
             self._pieces.remove(piece)
             return None
@@ -253,7 +257,7 @@ class Backlog:
         # If the file cannot be removed, the next start writes its rows a second time. That changes nothing in Postgres.
         except OSError as error:
             self._stays += rows
-            log.error("ledger.spill_stays", error=error.strerror, do="look at DATA_DIR: can the relay write to it?")
+            log.error("ledger.spill_stays", error=error.strerror, do="check that the relay may write to DATA_DIR")
             return
         log.info("ledger.spill_shipped", rows=rows)
 

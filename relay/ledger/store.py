@@ -168,7 +168,7 @@ class PostgresLedger:
     def _in_trouble(self, error: Exception) -> None:
         words = _words(error)
         if self._trouble is None:
-            log.error("ledger.unavailable", words=words, caller_hears="nothing: rows wait on disk")
+            log.error("ledger.unavailable", words=words, caller_hears="no change: rows wait on disk")
             self._refused_now.set()
         self._trouble = words
 

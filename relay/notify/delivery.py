@@ -67,7 +67,7 @@ class Delivery:
             next_in_s = await self._outbox.next_in_s()
             self.states = await self._outbox.counts()
         except LedgerUnavailable as error:
-            log.warning("outbox.unavailable", words=str(error), do="nothing, if it passes: news waits")
+            log.warning("outbox.unavailable", words=str(error), do="nothing, if it stops by itself: news waits")
             return AWAY_PAUSE_S
         return SWEEP_EVERY_S if next_in_s is None else min(next_in_s, SWEEP_EVERY_S)
 
@@ -84,7 +84,13 @@ class Delivery:
         except NotSent as error:
             pause = None if error.for_good else pause_s(item.tries, error.after_s)
             if pause is None:
-                log.error("outbox.dead", channel=item.channel, kind=item.kind, words=str(error), do="see: relay outbox")
+                log.error(
+                    "outbox.dead",
+                    channel=item.channel,
+                    kind=item.kind,
+                    words=str(error),
+                    do="run `relay outbox` to see it",
+                )
                 await self._settle(item, "dead", str(error))
                 return
             log.warning("outbox.not_sent", channel=item.channel, kind=item.kind, tries=item.tries, words=str(error))

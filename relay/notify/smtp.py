@@ -43,7 +43,9 @@ class Server:
             port = parts.port or (465 if tls else 587)
             return cls(parts.hostname, port, tls, unquote(parts.username or ""), unquote(parts.password or ""))
         except ValueError:
-            raise SmtpUrlUnclear("must be like smtps://user:password@mail.example.com, signs percent-encoded") from None
+            raise SmtpUrlUnclear(
+                "must be like smtps://user:password@mail.example.com, with special characters percent-encoded"
+            ) from None
 
 
 async def send(server: Server, message: EmailMessage, *, tls: ssl.SSLContext | None = None) -> str:

@@ -96,7 +96,7 @@ class Recordings:
                 "recording.stopped",
                 call_sid=call_sid,
                 words=why,
-                caller_hears="nothing: the call goes on, unrecorded from here",
+                caller_hears="no change: the call goes on, but is not recorded any more",
                 do=f"make room in {self._folder}",
             )
         if finished is not None:
@@ -157,7 +157,12 @@ class Recordings:
                 finished = await trio.to_thread.run_sync(close_left_over, self._folder, path, self._keys)
             except (OSError, RecordingRefused, KeyMissing) as error:
                 words = "the file of a call that was cut off cannot be closed"
-                log.error("recording.left_over", file=path.name, words=f"{words}: {error}", do="nothing plays it so")
+                log.error(
+                    "recording.left_over",
+                    file=path.name,
+                    words=f"{words}: {error}",
+                    do="the file cannot be played in this state: correct what `words` says, and start the relay again",
+                )
                 continue
             if finished is None:
                 continue
@@ -195,7 +200,12 @@ class Recordings:
                     self._metrics.recordings_waiting.set(waiting)
                     return
                 except (RecordingRefused, KeyMissing) as error:
-                    log.error("recording.unreadable", file=name, words=str(error), do="it stays where it is")
+                    log.error(
+                        "recording.unreadable",
+                        file=name,
+                        words=str(error),
+                        do="nothing: the file stays on this machine's disk",
+                    )
                     continue
                 # Write the row before removing the file, so that the recording can always be found.
                 self._write_row(finished, self._store.where)

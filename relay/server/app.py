@@ -261,7 +261,7 @@ class Daemon:
             log.exception(
                 "relay.task_broke",
                 task=name,
-                caller_hears="nothing: calls go on, rows go to disk",
+                caller_hears="no change: calls go on, and rows go to disk",
                 do="restart the relay when it has no calls",
             )
 
@@ -293,7 +293,9 @@ class Daemon:
         try:
             desk.learn_own(*await desk.ledger.numbers_called(limit_s=5.0))
         except LedgerUnavailable as error:
-            log.info("numbers.not_read", words=str(error), caller_hears="nothing: numbers are learned when they ring")
+            log.info(
+                "numbers.not_read", words=str(error), caller_hears="no change: each number is learned when it is called"
+            )
         if settings.is_local and settings.twilio_api_base == Settings().twilio_api_base:
             return  # Twilio cannot reach this relay, so the account's numbers do not lead here.
         try:
@@ -303,14 +305,14 @@ class Daemon:
             return
         except TwilioRefused as error:
             log.error(
-                "twilio.not_asked", words=str(error), caller_hears="nothing, but a call may not be hung up at once"
+                "twilio.not_asked", words=str(error), caller_hears="no change, but a call may not be hung up at once"
             )
             return
         desk.learn_own(*ours)
         if settings.twilio_phone_number not in ours:
             log.warning(
                 "number.not_in_account",
-                words="Twilio's account has no number TWILIO_PHONE_NUMBER, as far as this API shows",
+                words="Twilio's API does not list TWILIO_PHONE_NUMBER among the account's numbers",
                 do="check TWILIO_ACCOUNT_SID, and that TWILIO_API_BASE belongs to the number's region",
             )
 

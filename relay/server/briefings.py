@@ -73,7 +73,7 @@ class Briefings:
         if found.business and found.business.place in EXAMPLES and not self._settings.is_local:
             log.warning(
                 "business.is_the_example",
-                caller_hears="the hours, services and people of an example that ships",
+                caller_hears="the hours, services and people of an example business",
                 do=f"write your own into {self._settings.business_file}",
             )
         self._in_force = found
@@ -154,7 +154,7 @@ class Briefings:
             log.error(
                 "files.broken",
                 words=str(error),
-                caller_hears="what they heard before: the old files stay in use",
+                caller_hears="no change: the old files stay in use",
                 do="correct the file: it is read again when it changes; `relay check` names every mistake",
             )
             return True
@@ -171,7 +171,7 @@ class Briefings:
                 "files.not_rendered",
                 phrases=len(missing),
                 again_s=AGAIN_S,
-                caller_hears="what they heard before: the old files stay in use until the new words are rendered",
+                caller_hears="no change: the old files stay in use until the new phrases are rendered",
             )
             await trio.sleep(AGAIN_S)
             return False
@@ -179,5 +179,7 @@ class Briefings:
         take_over(new)
         self._keeping.cancel()
         self._metrics.files_taken_over.inc()
-        log.info("files.taken_over", prompt=new.prompts.version, calls="new ones; running calls keep what they have")
+        log.info(
+            "files.taken_over", prompt=new.prompts.version, calls="new calls use them, running calls keep the old files"
+        )
         return True

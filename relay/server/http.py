@@ -117,7 +117,7 @@ def _listen_on(bind: list[str], stack: ExitStack) -> list[socket.socket]:
             sock = _listen(address)
         except PortUnusable as error:
             if listening and address.startswith(ALL_IPV6) and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                log.info("http.no_ipv6", words="this machine has none: it is reached by IPv4")
+                log.info("http.no_ipv6", words="this machine has no IPv6, so the relay listens on IPv4 only")
                 continue
             raise
         listening.append(stack.enter_context(sock))
@@ -134,7 +134,7 @@ def _listen(address: str) -> socket.socket:
             0
         ]
     except socket.gaierror:
-        raise PortUnusable(errno.EADDRNOTAVAIL, f"{host} is no address of this machine: look at HOST.") from None
+        raise PortUnusable(errno.EADDRNOTAVAIL, f"{host} is not an address of this machine: correct HOST.") from None
     try:
         # create_server() makes IPv6 sockets that take no IPv4. So IPv4 and IPv6 have a socket each.
         sock = socket.create_server(where, family=family, backlog=BACKLOG)

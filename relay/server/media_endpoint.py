@@ -96,7 +96,7 @@ class StreamDoor:
         except (trio.TooSlowError, StreamRefused, media_protocol.TwilioProtocolError) as error:
             words = str(error) or f"no start message within {START_LIMIT_S:.0f} s"
             self._desk.metrics.refused_sockets.labels("start").inc()
-            log.warning("stream.refused", words=words, caller_hears="the next verb of the TwiML: a human")
+            log.warning("stream.refused", words=words, caller_hears="that the line was cut off, then the human's phone")
             await end.close(POLICY, words)
             return None
 
@@ -142,7 +142,10 @@ class StreamDoor:
         file = desk.files.get(call_sid) if call_sid is not None else None
         if file is None or file.is_served:
             desk.metrics.refused_sockets.labels("token").inc()
-            log.warning("stream.refused", words="its token is unknown, or was used, or is older than a minute")
+            log.warning(
+                "stream.refused",
+                words="its token is unknown, was used, or is older than a minute, or the call has a stream already",
+            )
             await end.reject(403, "no such stream\n")
             return None
         return file

@@ -179,7 +179,7 @@ class Webhooks:
         log.error(
             "account.another",
             words=f"calls come from the account {account_sid}, and TWILIO_AUTH_TOKEN is the token of that account",
-            caller_hears="nothing, but a call that ends may stay open for a moment: it cannot be hung up by REST",
+            caller_hears="no change, but a call that has ended may stay open for a moment: REST cannot hang it up",
             do=f"set TWILIO_ACCOUNT_SID={account_sid}",
         )
 
@@ -281,7 +281,11 @@ class Webhooks:
             seen = None
         if seen is not None and seen.end_reason in _ENDED_BY_US:
             return twiml.hang_up()
-        log.error("call.lost_by_a_relay", caller_hears=CUT_OFF, do="find out why a relay stopped during a call")
+        log.error(
+            "call.lost_by_a_relay",
+            caller_hears=CUT_OFF,
+            do="find out why a relay stopped during this call: look at its log",
+        )
         file = self._transfers.file(call_sid, fields)
         file.refused = "relay_lost"
         file.decide(Decision(Next.HUMAN, EndReason.TRANSFERRED, "the call was cut off"))

@@ -375,7 +375,7 @@ def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
         f"{name} is not set: {what}"
         for name, what in {
             "BUSINESS_NAME": f'callers are greeted by "{settings.business_name}"',
-            "BUSINESS_TZ": f"hours and appointments are those of {settings.business_tz}",
+            "BUSINESS_TZ": f"hours and appointments count in the time zone {settings.business_tz}",
         }.items()
         if not settings.reads_business_file and not environ.get(name, "").strip()
     ]
@@ -401,12 +401,12 @@ def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
     if settings.fly_app_name:
         how = "is embedded" if is_asked_for else "is not set"
         return [
-            f"DATABASE_URL {how}: on Fly the disk is lost with the machine, and all rows with it; give it a Postgres"
+            f"DATABASE_URL {how}: on Fly the disk is lost with the Machine, and all rows with it; write the URL of a Postgres"
         ]
     if not is_asked_for:
         return [
             "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that may be lost; "
-            "give it a Postgres, or set DATABASE_URL=embedded if the disk stays (a server of your own)"
+            "write the URL of a Postgres, or DATABASE_URL=embedded if the disk stays (a server of your own)"
         ]
     return []
 
@@ -473,7 +473,7 @@ def _read(name: str, text: str) -> object:
             return Path(text).expanduser()  # A shell expands "~" only if the value has no quotes.
         except RuntimeError:  # "~somebody": this machine has no such user.
             what = "folder" if name == "data_dir" else "file"
-            raise _Wrong(f"must be a {what}: this machine knows no such home") from None
+            raise _Wrong(f"must be a {what}: this machine has no user for the ~ in it") from None
     elif name == "host" and not re.fullmatch(r"[A-Za-z0-9.:_%-]+", text.strip("[]")):
         raise _Wrong("must be the address to listen on, like 0.0.0.0 or ::, without a port")
     elif name == "human_hours":
@@ -493,10 +493,14 @@ def _read(name: str, text: str) -> object:
             raise _Wrong("must be off, or the time of the digest in BUSINESS_TZ, like 18:00")
     elif name == "smtp_url":
         if not re.fullmatch(r"smtps?://([^@/\s]+@)?[A-Za-z0-9.\[\]:-]+/?", text):
-            raise _Wrong("must be like smtps://user:password@mail.example.com, signs percent-encoded (@ is %40)")
+            raise _Wrong(
+                "must be like smtps://user:password@mail.example.com, with special characters percent-encoded (@ is %40)"
+            )
     elif name == "notify_webhook_secret":
         if not all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}", one.strip()) for one in text.split(",")):
-            raise _Wrong("must be whsec_ and the base64 of 24 to 64 random bytes; two with a comma while it changes")
+            raise _Wrong(
+                "must be whsec_ and the base64 of 24 to 64 random bytes, or two such secrets with a comma between them"
+            )
     elif name == "recordings_url":
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w./-]*)?", text):
             raise _Wrong("must be a bucket like s3://my-recordings, or s3://my-bucket/recordings")

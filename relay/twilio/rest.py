@@ -124,7 +124,7 @@ class TwilioRest:
                     log.warning(
                         "twilio.call_unknown",
                         caller_hears="nothing: the call ends with its stream",
-                        do="nothing, unless it comes with each call: then TWILIO_API_BASE is of another region",
+                        do="nothing, unless this comes with each call: then TWILIO_API_BASE belongs to another region than the number",
                     )
                 return False
             return True
@@ -201,7 +201,7 @@ class TwilioRest:
         except (httpx.ConnectError, httpx.ConnectTimeout) as e:
             raise _Busy(f"Twilio cannot be reached: {e}") from e
         except httpx.TransportError as e:
-            raise _Busy(f"Twilio broke off: {e or type(e).__name__}") from e
+            raise _Busy(f"Twilio broke the connection: {e or type(e).__name__}") from e
         if response is None:
             raise _Busy(f"Twilio did not answer within {TRY_LIMIT_S:g} s")
         if response.is_success:

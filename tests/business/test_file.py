@@ -56,7 +56,7 @@ def test_the_shipped_files_have_no_mistake(name: str) -> None:
         ('places = "chair"', "", "line 8: services.1", "nobody does visit"),
         ("minutes = 30", "minutes = 0", "line 11: services.1.minutes", "from 1 to"),
         ("minutes = 30", 'minutes = "30"', "line 11: services.1.minutes", "whole number"),
-        ("minutes = 30", "minutes = 600", "line 11: services.1.minutes", "fit into no opening"),
+        ("minutes = 30", "minutes = 600", "line 11: services.1.minutes", "longer than the opening hours of every day"),
         ("minutes = 30", "minuten = 30", "line 11: services.1.minuten", "allowed are name"),
         ("minutes = 30", "minutes = 30\nstep = 15", "line 12: services.1.step", "step_minutes"),
         ("[places]", "[place]", "line 6: place", "between quotes"),
