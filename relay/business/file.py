@@ -363,7 +363,7 @@ def _can_ever_happen(services: Sequence[tuple[_Table, Service]], week: Week, spe
         if longest and service.minutes > longest:
             table.wrong(
                 "minutes",
-                f"{service.minutes} minutes are longer than the opening hours of every day: the longest are {longest} minutes",
+                f"{service.minutes} minutes are longer than the opening hours of every day (at most {longest} minutes)",
             )
 
 

@@ -401,7 +401,8 @@ def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
     if settings.fly_app_name:
         how = "is embedded" if is_asked_for else "is not set"
         return [
-            f"DATABASE_URL {how}: on Fly the disk is lost with the Machine, and all rows with it; write the URL of a Postgres"
+            f"DATABASE_URL {how}: on Fly the disk is lost with the machine, and all rows with it; "
+            "write the URL of a Postgres"
         ]
     if not is_asked_for:
         return [
@@ -494,7 +495,7 @@ def _read(name: str, text: str) -> object:
     elif name == "smtp_url":
         if not re.fullmatch(r"smtps?://([^@/\s]+@)?[A-Za-z0-9.\[\]:-]+/?", text):
             raise _Wrong(
-                "must be like smtps://user:password@mail.example.com, with special characters percent-encoded (@ is %40)"
+                "must be like smtps://user:password@mail.example.com, special characters percent-encoded (@ is %40)"
             )
     elif name == "notify_webhook_secret":
         if not all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}", one.strip()) for one in text.split(",")):

@@ -124,7 +124,7 @@ class TwilioRest:
                     log.warning(
                         "twilio.call_unknown",
                         caller_hears="nothing: the call ends with its stream",
-                        do="nothing, unless this comes with each call: then TWILIO_API_BASE belongs to another region than the number",
+                        do="nothing; if this comes with each call, TWILIO_API_BASE is of another region",
                     )
                 return False
             return True

@@ -42,7 +42,7 @@ def test_the_shipped_files_have_no_mistake(name: str) -> None:
     ("old", "new", "where", "words"),
     [
         ("09:00-17:00", "9-17", "line 5: hours.mon-fri", '"closed"'),
-        ("09:00-17:00", "09:00-17:60", "line 5: hours.mon-fri", "no clock shows"),
+        ("09:00-17:00", "09:00-17:60", "line 5: hours.mon-fri", "that does not exist"),
         ("09:00-17:00", "09:00-12:00, 11:00-17:00", "line 5: hours.mon-fri", "overlap"),
         ("09:00-17:00", "09:00-09:00", "line 5: hours.mon-fri", '"00:00-24:00"'),
         ("mon-fri", "mon-fry", "line 5: hours.mon-fry", "mon tue wed thu fri sat sun"),
@@ -66,7 +66,12 @@ def test_the_shipped_files_have_no_mistake(name: str) -> None:
         ("minutes = 30", 'minutes = 30\n[[people]]\nname = "Al"', "line 12: people.1.does", "does nothing"),
         ("minutes = 30", 'minutes = 30\n[[services]]\nname = "Visit"\nplaces = "chair"\nminutes = 5', "line 13", "two"),
         ("minutes = 30", 'minutes = 30\n[[special_days]]\non = "24 Dec"\nhours = "closed"', "line 13", '"12-24"'),
-        ("minutes = 30", 'minutes = 30\n[[special_days]]\non = "02-30"\nhours = "closed"', "line 13", "no calendar"),
+        (
+            "minutes = 30",
+            'minutes = 30\n[[special_days]]\non = "02-30"\nhours = "closed"',
+            "line 13",
+            "does not exist in the calendar",
+        ),
         ("minutes = 30", 'minutes = 30\n[[special_days]]\non = "12-24"', "line 12: special_days.1", "hours is missing"),
         (
             "minutes = 30",
