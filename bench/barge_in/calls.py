@@ -50,7 +50,7 @@ class Load:
     def _note(self, kind: str, fields: Mapping[str, Any]) -> None:
         if kind == "cleared":
             call = self.exchange.calls[fields["call_sid"]]
-            begun, over = call.state.ear.runs(trio.current_time())[-1]
+            begun, over = call.state.playback.runs(trio.current_time())[-1]
             self.cleared.append(Cleared(call.state.leg.caller_id, (over - begun) * 1000))
 
     async def _call(self, who: str, interruptions: int) -> None:
@@ -72,7 +72,7 @@ class Load:
         assert clip is not None, "the clip is missing"
         await _until(lambda now: state.answer_begun_s(now) is not None and state.quiet_for_s(now) >= 1.0)
         for _ in range(interruptions + 1):  # the first sentence interrupts nothing: it makes the agent begin an answer
-            await trio.sleep_until(state.mouth.say(clip.mulaw, trio.current_time(), clip.text))
+            await trio.sleep_until(state.speech.say(clip.mulaw, trio.current_time(), clip.text))
             await _until(partial(_begun_after, state, trio.current_time()))
             await trio.sleep(chance.uniform(0.2, 3.5))
         await trio.sleep(1.0)

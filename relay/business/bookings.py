@@ -76,7 +76,7 @@ class Deed:
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class Bookings:
     """Books for one business, by its rules."""
 
     business: Business

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from relay.business.bookings import Deed, KeyReused, NoSuchAppointment, NotFree, NotOffered, Reception, Wish
+from relay.business.bookings import Bookings, Deed, KeyReused, NoSuchAppointment, NotFree, NotOffered, Wish
 from relay.business.diary import Appointment as Entry
 from relay.business.diary import Diary, DiaryUnavailable, Store
 from relay.business.opening import hours_on, minute_of, moment_of, next_opening
@@ -53,7 +53,7 @@ class Embedded:
     ) -> list[dt.datetime]:
         """The free times from `day` to `until`. Raises Refused, whose words are for the caller."""
         free = await self._ask(
-            lambda store: self._reception.free(store, self._now, service, day, until or day, who), writes=False
+            lambda store: self._bookings.free(store, self._now, service, day, until or day, who), writes=False
         )
         return [moment_of(minute, self.business.tz) for minute in free]
 
@@ -72,24 +72,24 @@ class Embedded:
     ) -> Appointment:
         """Book a new appointment. Raises Taken, Refused."""
         wish = Wish(service, minute_of(start), name, phone, notes, who)
-        return self._shown(await self._ask(lambda store: self._reception.book(store, self._now, wish, self._deed(key))))
+        return self._shown(await self._ask(lambda store: self._bookings.book(store, self._now, wish, self._deed(key))))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
         """Move an appointment. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
         minute = minute_of(start)
-        await self._ask(lambda store: self._reception.move(store, self._now, appointment, minute, self._deed(key)))
+        await self._ask(lambda store: self._bookings.move(store, self._now, appointment, minute, self._deed(key)))
 
     async def cancel(self, key: str, appointment: str) -> None:
         """Cancel an appointment. Raises Refused with status 404 if there is no such appointment."""
-        await self._ask(lambda store: self._reception.cancel(store, appointment, self._deed(key)))
+        await self._ask(lambda store: self._bookings.cancel(store, appointment, self._deed(key)))
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
         """Always raises Refused with status 404. Messages are kept in the table `messages` instead."""
         raise Refused("the embedded backend takes no messages: they are in the table `messages`", NOT_FOUND)
 
     @property
-    def _reception(self) -> Reception:
-        return Reception(self.business)
+    def _bookings(self) -> Bookings:
+        return Bookings(self.business)
 
     @property
     def _now(self) -> int:

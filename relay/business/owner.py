@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
-from relay.business.bookings import Deed, NoSuchAppointment, NotFree, NotOffered, Reception, Wish
+from relay.business.bookings import Bookings, Deed, NoSuchAppointment, NotFree, NotOffered, Wish
 from relay.business.diary import Appointment, Block, Diary, Store
 from relay.business.diary_postgres import PostgresDiary
 from relay.business.opening import first_minute, minute_of, moment_of
@@ -51,7 +51,7 @@ class Asked:
 
 async def carry_out(asked: Asked, business: Business, diary: Diary, utc_now: Callable[[], dt.datetime]) -> str:
     """Carry out the command, and return the text to print. Raises OwnerRefused, DiaryUnavailable."""
-    hand = _Hand(business, diary, minute_of(utc_now()), asked)
+    hand = _Command(business, diary, minute_of(utc_now()), asked)
     try:
         return await hand.act()
     except NotFree as no:
@@ -74,7 +74,7 @@ async def at_postgres(asked: Asked, business: Business, url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Hand:
+class _Command:
     business: Business
     diary: Diary
     now: int
@@ -87,7 +87,7 @@ class _Hand:
             case "move", 2:
                 return await self._move(*self.asked.rest)
             case "cancel", 1:
-                gone = await self._write(lambda store: self._reception.cancel(store, self.asked.rest[0], self._deed))
+                gone = await self._write(lambda store: self._bookings.cancel(store, self.asked.rest[0], self._deed))
                 return self._one("cancelled", gone)
             case "block", 2:
                 return await self._block(*self.asked.rest)
@@ -111,12 +111,12 @@ class _Hand:
             except ValueError as error:
                 raise OwnerRefused(f"--phone {error}.") from None
         wish = Wish(service, self._minute(time), self.asked.name, phone, self.asked.notes, self.asked.who)
-        made = await self._write(lambda store: self._reception.book(store, self.now, wish, self._deed))
+        made = await self._write(lambda store: self._bookings.book(store, self.now, wish, self._deed))
         return self._one("booked", made)
 
     async def _move(self, appointment: str, time: str) -> str:
         start = self._minute(time)
-        made = await self._write(lambda store: self._reception.move(store, self.now, appointment, start, self._deed))
+        made = await self._write(lambda store: self._bookings.move(store, self.now, appointment, start, self._deed))
         return self._one("moved", made)
 
     async def _block(self, since: str, until: str) -> str:
@@ -183,8 +183,8 @@ class _Hand:
     # Details
 
     @property
-    def _reception(self) -> Reception:
-        return Reception(self.business)
+    def _bookings(self) -> Bookings:
+        return Bookings(self.business)
 
     @property
     def _deed(self) -> Deed:

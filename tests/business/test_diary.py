@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import trio
 
-from relay.business.bookings import Deed, KeyReused, NoSuchAppointment, NotFree, Reception, Wish
+from relay.business.bookings import Bookings, Deed, KeyReused, NoSuchAppointment, NotFree, Wish
 from relay.business.diary import Appointment, Block, Change, Diary, DiaryUnavailable, MemoryDiary
 from relay.business.diary_postgres import PostgresDiary
 from relay.business.file import load
@@ -51,7 +51,7 @@ async def book(
     diary: Diary, start: int = TEN, *, key: str = "k1", who: str = "", service: str = "haircut", notes: str = ""
 ) -> Appointment:
     wish = Wish(service, start, "Dana Reed", CALLER, notes, who)
-    return await diary.write(lambda store: Reception(BARBER).book(store, NOW, wish, Deed(key, "CA1")), limit_s=LIMIT_S)
+    return await diary.write(lambda store: Bookings(BARBER).book(store, NOW, wish, Deed(key, "CA1")), limit_s=LIMIT_S)
 
 
 async def test_a_booking_is_found_by_its_phone_number_and_time(diary: Diary) -> None:
@@ -67,7 +67,7 @@ async def test_a_booking_is_found_by_its_phone_number_and_time(diary: Diary) -> 
 
 async def test_the_same_key_gets_the_first_answer_even_after_the_appointment_was_moved(diary: Diary) -> None:
     first = await book(diary)
-    reception = Reception(BARBER)
+    reception = Bookings(BARBER)
     moved = await diary.write(lambda store: reception.move(store, NOW, first.id, TEN + 60, Deed("k2")), limit_s=LIMIT_S)
     assert (moved.id, moved.start_min) == (first.id, TEN + 60)
     assert await book(diary) == first
@@ -76,7 +76,7 @@ async def test_the_same_key_gets_the_first_answer_even_after_the_appointment_was
 
 
 async def test_a_cancellation_is_stored_under_its_key_but_a_refusal_is_not(diary: Diary) -> None:
-    reception, first, _ = Reception(BARBER), await book(diary), await book(diary, key="k2")
+    reception, first, _ = Bookings(BARBER), await book(diary), await book(diary, key="k2")
     with pytest.raises(NotFree, match="taken"):
         await book(diary, key="k3")
     for _ in range(2):
@@ -92,7 +92,7 @@ async def test_an_appointment_can_be_moved_to_a_time_that_overlaps_its_old_time_
 ) -> None:
     made = await book(diary, who="Tom")
     moved = await diary.write(
-        lambda store: Reception(BARBER).move(store, NOW, made.id, TEN + 15, Deed("k2")), limit_s=LIMIT_S
+        lambda store: Bookings(BARBER).move(store, NOW, made.id, TEN + 15, Deed("k2")), limit_s=LIMIT_S
     )
     assert (moved.resource, moved.start_min) == (Resource("Tom"), TEN + 15)
 
@@ -120,7 +120,7 @@ async def test_nobody_can_book_anybody_while_the_whole_business_is_blocked(diary
 async def test_each_change_writes_one_row_with_its_call_and_without_the_callers_words(database_url: str) -> None:
     async with postgres(database_url) as diary:
         made = await book(diary, notes="A secret.")
-        reception = Reception(BARBER)
+        reception = Bookings(BARBER)
         await diary.write(
             lambda store: reception.move(store, NOW, made.id, TEN + 60, Deed("k2", "CA2")), limit_s=LIMIT_S
         )

@@ -9,7 +9,7 @@ import datetime as dt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.business.bookings import Deed, NotFree, Reception, Wish
+from relay.business.bookings import Bookings, Deed, NotFree, Wish
 from relay.business.diary import Appointment, MemoryStore, Store
 from relay.business.file import parse
 from tests.helpers.business_oracle import LENGTH_DAYS, Oracle, World, worlds
@@ -26,7 +26,7 @@ WISHES = st.lists(
 )
 
 
-def attempt(reception: Reception, store: Store, now: int, wish: Wish, key: str) -> tuple[Appointment | None, list[int]]:
+def attempt(reception: Bookings, store: Store, now: int, wish: Wish, key: str) -> tuple[Appointment | None, list[int]]:
     try:
         return reception.book(store, now, wish, Deed(key)), []
     except NotFree as no:
@@ -37,7 +37,7 @@ def attempt(reception: Reception, store: Store, now: int, wish: Wish, key: str) 
 def test_offered_times_can_be_booked_and_refused_times_cannot_and_nothing_is_booked_twice(
     world: World, wishes: list[tuple[int, int, str, int]]
 ) -> None:
-    reception, oracle, store = Reception(parse(world.toml())), Oracle(world), MemoryStore()
+    reception, oracle, store = Bookings(parse(world.toml())), Oracle(world), MemoryStore()
     begin = oracle.now - world.now_min
     for number, (which, whom, how, at) in enumerate(wishes):
         service = world.services[which % len(world.services)]

@@ -18,7 +18,7 @@ from scipy.signal import resample_poly
 from selenium.webdriver.common.by import By
 
 import dsp
-from relay.standin.speech.ear import Ear
+from relay.standin.speech.clip_recogniser import ClipRecogniser
 from relay.standin.speech.voice import clips
 from tests.helpers.chromium import (
     be_a_phone,
@@ -98,7 +98,7 @@ class Tape:
         speakers: tuple[str, ...], sound: npt.NDArray[np.int16], at: npt.NDArray[np.float64]
     ) -> list[tuple[str, float, float]]:
         spoken = []
-        for heard in Ear(speakers).hear(sound, 8000):
+        for heard in ClipRecogniser(speakers).hear(sound, 8000):
             first, last = heard.start_ms * 8, min(heard.start_ms * 8 + len(heard.clip.mulaw), len(sound)) - 1
             loud = np.flatnonzero(np.abs(sound[first : last + 1]) > LOUD)
             spoken.append((heard.clip.id, float(at[first + loud[0]]), float(at[first + loud[-1]])))

@@ -20,7 +20,7 @@ from relay.server.app import Daemon
 from relay.server.browser_calls import BrowserCalls
 from relay.server.owner import owner_of
 from relay.standin.speech.voice import clips
-from relay.standin.twilio.mouth import Mouth
+from relay.standin.twilio.caller_speech import CallerSpeech
 from relay.standin.twilio.playback import Playback, samples_at
 from relay.transport.handshake import answer, upgrade
 from relay.transport.websocket import Gone, WebSocketEnd
@@ -77,7 +77,7 @@ class BrowserCaller:
 
     def __init__(self, end: WebSocketEnd, told: Mapping[str, str]) -> None:
         self.end, self.told = end, told
-        self.ear, self.mouth = Playback(), Mouth()
+        self.ear, self.mouth = Playback(), CallerSpeech()
         self.began_at = trio.current_time()
         self.gone: Gone | None = None
         self.is_over = trio.Event()

@@ -43,7 +43,7 @@ from relay.standin.scenario.report import CallReport, Evidence
 from relay.standin.scenario.run import run_scenario
 from relay.standin.speech.voice import Voice
 from relay.standin.twilio.exchange import Account, Exchange, PhoneNumber
-from relay.standin.twilio.relay_door import Reply
+from relay.standin.twilio.relay_connections import Reply
 from relay.standin.twilio.rest import RestApi, asgi_app
 from relay.transport.handshake import answer, upgrade
 from relay.transport.websocket import Gone, WebSocketEnd
@@ -342,7 +342,7 @@ async def stage(
                 play.diary, play.voice = diary, speaker
                 play.start_relay = start_relay
                 play.door = PlayDoor(play)
-                exchange.door = play.door
+                exchange.connections = play.door
                 exchange.on_event = play.observe
                 yield play
                 nursery.cancel_scope.cancel()

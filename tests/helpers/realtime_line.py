@@ -14,14 +14,14 @@ from pydantic import TypeAdapter
 import dsp
 from relay.standin.model.realtime_peer import Close, Ping, RealtimePeer, Send
 from relay.standin.model.script import Script
-from relay.standin.speech.ear import Ear
+from relay.standin.speech.clip_recogniser import ClipRecogniser
 from relay.standin.speech.voice import Voice, clips
 
 URL = "/v1/realtime?model=gpt-realtime-2.1-mini"
 HEADERS = {"authorization": "Bearer sk-test-key-of-nobody"}
 EPOCH_S = 1_795_392_000  # 2026-11-23 00:00 UTC
 SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
-EAR = Ear()
+EAR = ClipRecogniser()
 PCM = {"type": "audio/pcm", "rate": 24000}
 PCMU = {"type": "audio/pcmu"}
 

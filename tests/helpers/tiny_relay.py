@@ -13,7 +13,7 @@ import trio.testing
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from relay.standin.twilio.exchange import Account, CallerLine, Exchange, LiveCall, PhoneNumber
-from relay.standin.twilio.relay_door import NoConnection, Reply
+from relay.standin.twilio.relay_connections import NoConnection, Reply
 from relay.standin.twilio.streaming import Network
 from relay.transport.handshake import answer
 from relay.transport.websocket import Gone, Request, WebSocketEnd
@@ -73,7 +73,7 @@ class Media:
 
 @dataclass
 class TinyRelay:
-    """A RelayDoor that leads to a relay in memory."""
+    """A RelayConnections that leads to a relay in memory."""
 
     pages: dict[str, Page]
     stream: Callable[[Media], Awaitable[None]] | None = None

@@ -56,10 +56,10 @@ async def tell(text: str, play: Play) -> Told:
 
     def note(kind: str, fields: Mapping[str, Any]) -> None:
         call = play.exchange.calls[fields["call_sid"]]
-        told.ear = call.state.ear
+        told.ear = call.state.playback
         if kind == "cleared":
             now = trio.current_time()
-            begun, over = call.state.ear.runs(now)[-1]
+            begun, over = call.state.playback.runs(now)[-1]
             told.cuts.append((begun, now, (over - begun) * 1000))
 
     play.exchange.on_event = note

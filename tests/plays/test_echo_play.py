@@ -31,7 +31,7 @@ def echo_on(play: Play, loss_db: float, delay_ms: int) -> None:
         if call.state.sid in done:
             return
         done.add(call.state.sid)
-        mouth, ear, speak = call.state.mouth, call.state.ear, call.state.mouth.read
+        mouth, ear, speak = call.state.speech, call.state.playback, call.state.speech.read
 
         def read(first: int, count: int) -> bytes:
             own = dsp.decode(speak(first, count)).astype(np.float64)

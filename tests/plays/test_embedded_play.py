@@ -14,7 +14,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from relay.business.bookings import Deed, Reception, Wish
+from relay.business.bookings import Bookings, Deed, Wish
 from relay.business.diary import MemoryDiary, Store
 from relay.business.file import parse as parse_business
 from relay.ledger import rows
@@ -141,7 +141,7 @@ class Contested(MemoryDiary):
 
             def faster(store: Store) -> T:
                 (now, wish), *_ = _wishes(work)
-                Reception(parse_business(SHOP)).book(
+                Bookings(parse_business(SHOP)).book(
                     store, now, replace(wish, phone="+12125550111"), Deed("other", "CAother")
                 )
                 return work(store)

@@ -59,7 +59,7 @@ def listen(play: Play, ears: list[Playback]) -> None:
 
     def look(kind: str, fields: Mapping[str, Any]) -> None:
         observed(kind, dict(fields))
-        ears[:] = [play.exchange.calls[fields["call_sid"]].state.ear]
+        ears[:] = [play.exchange.calls[fields["call_sid"]].state.playback]
 
     play.exchange.on_event = look
 

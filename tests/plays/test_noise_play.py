@@ -31,14 +31,14 @@ def make_noise(play: Play, from_s: float) -> None:
         if call.state.sid in done:
             return
         done.add(call.state.sid)
-        speak = call.state.mouth.read
+        speak = call.state.speech.read
 
         def read(first: int, count: int) -> bytes:
             own = dsp.decode(speak(first, count)).astype(np.float64)
             noise = rng.normal(0.0, 32_768 * 10 ** (NOISE_DBFS / 20), count) * (first >= from_s * RATE_HZ)
             return dsp.encode(np.clip(np.rint(own + noise), -32_768, 32_767).astype(np.int16))
 
-        call.state.mouth.read = read  # type: ignore[method-assign] # noise on the line, not of the caller
+        call.state.speech.read = read  # type: ignore[method-assign] # noise on the line, not of the caller
 
     play.exchange.on_event = look
 

@@ -22,7 +22,7 @@ from relay.standin.model.script import Script
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import load, parse
-from relay.standin.speech.ear import Ear
+from relay.standin.speech.clip_recogniser import ClipRecogniser
 from relay.standin.speech.voice import find
 from tests.helpers.play import Play, stage
 
@@ -226,7 +226,7 @@ async def test_a_refusal_of_the_caller_stops_the_recording(tmp_path: Path, autoj
     )
     scenario = parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n', "t")
     async with stage(settings=_settings(tmp_path)) as play:
-        play.model.ear = Ear(also=scenario.sayings())
+        play.model.recogniser = ClipRecogniser(also=scenario.sayings())
         got = await run_scenario(scenario, play.exchange)
         await trio.sleep(5)
         (from_ms, to_ms, why) = _pauses(play)[-1]

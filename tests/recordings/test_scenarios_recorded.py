@@ -69,12 +69,12 @@ def _check_left(left: bytes, base: int, frames: list[tuple[int, bytes]]) -> None
 
 
 def _check_right(right: bytes, base: int, call: LiveCall, *, rough: bool) -> None:
-    heard = call.state.ear.read(base, len(right))
+    heard = call.state.playback.read(base, len(right))
     if not rough:
-        shifts = [at for at in range(-8, 9) if call.state.ear.read(base + at, len(right)) == right]
+        shifts = [at for at in range(-8, 9) if call.state.playback.read(base + at, len(right)) == right]
         assert shifts, "the right channel does not equal the heard audio to the sample"
         return
-    assert _seams(right.replace(b"\xff", b""), heard.replace(b"\xff", b"")) <= len(call.state.ear.cuts)
+    assert _seams(right.replace(b"\xff", b""), heard.replace(b"\xff", b"")) <= len(call.state.playback.cuts)
     off = 0
     windows = [at for at in range(0, len(heard) - FRAME, FRAME) if b"\xff" not in heard[at : at + FRAME]]
     for at in windows:

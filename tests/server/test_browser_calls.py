@@ -11,7 +11,7 @@ from relay.business.diary import MemoryDiary
 from relay.ledger import rows
 from relay.notify.news import News
 from relay.server import browser_calls
-from relay.standin.speech.ear import Ear
+from relay.standin.speech.clip_recogniser import ClipRecogniser
 from relay.transport.handshake import Refused
 from tests.helpers.browser_caller import LOCAL, OWN, BrowserCaller, ask, browser_call, open_console, open_socket
 from tests.helpers.play import Play, stage
@@ -21,7 +21,7 @@ NUMBER = "+12125550107"
 
 def understood(caller: BrowserCaller) -> list[str]:
     """The clips of the agent's sentences that were played to their end."""
-    return [heard.clip.id for heard in Ear(("agent",)).hear(dsp.decode(caller.heard()), 8000)]
+    return [heard.clip.id for heard in ClipRecogniser(("agent",)).hear(dsp.decode(caller.heard()), 8000)]
 
 
 async def say(caller: BrowserCaller, clip: str) -> None:

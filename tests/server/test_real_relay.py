@@ -36,13 +36,13 @@ from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
 from relay.standin.twilio.exchange import Exchange
-from relay.standin.twilio.relay_door import NetworkDoor
+from relay.standin.twilio.relay_connections import NetworkConnections
 from relay.standin.twilio.rest import RestApi, asgi_app
 
 pytestmark = pytest.mark.real
 
 
-class CuttingDoor(NetworkDoor):
+class CuttingDoor(NetworkConnections):
     """The exchange's connections to the relay. It keeps the media sockets, so that a test can break one."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ async def house(database_url: str, folder: Path) -> AsyncIterator[House]:
     port = free_port()
     target = Target(f"http://127.0.0.1:{port}", ACCOUNT, NUMBER)
     exchange = target.exchange(lambda kind, fields: None)
-    exchange.door = door = CuttingDoor()
+    exchange.connections = door = CuttingDoor()
     model, scope = StandInModel(), trio.CancelScope()
 
     async def serve_model(task_status: trio.TaskStatus[int]) -> None:

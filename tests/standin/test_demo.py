@@ -20,7 +20,7 @@ import trio
 from relay import settings
 from relay.settings.env_file import CHOICE
 from relay.standin.commands.demo import DemoFailed, bugs, lacking, run, settings_of
-from relay.standin.commands.demo_stage import NOT_HERE, Hands
+from relay.standin.commands.demo_stage import NOT_HERE, TroubleMaker
 from relay.standin.model.server import StandInModel
 from relay.standin.own_environment import only_own_environment
 from relay.standin.scenario.scenario_file import Trouble, load, shipped
@@ -85,7 +85,7 @@ async def test_no_connection_is_passed_on_to_a_relay_that_is_being_killed(
 
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     nursery.start_soon(trio.serve_listeners, dying, listeners)
-    hands = Hands({"relay_dies", "relay_starts"}, ExitStack(), nursery, tmp_path / "log")
+    hands = TroubleMaker({"relay_dies", "relay_starts"}, ExitStack(), nursery, tmp_path / "log")
     edge = await hands.public_port(listeners[0].socket.getsockname()[1])
     hands._killed = True
     async with await trio.open_tcp_stream("127.0.0.1", edge) as near:

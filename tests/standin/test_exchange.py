@@ -15,7 +15,7 @@ import trio
 
 from relay.standin.twilio.dialling import Human
 from relay.standin.twilio.exchange import APPLICATION_ERROR, LiveCall
-from relay.standin.twilio.relay_door import Reply
+from relay.standin.twilio.relay_connections import Reply
 from relay.standin.twilio.ringing import with_ringing
 from relay.standin.twilio.signing import signature
 from relay.standin.twilio.streaming import Network
@@ -282,7 +282,7 @@ async def test_audio_is_heard_and_its_mark_comes_back_when_it_has_been_played(au
 
     call = await ring(TinyRelay({"/twilio/incoming": twiml(connect() + "<Hangup/>")}, stream))
     assert times == [pytest.approx(1.0, abs=0.001)]
-    assert call.state.ear.runs(5.0) == [(0.0, 1.0)]
+    assert call.state.playback.runs(5.0) == [(0.0, 1.0)]
     assert codes(call, "warning", "error") == []
     assert codes(call, "note") == [31921]
 
@@ -302,8 +302,8 @@ async def test_clear_returns_all_marks_at_once_and_the_heard_audio_is_known_to_t
         assert trio.current_time() == pytest.approx(0.4)
 
     call = await ring(TinyRelay({"/twilio/incoming": twiml(connect())}, stream))
-    assert call.state.ear.cuts[0].heard_ms == 400
-    assert call.state.ear.cuts[0].lost_ms == 1600
+    assert call.state.playback.cuts[0].heard_ms == 400
+    assert call.state.playback.cuts[0].lost_ms == 1600
 
 
 async def test_the_callers_words_are_sent_in_frames_of_20_ms(autojump_clock: Any) -> None:
@@ -320,7 +320,7 @@ async def test_the_callers_words_are_sent_in_frames_of_20_ms(autojump_clock: Any
         assert numbers == list(range(1, len(numbers) + 1))
 
     async def act(call: LiveCall) -> None:
-        await trio.sleep_until(call.state.mouth.say(SOUND * 100, trio.current_time() + 0.5, "hello"))
+        await trio.sleep_until(call.state.speech.say(SOUND * 100, trio.current_time() + 0.5, "hello"))
         await call.press("5")
         await trio.sleep(0.5)
         call.hang_up()
@@ -349,7 +349,7 @@ async def test_a_muted_line_sends_no_frames_and_the_timestamp_jumps(autojump_clo
 
     async def act(call: LiveCall) -> None:
         await trio.sleep(1)
-        call.state.mouth.mute(trio.current_time(), 2.0)
+        call.state.speech.mute(trio.current_time(), 2.0)
         await trio.sleep(3)
         call.hang_up()
 
@@ -389,7 +389,7 @@ async def test_the_network_delay_applies_in_both_directions(autojump_clock: Any)
 
     line = replace(LINE, network=Network(connect_ms=0, delay_ms=40))
     call = await ring(TinyRelay({"/twilio/incoming": twiml(connect())}, stream), line=line)
-    assert call.state.ear.runs(5)[0] == pytest.approx((0.08, 0.58))
+    assert call.state.playback.runs(5)[0] == pytest.approx((0.08, 0.58))
 
 
 async def test_after_the_relay_closes_the_stream_twilio_asks_the_action_url_or_runs_the_next_verb(
@@ -424,7 +424,7 @@ async def test_a_new_document_over_rest_stops_the_stream_and_its_buffer_is_lost(
     call = await ring(relay, act)
     assert last == ["stop", "1000"]
     assert "/done" not in relay.paths()
-    assert call.state.ear.cuts[0].lost_ms == pytest.approx(3000, abs=1)
+    assert call.state.playback.cuts[0].lost_ms == pytest.approx(3000, abs=1)
     assert call.state.leg.words[0].text == "hello"
 
 
@@ -487,7 +487,7 @@ async def test_a_binary_frame_on_the_socket_causes_error_31950_and_is_not_played
 
     call = await ring(TinyRelay({"/twilio/incoming": twiml(connect())}, stream))
     assert codes(call, "warning") == [31950]
-    assert call.state.ear.runs(5) == []
+    assert call.state.playback.runs(5) == []
 
 
 async def test_a_stream_with_a_faulty_url_is_never_dialled(autojump_clock: Any) -> None:
@@ -678,7 +678,7 @@ async def test_gather_takes_spoken_words(autojump_clock: Any) -> None:
 
     async def act(call: LiveCall) -> None:
         await trio.sleep(2)
-        call.state.mouth.say(SOUND * 200, trio.current_time(), "Yes please")
+        call.state.speech.say(SOUND * 200, trio.current_time(), "Yes please")
         await trio.sleep_forever()
 
     relay = TinyRelay({"/twilio/incoming": page, "/got": twiml("")})
@@ -691,7 +691,7 @@ async def test_record_keeps_what_was_said_after_the_beep(autojump_clock: Any) ->
 
     async def act(call: LiveCall) -> None:
         await trio.sleep(1)
-        call.state.mouth.say(SOUND * 150, trio.current_time(), "Two boxes short")
+        call.state.speech.say(SOUND * 150, trio.current_time(), "Two boxes short")
         await trio.sleep_forever()
 
     relay = TinyRelay({"/twilio/incoming": twiml(page), "/done": twiml(""), "/rec": "x"})
@@ -711,7 +711,7 @@ async def test_after_an_empty_recording_the_next_verb_runs(autojump_clock: Any) 
 async def test_a_caller_who_hangs_up_while_recording_leaves_what_was_said(autojump_clock: Any) -> None:
     async def act(call: LiveCall) -> None:
         await trio.sleep(1)
-        await trio.sleep_until(call.state.mouth.say(SOUND * 100, trio.current_time(), "Hello"))
+        await trio.sleep_until(call.state.speech.say(SOUND * 100, trio.current_time(), "Hello"))
         call.hang_up()
 
     relay = TinyRelay({"/twilio/incoming": twiml('<Record action="/done"/>'), "/done": twiml("")})

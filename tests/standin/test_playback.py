@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.standin.twilio.caller_speech import CallerSpeech
 from relay.standin.twilio.listening import Listener, is_loud, loud_span_ms
 from relay.standin.twilio.media_stream import ClearBuffer, FrameTimes, MediaStream, PlayMedia, SetMark
-from relay.standin.twilio.mouth import Mouth
 from relay.standin.twilio.playback import Playback, samples_at
 
 SOUND = b"\x10\x90" * 80  # one frame of a loud 4 kHz tone
@@ -160,7 +160,7 @@ def test_the_sound_of_a_clip_is_found_inside_its_silence() -> None:
 
 
 def test_the_simulated_caller_speaks_one_clip_after_the_other_and_is_silent_otherwise() -> None:
-    mouth = Mouth("7f")
+    mouth = CallerSpeech("7f")
     assert mouth.say(b"\x01" * 80, now=0.01, text="one") == 0.02
     assert mouth.say(b"\x02" * 80, now=0.015, text="two") == 0.03
     assert mouth.read(0, 320) == b"\x7f" * 80 + b"\x01" * 80 + b"\x02" * 80 + b"\x7f" * 80
@@ -168,7 +168,7 @@ def test_the_simulated_caller_speaks_one_clip_after_the_other_and_is_silent_othe
 
 
 def test_a_muted_caller_sends_no_frames() -> None:
-    mouth = Mouth("noise", seed=1)
+    mouth = CallerSpeech("noise", seed=1)
     mouth.mute(now=1.0, for_s=0.5)
     assert [mouth.muted(samples_at(at)) for at in (0.9, 1.0, 1.4, 1.5)] == [False, True, True, False]
     assert not is_loud(mouth.read(0, 8000))

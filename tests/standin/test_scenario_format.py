@@ -30,7 +30,7 @@ from relay.standin.speech.audio_files import AudioRefused, mulaw_of, write_stere
 from relay.standin.speech.voice import find
 from relay.standin.twilio.exchange import APPLICATION_ERROR, Exchange, PhoneNumber
 from relay.standin.twilio.listening import is_loud
-from relay.standin.twilio.relay_door import NetworkDoor
+from relay.standin.twilio.relay_connections import NetworkConnections
 from relay.transport.handshake import answer
 from relay.transport.websocket import Gone
 from relay.transport.wire import StreamWire
@@ -539,7 +539,7 @@ async def test_over_tls_an_unknown_certificate_is_refused(trusted: bool) -> None
     text = steps("{ interrupt_after_ms = 300, hang_up = true }")
     with trio.fail_after(60):
         async with served(Agent("greeting"), theirs) as url:
-            door = NetworkDoor(ours)
+            door = NetworkConnections(ours)
             at = Exchange(door, ACCOUNT, PhoneNumber("+12125550190", url + "/twilio/incoming"))
             report = await run_scenario(parse(text, "test"), at)
             await door.aclose()

@@ -63,5 +63,5 @@ async def test_messages_that_the_relay_sent_before_its_close_arrive_before_the_c
         await media.send(event="ping")
 
     call = await ring(TinyRelay(dict(PAGE), stream), line=FAR)
-    assert call.state.ear.runs(5.0) == [pytest.approx((0.18, 0.68))]
+    assert call.state.playback.runs(5.0) == [pytest.approx((0.18, 0.68))]
     assert [each.code for each in call.state.complaints] == [31951, 31921]

@@ -15,7 +15,7 @@ SOUND = b"\x10\x90" * 80
 
 async def test_gather_takes_words_that_began_before_the_gather(autojump_clock: Any) -> None:
     async def act(call: LiveCall) -> None:
-        call.state.mouth.say(SOUND * 100, trio.current_time() + 0.5, "Yes please")  # from 0.5 s to 2.5 s
+        call.state.speech.say(SOUND * 100, trio.current_time() + 0.5, "Yes please")  # from 0.5 s to 2.5 s
         await trio.sleep_forever()
 
     page = twiml('<Pause length="1"/><Gather input="speech" action="/got" timeout="3"/>')
@@ -27,7 +27,7 @@ async def test_gather_takes_words_that_began_before_the_gather(autojump_clock: A
 
 async def test_gather_takes_no_words_that_ended_before_the_gather(autojump_clock: Any) -> None:
     async def act(call: LiveCall) -> None:
-        call.state.mouth.say(SOUND * 10, trio.current_time() + 0.5, "Yes please")
+        call.state.speech.say(SOUND * 10, trio.current_time() + 0.5, "Yes please")
         await trio.sleep_forever()
 
     page = twiml('<Pause length="1"/><Gather input="speech" action="/got" timeout="3"/><Say>none</Say>')

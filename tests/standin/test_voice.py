@@ -16,14 +16,14 @@ from relay.phrases import prompts
 from relay.standin.model.script import Script
 from relay.standin.model.server import load_script
 from relay.standin.speech import voice as standin_voice
-from relay.standin.speech.ear import Ear
+from relay.standin.speech.clip_recogniser import ClipRecogniser
 from relay.standin.speech.voice import FOLDER, Clip, Voice, babble, clips, find, words
 
 Samples = npt.NDArray[np.int16]
 Break = Callable[[Samples], Samples]
 
 CALLERS = [clip for clip in clips().values() if clip.speaker == "caller"]
-EAR = Ear()
+EAR = ClipRecogniser()
 
 
 def line(mulaw: bytes, lead_ms: int = 300, tail_ms: int = 500) -> bytes:

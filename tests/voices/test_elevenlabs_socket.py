@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 import dsp
 from relay.call.vocabulary import ItemId
-from relay.standin.speech.ear import Ear
+from relay.standin.speech.clip_recogniser import ClipRecogniser
 from relay.standin.speech.voice import Voice, clips
 from relay.voices.voice import Spoken, VoiceFault, VoiceUnavailable
 from tests.helpers.voice_stage import ANSWER, KEY, VoiceStage, voice_stage, write
@@ -33,7 +33,7 @@ async def test_an_answer_that_is_sent_in_clauses_sounds_like_the_whole_answer(au
         assert sound == Voice().say(ANSWER)
         assert heard.whole(ITEM)
         assert heard.lost is None
-        assert Ear(("agent",)).transcribe(dsp.decode(sound), 8000) == ANSWER
+        assert ClipRecogniser(("agent",)).transcribe(dsp.decode(sound), 8000) == ANSWER
 
 
 @pytest.mark.parametrize("spelling", ["mixed", "camel", "snake"])

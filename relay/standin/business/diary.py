@@ -126,22 +126,22 @@ class Diary:
     ) -> list[dt.datetime]:
         """The free times of a day. Raises engine.NotOffered."""
         words = self._service(service)
-        free = self._reception.free(self.store, self._minute, words, day, until or day, who)
+        free = self._bookings.free(self.store, self._minute, words, day, until or day, who)
         return [self._moment(each) for each in free]
 
     def book(self, name: str, phone: str, service: str, start: dt.datetime, notes: str = "", who: str = "") -> Booking:
         """Book a time. Raises NotFree, engine.NotOffered."""
         wish = engine.Wish(self._service(service), minute_of(start), name, phone, notes, who)
-        return self._change(lambda: self._reception.book(self.store, self._minute, wish, engine.Deed("")))
+        return self._change(lambda: self._bookings.book(self.store, self._minute, wish, engine.Deed("")))
 
     def move(self, booking: str, start: dt.datetime) -> Booking:
         """Move a booking. Raises KeyError if there is no such booking, NotFree."""
         to = minute_of(start)
-        return self._change(lambda: self._reception.move(self.store, self._minute, booking, to, engine.Deed("")))
+        return self._change(lambda: self._bookings.move(self.store, self._minute, booking, to, engine.Deed("")))
 
     def cancel(self, booking: str) -> Booking:
         """Cancel a booking. Raises KeyError if there is no such booking."""
-        return self._change(lambda: self._reception.cancel(self.store, booking, engine.Deed("")))
+        return self._change(lambda: self._bookings.cancel(self.store, booking, engine.Deed("")))
 
     def of(self, phone: str) -> list[Booking]:
         """The coming bookings of a phone number, the earliest first."""
@@ -160,8 +160,8 @@ class Diary:
         return words if self.file else "table"
 
     @property
-    def _reception(self) -> engine.Reception:
-        return engine.Reception(self.business)
+    def _bookings(self) -> engine.Bookings:
+        return engine.Bookings(self.business)
 
     @property
     def _minute(self) -> int:

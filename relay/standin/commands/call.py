@@ -24,7 +24,7 @@ from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load, 
 from relay.standin.speech.audio_files import check_writable
 from relay.standin.twilio.call_state import OnEvent
 from relay.standin.twilio.exchange import Account, Exchange, PhoneNumber
-from relay.standin.twilio.relay_door import NetworkDoor
+from relay.standin.twilio.relay_connections import NetworkConnections
 from relay.standin.twilio.rest import Receive, RestApi, RestFaults, Scope, Send, asgi_app
 from relay.telemetry.errors import first_error
 
@@ -65,7 +65,7 @@ class Target:
         origin = f"{parts.scheme}://{parts.netloc}"
         url = self.url if parts.path.strip("/") else origin + WEBHOOK
         number = PhoneNumber(self.number, url, status_callback=origin + "/twilio/status")
-        return Exchange(NetworkDoor(), self.account, number, on_event=on_event, seed=secrets.randbits(64))
+        return Exchange(NetworkConnections(), self.account, number, on_event=on_event, seed=secrets.randbits(64))
 
 
 async def main_call(

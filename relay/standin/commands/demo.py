@@ -45,7 +45,7 @@ from relay.standin.commands.demo_stage import (
     NUMBER,
     STAGE,
     DemoFailed,
-    Hands,
+    TroubleMaker,
     another_voice,
     environment_of,
     say,
@@ -178,7 +178,7 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stop_when_told)
         with ExitStack() as daemons:
-            hands = Hands({trouble.does for trouble in scenario.trouble}, daemons, nursery, log_path)
+            hands = TroubleMaker({trouble.does for trouble in scenario.trouble}, daemons, nursery, log_path)
             port = free_port()
             target = Target(f"http://127.0.0.1:{await hands.public_port(port)}", ACCOUNT, NUMBER)
             exchange = target.exchange(partial(tell_event, print))

@@ -53,7 +53,7 @@ def say(text: str) -> None:
     print(f"demo: {text}", flush=True)
 
 
-class Hands:
+class TroubleMaker:
     """Makes a scenario's troubles with real processes and sockets. `needs` are the troubles that the scenario has."""
 
     def __init__(self, needs: set[str], daemons: ExitStack, nursery: trio.Nursery, log_path: Path) -> None:

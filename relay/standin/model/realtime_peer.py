@@ -29,7 +29,7 @@ from relay.standin.model.script import Faults, Script
 from relay.standin.model.transcription import transcribe
 from relay.standin.model.turns import Responses
 from relay.standin.model.vad import Started
-from relay.standin.speech.ear import Ear
+from relay.standin.speech.clip_recogniser import ClipRecogniser
 from relay.standin.speech.voice import Voice
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -75,14 +75,14 @@ class RealtimePeer:
     """One session. Create it after the upgrade, then use `opened`, `receive`, `due` and `take`."""
 
     def __init__(
-        self, script: Script, voice: Voice, ear: Ear, path: str, headers: Mapping[str, str],
+        self, script: Script, voice: Voice, recogniser: ClipRecogniser, path: str, headers: Mapping[str, str],
         epoch_s: int, connection: int = 1,
     ) -> None:  # fmt: skip
         """`headers` are in lower case. `epoch_s` is the date for expires_at and {tomorrow}.
 
         `connection` counts from 1.
         """
-        self.script, self._ear = script, ear
+        self.script, self._recogniser = script, recogniser
         faults = script.faults.with_header(headers.get("x-standin-faults", ""))
         self.faults = faults if not faults.connections or connection <= faults.connections else Faults()
         self.chance = random.Random(f"{script.seed}/{connection}")
@@ -317,7 +317,7 @@ class RealtimePeer:
     def _committed(self, item_id: str, samples: Any) -> None:
         self._turns += 1
         form = self.session["audio"]["input"]["format"]
-        text = self._ear.transcribe(samples, rate_hz(form))
+        text = self._recogniser.transcribe(samples, rate_hz(form))
         self.report.heard.append(text)
         self.report.story.append(f"heard {text!r}" if text else "heard no words")
         audio_ms = len(samples) * 1000 // rate_hz(form)
@@ -342,7 +342,7 @@ class RealtimePeer:
             raise RefusedError(errors.NOT_BASE64)
         buffer.append(data)
         held_ms = round(buffer.held_ms)
-        return self._ear.transcribe(buffer.take(), rate_hz(self.session["audio"]["input"]["format"])), held_ms
+        return self._recogniser.transcribe(buffer.take(), rate_hz(self.session["audio"]["input"]["format"])), held_ms
 
     # The model's turns
 

@@ -27,7 +27,7 @@ from websockets.typing import Subprotocol
 
 from relay.standin.model.realtime_peer import Close, Out, Ping, RealtimePeer, Send
 from relay.standin.model.script import Faults, Script, ScriptError
-from relay.standin.speech.ear import Ear
+from relay.standin.speech.clip_recogniser import ClipRecogniser
 from relay.standin.speech.voice import Voice
 
 PATH = "/v1/realtime"
@@ -56,7 +56,7 @@ class StandInModel:
         self.script = script if script is not None else Script()
         self.utc_now = utc_now
         self.voice = Voice(self.script.piper)
-        self.ear = Ear(also=hears)
+        self.recogniser = ClipRecogniser(also=hears)
         # All sessions, the newest last. The `report` of a session tells what it heard and said.
         self.sessions: list[RealtimePeer] = []
         self._connections = 0
@@ -228,7 +228,7 @@ class _Connection:
             self._peer = RealtimePeer(
                 house.script,
                 house.voice,
-                house.ear,
+                house.recogniser,
                 request.path,
                 headers,
                 int(house.utc_now().timestamp()),

@@ -61,18 +61,18 @@ class Actor:
             self._listened_until = trio.current_time()  # The next answer to listen to begins after this time.
 
     async def _do(self, call: LiveCall, step: Step) -> None:
-        mouth, now = call.state.mouth, trio.current_time()
+        speech, now = call.state.speech, trio.current_time()
         if step.say is not None or step.cough:
             clip = find(step.say or "cough") or self._babbled(step.say or "")
             text = "" if clip.speaker == "noise" else clip.text
             if text:
                 self._listened_until = now  # An answer to this action begins after this time.
             call.state.log(now, "caller_said", text=text or clip.text, clip=clip.id)
-            await trio.sleep_until(mouth.say(clip.mulaw, now, text, "speech" if text else "cough"))
+            await trio.sleep_until(speech.say(clip.mulaw, now, text, "speech" if text else "cough"))
         elif step.play is not None:
             mulaw = read_wav(Path(step.play))
             call.state.log(now, "caller_said", text=f"({step.play})", clip="")
-            await trio.sleep_until(mouth.say(mulaw, now, kind="wav"))
+            await trio.sleep_until(speech.say(mulaw, now, kind="wav"))
         elif step.press is not None:
             for key in step.press:
                 if key == "w":
@@ -82,7 +82,7 @@ class Actor:
         elif step.silent_s is not None:
             await trio.sleep(step.silent_s)
         elif step.mute_s is not None:
-            mouth.mute(now, step.mute_s)
+            speech.mute(now, step.mute_s)
             await trio.sleep(step.mute_s)
         elif step.hang_up:
             call.hang_up()

@@ -47,7 +47,7 @@ class OwnWords:
 
     @property
     def spoken(self) -> tuple[str, ...]:
-        """All sentences of the relay's own, for `speech/ear.py`."""
+        """All sentences of the relay's own, for `speech/clip_recogniser.py`."""
         return tuple(text for key in _SPOKEN if (text := self.words.get(key)))
 
 

@@ -10,7 +10,7 @@ import datetime as dt
 from pathlib import Path
 from typing import Final
 
-from relay.business.bookings import Deed, Reception, Wish
+from relay.business.bookings import Bookings, Deed, Wish
 from relay.business.diary import Appointment, Store
 from relay.business.file import load
 from relay.business.opening import minute_of
@@ -50,7 +50,7 @@ def take_slot(business: BusinessTable, path: Path, utc_now: dt.datetime, store: 
     own = load(path)
     start = dt.datetime.fromisoformat(_filled(business.taken, own.tz, utc_now)).replace(tzinfo=own.tz)
     wish = Wish(own.services[0].name, minute_of(start), "Another Caller", OTHERS_NUMBER)
-    return Reception(own).book(store, minute_of(utc_now), wish, Deed("", "CAanother"))
+    return Bookings(own).book(store, minute_of(utc_now), wish, Deed("", "CAanother"))
 
 
 def _write(path: Path, text: str) -> None:

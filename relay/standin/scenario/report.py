@@ -13,13 +13,13 @@ from typing import Any, Literal
 import dsp
 from relay.standin.scenario.scenario_file import ANY_NUMBER, Expect
 from relay.standin.speech.audio_files import RATE_HZ, write_stereo
-from relay.standin.speech.ear import Ear
+from relay.standin.speech.clip_recogniser import ClipRecogniser
 from relay.standin.speech.voice import find, words
 from relay.standin.twilio.call_state import CallState, Event, Leg
+from relay.standin.twilio.caller_speech import Utterance
 from relay.standin.twilio.exchange import LiveCall
 from relay.standin.twilio.listening import BLOCK, is_loud
 from relay.standin.twilio.media_stream import Complaint
-from relay.standin.twilio.mouth import Utterance
 from relay.standin.twilio.playback import samples_at
 from relay.standin.twilio.ringing import with_ringing
 
@@ -34,7 +34,7 @@ PAUSED_S = 5.0
 """If a model pauses in the middle of a word and goes on within this time, it is still the same answer."""
 
 AROUND_S = 0.1
-"""`speech/ear.py` gets each part with this much audio on both sides."""
+"""`speech/clip_recogniser.py` gets each part with this much audio on both sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def report(
     ended_s = state.leg.ended_s if state.leg.ended_s is not None else state.started_s
     state.listener.listen(ended_s)
     first, count = samples_at(state.started_s), samples_at(ended_s) - samples_at(state.started_s)
-    spoken = [said for said in state.mouth.utterances if said.at < samples_at(ended_s)]
+    spoken = [said for said in state.speech.utterances if said.at < samples_at(ended_s)]
     stretches = state.listener.stretches
     first_sound = stretches[0][0] if stretches else None
     starts = [event.at_s for event in state.events if event.kind == "stream_started"]
@@ -161,8 +161,8 @@ def report(
         babbled=babbled,
         events=state.events,
         evidence=evidence,
-        caller_mulaw=state.mouth.read(first, count),
-        heard_mulaw=with_ringing(state.ear.read(first, count), state.started_s, state.ringing),
+        caller_mulaw=state.speech.read(first, count),
+        heard_mulaw=with_ringing(state.playback.read(first, count), state.started_s, state.ringing),
     )
 
 
@@ -171,12 +171,12 @@ def recognise(state: CallState, from_s: float, to_s: float, known_words: tuple[s
 
     "" if nothing was. Gaps in the playback are left out, so an answer that was held and resumed is whole again.
     """
-    return _words_in(state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)), known_words)
+    return _words_in(state.playback.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)), known_words)
 
 
 @functools.lru_cache(maxsize=256)  # The result is cached, because many calls begin with the same greeting.
 def _words_in(mulaw: bytes, known_words: tuple[str, ...]) -> str:
-    return Ear(("agent", "human"), known_words).transcribe(dsp.decode(mulaw), RATE_HZ)
+    return ClipRecogniser(("agent", "human"), known_words).transcribe(dsp.decode(mulaw), RATE_HZ)
 
 
 def _bridged_s(leg: Leg) -> float:
@@ -198,7 +198,7 @@ def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
     turns: list[Turn] = []
     for from_s, to_s in state.listener.stretches:
         text = recognise(state, from_s, to_s, known_words)
-        cut = any(from_s <= each.at_s <= to_s + AROUND_S and each.lost_ms > 0 for each in state.ear.cuts)
+        cut = any(from_s <= each.at_s <= to_s + AROUND_S and each.lost_ms > 0 for each in state.playback.cuts)
         turn = Turn("agent", from_s - state.started_s, to_s - state.started_s, text, cut)
         before = turns[-1] if turns else None
         if before is not None and turn.from_s - before.to_s < _may_go_on_s(before):
@@ -245,9 +245,9 @@ def _stops(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> lis
 def _gaps(state: CallState, ended_s: float) -> list[int]:
     """The gaps: the buffer became empty in the middle of sound, and the sound went on within a second."""
     gaps = []
-    for (_, dry_s), (again_s, _) in pairwise(state.ear.runs(ended_s)):
-        cut = any(abs(each.at_s - dry_s) < 0.001 for each in state.ear.cuts)
-        tail = state.ear.read(samples_at(dry_s) - 3 * BLOCK, 3 * BLOCK)
+    for (_, dry_s), (again_s, _) in pairwise(state.playback.runs(ended_s)):
+        cut = any(abs(each.at_s - dry_s) < 0.001 for each in state.playback.cuts)
+        tail = state.playback.read(samples_at(dry_s) - 3 * BLOCK, 3 * BLOCK)
         loud = any(is_loud(tail[at : at + BLOCK]) for at in range(0, len(tail), BLOCK))
         if again_s - dry_s < GAP_LIMIT_S and loud and not cut:
             gaps.append(_ms(again_s - dry_s))

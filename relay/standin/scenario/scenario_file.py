@@ -73,9 +73,9 @@ from relay.standin.speech.audio_files import AudioRefused, read_wav
 from relay.standin.speech.voice import find, words
 from relay.standin.table_errors import in_words
 from relay.standin.twilio.call_state import EndedBy, EventKind, Place, Status
+from relay.standin.twilio.caller_speech import Silence
 from relay.standin.twilio.dialling import Behaviour, Human
 from relay.standin.twilio.exchange import LOS_ANGELES, CallerLine
-from relay.standin.twilio.mouth import Silence
 from relay.standin.twilio.streaming import Network
 
 FOLDER = Path(__file__).parent / "scenarios"

@@ -1,1 +1,1 @@
-"""The speech of the stand-ins: recorded clips, voices, and the recognition of clips (ear.py)."""
+"""The speech of the stand-ins: recorded clips, voices, and the recognition of clips (clip_recogniser.py)."""

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import quote
 
+from relay.standin.twilio.caller_speech import CallerSpeech
 from relay.standin.twilio.listening import Listener
 from relay.standin.twilio.media_stream import Complaint, Level
-from relay.standin.twilio.mouth import Mouth
 from relay.standin.twilio.playback import Playback
 
 API_VERSION = "2010-04-01"
@@ -125,13 +125,13 @@ class CallState:
         caller_number: str,
         called_number: str,
         place: Place,
-        mouth: Mouth,
+        speech: CallerSpeech,
         now: float,
         epoch: datetime,
         rng: random.Random,
         on_event: OnEvent,
     ) -> None:
-        self.account_sid, self.place, self.mouth = account_sid, place, mouth
+        self.account_sid, self.place, self.speech = account_sid, place, speech
         self.rng, self._on_event = rng, on_event
         self._epoch, self._epoch_s = epoch, now
         self.started_s = now
@@ -139,8 +139,8 @@ class CallState:
         self.humans: list[Leg] = []
         # The spans in which the caller heard a human's phone ring, in seconds.
         self.ringing: list[tuple[float, float]] = []
-        self.ear = Playback()
-        self.listener = Listener(self.ear, now)
+        self.playback = Playback()
+        self.listener = Listener(self.playback, now)
         self.events: list[Event] = []
         self.complaints: list[Complaint] = []
         self.ended_by: EndedBy | None = None
@@ -184,7 +184,7 @@ class CallState:
         if self.ended_by is None:
             self.ended_by = by
             self.leg.status, self.leg.ended_s = status, now
-            self.ear.stop(now)
+            self.playback.stop(now)
             self.log(now, "ended", by=by, status=status)
 
     def read_out(self, leg: Leg, text: str, now: float) -> float:

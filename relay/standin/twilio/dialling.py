@@ -160,7 +160,7 @@ class Dialling:
         now = leg.bridged_s = trio.current_time()
         self._stop_ringing()
         self._state.log(now, "bridged", number=leg.number, does=human.does)
-        self._state.ear.media(human.hello, now)
+        self._state.playback.media(human.hello, now)
         with trio.move_on_after(self._verb.time_limit_s):
             await trio.sleep(human.talk_s)
         self._hang_up(number, leg, "completed")

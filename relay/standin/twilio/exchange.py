@@ -15,11 +15,11 @@ from typing import Any
 import trio
 
 from relay.standin.twilio.call_state import CallState, EndedBy, EventKind, OnEvent, Place, Status
+from relay.standin.twilio.caller_speech import CallerSpeech, Silence
 from relay.standin.twilio.dialling import Dialling, Human
-from relay.standin.twilio.mouth import Mouth, Silence
 from relay.standin.twilio.phone import Phone
 from relay.standin.twilio.recording import Recording, kept, record
-from relay.standin.twilio.relay_door import RelayDoor
+from relay.standin.twilio.relay_connections import RelayConnections
 from relay.standin.twilio.streaming import Network, Streaming
 from relay.standin.twilio.twiml_interpreter import TwimlRefused, interpret
 from relay.standin.twilio.twiml_verbs import (
@@ -100,7 +100,7 @@ class _Order:
 class Exchange:
     """The Twilio of one account. `bins` are documents that Twilio hosts itself (TwiML Bins), by URL."""
 
-    door: RelayDoor
+    connections: RelayConnections
     account: Account
     number: PhoneNumber
     on_event: OnEvent = lambda kind, fields: None
@@ -132,14 +132,14 @@ class LiveCall:
             caller_number=line.number,
             called_number=exchange.number.number,
             place=line.place if named else Place(),
-            mouth=Mouth(line.silence, rng.getrandbits(32)),
+            speech=CallerSpeech(line.silence, rng.getrandbits(32)),
             now=trio.current_time(),
             epoch=exchange.epoch,
             rng=rng,
             on_event=self._told,
         )
         self._happened = trio.Event()
-        self.webhooks = Webhooks(exchange.door, exchange.account.auth_token, self._log, exchange.bins)
+        self.webhooks = Webhooks(exchange.connections, exchange.account.auth_token, self._log, exchange.bins)
         self.phone = Phone(self.state, self.state.leg, self.webhooks)
         self.over = trio.Event()
         self._streaming: Streaming | None = None
@@ -318,7 +318,7 @@ class LiveCall:
     async def _stream(self, verb: Connect) -> None:
         exchange = self._exchange
         streaming = Streaming(
-            self.state, verb, exchange.door, exchange.account.auth_token, self._line.network, self.notify
+            self.state, verb, exchange.connections, exchange.account.auth_token, self._line.network, self.notify
         )
         self._streaming, self._human_left = streaming, False
         try:

@@ -97,7 +97,7 @@ class Phone:
         else:
             now = trio.current_time()
             if self.leg is self._state.leg:
-                self._state.ear.media(mulaw, now)
+                self._state.playback.media(mulaw, now)
             await trio.sleep_until(now + len(mulaw) / 8000)
 
     async def gather(self, verb: Gather) -> Gathered:
@@ -142,12 +142,12 @@ class Phone:
     async def _gather_words(
         self, begun: float, found: Gathered, waiting: trio.CancelScope, done: trio.CancelScope
     ) -> None:
-        mouth = self._state.mouth
+        speech = self._state.speech
         while not found.speech:
             await trio.sleep(POLL_S)
             now = trio.current_time()
-            if mouth.speaking(now):
+            if speech.speaking(now):
                 waiting.cancel()
-            elif words := mouth.words_ended(begun, now - SPEECH_END_S):
+            elif words := speech.words_ended(begun, now - SPEECH_END_S):
                 found.speech = words
         done.cancel()

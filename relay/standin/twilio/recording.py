@@ -60,7 +60,7 @@ async def record(verb: Record, state: CallState, phone: Phone) -> Recording | No
         while trio.current_time() < begun + verb.max_length_s:
             await trio.sleep(STEP_S)
             now = trio.current_time()
-            if is_loud(state.mouth.read(samples_at(now) - STEP, STEP)):
+            if is_loud(state.speech.read(samples_at(now) - STEP, STEP)):
                 last_sound = now
             if now - last_sound >= verb.timeout_s:
                 break
@@ -73,10 +73,10 @@ async def record(verb: Record, state: CallState, phone: Phone) -> Recording | No
 def kept(state: CallState, begun: float, now: float, ended_by: str) -> Recording | None:
     """Make a recording of what the caller said between two moments."""
     first, last = samples_at(begun), samples_at(now)
-    mulaw = state.mouth.read(first, last - first)
+    mulaw = state.speech.read(first, last - first)
     if not any(is_loud(mulaw[at : at + STEP]) for at in range(0, len(mulaw), STEP)):
         return None
-    words = state.mouth.heard_words(begun, now)
+    words = state.speech.heard_words(begun, now)
     recording = Recording(state.new_sid("RE"), state.sid, mulaw, words, ended_by)
     state.log(now, "recorded", seconds=recording.seconds, words=words)
     return recording

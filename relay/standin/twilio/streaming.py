@@ -23,7 +23,7 @@ from relay.standin.twilio.media_stream import (
     SetMark,
 )
 from relay.standin.twilio.playback import samples_at
-from relay.standin.twilio.relay_door import RelayDoor
+from relay.standin.twilio.relay_connections import RelayConnections
 from relay.standin.twilio.socket import HandshakeRefused, SocketEnded, TwilioSocket
 from relay.standin.twilio.twiml_verbs import Connect
 
@@ -48,7 +48,7 @@ class Network:
     burst_ms: float = 233.0  # The longest burst that was seen (docs/protocol/twilio.md 3.3).
 
 
-class Way:
+class Direction:
     """One direction of the network. Computes when a message arrives.
 
     No message arrives before a message that was sent earlier.
@@ -84,14 +84,14 @@ class Streaming:
         self,
         state: CallState,
         verb: Connect,
-        door: RelayDoor,
+        connections: RelayConnections,
         auth_token: str,
         network: Network,
         notify: Callable[[str, str, dict[str, str]], None],
     ) -> None:
-        self._state, self._verb, self._door, self._auth_token = state, verb, door, auth_token
+        self._state, self._verb, self._connections, self._auth_token = state, verb, connections, auth_token
         self._network, self._notify = network, notify
-        self._up, self._down = Way(network, state.rng), Way(network, state.rng)
+        self._up, self._down = Direction(network, state.rng), Direction(network, state.rng)
         self._stream = MediaStream(
             account_sid=state.account_sid,
             call_sid=state.sid,
@@ -143,7 +143,7 @@ class Streaming:
         raw = None
         try:
             with trio.fail_after(CONNECT_LIMIT_S):
-                raw = await self._door.open_stream(self._verb.url)
+                raw = await self._connections.open_stream(self._verb.url)
                 socket = TwilioSocket(raw, self._verb.url)
                 await socket.handshake(self._auth_token)
                 return socket
@@ -167,7 +167,7 @@ class Streaming:
 
     async def _talk(self, socket: TwilioSocket) -> None:
         now = self._started_s = trio.current_time()
-        self._state.ear.begin_stream(now)
+        self._state.playback.begin_stream(now)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._deliver, socket)
             await self._send(self._stream.connected(), self._stream.start())
@@ -186,8 +186,8 @@ class Streaming:
             at_ms = self._times.first_ms + frame * FRAME_MS
             await trio.sleep_until(self._started_s + at_ms / 1000)
             first = base + (at_ms - FRAME_MS) * FRAME_BYTES // FRAME_MS
-            if not self._state.mouth.muted(first):
-                mulaw = self._state.mouth.read(first, FRAME_BYTES)
+            if not self._state.speech.muted(first):
+                mulaw = self._state.speech.read(first, FRAME_BYTES)
                 await self._send(self._stream.media(mulaw, self._times.timestamp_ms(frame)))
             frame += 1
 
@@ -230,13 +230,13 @@ class Streaming:
                 if self._first_media:
                     self._first_media = False
                     self._state.log(now, "first_media", after_ms=round((now - self._started_s) * 1000))
-                self._state.ear.media(mulaw, now)
+                self._state.playback.media(mulaw, now)
             case SetMark(name):
-                self._state.ear.mark(name, now)
+                self._state.playback.mark(name, now)
                 self._wake_marks.set()
             case ClearBuffer():
-                names = self._state.ear.clear(now)
-                cut = self._state.ear.cuts[-1]
+                names = self._state.playback.clear(now)
+                cut = self._state.playback.cuts[-1]
                 self._state.log(now, "cleared", heard_ms=round(cut.heard_ms), lost_ms=round(cut.lost_ms))
                 await self._send(*(self._stream.mark(name) for name in names))
             case None:
@@ -244,11 +244,11 @@ class Streaming:
 
     async def _return_marks(self) -> None:
         """Return each mark at the moment when its audio was played."""
-        ear = self._state.ear
+        playback = self._state.playback
         while True:
-            await self._send(*(self._stream.mark(name) for name in ear.played_marks(trio.current_time())))
+            await self._send(*(self._stream.mark(name) for name in playback.played_marks(trio.current_time())))
             self._wake_marks = trio.Event()
-            due = ear.next_mark_s()
+            due = playback.next_mark_s()
             with trio.move_on_at(math.inf if due is None else due):
                 await self._wake_marks.wait()
 
@@ -282,7 +282,7 @@ class Streaming:
 
     def _finish(self) -> None:
         now = trio.current_time()
-        self._state.ear.stop(now)
+        self._state.playback.stop(now)
         if self._socket is not None:
             self._state.log(now, "stream_stopped", stream_sid=self._stream.stream_sid)
             self._status("stream-stopped")

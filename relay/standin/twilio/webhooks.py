@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsp
 
 import trio
 
-from relay.standin.twilio.relay_door import TOTAL_LIMIT_S, NoConnection, RelayDoor, Reply
+from relay.standin.twilio.relay_connections import TOTAL_LIMIT_S, NoConnection, RelayConnections, Reply
 from relay.standin.twilio.signing import signature
 
 MAX_REDIRECTS = 10
@@ -75,9 +75,13 @@ class Webhooks:
     """Asks a relay's URLs for one call. The cookies live as long as the call."""
 
     def __init__(
-        self, door: RelayDoor, auth_token: str, log: Callable[..., None], bins: Mapping[str, str] | None = None
+        self,
+        connections: RelayConnections,
+        auth_token: str,
+        log: Callable[..., None],
+        bins: Mapping[str, str] | None = None,
     ) -> None:
-        self._door, self._auth_token, self._log = door, auth_token, log
+        self._connections, self._auth_token, self._log = connections, auth_token, log
         self._bins = bins or {}
         self._cookies: dict[str, dict[str, str]] = {}
 
@@ -128,7 +132,7 @@ class Webhooks:
         headers = self._headers(parts.netloc, method, target, fields, token)
         try:
             with trio.fail_after(overrides.connect_s + overrides.read_s):
-                reply = await self._door.request(method, target, headers, body, overrides.connect_s)
+                reply = await self._connections.request(method, target, headers, body, overrides.connect_s)
         except (NoConnection, ConnectionRefusedError) as error:
             raise _Failed("ct", 11205, str(error)) from error
         except ssl.SSLError as error:

@@ -1,6 +1,6 @@
 """Connects the stand-in Twilio with a relay: HTTP requests, and byte streams for WebSockets.
 
-`NetworkDoor` uses the network. A play has another class, which calls the relay inside the same Trio run.
+`NetworkConnections` uses the network. A play has another class, which calls the relay inside the same Trio run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NoConnection(OSError):
     """No connection could be opened: it was refused, the host is unknown, or it took too long."""
 
 
-class RelayDoor(Protocol):
+class RelayConnections(Protocol):
     """Opens connections to a relay."""
 
     async def request(
@@ -54,7 +54,7 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-class NetworkDoor:
+class NetworkConnections:
     """Uses the network: HTTP with httpx, sockets with Trio."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -64,7 +64,7 @@ class NetworkDoor:
     async def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_limit_s: float = 5.0
     ) -> Reply:
-        """See RelayDoor."""
+        """See RelayConnections."""
         if self._client is None:
             # No keep-alive, because Twilio's requests come from many machines.
             limits = httpx.Limits(max_keepalive_connections=0)
@@ -93,7 +93,7 @@ class NetworkDoor:
         return Reply(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
 
     async def open_stream(self, url: str) -> trio.abc.Stream:
-        """See RelayDoor."""
+        """See RelayConnections."""
         parts = urlsplit(url)
         secure = parts.scheme in ("wss", "https")
         assert parts.hostname is not None

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trustme
 
-from relay.standin.twilio.relay_door import NetworkDoor, NoConnection
+from relay.standin.twilio.relay_connections import NetworkConnections, NoConnection
 
 pytestmark = pytest.mark.real
 
@@ -37,7 +37,7 @@ async def server(answer: bytes, asked: list[bytes]) -> AsyncIterator[str]:
 # httpx does not close the generators that read such a body.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_body_with_a_false_content_encoding_is_an_error_of_the_connection() -> None:
-    door = NetworkDoor()
+    door = NetworkConnections()
     async with server(PAGE + b"content-encoding: gzip\r\n\r\nno", []) as url:
         with pytest.raises(OSError, match="broke"):
             await door.request("GET", url, {}, b"")
@@ -45,7 +45,7 @@ async def test_a_body_with_a_false_content_encoding_is_an_error_of_the_connectio
 
 
 async def test_an_impossible_host_name_is_an_error_that_nobody_is_there() -> None:
-    door = NetworkDoor()
+    door = NetworkConnections()
     with pytest.raises(NoConnection, match="no host name"):
         await door.request("GET", TOO_LONG, {}, b"")
     with pytest.raises(NoConnection, match="no host name"):
@@ -54,7 +54,7 @@ async def test_an_impossible_host_name_is_an_error_that_nobody_is_there() -> Non
 
 
 async def test_a_cookie_of_one_request_is_not_sent_with_the_next() -> None:
-    door, asked = NetworkDoor(), list[bytes]()
+    door, asked = NetworkConnections(), list[bytes]()
     async with server(PAGE + b"set-cookie: a=b\r\n\r\nok", asked) as url:
         for _ in range(2):
             await door.request("GET", url, {}, b"")
@@ -67,7 +67,7 @@ async def test_a_proxy_in_the_environment_is_not_used_because_a_media_socket_can
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    door = NetworkDoor()
+    door = NetworkConnections()
     async with server(PAGE + b"\r\nok", []) as url:
         assert (await door.request("GET", url, {}, b"")).body == b"ok"
     await door.aclose()
@@ -81,7 +81,7 @@ async def test_an_unknown_certificate_is_refused_with_a_sentence() -> None:
         with contextlib.suppress(trio.BrokenResourceError):
             await stream.receive_some()
 
-    door = NetworkDoor()
+    door = NetworkConnections()
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_ssl_over_tcp, serve, 0, theirs, host="127.0.0.1"))
         host = f"127.0.0.1:{listener.transport_listener.socket.getsockname()[1]}"

@@ -65,7 +65,7 @@ class _Print:
     lead_ms: int
 
 
-class Ear:
+class ClipRecogniser:
     """Recognises the clips of some speakers. `also` are further sentences in the stand-ins' voices."""
 
     def __init__(self, speakers: tuple[str, ...] = ("caller",), also: Iterable[str] = ()) -> None:

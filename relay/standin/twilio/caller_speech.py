@@ -43,7 +43,7 @@ class Utterance:
         return self.at / RATE_HZ + first_ms / 1000, self.at / RATE_HZ + last_ms / 1000
 
 
-class Mouth:
+class CallerSpeech:
     """Everything that the caller has said or will say."""
 
     def __init__(self, silence: Silence = "ff", seed: int = 0) -> None:
