@@ -100,10 +100,9 @@ def transfer(
 ) -> bool:
     """Connect the caller with the human. If no human is there, the model is told so.
 
-    Returns False if there is no transfer.
-    A goodbye that is playing is cut off. An emergency replaces a transfer for another reason. `by_agent`: the model has
-    asked for the transfer. It may have told the caller so, and its words are played to their end. `by_owner`:
-    HUMAN_HOURS do not count, because the owner knows whether somebody is there.
+    Returns False if there is no transfer. A goodbye that is playing is cut off. An emergency replaces a transfer for
+    another reason. `by_agent`: the model has asked for the transfer. It may have told the caller so, and its words are
+    played to their end. `by_owner`: HUMAN_HOURS do not count, because the owner knows whether somebody is there.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False

@@ -1,1 +1,1 @@
-"""The commands that need stand-ins: demo, call, bench."""
+"""Does the work of the commands that need stand-ins: demo, call, bench."""

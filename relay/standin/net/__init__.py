@@ -1,1 +1,1 @@
-"""Networks that can break: connections between processes that can be cut and restored."""
+"""Connections between processes that can be cut and restored."""

@@ -1,7 +1,7 @@
-"""A connection between two processes that can be cut and restored. It has its own port and passes on what comes in.
+"""A TCP proxy whose connections can be cut and restored.
 
-It is for rehearsals: a Postgres that cannot be reached for a while, a model that goes away, an edge proxy that waits
-for a relay that is just starting.
+Rehearsals use it for a Postgres that cannot be reached for a while, for a model that goes away, and for an edge proxy
+that waits for a starting relay.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ Dial = Callable[[], Awaitable[trio.abc.Stream]]
 
 
 class Line:
-    """A port on loopback that leads to `dial`. `patience_s` is how long it waits for a far end that does not answer."""
+    """A port on loopback. Each connection to it is passed on to a connection that `dial` opens.
+
+    If `dial` fails, it is tried again for `patience_s`.
+    """
 
     def __init__(self, dial: Dial, patience_s: float = 0.0) -> None:
         self._dial, self._patience_s = dial, patience_s
@@ -28,7 +31,7 @@ class Line:
         self.port = 0
 
     async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-        """Pass on until cancelled. Started with the port, which stays the same."""
+        """Serve until cancelled. `task_status` is started with the port, which never changes."""
         told = False
         while True:
             await self._whole.wait()
@@ -41,7 +44,7 @@ class Line:
                 await trio.serve_listeners(self._pass_on, listeners)
 
     def cut(self) -> None:
-        """Break every connection, and stop listening."""
+        """Cut every connection, and stop listening."""
         self._whole = trio.Event()
         self._scope.cancel()
 
@@ -53,7 +56,7 @@ class Line:
         try:
             far = await self._reach()
         except OSError:
-            return  # After this the near end is closed, which looks like a refusal.
+            return  # The near end is then closed, which looks like a refused connection.
         async with far, trio.open_nursery() as nursery:
             nursery.start_soon(_pump, near, far, nursery.cancel_scope)
             nursery.start_soon(_pump, far, near, nursery.cancel_scope)
@@ -74,5 +77,5 @@ async def _pump(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream, over:
         while data := await source.receive_some(CHUNK_BYTES):
             await sink.send_all(data)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # One end broke, so the other one is closed.
+        pass  # One end is broken, so the other end is closed too.
     over.cancel()
