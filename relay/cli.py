@@ -409,7 +409,7 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
 def _kept_rows(loaded: Settings) -> AbstractContextManager[str]:
     """The database of a command that only reads.
 
-    An embedded Postgres is not made for it, because a new one would be empty.
+    If there is no embedded Postgres yet, none is made, because it would be empty.
     """
     if loaded.database_url == "embedded" and not loaded.data_dir.exists():
         raise CommandFailed(

@@ -95,7 +95,7 @@ async def serve(
 
 
 def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
-    """The addresses to listen on:
+    """The addresses to listen on.
 
     HOST if it is set, 127.0.0.1 if PUBLIC_URL is on this machine, otherwise all addresses.
 

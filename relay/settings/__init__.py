@@ -133,7 +133,7 @@ class Settings:
 
     @property
     def is_local(self) -> bool:
-        """True while nothing outside this machine can reach the relay."""
+        """True if PUBLIC_URL is not set or is on this machine, so that Twilio cannot reach the relay."""
         return not self.public_url or urlsplit(self.public_url).hostname in _LOOPBACK
 
     @property
@@ -312,7 +312,7 @@ def _encrypted(name: str, text: str, environ: Mapping[str, str]) -> str:
     try:
         host = urlsplit(text).hostname or ""
     except ValueError:
-        return text  # The text is not a URL. _url() reports that.
+        return text  # The text is not a URL. _read_url() reports that.
     if host in _LOOPBACK or (allowed and _is_private(host)):
         return text
     hint = "BUSINESS_API_HTTP=private allows http:// in a private network"

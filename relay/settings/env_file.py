@@ -1,7 +1,8 @@
 """`.env`: the file from which every command reads its settings, in addition to the environment.
 
-The environment wins over the file. Nothing is interpolated: a `$` in a password stays a `$`. A line that cannot be read
-is an error that names the line's number. If the line were skipped, a default would be used, and nobody would notice.
+A variable of the environment replaces the value in the file. Nothing is interpolated: a `$` in a password stays a `$`.
+A line that cannot be read is an error that names the line's number. If the line were skipped, a default would be used,
+and nobody would notice.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ _STEP = re.compile(r"\.(\w+)|\[(?:(\d+)|\.\.\.)\]")
 
 
 def in_words(error: msgspec.ValidationError, shape: Any) -> str:
-    """Make a sentence of msgspec's message about a table of type `shape`, like `expect.ended_by:
+    """Make a sentence of msgspec's message about a table of type `shape`.
 
-    Invalid enum value 'me'; there are: ...`.
+    Example: `expect.ended_by: Invalid enum value 'me'; there are: ...`.
     """
     words, _, path = str(error).partition(" - at `$")
     kinds, place = [type_info(shape)], ""
