@@ -1,4 +1,5 @@
-"""The task that sends waiting news: at the start, when there is new news, when a try is due, and once a day.
+"""The task that sends waiting news: at its start, when news was recorded, when the next try is due, and once a day for
+the digest.
 
 Between these times it does not use Postgres, so that a hosted database can sleep.
 """
@@ -20,7 +21,7 @@ from relay.notify.sending import NotSent
 log = structlog.get_logger()
 
 SWEEP_EVERY_S = 86_400.0
-# News is written by the ledger. Its row is surely in Postgres this long after it was recorded, or after Postgres is
+# The ledger writes the rows of news. A row is surely in Postgres this long after it was recorded, or after Postgres is
 # back.
 LOOK_AFTER_S = 0.2
 LOOK_AGAIN_S = 5.0

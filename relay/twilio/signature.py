@@ -54,11 +54,11 @@ def check_webhook(
 
     Empty values are kept.
 
-    `tokens`: every key that may have signed. There are two while the auth token is being changed, and perhaps the
-    secret of a shared key. `target`: the path and query as they came, not decoded. `signature`, `settings`: the two
-    headers, None if missing. `host`: the Host header. If it differs from the host of PUBLIC_URL only in capitals,
-    Twilio may have signed with it. `body`: the body as it came. For a JSON body the query must have its hash
-    (bodySHA256), and its fields are not returned. Raises SignatureRefused.
+    `tokens` are all keys that may have signed: the auth token (two while the operator changes it), and the secret of a
+    shared key if there is one. `target` is the path and the query as they came, not decoded. `signature` and `settings`
+    are the values of the two headers, or None. `host` is the Host header. If it differs from the host of PUBLIC_URL
+    only in capital letters, Twilio may have signed with it. `body` is the body as it came. If the body is JSON, the
+    query must have its hash (bodySHA256), and the fields of the body are not returned. Raises SignatureRefused.
     """
     kind = (content_type or "").partition(";")[0].strip().lower()
     query = _fields(urlsplit(target).query)
