@@ -44,7 +44,7 @@ class Refusal(enum.StrEnum):
 # Calls that are rejected: they do not reach the human either. Nobody pays for a rejected call. The values tell the
 # operator what to do.
 FOR_NOBODY: dict[str, str] = {
-    Refusal.OWN_NUMBER: "the human's phone forwards its calls back to the agent's number: turn that off",
+    Refusal.OWN_NUMBER: "turn off call forwarding on the human's phone: it forwards calls back to the agent's number",
     Refusal.FLOOD: "block the number at Twilio if it goes on",
 }
 

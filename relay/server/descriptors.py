@@ -41,7 +41,7 @@ def raise_limit(max_calls: int) -> int:
             "descriptors.few",
             has=has,
             needed=needed,
-            caller_hears="no change, until so many calls run that no descriptor is left",
+            caller_hears="no change, until all descriptors are in use",
             do=f"raise the hard limit (ulimit -Hn {needed}), or set MAX_CALLS lower",
         )
     return has

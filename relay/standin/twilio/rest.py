@@ -71,7 +71,7 @@ class RestApi:
     _live_recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def make_trouble(self, trouble: str) -> None:
-        """Make a trouble of a scenario, for a stage that can make no other troubles."""
+        """Make a scenario's trouble. Used where only the REST API can make troubles."""
         assert self.faults.make(trouble), f"nobody here can make {trouble}"
 
     def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
