@@ -144,6 +144,7 @@ The other packages:
     recordings/               records calls, and stores the recordings encrypted
       recorder.py             puts what the caller said and heard on one time line (pure)
       writer.py               is the thread that writes recordings
+    retention/                deletes what callers left, because of its age or for `relay erase`
     console/                  serves the owner's pages
       console.py              has the HTTP routes
       guard.py                checks who may see the pages
@@ -156,7 +157,7 @@ The other packages:
 The packages have a fixed order. Each package imports only from packages that come before it here:
 
     dsp, call, settings and telemetry, transport, realtime and twilio and voices, browser, ledger, functions, phrases,
-    business and recordings and notify, session, console, server, cli
+    business and recordings and notify, retention, session, console, server, cli
 
 `make check` enforces this order, and that pure modules use no clock and no I/O (pyproject.toml, importlinter).
 

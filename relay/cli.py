@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
@@ -144,6 +145,11 @@ def _parser() -> _Parser:
     listen = add("listen", _listen, "play a call's recording, or write it as a WAV")
     listen.add_argument("call_sid", metavar="CALL", help="the call's sid")
     listen.add_argument("--out", type=Path, help="write this WAV instead of playing")
+    erase = add("erase", _erase, "delete what there is of a caller, or of one call: sound, words and number")
+    whom = erase.add_mutually_exclusive_group(required=True)
+    whom.add_argument("number", nargs="?", metavar="NUMBER", help="the caller's number, like +12125550101")
+    whom.add_argument("--call", metavar="CALL", help="only this call, by its sid: for a caller who hides the number")
+    erase.add_argument("--yes", action="store_true", help="do not ask")
     key = add("key", _key, "make a key for recordings, or the hash of the console's password")
     key.add_argument("--console", action="store_true", help="ask for a password and print CONSOLE_PASSWORD_HASH")
     add("check", _check, "read all settings and files, and name every mistake")
@@ -492,6 +498,52 @@ def _listen(arguments: argparse.Namespace) -> None:
             print(listen(loaded, url, arguments.call_sid, arguments.out))
     except (NotHeard, StoreUnusable, OSError) as error:
         raise CommandFailed(str(error)) from None
+
+
+def _erase(arguments: argparse.Namespace) -> None:
+    from relay.recordings.service import folder_of, store_of
+    from relay.recordings.stores import FolderStore, StoreUnusable
+    from relay.retention.commands import NotErased, Terminal, erase
+    from relay.retention.erasure import Places, Whom
+    from relay.twilio.caller_id import as_presented
+
+    loaded = _of_the_business(_settings(serving=False, keeps_rows=True))
+
+    def read(text: str) -> str:
+        return text.strip() if arguments.call else as_presented(text, loaded.business_country)
+
+    asked = read(arguments.call or arguments.number)
+    if arguments.call and not re.fullmatch(r"[A-Za-z0-9]{10,64}", asked):
+        raise CommandFailed(f"{asked!r} is not the SID of a call: `relay calls` shows the SIDs, like CA0123...", USAGE)
+    if not asked:
+        raise CommandFailed(f"{arguments.number!r} is no phone number: write it like +12125550101", USAGE)
+    if asked == loaded.twilio_phone_number:
+        raise CommandFailed(f"{asked} is TWILIO_PHONE_NUMBER, and no caller's number", USAGE)
+    ask = input if sys.stdin.isatty() else None
+    try:
+        store = store_of(loaded)
+        with database(loaded.database_url, loaded.data_dir) as url:
+            spill, machine = loaded.data_dir / "ledger-spill", loaded.machine
+            places = Places(url, FolderStore(folder_of(loaded)), store, spill, machine, loaded.retention_days)
+            whom = Whom(call_sid=asked) if arguments.call else Whom(number=asked)
+            erase(places, whom, read, Terminal(print, ask, loaded.tz), yes=arguments.yes)
+    except StoreUnusable as error:
+        raise CommandFailed(str(error)) from None
+    except NotErased as error:
+        raise CommandFailed(str(error), error.code) from None
+
+
+def _of_the_business(loaded: Settings) -> Settings:
+    """The settings with the zone and the country of the business file, if there is one without mistakes."""
+    from relay.business.file import BusinessFileInvalid, load
+    from relay.business.identity import settle
+
+    if not loaded.reads_business_file:
+        return loaded
+    try:
+        return settle(loaded, load(loaded.business_file))[0]
+    except BusinessFileInvalid:
+        return loaded
 
 
 def _key(arguments: argparse.Namespace) -> None:

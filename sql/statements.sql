@@ -208,7 +208,8 @@ select distinct to_number from calls where to_number is not null order by to_num
 -- name: calls_from
 -- "" means callers with a hidden number. Test calls do not count.
 select count(*) from calls
-where (from_number = %(number)s or (%(number)s = '' and from_number is null))
+where (from_number = %(number)s or (%(number)s = '' and from_number is null
+    and words_deleted_at is null))  -- A number that was deleted is not a hidden number.
     and started_at > now() - make_interval(secs => %(since_s)s) and is_test is not true
 
 -- name: list_calls

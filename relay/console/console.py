@@ -243,9 +243,7 @@ class Console:
     async def _call(self, call_sid: str) -> Response:
         tables = await self._reads.call(call_sid)
         if not tables["calls"] and not tables["call_outcomes"]:
-            return self._page(
-                "trouble.html", 404, words="There is no such call. It may have been deleted because of its age."
-            )
+            return self._page("trouble.html", 404, words="There is no such call.")
         return self._page("call.html", **self._shown(call_sid, tables))
 
     def _shown(self, call_sid: str, tables: dict[str, list[Row]]) -> dict[str, Any]:

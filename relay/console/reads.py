@@ -43,7 +43,7 @@ TABLES_OF_CALL = {
 
 _COLUMNS = SQL("""
     c.call_sid, c.started_at, c.from_number, o.seconds, o.turns, o.cost_usd, o.end_reason, o.fault, o.outcome,
-    o.verified, o.transfer_result, o.latency_p95_ms, r.verdict, c.is_test""")
+    o.verified, o.transfer_result, o.latency_p95_ms, r.verdict, c.is_test, c.words_deleted_at""")
 _FROM = SQL(" from calls c left join call_outcomes o using (call_sid) left join reviews r using (call_sid) ")
 _NAME_OF = """
     select distinct on (call_sid) call_sid, coalesce(nullif(arguments ->> 'name', ''), output ->> 'name') as name
@@ -246,10 +246,11 @@ _DONE_MESSAGES = """
     from messages m left join calls c using (call_sid)
     where m.done_at is not null and c.is_test is not true
     order by m.done_at desc limit %(limit)s"""
-# A call with at most one turn has nothing to hear or to read.
+# A call with at most one turn has nothing to hear or to read. Neither has a call whose words were deleted.
 _NEXT_TO_LISTEN = """
     select c.call_sid from calls c join call_outcomes o using (call_sid) left join reviews r using (call_sid)
     where r.verdict is null and o.turns > 1 and c.call_sid <> %(skip)s and c.is_test is not true
+        and c.words_deleted_at is null
     order by c.started_at limit 1"""
 _LISTENED = """
     select (select count(*) from reviews r left join calls c using (call_sid)

@@ -130,6 +130,13 @@ def short_number(number: str | None) -> str:
     return f"… {number[-4:]}" if len(number) > 8 else f"… {number[-2:]}"
 
 
+def caller(row: Mapping[str, Any]) -> str:
+    """The number of a call's caller, not in full."""
+    if not row["from_number"] and row["words_deleted_at"]:
+        return "hidden or deleted number"
+    return short_number(row["from_number"])
+
+
 def target(channel: str, email: str, webhook_url: str) -> str:
     """Where news should have gone. Of a webhook only the host is shown, because the rest of its URL may be secret."""
     where = {"email": email, "webhook": urlsplit(webhook_url).hostname if webhook_url else ""}.get(channel)

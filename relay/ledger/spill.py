@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import msgspec
 
 from relay.ledger.rows import ROW_TYPES, Row
 
+STALE_S = 60.0  # A file that is still incomplete after this time will never be completed.
 _DECODERS = {kind.statement: msgspec.json.Decoder(kind) for kind in ROW_TYPES}
 _FILE_NAME = re.compile(r"rows-([0-9]{1,20})-.*")
 
@@ -116,6 +117,35 @@ class Spill:
         """Keep lines that cannot be written to Postgres in `refused.jsonl`, so that the operator can look at them."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(self._folder / "refused.jsonl", b"".join(line.rstrip(b"\n") + b"\n" for line in lines), os.O_APPEND)
+
+
+def waiting_lines(folder: Path) -> Iterator[bytes]:
+    """The lines of rows that wait in this folder. A running relay may take files away meanwhile."""
+    for path in sorted(folder.glob("rows-*.jsonl")):
+        with suppress(FileNotFoundError):
+            yield from path.read_bytes().splitlines()
+
+
+def delete_set_aside(folder: Path, is_theirs: Callable[[bytes], bool], *, now_s: float) -> int:
+    """Delete lines of `refused.jsonl`, and files that a dead process has not completed. Returns the number of lines.
+
+    Nothing reads either of them. `now_s` is the time in seconds since 1970. Raises OSError.
+    """
+    for path in folder.glob("rows-*.new"):
+        with suppress(FileNotFoundError):
+            if now_s - path.stat().st_mtime > STALE_S:
+                path.unlink()
+    path = folder / "refused.jsonl"
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return 0
+    others = [line for line in lines if not is_theirs(line)]
+    if len(others) < len(lines):
+        fresh = path.with_suffix(".half")
+        _write(fresh, b"".join(others), os.O_TRUNC)
+        fresh.rename(path)
+    return len(lines) - len(others)
 
 
 def _entry(line: _Line) -> Entry:

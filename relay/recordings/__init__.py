@@ -7,7 +7,7 @@ peaks      the waveform                                                         
 files      the file: while it is written, after a crash, and when it is played              (blocking)
 writer     the thread that writes
 stores     a folder, or S3
-service    what a process does with recordings: open, write rows, upload, delete by age
+service    what a process does with recordings: open, write rows, upload
 listening  a call's recordings as one sound: WAV, export
 
 A frame goes from the session to the recorder. The writer's thread then encrypts it (cipher) and writes it (files) into

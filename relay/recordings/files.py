@@ -16,7 +16,7 @@ import fcntl
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -204,6 +204,22 @@ def finished_of(folder: Path, name: str, keys: Keys, ended: str = WHOLE) -> Fini
     recording = open_file(path, keys)
     step_ms, pairs = peaks_of(recording)
     return Finished(name, recording.header, recording.samples, path.stat().st_size, ended, step_ms, pairs)
+
+
+def call_of(name: str) -> str:
+    """The call's SID in the name of a file, with or without its folder. "" if it is not the name of a recording."""
+    parts = name.rpartition("/")[2].split("-")
+    return parts[1] if len(parts) == 3 else ""
+
+
+def files_of(folder: Path, call_sids: Collection[str]) -> list[Path]:
+    """All files of these calls: closed ones, files that are being written, and what a dead process left."""
+    return [path for path in sorted(folder.glob("*/*")) if call_of(path.name) in call_sids]
+
+
+def is_being_written(path: Path) -> bool:
+    """True if a living process writes this file, because its call runs."""
+    return path.suffix != SUFFIX and not _is_free(path)
 
 
 def left_over(folder: Path) -> list[Path]:

@@ -1,11 +1,10 @@
-"""Opens the recordings of a process, writes their rows, uploads them, and deletes them by age."""
+"""Opens the recordings of a process, writes their rows, and uploads them."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -15,7 +14,7 @@ from relay.call.consent import Consent
 from relay.ledger import rows
 from relay.ledger.port import Ledger
 from relay.recordings.cipher import Header, KeyMissing, Keys, RecordingRefused
-from relay.recordings.files import SUFFIX, FileInProgress, Finished, close_left_over, finished_of, left_over, name_of
+from relay.recordings.files import FileInProgress, Finished, close_left_over, finished_of, left_over, name_of
 from relay.recordings.recorder import Recorder
 from relay.recordings.stores import FolderStore, ObjectStore, S3Access, StoreFailed, begun_at
 from relay.recordings.timeline import RATE_HZ
@@ -27,9 +26,6 @@ log = structlog.get_logger()
 
 # A failed upload is tried again after this time, or after the next call.
 UPLOAD_AGAIN_S = 60.0
-# Old recordings are deleted every hour, in groups of this size, with this many seconds between two groups.
-DELETE_EVERY_S = 3600.0
-DELETE_BATCH, BATCH_PAUSE_S = 50, 1.0
 # When the process ends, uploads go on for at most this long, because the disk may be lost with the machine.
 LAST_UPLOADS_S = 10.0
 # At each start, the rows of this many of the newest files are written again. A process that was killed directly after a
@@ -50,19 +46,17 @@ class Recordings:
         ledger: Ledger,
         metrics: Metrics,
         *,
-        keep_days: int,
         utc_now: Callable[[], dt.datetime],
         store: ObjectStore | None = None,
     ) -> None:
         self._folder, self._keys, self._ledger, self._metrics = folder, keys, ledger, metrics
-        self._keep = dt.timedelta(days=keep_days)
         self.utc_now = utc_now
         self._disk, self._store = FolderStore(folder), store
         self._writer = Writer()
         self._closed = trio.Event()  # Set when a file was closed, so that it is uploaded.
-        # Held while a finished file is read and its row is written. Otherwise the file could be deleted by age in
+        # Held while a finished file is read and its row is written. Otherwise relay/retention could delete the file in
         # between, and the row with its peaks would be written after the row that says "deleted".
-        self._file_and_row = trio.Lock()
+        self.file_and_row = trio.Lock()
 
     # For a call
 
@@ -126,13 +120,11 @@ class Recordings:
     # The process
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled: write in a thread, close the files of dead processes, upload, and delete by age."""
+        """Run until cancelled: write in a thread, close the files of dead processes, and upload."""
         self._writer.start()
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._tidy)
-                nursery.start_soon(self._delete_by_age)
-                task_status.started()
+            task_status.started()
+            await self._tidy()
         finally:
             await self._writer.stop()
             if self._store is not None:
@@ -172,7 +164,7 @@ class Recordings:
             self._write_row(finished)
         newest = await trio.to_thread.run_sync(lambda: list(self._disk.names())[-ROWS_AGAIN:])
         for name in newest:
-            async with self._file_and_row:
+            async with self.file_and_row:
                 try:
                     self._write_row(await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys))
                 except FileNotFoundError:
@@ -188,7 +180,7 @@ class Recordings:
         waiting = 0
         for name in await trio.to_thread.run_sync(lambda: list(self._disk.names())):
             waiting += 1
-            async with self._file_and_row:
+            async with self.file_and_row:
                 try:
                     finished = await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys)
                     await trio.to_thread.run_sync(self._store.put, name, self._folder / name, abandon_on_cancel=True)
@@ -213,42 +205,6 @@ class Recordings:
             waiting -= 1
         self._metrics.recordings_waiting.set(waiting)
 
-    # Retention
-
-    async def _delete_by_age(self) -> None:
-        while True:
-            stores: list[FolderStore | ObjectStore] = [self._disk]
-            stores += [self._store] if self._store is not None else []
-            for store in stores:
-                try:
-                    await self._delete_old(store)
-                except (StoreFailed, OSError) as error:
-                    log.warning("recording.not_deleted", words=str(error), do="nothing: it is tried again in an hour")
-            await trio.sleep(DELETE_EVERY_S)
-
-    async def _delete_old(self, store: FolderStore | ObjectStore) -> None:
-        """Delete the recordings that are older than RETENTION_DAYS, in small groups.
-
-        Then put the age of the oldest into the metrics.
-        """
-        before = f"{self.utc_now() - self._keep:%Y-%m-%d/%H%M%S}"
-        while batch := await trio.to_thread.run_sync(lambda: list(islice(store.names(before), DELETE_BATCH))):
-            async with self._file_and_row:
-                await trio.to_thread.run_sync(store.delete, batch)
-                for name in batch:
-                    self._write_deleted(name)
-            self._metrics.recordings_deleted.inc(len(batch))
-            log.info("recording.deleted_by_age", files=len(batch), stored_in=store.where)
-            await trio.sleep(BATCH_PAUSE_S)
-        oldest = await trio.to_thread.run_sync(lambda: min(store.names(), default=None))
-        begun = begun_at(oldest) if oldest is not None else None
-        age_s = 0.0 if begun is None else (self.utc_now() - begun).total_seconds()
-        self._metrics.recordings_oldest_s.labels("disk" if store is self._disk else "store").set(age_s)
-
-    def _write_deleted(self, name: str) -> None:
-        call_sid = name.split("-")[3]
-        self._ledger.record(rows.RecordingRow(name=name, call_sid=call_sid, peaks="\\x", deleted_at=self.utc_now()))
-
 
 def open_recordings(settings: Settings, ledger: Ledger, metrics: Metrics) -> Recordings:
     """Make the Recordings object of a process. Raises StoreUnusable."""
@@ -257,7 +213,6 @@ def open_recordings(settings: Settings, ledger: Ledger, metrics: Metrics) -> Rec
         Keys.parse(settings.recording_key),
         ledger,
         metrics,
-        keep_days=settings.retention_days,
         utc_now=lambda: dt.datetime.now(dt.UTC),
         store=store_of(settings),
     )
@@ -282,8 +237,3 @@ def store_of(settings: Settings) -> ObjectStore | None:
             settings.aws_session_token,
         )
     )
-
-
-def names_of_call(names: Iterable[str], call_sid: str) -> list[str]:
-    """The names of the recordings of this call, in order."""
-    return sorted(name for name in names if f"-{call_sid}-" in name and name.endswith(SUFFIX))

@@ -33,7 +33,11 @@ from relay.notify.service import Notices, channels_of
 from relay.phrases.phrase_book import by_model, by_voice
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
-from relay.recordings.service import open_recordings
+from relay.recordings.service import folder_of, open_recordings, store_of
+from relay.recordings.stores import FolderStore, StoreUnusable
+from relay.retention import Retention
+from relay.retention.old_recordings import OldRecordings
+from relay.retention.old_words import OldWords
 from relay.server import console_door, descriptors, http, media_endpoint
 from relay.server.briefings import Briefings
 from relay.server.browser_calls import BrowserCalls
@@ -129,6 +133,28 @@ def open_desk(
     desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, speak)
     desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, speak)
     return desk
+
+
+def retention_of(desk: Desk, database_url: str) -> Retention:
+    """What the process deletes by age."""
+    settings = desk.settings
+    try:
+        store = store_of(settings)
+    except StoreUnusable as error:  # Calls are not recorded now. With RECORD=on the start has failed already.
+        log.warning("recording.not_deleted", words=str(error), do="install it, or unset RECORDINGS_URL")
+        store = None
+    recordings = OldRecordings(
+        FolderStore(folder_of(settings)),
+        store,
+        desk.ledger,
+        desk.metrics,
+        keep_days=settings.retention_days,
+        utc_now=desk.utc_now,
+        file_and_row=desk.recordings.file_and_row if desk.recordings is not None else trio.Lock(),
+    )
+    words = OldWords(database_url)
+    keep_days = settings.retention_days_words
+    return Retention(recordings, words, desk.metrics, keep_words_days=keep_days, utc_now=desk.utc_now)
 
 
 def voices_of(settings: Settings, dial_end: Dial = dial) -> ElevenLabs | None:
@@ -374,6 +400,7 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
         desk.briefing.prompts.rules.words.compile_all()
         if diary is not None:
             desk.tasks["diary"] = diary.keep_idle_closed
+        desk.tasks["retention"] = retention_of(desk, database_url).run
         daemon = Daemon(desk)
         reads = Reads(database_url)
         stack.push_async_callback(reads.close)

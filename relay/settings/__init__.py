@@ -77,6 +77,7 @@ class Settings:
     recording_key: str = _secret()
     recordings_url: str = ""
     retention_days: int = 30
+    retention_days_words: int = 365
     aws_access_key_id: str = ""
     aws_secret_access_key: str = _secret()
     aws_session_token: str = _secret()
@@ -213,6 +214,7 @@ _NUMBERS: dict[str, tuple[Callable[[str], float], float, float]] = {
     "max_calls": (int, 1, 10_000),
     "elevenlabs_slots": (int, 0, 10_000),
     "retention_days": (int, 1, 36_500),
+    "retention_days_words": (int, 1, 36_500),
 }
 _CHOICES = {
     "record": ("off", "transcripts", "on"),

@@ -100,6 +100,14 @@ class Metrics:
             ["where"],
             registry=r,
         )
+        self.words_deleted = Counter(
+            "relay_words_deleted", "Calls whose words and numbers were deleted by age", registry=r
+        )
+        self.words_oldest_s = Gauge(
+            "relay_words_oldest_seconds",
+            "Age of the oldest call whose words or number are kept, as of the last look",
+            registry=r,
+        )
         self.files_broken = Gauge(
             "relay_files_broken",
             "1 while the files have a mistake, so that the version before stays in use",

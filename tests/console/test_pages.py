@@ -11,9 +11,11 @@ from typing import Any
 
 import psycopg
 import pytest
+import trio
 
 from relay.console.search import PAGE
 from tests.helpers.owner_data import fill, sid
+from tests.helpers.traces import delete_words
 
 pytestmark = pytest.mark.real
 HOST = {"Host": "localhost", "Origin": "http://localhost"}
@@ -136,6 +138,35 @@ async def test_the_page_of_a_call_shows_its_words_and_functions_and_times(opened
 async def test_the_page_of_an_unknown_call_says_that_there_is_no_such_call(opened: Open, url: str) -> None:
     answer = await get(opened, url, "/console/calls/CAnone")
     assert answer.status_code == 404
+
+
+async def _page_after_deletion(opened: Open, url: str, call_sid: str, *, erased: str) -> str:
+    """The page of a call, as text, after the call `erased` was erased."""
+    await trio.to_thread.run_sync(delete_words, url, erased)
+    return " ".join(re.sub(r"<[^>]*>", " ", await text_of(opened, url, f"/console/calls/{call_sid}")).split())
+
+
+async def test_the_page_of_an_erased_call_says_when_its_words_were_deleted_and_keeps_its_figures(
+    opened: Open, url: str
+) -> None:
+    page = await _page_after_deletion(opened, url, sid(1), erased=sid(1))
+    assert re.search(r"\d+:\d\d: the words of this call were deleted. No number of the caller is kept either.", page)
+    assert "From hidden or deleted number Length" in page  # without the button that shows it in full
+    assert "No words of this call were kept" not in page
+    assert "gpt-realtime-2.1-mini" in page
+    assert "hidden or deleted number" in await text_of(opened, url, "/console/calls")
+
+
+async def test_the_page_of_a_call_whose_words_were_kept_says_nothing_of_a_deletion(opened: Open, url: str) -> None:
+    page = await _page_after_deletion(opened, url, sid(2), erased=sid(1))
+    assert "were deleted" not in page
+    assert "deleted number" not in page
+
+
+async def test_an_erased_call_is_not_offered_to_listen_to(opened: Open, url: str) -> None:
+    assert sid(CALLS - 1) in await text_of(opened, url, "/console/listen")
+    await _page_after_deletion(opened, url, sid(1), erased=sid(CALLS - 1))
+    assert sid(CALLS - 1) not in await text_of(opened, url, "/console/listen")
 
 
 async def test_words_of_a_caller_are_not_interpreted_as_html(opened: Open, url: str) -> None:

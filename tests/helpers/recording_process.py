@@ -62,7 +62,7 @@ async def _call(recordings: Recordings, number: int, progress: int) -> None:
 
 async def _main(folder: Path, key: str, calls: int) -> None:
     utc_now = lambda: dt.datetime.now(dt.UTC)  # noqa: E731
-    recordings = Recordings(folder, Keys.parse(key), MemoryLedger(), Metrics(), keep_days=30, utc_now=utc_now)
+    recordings = Recordings(folder, Keys.parse(key), MemoryLedger(), Metrics(), utc_now=utc_now)
     async with trio.open_nursery() as nursery:
         await nursery.start(recordings.run)
         progress = os.open(folder.with_suffix(".progress"), os.O_CREAT | os.O_WRONLY)

@@ -81,6 +81,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "recordings_url": "The bucket for recordings: s3://BUCKET or s3://BUCKET/FOLDER. Not set: they are in "
         "DATA_DIR/recordings.",
         "retention_days": "After this many days a recording is deleted.",
+        "retention_days_words": "After this many days the words and the number of a call are deleted from Postgres: "
+        "transcripts, messages, arguments and results of functions, past appointments. See [privacy.md](privacy.md).",
         "aws_access_key_id": "The id of the access key to the bucket.",
         "aws_secret_access_key": "The secret of this access key.",
         "aws_session_token": "The session token, if the access key is a temporary one.",

@@ -58,7 +58,7 @@ def _write(url: str, folder: Path, finished: Sequence[Finished]) -> None:
 
     async def run() -> None:
         ledger = PostgresLedger(url, spill_dir=folder / "spill")
-        recordings = Recordings(folder, KEYS, ledger, Metrics(), keep_days=30, utc_now=lambda: NOON, store=None)
+        recordings = Recordings(folder, KEYS, ledger, Metrics(), utc_now=lambda: NOON, store=None)
         async with trio.open_nursery() as nursery:
             await nursery.start(ledger.run)
             ledger.record(rows.CallRow(call_sid=SID, started_at=NOON, from_number="+12125550101"))

@@ -1,17 +1,14 @@
-"""Recordings in an S3-compatible store: uploads are confirmed and tried again, and old recordings are deleted."""
+"""Recordings in an S3-compatible store: uploads are confirmed and tried again."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,33 +17,21 @@ import trio
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.recordings import service
-from relay.recordings.cipher import CHUNK_BYTES, Header, Keys, new_key
-from relay.recordings.files import FileInProgress, Finished, finished_of
+from relay.recordings.cipher import CHUNK_BYTES
 from relay.recordings.service import Recordings
 from relay.recordings.stores import FolderStore, ObjectStore, S3Access, StoreFailed
 from relay.telemetry.metrics import Metrics
+from tests.helpers.recorded import KEYS, SOUND, put_file
 from tests.helpers.until import until
 
 pytestmark = pytest.mark.real
 
-KEYS = Keys.parse(new_key())
 NOW = dt.datetime(2026, 11, 29, 12, tzinfo=UTC)
-SOUND = bytes(range(250)) * (CHUNK_BYTES // 250)
 
 
-def put_file(folder: Path, begun_at: dt.datetime, call_sid: str = "CA" + "1" * 32, chunks: int = 3) -> str:
-    """Write a closed recording, and return its name."""
-    header = Header.fresh(KEYS, call_sid, 8_000, round(begun_at.timestamp() * 1000))
-    file = FileInProgress(folder, f"{begun_at:%Y-%m-%d/%H%M%S}-{call_sid}-{header.salt[:4].hex()}.rec", KEYS, header)
-    file.open()
-    for _ in range(chunks):
-        file.append(SOUND)
-    return file.close(SOUND[:100]).name
-
-
-def _recordings(folder: Path, store: ObjectStore | None, keep_days: int = 30) -> tuple[Recordings, MemoryLedger]:
+def _recordings(folder: Path, store: ObjectStore | None) -> tuple[Recordings, MemoryLedger]:
     ledger = MemoryLedger()
-    made = Recordings(folder, KEYS, ledger, Metrics(), keep_days=keep_days, utc_now=lambda: NOW, store=store)
+    made = Recordings(folder, KEYS, ledger, Metrics(), utc_now=lambda: NOW, store=store)
     return made, ledger
 
 
@@ -189,72 +174,3 @@ def test_wrong_credentials_and_missing_buckets_are_reported_without_secrets(buck
         store.put(name, tmp_path / name)
     assert "key-secret" not in str(failed.value)
     assert "\n" not in str(failed.value)
-
-
-# Retention
-
-
-@pytest.mark.parametrize("place", ["disk", "store"])
-async def test_recordings_older_than_the_limit_are_deleted_and_the_others_are_kept(
-    place: str, bucket: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "DELETE_BATCH", 2)
-    monkeypatch.setattr(service, "BATCH_PAUSE_S", 0.0)
-    store = ObjectStore(bucket) if place == "store" else None
-    names = [put_file(tmp_path, NOW - timedelta(days=days, seconds=1)) for days in (1, 29, 30, 31, 40, 41, 100)]
-    if store is not None:
-        for name in names:
-            await trio.to_thread.run_sync(store.put, name, tmp_path / name)
-            (tmp_path / name).unlink()
-    recordings, ledger = _recordings(tmp_path, store)
-    where = store or FolderStore(tmp_path)
-    label = "disk" if store is None else "store"
-    told = f'oldest_seconds{{where="{label}"}}'.encode()  # the disk is looked at before the store
-    async with _running(recordings):
-        await until(lambda: len(_there(where)) == 2 and told in recordings._metrics.text())
-    assert _there(where) == sorted(names[:2])
-    deleted = {row.name for row in ledger.of(rows.RecordingRow) if row.deleted_at is not None}
-    assert deleted == set(names[2:])
-    assert {row.peaks for row in ledger.of(rows.RecordingRow) if row.deleted_at is not None} == {"\\x"}
-    lines = recordings._metrics.text().decode().splitlines()
-    (age,) = [
-        line.split()[1] for line in lines if line.startswith(f'relay_recordings_oldest_seconds{{where="{label}"}}')
-    ]
-    assert float(age) == 29 * 86_400 + 1
-
-
-async def test_the_folder_of_a_day_is_removed_with_its_last_recording(tmp_path: Path) -> None:
-    put_file(tmp_path, NOW - timedelta(days=31))
-    recordings, _ = _recordings(tmp_path, None)
-    async with _running(recordings):
-        await until(lambda: not list(tmp_path.iterdir()))
-
-
-async def test_a_recording_that_is_deleted_while_its_row_is_written_again_leaves_no_peaks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    is_read, delete = threading.Event(), FolderStore.delete
-
-    def slowly(*given: Any) -> Finished:
-        finished = finished_of(*given)
-        is_read.set()
-        time.sleep(0.1)  # s; long enough for the deletion in the other thread
-        return finished
-
-    def delete_what_is_read(store: FolderStore, names: list[str]) -> None:
-        is_read.wait(0.5)
-        delete(store, names)
-
-    monkeypatch.setattr(service, "finished_of", slowly)
-    monkeypatch.setattr(FolderStore, "delete", delete_what_is_read)
-    monkeypatch.setattr(service, "BATCH_PAUSE_S", 0.0)
-    names = {put_file(tmp_path, NOW - timedelta(days=days)) for days in (31, 32)}
-    recordings, ledger = _recordings(tmp_path, None)
-
-    def deleted() -> dict[str, str | None]:
-        return {row.name: row.peaks for row in ledger.of(rows.RecordingRow) if row.deleted_at is not None}
-
-    async with _running(recordings):
-        await until(lambda: not _there(FolderStore(tmp_path)) and deleted().keys() == names)
-        await trio.sleep(0.3)  # s; the slow read has ended by now
-    assert set(deleted().values()) == {"\\x"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ from relay.call.vocabulary import CallSid
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.phrases.phrase_book import PhraseBook
-from relay.server.app import Daemon, open_desk, rest_of
+from relay.recordings.cipher import new_key
+from relay.server.app import Daemon, open_desk, rest_of, run
 from relay.session.day_bill import EVERY_S
 from tests.helpers.play import ENVIRONMENT, PUBLIC_URL, stage
 from tests.helpers.webhook import OpenStream, caller
@@ -45,6 +47,30 @@ async def serving(nursery: trio.Nursery, folder: Path, ledger: MemoryLedger) -> 
         yield daemon, url
         with trio.fail_after(30):
             await over.wait()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"RECORD": "on", "RECORDING_KEY": new_key()},
+        {"RECORD": "off", "RECORDINGS_URL": "s3://calls"},  # and its library is not installed
+    ],
+    ids=["recording", "not recording any more"],
+)
+async def test_the_process_deletes_by_age_whether_it_records_or_not(
+    more: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks: list[str] = []
+
+    async def serve(daemon: Daemon, *_: str) -> None:
+        await trio.lowlevel.checkpoint()
+        tasks.extend(daemon.desk.tasks)
+
+    monkeypatch.setattr(Daemon, "serve", serve)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    loaded = settings.load({**ENVIRONMENT, "DATA_DIR": str(tmp_path), **more}, serving=True)
+    await run(loaded, MemoryLedger(), "postgresql://127.0.0.1:9/none")
+    assert "retention" in tasks
 
 
 @pytest.fixture
