@@ -519,6 +519,9 @@ def _erase(arguments: argparse.Namespace) -> None:
         raise CommandFailed(f"{arguments.number!r} is no phone number: write it like +12125550101", USAGE)
     if asked == loaded.twilio_phone_number:
         raise CommandFailed(f"{asked} is TWILIO_PHONE_NUMBER, and no caller's number", USAGE)
+    if loaded.database_url == "embedded" and not loaded.data_dir.exists():
+        what = f"nothing was erased, because there is no folder {loaded.data_dir}"
+        raise CommandFailed(f"{what}: run this command in the folder of your .env")
     ask = input if sys.stdin.isatty() else None
     try:
         store = store_of(loaded)

@@ -231,6 +231,15 @@ def test_what_is_no_callers_number_is_refused_in_one_sentence(
     assert said.count("\n") == 1
 
 
+def test_in_a_folder_without_data_it_says_so_and_makes_no_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    assert main(["erase", NUMBER, "--yes"]) == 1
+    assert "run this command in the folder of your .env" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_of_an_unknown_number_it_says_that_nothing_is_known(stage: Stage) -> None:
     assert stage.erase("+12125550999", "--yes") == (0, "Nothing is known of +12125550999.\n")
 
