@@ -413,7 +413,7 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
 
 
 def _kept_rows(loaded: Settings) -> AbstractContextManager[str]:
-    """The database of a command that only reads.
+    """The database of a command that reads or deletes.
 
     If there is no embedded Postgres yet, none is made, because it would be empty.
     """
@@ -519,13 +519,10 @@ def _erase(arguments: argparse.Namespace) -> None:
         raise CommandFailed(f"{arguments.number!r} is no phone number: write it like +12125550101", USAGE)
     if asked == loaded.twilio_phone_number:
         raise CommandFailed(f"{asked} is TWILIO_PHONE_NUMBER, and no caller's number", USAGE)
-    if loaded.database_url == "embedded" and not loaded.data_dir.exists():
-        what = f"nothing was erased, because there is no folder {loaded.data_dir}"
-        raise CommandFailed(f"{what}: run this command in the folder of your .env")
     ask = input if sys.stdin.isatty() else None
     try:
         store = store_of(loaded)
-        with database(loaded.database_url, loaded.data_dir) as url:
+        with _kept_rows(loaded) as url:
             spill, machine = loaded.data_dir / "ledger-spill", loaded.machine
             places = Places(url, FolderStore(folder_of(loaded)), store, spill, machine, loaded.retention_days)
             whom = Whom(call_sid=asked) if arguments.call else Whom(number=asked)
