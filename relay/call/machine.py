@@ -118,17 +118,17 @@ class Machine:
         It is called for each frame, also if several frames came together.
         """
         call = self.call
+        voice, playout, speech = call.voice, call.playout, call.floor.speech
         call.lateness.heard(ms, now)
-        voice = call.voice
-        voice.hear(level_dbfs, ms, call.playout.echo.level_dbfs(now, call.playout.usual_lag_s or 0.0))
+        voice.hear(level_dbfs, ms, playout.echo.level_dbfs(now, playout.usual_lag_s or 0.0))
         if voice.quiet_ms == 0:
             call.loud_at = now
             if voice.run_ms >= KNOCK_MS:
                 call.talked_at = now
-        if voice.is_up and call.floor.speech is None and call.sessions.serves and not call.playout.is_speaking(now):
+        if voice.is_up and speech is None and call.sessions.serves and not playout.is_speaking(now):
             call.unheard.hear(level_dbfs, voice.run_ms, ms, is_loud=voice.quiet_ms == 0)
         out: list[Action] = []
-        if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
+        if speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
             turns.frame(call, now, out)
         has_ended = call.early.turn is not None and answering_early.frame(call, now, out)
         if has_ended:
@@ -137,7 +137,7 @@ class Machine:
         # ended, its functions have just begun, and get one frame's time first. A quick function needs no phrase.
         if call.functions.running and not has_ended and call.phase is Phase.TALKING:
             function_calls.tick(call, now, out)
-        if call.playout.queue or call.figures.rung is Rung.NONE:
+        if (playout.queue and now > playout.due_s) or call.figures.rung is Rung.NONE:
             self._play(now, out)
         return out
 

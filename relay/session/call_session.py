@@ -460,30 +460,39 @@ class CallSession:
         ticker = self._desk.ticker
         lot = ticker.join()
         while True:
-            if self.machine.figures.greeting_ms is None or not self.machine.model_is_ready:
+            if self._is_beginning():
                 await trio.sleep(FIRST_TICKS_S)
+                self._tick()
             else:
-                await ticker.wait(lot)
-            now = trio.current_time()
-            self._file.talk.spent_usd = self.machine.meter.usd
-            if self._recorder is not None:
-                self._recorder.tick(now)
-            pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
-            if pad_ms:
-                actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
-                self._perform([SendSilence(pad_ms), *actions])
-            if self.machine.ending is None:
-                self._look_for_twilio(now)
-            if self.machine.call.lateness.ahead_s > AHEAD_LIMIT_S and self.machine.ending is None:
-                log.error("call.audio_too_fast", words="caller audio comes faster than time passes: the call is ended")
-                self._feed(CallerLeft(EndReason.TWILIO_PROTOCOL))
-            if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
-                self._feed(DrainBegan(self._desk.leaves_at - now))
-            if self._spoken is not None:
-                self._spoken.tick(now)
-            if self._desk.bill.is_short and not self.machine.call.early.governor.why_off:
-                self._feed(DayMoneyShort())
-            self._feed(Ticked())
+                await ticker.serve(lot, self._tick)
+
+    def _is_beginning(self) -> bool:
+        """True while the watchdog must look more often: nothing was played yet, or no model serves the call."""
+        return self.machine.figures.greeting_ms is None or not self.machine.model_is_ready
+
+    def _tick(self) -> bool:
+        """Look at the clock. False if the next look must come sooner."""
+        now = trio.current_time()
+        self._file.talk.spent_usd = self.machine.meter.usd
+        if self._recorder is not None:
+            self._recorder.tick(now)
+        pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
+        if pad_ms:
+            actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
+            self._perform([SendSilence(pad_ms), *actions])
+        if self.machine.ending is None:
+            self._look_for_twilio(now)
+        if self.machine.call.lateness.ahead_s > AHEAD_LIMIT_S and self.machine.ending is None:
+            log.error("call.audio_too_fast", words="caller audio comes faster than time passes: the call is ended")
+            self._feed(CallerLeft(EndReason.TWILIO_PROTOCOL))
+        if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
+            self._feed(DrainBegan(self._desk.leaves_at - now))
+        if self._spoken is not None:
+            self._spoken.tick(now)
+        if self._desk.bill.is_short and not self.machine.call.early.governor.why_off:
+            self._feed(DayMoneyShort())
+        self._feed(Ticked())
+        return not self._is_beginning()
 
     def _look_for_twilio(self, now: float) -> None:
         match self._probe.due(now):

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 
-import trio
+from relay.transport.hub import current_hub
 
 # If a pass takes longer than BEHIND_S, the loop is behind. If it takes less than LEVEL_S, the loop is not behind any
 # more. Between the two nothing changes: the saving makes passes shorter, and must not end because of that. At 80 % of a
@@ -24,7 +23,10 @@ LEVEL_S = 0.0005
 # is enough to end. A core works 95 % of the time with 140 calls, 75 % if their frames are paired, and 25 % with 20
 # calls (bench/capacity).
 FULL, ROOM = 0.80, 0.60
-# The share of work is an average over about this time.
+# From this share of time at work, the loop is busy: it takes more frames at once (hub.py). A loop with less to do hands
+# each frame over when it comes.
+BUSY = 0.20
+# The share of work is smoothed over this time.
 SHARE_MEMORY_S = 1.0
 # The length of a pass is an average over about this much work. One pass counts as 20 ms at most, so that one single
 # stall is no overload.
@@ -32,22 +34,22 @@ MEMORY_S = 0.5
 LONGEST_S = 0.020
 
 
-class Pace(trio.abc.Instrument):
-    """Measures the loop. It is a Trio instrument: Trio calls it twice in each pass, and not for each task."""
+class Pace:
+    """Measures the passes of the loop. The hub tells it when the loop sleeps and wakes (hub.py)."""
 
     def __init__(self) -> None:
         self.is_behind = False
+        self.is_busy = False
         self._woke_at = self._slept_at = 0.0
         self._pass_s = 0.0
         self._at_work = 0.0  # The share of time in which the loop works, from 0 to 1.
 
-    def after_io_wait(self, timeout: float) -> None:
-        """Called by Trio: a pass begins."""
-        self._woke_at = time.perf_counter()
+    def wakes(self, now: float) -> None:
+        """A pass begins."""
+        self._woke_at = now
 
-    def before_io_wait(self, timeout: float) -> None:
-        """Called by Trio: a pass ends. A long pass counts more, because more frames come during a long pass."""
-        now = time.perf_counter()
+    def sleeps(self, now: float) -> None:
+        """A pass ends. Long passes count more, because a frame is more likely to come in one."""
         if self._slept_at:
             self.passed(now - self._woke_at, self._woke_at - self._slept_at)
         self._slept_at = now
@@ -58,6 +60,7 @@ class Pace(trio.abc.Instrument):
         self._pass_s += (took_s - self._pass_s) * took_s / MEMORY_S
         cycle_s = min(took_s + waited_s, SHARE_MEMORY_S)
         self._at_work += (took_s - self._at_work * cycle_s) / SHARE_MEMORY_S
+        self.is_busy = self._at_work > BUSY
         if self.is_behind:
             self.is_behind = self._pass_s > LEVEL_S and self._at_work > ROOM
         else:
@@ -90,8 +93,10 @@ def keep_collector_off() -> None:
 def install() -> None:
     """Measure the loop of this process, and make its stops short. Called once, inside the Trio run."""
     sys.setswitchinterval(SWITCH_S)
-    trio.lowlevel.add_instrument(pace)
+    if (hub := current_hub()) is not None:
+        hub.pace = pace
 
 
-# A process has one loop, so there is one `pace`. Where `install` was not called, the loop never counts as behind.
+# A process has one loop, so there is one `pace`. The loop is never behind in a run without a hub, and in a run where
+# `install` was not called.
 pace = Pace()

@@ -69,7 +69,7 @@ def test_the_path_of_a_test_call_differs_only_in_its_protocol(path: str) -> None
     assert rooms(path, by_phone=False) == phones.replace("media_protocol", "browser_protocol")
 
 
-@pytest.mark.parametrize("task", ["Twilio reader", "OpenAI reader", "watchdog", "_run_function"])
+@pytest.mark.parametrize("task", ["Twilio reader", "OpenAI reader", "watchdog", "Ticker.run", "_run_function"])
 def test_the_session_of_a_test_call_enters_the_same_files_except_those_of_its_protocol(task: str) -> None:
     phone, browser = (rooms_of(task, by_phone=by_phone) for by_phone in (True, False))
     assert phone - browser <= {"relay/twilio/media_protocol.py", "relay/notify/news.py"}  # a test call is no news

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextvars
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -22,6 +23,7 @@ from websockets.uri import parse_uri
 from relay.transport import hub as hub_module
 from relay.transport import wire as wire_module
 from relay.transport.hub import Hub, current_hub
+from relay.transport.overload import Pace
 from relay.transport.websocket import Gone, WebSocketEnd
 from relay.transport.wire import SocketWire
 
@@ -90,6 +92,131 @@ async def test_bytes_are_handed_over_without_a_step_of_the_readers_task(wires: t
         assert steps.n == 0
         ours.abort()
     assert took == [b"0", b"1", b"2", b"3", b"4", b""]
+
+
+class Passes(trio.abc.Instrument):
+    """Counts the passes of Trio's loop."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.n += 1
+
+
+class Echoes:
+    """Two readers whose functions answer each other without end. The loop has something to hand over all the time."""
+
+    def __init__(self, wires: tuple[SocketWire, SocketWire]) -> None:
+        self.wires, self.n = wires, 0
+        self.heard: Callable[[int], None] = lambda n: None
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for wire in self.wires:
+                nursery.start_soon(wire.hand_over, partial(self._answer, wire))
+            await trio.testing.wait_all_tasks_blocked()
+            self.wires[0].post(b"1")
+
+    def _answer(self, wire: SocketWire, data: bytes) -> bool:
+        self.n += 1
+        wire.post(data)
+        self.heard(self.n)
+        return True
+
+
+async def test_while_only_the_hub_has_something_trios_loop_makes_no_pass(wires: tuple[SocketWire, SocketWire]) -> None:
+    echoes, passes, enough = Echoes(wires), Passes(), trio.Event()
+    echoes.heard = lambda n: enough.set() if n == 1000 else None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(echoes.run)
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.add_instrument(passes)
+        await enough.wait()
+        assert passes.n < 10
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_deadline_is_kept_while_the_hub_always_has_something(wires: tuple[SocketWire, SocketWire]) -> None:
+    with trio.move_on_after(0.05) as scope:
+        await Echoes(wires).run()
+    assert scope.cancelled_caught
+
+
+async def test_trios_own_sockets_are_served_while_the_hub_always_has_something(
+    wires: tuple[SocketWire, SocketWire],
+) -> None:
+    ours, theirs = socket.socketpair()
+    echoes = Echoes(wires)
+    echoes.heard = lambda n: ours.close() if n == 100 else None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(echoes.run)
+        with trio.fail_after(10):
+            await trio.lowlevel.wait_readable(theirs)
+        nursery.cancel_scope.cancel()
+    theirs.close()
+
+
+async def test_a_pass_without_trios_loop_is_measured_too(wires: tuple[SocketWire, SocketWire]) -> None:
+    hub, echoes, enough, told = current_hub(), Echoes(wires), trio.Event(), list[str]()
+    echoes.heard = lambda n: enough.set() if n == 100 else None
+
+    class Recorder:
+        is_busy = False
+
+        def sleeps(self, now: float) -> None:
+            told.append("sleeps")
+
+        def wakes(self, now: float) -> None:
+            told.append("wakes")
+
+    assert hub is not None
+    hub.pace = Recorder()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(echoes.run)
+        await enough.wait()
+        nursery.cancel_scope.cancel()
+    assert len(told) >= 200
+    assert told[:200] == ["sleeps", "wakes"] * 100
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+async def test_a_busy_loop_waits_between_two_looks_and_an_idle_one_does_not(
+    is_busy: bool, wires: tuple[SocketWire, SocketWire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, pace, echoes, enough, rests = current_hub(), Pace(), Echoes(wires), trio.Event(), list[float]()
+    assert hub is not None
+    hub.pace = pace
+    monkeypatch.setattr(pace, "passed", lambda took_s, waited_s: None)
+    pace.is_busy = is_busy
+    monkeypatch.setattr(hub_module, "LOOK_EVERY_S", 1000.0)
+    monkeypatch.setattr(hub_module, "sleep", rests.append)
+    echoes.heard = lambda n: enough.set() if n == 50 else None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(echoes.run)
+        await enough.wait()
+        nursery.cancel_scope.cancel()
+    assert (len(rests) >= 48) is is_busy
+    assert all(0 < rest <= 1000.0 for rest in rests)
+
+
+async def test_a_busy_loop_does_not_wait_beyond_a_deadline_or_while_a_task_is_ready(
+    wires: tuple[SocketWire, SocketWire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, pace, rests = current_hub(), Pace(), list[float]()
+    assert hub is not None
+    hub.pace = pace
+    monkeypatch.setattr(pace, "passed", lambda took_s, waited_s: None)
+    pace.is_busy = True
+    monkeypatch.setattr(hub_module, "LOOK_EVERY_S", 1000.0)
+    monkeypatch.setattr(hub_module, "sleep", rests.append)
+    for _ in range(10):
+        await trio.lowlevel.checkpoint()
+    assert rests == []
+    with trio.move_on_after(0.01):
+        await wires[0].hand_over(lambda _: True)
+    assert rests
+    assert max(rests) <= 0.01
 
 
 async def test_the_end_of_the_stream_is_handed_over_too_and_the_reader_goes_on(

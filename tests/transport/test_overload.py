@@ -1,6 +1,6 @@
 """When the event loop counts as late (behind with its work)."""
 
-from relay.transport.overload import BEHIND_S, FULL, LEVEL_S, ROOM, Pace
+from relay.transport.overload import BEHIND_S, BUSY, FULL, LEVEL_S, ROOM, Pace
 
 
 def _run(pace: Pace, took_s: float, for_s: float, at_work: float = 1.0) -> None:
@@ -45,3 +45,11 @@ def test_a_loop_with_idle_time_is_not_behind_however_long_its_passes_are() -> No
     assert pace.is_behind
     _run(pace, 2 * LEVEL_S, 5.0, at_work=ROOM - 0.1)
     assert not pace.is_behind
+
+
+def test_a_loop_is_busy_when_its_share_of_work_is_large_enough_whatever_its_passes_are() -> None:
+    pace = Pace()
+    _run(pace, LEVEL_S / 5, 5.0, at_work=BUSY + 0.05)
+    assert pace.is_busy
+    _run(pace, LEVEL_S / 5, 5.0, at_work=BUSY - 0.05)
+    assert not pace.is_busy
