@@ -33,14 +33,23 @@ def line(step: Step) -> str:
 
 
 def climb(
-    relay: AbstractContextManager[Relay], calls: Sequence[int], seconds: float, *, tls: bool, to_the_end: bool = False
+    relay: AbstractContextManager[Relay],
+    calls: Sequence[int],
+    seconds: float,
+    *,
+    tls: bool,
+    to_the_end: bool = False,
+    looks_every_s: float = 0.0,
 ) -> list[Step]:
-    """Measure steps of one relay process. Stop after the first that is late, unless `to_the_end`."""
+    """Measure steps of one relay process. Stop after the first that is late, unless `to_the_end`.
+
+    `looks_every_s`: see the load's loop.
+    """
     steps: list[Step] = []
     with relay as one:
         log = OUT / f"{one.name.replace(' ', '-')}.log"
         try:
-            with running(one, tls=tls, core=RELAY_CORE, log=log) as (load, pid):
+            with running(one, tls=tls, core=RELAY_CORE, log=log, looks_every_s=looks_every_s) as (load, pid):
                 for count in calls:
                     load.ring_up_to(count)
                     load.loop.run(lambda: False, SETTLE_S)

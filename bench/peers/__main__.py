@@ -1,8 +1,11 @@
-"""`python -m bench.peers [NAME…]`: our relay and others under the same load in the same run, and their ratios.
+"""`python -m bench.peers [--tls] [NAME…]`: our relay and others under the same load in the same run, and their ratios.
 
 The names are passthrough, agents and pipecat. Without a name all of them run. They are installed into out/peers first.
+The sockets are plain, so that the relays are compared and not their TLS libraries. With `--tls` the model's socket uses
+TLS, as OpenAI's does.
 """
 
+import argparse
 import os
 import sys
 from contextlib import nullcontext
@@ -19,26 +22,29 @@ GOAL = 1.6
 SECONDS = 15.0
 
 
-def _one(name: str) -> list[Step]:
+def _one(name: str, *, tls: bool) -> list[Step]:
     calls = CALLS.get(name, ALL_CALLS)
     if name == "relay":
-        return steps.climb(ours(), calls, SECONDS, tls=True, to_the_end=True)
+        return steps.climb(ours(), calls, SECONDS, tls=tls, to_the_end=True)
     try:
         relay = PEERS[name]()
     except LoadFailed as error:
         print(f"{name}: {error}")
         return []
-    return steps.climb(nullcontext(relay), calls, SECONDS, tls=True, to_the_end=True)
+    return steps.climb(nullcontext(relay), calls, SECONDS, tls=tls, to_the_end=True)
 
 
 def main() -> int:
     """Measure all twice, print, and write out/peers.json. Return 1 if our CPU is over GOAL times the passthrough's."""
-    names = sys.argv[1:] or list(PEERS)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", default=list(PEERS))
+    parser.add_argument("--tls", action="store_true")
+    chosen = parser.parse_args()
     os.sched_setaffinity(0, {LOAD_CORE})
     quieten()
     print(machine())
     print(steps.HEAD)
-    rounds = [{name: _one(name) for name in ("relay", *names)} for _ in range(2)]
+    rounds = [{name: _one(name, tls=chosen.tls) for name in ("relay", *chosen.names)} for _ in range(2)]
     worst = 0.0
     for found in rounds:
         plain = {step.calls: step for step in found.get("passthrough", [])}

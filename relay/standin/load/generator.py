@@ -215,13 +215,14 @@ def running(
     run_id: int = 1,
     turn_s: float = TURN_S,
     load_class: type[Load] = Load,
+    looks_every_s: float = 0.0,
 ) -> Iterator[tuple[Load, int]]:
     """Start the model and a relay that uses this model. Yields the load and the relay's process id.
 
     Raises LoadFailed.
     """
     with tempfile.TemporaryDirectory(prefix="relay-load-") as temporary:
-        loop, context, cert = Loop(), None, Path()
+        loop, context, cert = Loop(looks_every_s), None, Path()
         if tls:
             cert, key = certificate(Path(temporary))
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
