@@ -109,7 +109,7 @@ def transfer(
     if not call.human_is_there(now) and reason is not EndReason.EMERGENCY and not by_owner:
         if call.ending is not None:
             return False
-        hears = "that no human is there now; a message, or what the agent can do"
+        hears = "that no human is there now; the agent offers a message or help"
         out.append(Report("human.not_there", "info", (("why", "outside HUMAN_HOURS"), ("caller_hears", hears))))
         call.missed_human = True
         if call.sessions.serves:

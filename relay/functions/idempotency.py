@@ -219,7 +219,7 @@ class Once:
         if was_lost and not outcome.ok:
             if outcome.refused or outcome.is_no:
                 outcome = replace(
-                    outcome, output=_UNKNOWN, refused=False, is_no=False, error="a no after a lost answer"
+                    outcome, output=_UNKNOWN, refused=False, is_no=False, error="a refusal after a lost answer"
                 )
             outcome = replace(outcome, unsure=True)
         if not outcome.unsure:  # If it is not known whether the attempt was done, its key stays reserved.

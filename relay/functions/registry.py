@@ -200,7 +200,7 @@ def function(
 
 def _refuse_flaws(name: str, body: Callable[..., Any], deadline_s: float) -> None:
     if not NAME.match(name):
-        raise ValueError("its name may hold a-z and _ only, 64 at most")
+        raise ValueError("its name may only have a-z and _, and at most 64 characters")
     if not inspect.iscoroutinefunction(body):
         raise ValueError("it must be `async def`, or it would stop every call while it runs")
     if not (inspect.getdoc(body) or "").strip():
@@ -212,7 +212,7 @@ def _refuse_flaws(name: str, body: Callable[..., Any], deadline_s: float) -> Non
 def _refuse_unknown(same: tuple[str, ...] | None, arguments: type[msgspec.Struct]) -> None:
     unknown = sorted(set(same or ()) - set(arguments.__struct_fields__))
     if unknown:
-        raise ValueError(f"`same` names {', '.join(unknown)}, which is no argument of it")
+        raise ValueError(f"`same` names {', '.join(unknown)}, which is no argument of the function")
 
 
 class Registry:

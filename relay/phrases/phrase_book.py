@@ -271,7 +271,7 @@ class PhraseBook:
         while True:
             missing = await self.fill(speak)
             if missing:
-                hears = "the live greeting, or what ships"
+                hears = "the live greeting, or the clips that ship with the relay"
                 log.warning("greeting.missing", phrases=len(missing), again_s=again_s, caller_hears=hears)
             with trio.move_on_after(again_s if missing else math.inf):
                 while True:

@@ -190,7 +190,7 @@ def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, 
     languages = []
     files = sorted((folder / "words").glob("*.toml"), key=lambda path: (path.stem != "en", path.stem))
     if not files:
-        wrong.append("words/ holds no language: an emergency would not be heard")
+        wrong.append("words/ has no language, so no emergency would be noticed")
     for file in files:
         try:
             languages.append(_language(file.stem, file.read_text("utf-8-sig"), rules.numbers, rules.clerks))

@@ -228,7 +228,7 @@ class _Warm:
     idle: trio.CancelScope = field(default_factory=trio.CancelScope)
     done: trio.Event = field(default_factory=trio.Event)
     session: ModelSession | None = None
-    error: str = "its opening was stopped before it was done"
+    error: str = "the opening of the session was stopped before it was done"
     do: str = ""
     claimed: bool = False
 
@@ -276,7 +276,7 @@ class WarmSessions:
         """
         warm = self._warm.pop(call_sid, None)
         if warm is None:
-            raise ModelUnreachable("no session was kept warm for this call")
+            raise ModelUnreachable("there is no warm session for this call")
         warm.claimed = True
         warm.idle.cancel()
         try:

@@ -91,7 +91,7 @@ class DayBill:
         try:
             usd = await self._ledger.spent_usd(day, self._tz, limit_s=READ_LIMIT_S, besides=self.process)
         except LedgerUnavailable as error:
-            log.warning("ledger.unavailable", words=str(error), caller_hears="nothing: rows wait on disk")
+            log.warning("ledger.unavailable", words=str(error), caller_hears="no change: rows wait on disk")
             return
         self._turn_page()
         if day == self._day:

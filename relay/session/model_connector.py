@@ -104,7 +104,7 @@ class ModelConnector:
     async def _take_kept(self) -> ModelSession:
         session, self._kept = self._kept, None
         if session is None:
-            raise ModelUnreachable("the session that was kept ready was closed just when it was needed")
+            raise ModelUnreachable("the session that was kept ready was closed before it could be used")
         self._kept_waits.cancel()
         await self._kept_is_free.wait()
         return session
@@ -133,7 +133,9 @@ class ModelConnector:
                 # second greeting.
                 await session.end.close()
             except ModelUnreachable as error:
-                log.warning("model.warm_session_lost", words=str(error), caller_hears="nothing yet: another is dialled")
+                log.warning(
+                    "model.warm_session_lost", words=str(error), caller_hears="nothing yet: another session is opened"
+                )
         return await self._dial(model)
 
     async def _dial(self, model: str) -> ModelSession:
@@ -156,7 +158,7 @@ class ModelConnector:
         except Gone as gone:
             if self._kept is session:
                 self._kept = None
-                tell(NextModelLost(f"it was closed before it was needed: {gone.code} {gone.reason}"))
+                tell(NextModelLost(f"the session was closed before it was used: {gone.code} {gone.reason}"))
         finally:
             is_free.set()
 

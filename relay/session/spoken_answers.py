@@ -281,4 +281,4 @@ class SpokenAnswers:
                     self._say(self._voice, item_id, item)
             self._voice.tick()
         elif self._waits_since is not None and now - self._waits_since > VOICE_LIMIT_S:
-            self._lose(VoiceFault.UNREACHABLE, "it was not connected when the first answer was to be spoken", "")
+            self._lose(VoiceFault.UNREACHABLE, "the voice was not connected when it had to speak the first answer", "")

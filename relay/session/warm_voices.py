@@ -73,7 +73,7 @@ class WarmVoices:
                 await warm.voice.close()
             raise
         if warm.voice is None:
-            raise warm.error or VoiceUnavailable(VoiceFault.UNREACHABLE, "its opening was stopped before it was done")
+            raise warm.error or VoiceUnavailable(VoiceFault.UNREACHABLE, "the opening of the voice was stopped")
         return warm.voice
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

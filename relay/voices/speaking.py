@@ -179,7 +179,7 @@ class Speaking:
         since = min(max(context.changed_at, context.played_until), context.changed_at + SILENT_LIMIT_S)
         if context.is_awaited or context.clauses:
             if now - since > SILENT_S:
-                words = f"ElevenLabs has said nothing for {now - since:.1f} s to a text that was flushed"
+                words = f"ElevenLabs has sent no sound for {now - since:.1f} s, although it has text to speak"
                 self.lose(VoiceFault.SILENT, words)
         elif context.is_closing:
             over_at = context.changed_at + FINAL_S if context.is_aligned else since + FINAL_UNALIGNED_S
@@ -272,7 +272,9 @@ class Speaking:
         if context.began_at is not None and context.is_awaited:
             context.holes_s += max(0.0, now - max(context.played_until, context.sent_at + FIRST_SOUND_S))
             if context.holes_s > HOLES_S:
-                words = f"ElevenLabs speaks more slowly than it sounds: {context.holes_s:.1f} s of pauses in an answer"
+                words = (
+                    f"ElevenLabs sends sound more slowly than it plays: {context.holes_s:.1f} s of pauses in an answer"
+                )
                 self.lose(VoiceFault.SLOW, words)
                 return
         # This sound came too late to follow without a pause. So it plays from now on.

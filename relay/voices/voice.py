@@ -24,7 +24,7 @@ class VoiceFault(enum.StrEnum):
     NO_SLOT = "no_slot"  # Operator: the account, or ELEVENLABS_SLOTS, allows no further socket.
     UNREACHABLE = "unreachable"  # Service or network: no connection.
     DROPPED = "dropped"  # Service or network: the connection ended.
-    SILENT = "silent"  # Service: it does not speak a text that was flushed.
+    SILENT = "silent"  # Service: it sends no sound for a text.
     SLOW = "slow"  # Service: it generates speech more slowly than it is played.
     BAD_AUDIO = "bad_audio"  # Service: it sent something that is not mu-law.
     REFUSED = "refused"  # Service: it refused for another reason. Its code is in `words`.

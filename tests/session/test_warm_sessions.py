@@ -87,7 +87,7 @@ async def test_a_webhook_that_comes_twice_opens_one_session(autojump_clock: Mock
 async def test_one_call_cannot_claim_the_session_of_another(autojump_clock: MockClock) -> None:
     async with warmed() as (warm, _):
         warm.ring(SID, wanted, 0.0)
-        with pytest.raises(ModelUnreachable, match="no session was kept warm"):
+        with pytest.raises(ModelUnreachable, match="there is no warm session"):
             await warm.claim(OTHER)
         assert warm.knows(SID)
 
