@@ -184,10 +184,10 @@ class Downlink:
     def flush(self) -> bytes:
         """End the audio, at the end of an item.
 
-        Returns the last 23 or 24 bytes (3 ms), or nothing if there was no audio.
-        They contain the samples that were left over, and what the filter still gives after the last sample. The caller
-        hears them, but they do not count in the item's length, which is the number of its samples / 24, in ms. Half a
-        sample at the very end is dropped. After that, the object is like a new one.
+        Returns the last 23 or 24 bytes (3 ms), or nothing if there was no audio. They contain the samples that were
+        left over, and what the filter still gives after the last sample. The caller hears them, but they do not count
+        in the item's length, which is the number of its samples / 24, in ms. Half a sample at the very end is dropped.
+        After that, the object is like a new one.
         """
         whole = len(self._tail) & ~1
         nothing = self._fresh and whole == len(DOWN_SILENCE)

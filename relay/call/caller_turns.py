@@ -18,7 +18,7 @@ class CallerTurn:
     words_until: float = 0.0  # Until this time, other files of call/ wait for the turn's words.
     spoken: Turn | None = None  # The turn in the conversation. None until it is an item.
     early: CallerTranscribed | None = None  # Words that came before the turn was an item.
-    is_answered: bool = False  # True if a response that was asked for before the words came answers this turn too.
+    is_answered: bool = False  # True if a response answers this turn, although it was asked for before the words came.
     has_interrupted: bool = False  # True if an answer was given up for this turn.
     is_misunderstood: bool = False  # True if the agent or the caller did not understand this turn.
 
@@ -103,7 +103,7 @@ class CallerTurns:
             self._turn(by).has_interrupted = True
 
     def is_answered(self, item_id: ItemId) -> bool:
-        """True if a response that was asked for before the turn's words came answers this turn."""
+        """True if a response answers this turn, although it was asked for before the turn's words came."""
         return self._turn(item_id).is_answered
 
     def was_misunderstood(self, item_id: ItemId) -> bool:

@@ -124,10 +124,9 @@ class EarlyAnswer:
     ) -> bool:
         """Speech became an item: it begins a turn, or is one more piece of the open turn.
 
-        Returns True if the turn wants an answer.
-        `reads_out`: the agent has asked for digits or letters. `in_function`: the caller waits for a function. Both
-        count only if the turn begins now. `sounds`: our own level hears somebody. `wants_answer`: this piece alone
-        wants an answer.
+        Returns True if the turn wants an answer. `reads_out`: the agent has asked for digits or letters. `in_function`:
+        the caller waits for a function. Both count only if the turn begins now. `sounds`: our own level hears somebody.
+        `wants_answer`: this piece alone wants an answer.
         """
         if self.turn is None:
             began_at = min(now, self._began_at or now)
@@ -259,8 +258,8 @@ class EarlyAnswer:
     def called(self, event: FunctionAsked) -> Literal["now", "held", "never"]:
         """A response calls a function.
 
-        Returns whether this function runs now, is held until the turn has ended, or never runs.
-        It never runs if the early answer was taken back.
+        Returns whether this function runs now, is held until the turn has ended, or never runs. It never runs if the
+        early answer was taken back.
         """
         if event.item_id and event.response_id in self._taken_back:
             return "never"

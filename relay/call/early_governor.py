@@ -68,7 +68,7 @@ class Governor:
         self.why_off = self.why_off or why
 
     def news(self) -> str:
-        """Why no more early answers are asked for. "" if that is not so, or if the reason was returned before."""
+        """Why no more early answers are asked for. "" while they are, or if the reason was returned before."""
         if self.is_told or not self.why_off:
             return ""
         self.is_told = True

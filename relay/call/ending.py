@@ -101,8 +101,8 @@ def transfer(
     """Connect the caller with the human. If no human is there, the model is told so.
 
     Returns False if there is no transfer. A goodbye that is playing is cut off. An emergency replaces a transfer for
-    another reason. `by_agent`: the model has asked for the transfer. It may have told the caller so, and its words are
-    played to their end. `by_owner`: HUMAN_HOURS do not count, because the owner knows whether somebody is there.
+    another reason. `by_agent`: the model has asked for the transfer, and what it is saying is played to its end.
+    `by_owner`: HUMAN_HOURS do not count, because the owner knows whether somebody is there.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False

@@ -33,7 +33,7 @@ class Keypad:
         return bool(self._row) and set(self._row) == {self._human_key}
 
     def is_complete(self, now: float) -> bool:
-        """True if a row is complete and still has an effect."""
+        """True if a row is complete that has had no effect yet."""
         return bool(self.untold) and now - self._at >= KEYS_TOGETHER_S
 
     def take_call_for_human(self) -> None:

@@ -114,8 +114,7 @@ class Machine:
     def caller_audio(self, level_dbfs: float, ms: int, now: float) -> list[Action]:
         """Handle `ms` of caller audio by its level: a frame, or silence that fills a gap.
 
-        Returns the actions, usually none.
-        It is called for each frame, also if several frames came together.
+        Returns the actions, usually none. It is called for each frame, also if several frames came together.
         """
         call = self.call
         voice, playout, speech = call.voice, call.playout, call.floor.speech

@@ -1,7 +1,7 @@
 """Holds the state of one call.
 
-The files of call/ that decide are functions on this object, and have no state of their own.
-Among them are greeting, turns, responses, failover and ending. What several of them do is a method here.
+The files of call/ that decide are functions on this object, and have no state of their own. Among them are greeting,
+turns, responses, failover and ending. What several of them do is a method here.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class _Said:
     meaning: Meaning
     worth: Worth
     is_nothing: bool  # True if it was no speech but a noise.
-    is_answered: bool  # True if a response that was asked for before these words came answers this turn too.
+    is_answered: bool  # True if a response answers this turn, too, although it was asked for before these words came.
     turn: CallerTurn
 
 

@@ -25,7 +25,7 @@ class CallerProtocolError(Exception):
 
 
 class Rung(enum.StrEnum):
-    """How the caller was greeted: where the first audio came from that was written to them (greeting.py)."""
+    """How the caller was greeted: from where the first audio came (greeting.py)."""
 
     KEPT = "kept"  # The greeting was rendered before the call, in the agent's own voice.
     LIVE = "live"  # The model generates the greeting. The warm session was asked for it when the phone rang.

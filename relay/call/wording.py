@@ -1,4 +1,4 @@
-"""The texts that the relay sends to the model. The texts for the caller are in prompts/."""
+"""Holds the texts that the relay sends to the model. The texts for the caller are in prompts/."""
 
 from __future__ import annotations
 

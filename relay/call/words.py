@@ -2,8 +2,8 @@
 
 Each language has a file of phrases in `prompts/words/`. This file reads them and judges sentences by them. A word alone
 proves nothing: "It's not an emergency", "a crane operator" and "are you a human?" have such words and mean something
-else. So a phrase does not count if it is denied or part of another expression. An emergency does not count either if it
-is asked about or past. Unclear sentences have no effect here: the model has heard them, too.
+else. So a phrase does not count if it is denied or part of another expression. An emergency does not count either if
+the sentence asks about it or speaks of the past. Unclear sentences have no effect here: the model has heard them, too.
 
 A phrase is written as a pattern, a row of words: `a|b` is one of several words, `word?` may be missing, `{name}` is one
 expression of a set, `...` is up to three words, `^` and `$` are the beginning and the end of a clause.
@@ -54,7 +54,7 @@ class WordsInvalid(ValueError):
 def plain(text: str, contractions: Contractions | None = None) -> str:
     """The text in small letters, with one blank between words. `,` and `.` stay as words, other punctuation is dropped.
 
-    A number is one word, even if it is grouped: 9-1-1 becomes 911. But a price such as $1,911 is dropped.
+    A number is one word, even if it is grouped: 9-1-1 becomes 911. But a price such as $1,911 becomes `_`.
     """
     spelled = _spelled(text)
     return _bare(spelled if contractions is None else contractions.written_out(spelled))
@@ -430,8 +430,8 @@ class _Said:
 class Words:
     """All languages that are listened for.
 
-    Each text is judged in all of them, because the caller's language is not known.
-    `own`: for each kind, the operator's own phrases.
+    Each text is judged in all of them, because the caller's language is not known. `own`: for each kind, the operator's
+    own phrases.
     """
 
     languages: tuple[Language, ...] = ()

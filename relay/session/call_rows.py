@@ -195,8 +195,8 @@ class CallRows:
     def _judge(self, turn: RecordTurn) -> ClaimDoubted | None:
         """Compare the words that were heard from the model with what functions did.
 
-        Sentences of the relay's own are left out.
-        The words come from the conversation. The row may have none, because they may not be kept.
+        Sentences of the relay's own are left out. The words come from the conversation. The row may have none, because
+        they may not be kept.
         """
         call, deeds = self._machine.call, self._file.deeds
         if turn.role == "caller" or turn.seq in self._judged:

@@ -341,8 +341,7 @@ class CallSession:
     async def _drain_model(self, model: ModelSession) -> None:
         """Wait until the model's socket has taken everything.
 
-        This is a task of its own, so that no other task has to wait.
-        It may be cancelled when the call ends.
+        This is a task of its own, so that no other task has to wait. It may be cancelled when the call ends.
         """
         try:
             while True:
@@ -604,8 +603,8 @@ class CallSession:
     def _has_ended(self, action: CancelResponse, later: list[Event]) -> bool:
         """True if the model has ended this response and only the voice still speaks.
 
-        Such a response needs no cancellation.
-        The events of this response that the machine did not get yet are added to `later`.
+        Such a response needs no cancellation. The events of this response that the machine did not get yet are added to
+        `later`.
         """
         if self._spoken is None:
             return False
@@ -637,8 +636,7 @@ class CallSession:
     async def _drain_caller(self) -> None:
         """Wait until the caller's socket has taken everything.
 
-        This is a task of its own, so that no other task has to wait.
-        The socket is closed after 5 s without progress.
+        This is a task of its own, so that no other task has to wait. The socket is closed after 5 s without progress.
         """
         try:
             await self._caller.drain()

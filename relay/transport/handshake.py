@@ -38,9 +38,8 @@ async def dial(
 ) -> WebSocketEnd:
     """Connect to a ws:// or wss:// URL and open a WebSocket, all within `limit_s`.
 
-    After a failure no socket stays open.
-    Raises ValueError (not such a URL), OSError (name, connection), ssl.SSLError (certificate), trio.TooSlowError,
-    Refused.
+    After a failure no socket stays open. Raises ValueError (not such a URL), OSError (name, connection), ssl.SSLError
+    (certificate), trio.TooSlowError, Refused.
     """
     uri = _parse(url)
     with trio.fail_after(limit_s):
@@ -92,9 +91,8 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
 class _Head:
     """Gives an HTTP head to the core, and keeps the bytes that come after it.
 
-    They are WebSocket frames for `WebSocketEnd`.
-    The core could take these bytes too. But it may then hold the first half of a frame, and `WebSocketEnd` would not
-    know that. It would read the second half as a new frame.
+    They are WebSocket frames for `WebSocketEnd`. The core could take these bytes too. But it may then hold the first
+    half of a frame, and `WebSocketEnd` would not know that. It would read the second half as a new frame.
     """
 
     def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:

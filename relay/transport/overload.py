@@ -1,10 +1,9 @@
 """Detects that the loop is behind. Then two caller frames go to the model as one.
 
-This saves work and costs 20 ms of delay.
-Two figures are measured. The first is the length of a pass: the time from one look at the sockets to the next. A frame
-that has just come may wait this long. The second is the share of time in which the loop works. It is needed because
-another program on this core can make passes long, although the loop has little to do. Then the loop is not behind
-(bench/capacity).
+This saves work and costs 20 ms of delay. Two figures are measured. The first is the length of a pass: the time from one
+look at the sockets to the next. A frame that has just come may wait this long. The second is the share of time in which
+the loop works. It is needed because another program on this core can make passes long, although the loop has little to
+do. Then the loop is not behind (bench/capacity).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Speaks with ElevenLabs' server.
 
-The socket is opened when the phone rings, and read by a task beside the OpenAI reader.
-A socket uses one of the account's concurrent requests for the whole call, even while nobody speaks. So sockets are
-counted. They carry audio to the caller, so they use our own transport. ElevenLabs' v4 models need another endpoint and
-protocol (Text-to-Dialogue). That would be another implementation of voice.py.
+The socket is opened when the phone rings, and read by a task beside the OpenAI reader. A socket uses one of the
+account's concurrent requests for the whole call, even while nobody speaks. So sockets are counted. They carry audio to
+the caller, so they use our own transport. ElevenLabs' v4 models need another endpoint and protocol (Text-to-Dialogue).
+That would be another implementation of voice.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Keeps the state of a call's items at the voice service. Text goes in, and messages to send and events come out.
 
 Each item has a context at the service. A context cannot be stopped: when it is closed, it speaks its text to the end.
-So the sound of an item that was cut off is dropped here, by the id of its context. All times are seconds of the clock
-that the caller of these methods uses.
+So the sound of an item that was cut off is dropped here, by the id of its context. Nothing here reads a clock: all
+times are passed in, in seconds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SILENT_LIMIT_S = 5.0
 # The last message of a context is awaited for FINAL_S after its last sound. If the service does not say which
 # characters were spoken, it is awaited for FINAL_UNALIGNED_S.
 FINAL_S, FINAL_UNALIGNED_S = 0.5, 2.0
-# If the service causes pauses inside an item that are longer than this all together, the voice counts as lost.
+# If the service causes pauses inside an item that are longer than this in sum, the voice counts as lost.
 HOLES_S = 0.8
 # A pause up to this long does not count, if the text came late.
 FIRST_SOUND_S = 0.3

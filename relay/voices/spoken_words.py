@@ -1,8 +1,7 @@
 """Writes a text as it is read aloud: numbers, dates, times, prices and addresses in words, and no markdown.
 
-English only.
-ElevenLabs can do this, but on its fast models only for large accounts (its API reference, apply_text_normalization).
-And the relay would then not know which place of the model's text is spoken at which time.
+English only. ElevenLabs can do this, but on its fast models only for large accounts (its API reference,
+apply_text_normalization). And the relay would then not know which place of the model's text is spoken at which time.
 """
 
 from __future__ import annotations

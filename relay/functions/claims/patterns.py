@@ -18,8 +18,8 @@ DONE: Final = "done"
 class Pattern:
     """A way to claim a deed.
 
-    The claim is true if one of `deeds` was done. english.toml explains `is_state` and `is_weak`.
-    `is_own`: the clause must have "I" or "we". So most clauses need not be searched.
+    The claim is true if one of `deeds` was done. english.toml explains `is_state` and `is_weak`. `is_own`: the clause
+    must have "I" or "we". So most clauses need not be searched.
     """
 
     regex: re.Pattern[str]
