@@ -2,8 +2,9 @@
 
 It needs scipy, and the relay never imports this file. The filter is found in four steps:
 
-1. The filter is box * q, where box = (1, 1, 1). The box makes an exact zero at 8 kHz. So the three phases have equal
-   sums for every q, even after q is rounded to integers. Without that zero, a constant input would ripple at 8 kHz.
+1. The filter is the convolution of box = (1, 1, 1) with q. The rate grows three times, so every third tap belongs to
+   one phase. The box makes an exact zero at 8 kHz. So the three phases have equal sums for every q, even after q is
+   rounded to integers. Without that zero, a constant input would ripple at 8 kHz.
 2. A linear program finds the autocorrelation of q. (The squared magnitude is linear in the autocorrelation.) The pass
    band stays within RIPPLE_DB peak to peak. No frequency has more gain than the pass band. The highest point of the
    stop band is as low as possible.
@@ -12,7 +13,7 @@ It needs scipy, and the relay never imports this file. The filter is found in fo
 
 The method is that of textbooks: Herrmann and Schuessler 1970 (minimum phase from the autocorrelation), Wu, Boyd and
 Vandenberghe 1996 (the linear program), Oppenheim and Schafer ch. 13 (the cepstrum). Another version of the solver may
-give other last digits. So `--check` compares the data sheets, not the digits.
+give other last digits. So `--check` allows a small difference of each tap.
 """
 
 import sys
@@ -56,7 +57,8 @@ def autocorrelation(taps: int, stop_hz: float, ripple_db: float) -> tuple[Floats
     stopping = power(dense(stop_hz, RATE_HZ / 2, 16 * taps)) / POWER_UNIT
     anywhere = cosines(dense(stop_hz, RATE_HZ / 2, 16 * taps), lags) / POWER_UNIT
 
-    # The unknowns of the linear program: the lags, the lower edge of the pass band, and the power of the stop band.
+    # The unknowns of the linear program: the autocorrelation at each lag, the least power in the pass band, and the
+    # greatest power in the stop band.
     def rows(lag_rows: Floats, floor: float, stop: float) -> Floats:
         return np.hstack([lag_rows, np.full((len(lag_rows), 1), floor), np.full((len(lag_rows), 1), stop)])
 
@@ -116,7 +118,10 @@ def design(taps: int = TAPS, stop_hz: float = STOP_HZ, ripple_db: float = RIPPLE
 
 
 def figures(q: list[int], stop_hz: float = STOP_HZ) -> dict[str, float]:
-    """The data sheet of box * q: ripple and stop band in dB, and the filter's delay at 24 kHz in ms."""
+    """The data sheet of box * q: the number of taps, ripple and stop band in dB, delay in ms, and gain in dB.
+
+    The delay is the mean and the largest over the frequencies of speech.
+    """
     taps = np.convolve(np.array(q, np.float64), np.ones(3)) / (3 * UNIT)
     places = np.arange(len(taps))
 

@@ -11,7 +11,7 @@ from relay.standin.load.generator import LoadFailed, Relay
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / "out" / "peers"
-# The versions with which the figures in README were taken.
+# The versions with which the figures in docs/deploy.md were taken.
 NODE = ("fastify@5.12.8", "ws@8.23.0", "@fastify/formbody@9", "@fastify/websocket@11")
 AGENTS = ("@openai/agents@0.20.0", "@openai/agents-extensions@0.18.0", "zod@4")
 PIPECAT = ("pipecat-ai[openai,websocket,silero]==1.14.0", "fastapi", "uvicorn[standard]", "python-multipart")
@@ -24,7 +24,7 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def _node(name: str, packages: tuple[str, ...], program: str) -> Path:
-    """A folder with the packages and the program. It is installed once."""
+    """Install the packages once, copy the program to them, and return the program's path."""
     folder = FOLDER / name
     if shutil.which("npm") is None:
         raise LoadFailed("npm is missing: install Node 20 or newer")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from relay.business.hours_text import HOURS_ALLOWED, WEEKDAYS_ALLOWED, read_days, read_hours, read_weekdays
+from relay.business.hours_text import HOURS_ALLOWED, read_days, read_hours, read_weekdays
 from relay.business.rules import (
     DAY_MIN,
     WEEKDAYS,
@@ -170,9 +170,10 @@ def _business(reader: _Reader, top: _Table) -> Business | None:
     if country and not (len(country) == 2 and country.isalpha()):
         top.wrong("country", 'must be two letters like "US"')
     place = top.text("place", most=200)
+    before = len(reader.mistakes)
     hours = top.table("hours")
-    if hours is None:
-        top.wrong("", f"[hours] is missing; each line of it is {WEEKDAYS_ALLOWED} = {HOURS_ALLOWED}")
+    if hours is None and len(reader.mistakes) == before:
+        top.wrong("", '[hours] is missing: write lines like mon-fri = "09:00-12:30, 13:30-18:00" and sat = "closed"')
     week = _week(hours) if hours else ((),) * 7
     special_tables = top.tables("special_days")
     special = tuple(_special(each) for each in special_tables)
@@ -183,7 +184,7 @@ def _business(reader: _Reader, top: _Table) -> Business | None:
     people = [_person(each) for each in person_tables]
     services = [_service(each, people) for each in service_tables]
     if not service_tables and len(reader.mistakes) == before:
-        top.wrong("", "[[services]] is missing: at least one service can be booked")
+        top.wrong("", "[[services]] is missing: write at least one service that can be booked")
     _names_once(service_tables, [each.name for each in services], "service")
     _names_once(person_tables, [each.name for each in people], "person")
     _who_and_where(
@@ -206,7 +207,9 @@ def _zone(top: _Table) -> ZoneInfo:
     name = top.text("timezone", needed=True)
     if lacks_summer_time(name):
         top.wrong(
-            "timezone", f"{name!r} has no summer time, so appointments would be an hour late; name a place in its zone"
+            "timezone",
+            f"{name!r} has no summer time, so in summer appointments would be an hour late; write a place instead, like"
+            " America/New_York",
         )
     try:
         return ZoneInfo(name or "UTC")
@@ -350,7 +353,7 @@ def _who_and_where(
         for word in (service.name, *service.also):
             other = taken.setdefault(word.casefold(), service.name)
             if other != service.name:
-                table.wrong("also", f"{word!r} is also a word for {other}")
+                table.wrong("", f"{word!r} is a name of {other} already: each name may mean only one service")
 
 
 def _can_ever_happen(services: Sequence[tuple[_Table, Service]], week: Week, special: Sequence[SpecialDay]) -> None:

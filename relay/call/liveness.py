@@ -1,9 +1,9 @@
 """Measures dead air: how long a caller who waits for an answer has heard nothing. Decides what must be done against it.
 
-Other files may have a reason for the silence: an answer is coming, or a session is being opened. Such a reason may be
-wrong. So this file looks only at three things: when something audible was last played, when the caller last spoke, and
-whether the caller waits for an answer. The wait begins when any answer is wanted. It ends when the caller hears an
-answer. A phrase that asks for patience does not end it.
+Other modules may explain the silence: an answer is coming, or a session is being opened. Such an explanation may be
+wrong. So the silence is measured from two moments only: when something audible was last played, and when the caller
+last spoke. Whether an answer is under way or a function runs decides only which step is due. The caller's wait begins
+when any answer is wanted. It ends when the caller hears an answer. A phrase that asks for patience does not end it.
 
 After LIMIT_S of dead air the caller hears a phrase, and an answer is asked for if none is coming. After another
 LIMIT_S, another session is opened. After the third, a human takes the call.
@@ -19,12 +19,12 @@ from relay.call.vocabulary import ItemId
 # What did not come: what the agent had promised, or the answer to a turn of the caller.
 Missing = Literal["promise", "answer"]
 
-# Nobody should hear nothing for 6 s. The limit is lower, because the watchdog ticks every 0.2 s, and a clip begins with
-# 0.1 s of silence. The slowest answer of a working model came 4.7 s after the request, which follows 0.5 s after the
-# caller's last sound.
+# A caller should never hear silence for 6 s. The limit is lower, because the watchdog ticks every 0.2 s, and a clip
+# begins with 0.1 s of silence. It is above the slowest answer of a working model, which came 5.2 s after the caller's
+# last sound: 0.5 s until the request, and 4.7 s until the answer.
 LIMIT_S = 5.3
-# If a wait begins this long after the last sound, the caller's speech did not cause it, but a key or the output of a
-# function. Then the silence before it does not count.
+# If a wait begins this long after the last sound, a key or a function's output caused it, and not the caller's speech.
+# Then the silence before it does not count.
 UNRELATED_S = 3.5
 # If the agent has promised to look something up and does not do it, the model is told so after 2 s. If it has left a
 # turn unanswered, it is told so later, because the words may have been for somebody else.
@@ -96,7 +96,11 @@ class Liveness:
         return was_owed
 
     def due(self, now: float, *, heard_until: float, spoke_until: float, under_way: bool, function_runs: bool) -> Due:
-        """What is due now. Each step is returned once.
+        """What is due now.
+
+        A returned "phrase", "session" or "human" counts as one step, and the last step repeats. While a function runs,
+        "phrase" is returned and no step is counted. The caller must do what is due: the sound that it plays begins
+        the silence again.
 
         `under_way`: an answer was asked for or is being generated.
         """

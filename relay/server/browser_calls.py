@@ -1,9 +1,9 @@
 """Runs test calls from the console's page "Talk to it": how they ring, their socket, and how they end.
 
-The page's HTTP request takes the part of the ring, and its socket that of the stream. Admission, the warm session, the
-one-use token and CallSession are the same as for a phone call. Only the protocol on the caller's socket is another.
-This file has the other differences: the owner is not told of the call, the call has a test diary, and a transfer is
-shown on the page instead of dialled.
+An HTTP request of the page replaces the ring, and a WebSocket of the page replaces Twilio's stream. Admission, the warm
+session, the one-use token and CallSession are the same as for a phone call. The protocol on the caller's socket is
+different (relay/browser/). The remaining differences are in this file: the owner gets no news of the call, it books in
+a test diary unless the owner chose the real one, and a transfer is shown on the page instead of dialled.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from relay.twilio.caller_id import caller_id
 log = structlog.get_logger()
 
 SOCKET = "talk"
-# At Twilio a call's SID is "CA" and 32 hex digits. A test call's SID begins with these letters.
+# At Twilio a call's SID is "CA" and 32 hex digits. A test call's SID begins with "TC" instead.
 SID_BEGINS = "TC"
 SHOWN = "shown"  # The transfer's result: the page showed who would be rung.
 _TURNED_AWAY = {
@@ -85,8 +85,8 @@ class BrowserCalls:
         call_sid = CallSid(SID_BEGINS + secrets.token_hex(16))
         who = caller_id({"From": number, "StirVerstat": _SIGNED}, country=desk.settings.business_country)
         if number.strip() and not who.number:
-            words = f"{number.strip()[:20]} is not a phone number. Write it with its country code, or leave it out."
-            return TurnedAway(words)
+            words = f"{number.strip()[:20]} is not a phone number."
+            return TurnedAway(f"{words} Write the number with its country code, or leave the field empty.")
         file = desk.open_file(call_sid, Caller(who), "", now, rings=True, is_test=True)
         if not is_real:
             file.is_dry = True
@@ -153,6 +153,6 @@ class BrowserCalls:
     def elsewhere(self, machine: str, failed: str | None) -> dict[str, str] | None:
         """The header that makes Fly's proxy send a request to the machine that has the call.
 
-        None if it is this machine.
+        None if this machine must answer (see fly_replay.replay).
         """
         return replay(self._desk.settings, machine, failed)

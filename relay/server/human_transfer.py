@@ -40,8 +40,8 @@ WHISPER_LIMIT_S = 40
 HUMAN_LIMIT_S = 3_600
 # A recorded message is cut after two minutes.
 MESSAGE_LIMIT_S = 120
-# A call back is the message with this number in the rows of its call. The messages that the agent takes are counted
-# from 1.
+# The `seq` of the message row that asks for a call back. A message that the caller records replaces that row. The
+# messages that the agent takes are counted from 1.
 CALLBACK_SEQ = 0
 
 LEAVE_MESSAGE = (
@@ -142,7 +142,7 @@ class Transfers:
         file = self._desk.files.get(CallSid(fields.get("call", "")))
         if file is not None:
             file.human.accepted = accepted
-            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # Twilio's next webhook comes after this.
+            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # Twilio's next webhook comes within it.
         return twiml.empty() if accepted else twiml.hang_up()
 
     async def dialed(self, fields: dict[str, str]) -> str:
@@ -171,7 +171,10 @@ class Transfers:
         return self._nobody(file, result)
 
     def caller_left(self, file: CallFile) -> None:
-        """The caller has hung up. If the human was still being rung, write down that the transfer failed."""
+        """The caller has hung up. If the transfer has no result yet, write it down.
+
+        It is "accepted" if the human has pressed key 1.
+        """
         if file.human.result == "asked":
             self._settle(file, "accepted" if file.human.accepted else "caller_hung_up")
 

@@ -44,7 +44,7 @@ class _Arriving:
         self.close_rows()
 
     def end_unless_told(self, reason: EndReason) -> None:
-        """End this stream (see call_file.Stream). It has sent nothing yet, so nothing was told."""
+        """End this stream at once (see call_file.Stream). A served stream first waits for the end of its own socket."""
         self.end(reason)
 
     def close_rows(self) -> None:
@@ -96,7 +96,11 @@ class StreamDoor:
         except (trio.TooSlowError, StreamRefused, media_protocol.TwilioProtocolError) as error:
             words = str(error) or f"no start message within {START_LIMIT_S:.0f} s"
             self._desk.metrics.refused_sockets.labels("start").inc()
-            log.warning("stream.refused", words=words, caller_hears="that the line was cut off, then the human's phone")
+            log.warning(
+                "stream.refused",
+                words=words,
+                caller_hears="a sentence that the call was cut off, then a human or the agent again",
+            )
             await end.close(POLICY, words)
             return None
 

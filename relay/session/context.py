@@ -68,7 +68,7 @@ class Desk:
     hang_up_by_rest: bool = True
     # Returns the mistakes in changed files of the owner. The relay goes on with the earlier versions of such files.
     files_trouble: Callable[[], str] = lambda: ""
-    # Set when a call comes that this process did not know. The tasks that run only while there are calls wait for it.
+    # Set when a call comes that this process did not know. Some tasks run only while there are calls. They wait for it.
     rang: trio.Event = field(default_factory=trio.Event)
     bill: DayBill = field(init=False)
     # Tasks that run beside the calls, by name.
@@ -123,7 +123,7 @@ class Desk:
     def lines_taken(self) -> int:
         """The number of calls with a stream, or with a stream that will come.
 
-        Calls that have only rung are counted too. So many calls that ring at once do not exceed the limit.
+        Calls that have only rung are counted too. So the limit holds even if many calls ring at once.
         """
         return sum(file.live or file.brings_stream for file in self.files.at_hand())
 
@@ -175,7 +175,7 @@ class Desk:
         self.ledger.record(row, *([] if file.is_test else self.news.of(row, caller)))
 
     def outcome_row(self, file: CallFile) -> OutcomeRow:
-        """The call's next outcome row. Only its key is filled."""
+        """The call's next outcome row. Only the call, its number, the time and the process are filled."""
         return OutcomeRow(
             call_sid=file.call_sid, ended_at=self.utc_now(), process=self.bill.process, seq=file.next_outcome()
         )
@@ -225,7 +225,7 @@ class Desk:
             voices.ring(file.call_sid, now)
 
     def rings_no_more(self, call_sid: CallSid) -> None:
-        """The call ended before its stream began. What was opened for it is closed."""
+        """No stream of this call will begin any more. What was opened for one and not used is closed."""
         self.warm.release(call_sid)
         if self.voices is not None:
             self.voices.release(call_sid)
@@ -245,7 +245,8 @@ class Desk:
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
         """The end of the business's day, if it comes during the call.
 
-        The session was told the date on which the phone rang.
+        The session knows only the date on which the phone rang. So it must be told the new date at midnight, or at
+        once if the date has changed since.
         """
         now = self.utc_now()
         today = now.astimezone(tz).date()

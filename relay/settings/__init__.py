@@ -468,7 +468,9 @@ def _read(name: str, text: str) -> object:
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "America" alone is a folder of zones.
             raise _Wrong("must be a time zone like America/New_York") from None
         if lacks_summer_time(text):
-            raise _Wrong(f"{text} has no summer time, so appointments would be an hour late: name a place in its zone")
+            raise _Wrong(
+                f"{text} has no summer time, so in summer appointments would be an hour late: name a place in its zone"
+            )
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
     elif name in ("data_dir", "business_file"):

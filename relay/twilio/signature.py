@@ -1,9 +1,10 @@
 """X-Twilio-Signature: proves that a webhook, or the handshake of a media socket, comes from Twilio. Pure.
 
-The signed text is made from PUBLIC_URL and the path of the request. Headers of the request are not used, because a
-proxy or an attacker can change them. A signature contains no time, so a recorded request stays valid for ever. But its
-CallSid, and the one-use token of a stream (tokens.py), belong to one call. Source: docs/protocol/twilio.md 2.1, 2.2,
-2.3.
+The signed text is made from PUBLIC_URL, the path and query of the request, and its form. A proxy or an attacker can
+change headers, so the Host header decides only which letters of the host name are capitals. A signature contains no
+time, so a recorded request stays valid for ever. But a recorded request has the CallSid of its own call, and the token
+in a stream's URL works only once (tokens.py). So a repeated request cannot reach another call. Source:
+docs/protocol/twilio.md 2.1, 2.2, 2.3.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def check_webhook(
     body: bytes = b"",
     host: str | None = None,
 ) -> dict[str, str]:
-    """Check that Twilio has signed a webhook. Returns the fields of its form, or of the query if it is a GET.
+    """Check that Twilio has signed a webhook. Returns the fields of its form, or of the query if it has no form.
 
     Empty values are kept.
 
@@ -97,8 +98,8 @@ def _origins(public_url: str, asked: str | None) -> list[str]:
 
     User and password are never signed.
 
-    Twilio signs a host name with the same capital letters as in its console or in our TwiML. So the name of the Host
-    header is tried too.
+    Twilio signs the host name with the capital letters that it has in Twilio's console or in our TwiML. Its Host header
+    has the same letters. So that name is tried too if it differs only in capitals.
     """
     parts = urlsplit(public_url)
     plain = _host(public_url).casefold()
@@ -159,7 +160,10 @@ def _check(
         for url in urls:
             good |= hmac.compare_digest(sign(key, url, fields, algorithm).encode(), given)
     if not good and key_id:
-        raise SignatureRefused(f"it is signed with Twilio's shared key {key_id}, whose secret is not configured here")
+        raise SignatureRefused(
+            f"Twilio's shared key {key_id} signed it, and no configured secret fits: check the secret of this key, and"
+            " that PUBLIC_URL is what Twilio calls"
+        )
     if not good:
         raise SignatureRefused(
             "the signature is wrong: check TWILIO_AUTH_TOKEN, and that PUBLIC_URL is what Twilio calls"

@@ -142,7 +142,7 @@ def test_look_ups_without_end_are_stopped_although_no_human_can_take_the_call() 
     assert len(of(stage, AskForResponse)) < 20
 
 
-def test_endless_look_ups_for_the_second_time_in_a_call_bring_the_human() -> None:
+def test_endless_look_ups_for_the_third_time_in_a_call_bring_the_human() -> None:
     stage = talking()
     model = Looping(stage)
     for turn in range(3):

@@ -1,8 +1,7 @@
-"""Twilio's side of a media socket, without the socket: makes messages as they were captured, and complains about wrong
-messages of the relay.
+"""Twilio's side of a media socket, without the socket: its messages, and its complaints about the relay's messages.
 
-Pure. Sources: docs/protocol/twilio.md 3.1 (the messages and their unusual numbers), 3.2 (what the relay may send), 3.5
-(the debugger's codes).
+Pure. Sources: docs/protocol/twilio.md 3.1 (the messages, and their numbers, which are strings), 3.2 (what the relay
+may send), 3.5 (the debugger's codes).
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import Any, Literal
 FRAME_MS = 20
 FRAME_BYTES = 160
 
-FIRST_TIMESTAMP_MS = (100, 170)
-"""The first media timestamps of captured streams: 102, 155, 171."""
+FIRST_TIMESTAMP_MS = (100, 171)
+"""The range of a stream's first media timestamp. In captured streams it was 102, 155 and 171."""
 
 TIMESTAMP_WOBBLE_MS = 2
 """In a capture 72 frames took 1,438 ms, not 1,440: the steps are about 20 ms, but not exactly."""
@@ -59,7 +58,7 @@ class PlayMedia:
 
 @dataclass(frozen=True, slots=True)
 class SetMark:
-    """The relay asks for a mark when the audio before it has been played."""
+    """The relay asks Twilio to send this mark back when the audio that was sent before it has been played."""
 
     name: str
 
@@ -73,7 +72,7 @@ Order = PlayMedia | SetMark | ClearBuffer
 
 
 class FrameTimes:
-    """Computes when each frame of a stream is sent, and its timestamp, in ms from the start of the stream."""
+    """The timestamps of a stream's frames, in ms from the start of the stream."""
 
     def __init__(self, rng: random.Random) -> None:
         self.first_ms = rng.randint(*FIRST_TIMESTAMP_MS)
@@ -81,7 +80,7 @@ class FrameTimes:
         self._last_ms = -1
 
     def timestamp_ms(self, frame: int) -> int:
-        """The timestamp of frame `frame`. Call it with rising numbers. A number may be missing if no frame was sent."""
+        """The timestamp of frame `frame`. Ask with growing numbers, and skip those of frames that are not sent."""
         wobble = self._rng.randint(-TIMESTAMP_WOBBLE_MS, TIMESTAMP_WOBBLE_MS) if frame else 0
         self._last_ms = max(self._last_ms + 1, self.first_ms + frame * FRAME_MS + wobble)
         return self._last_ms
