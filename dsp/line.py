@@ -157,11 +157,8 @@ class Uplink:
 class Downlink:
     """Turns PCM16 at 24 kHz, little-endian, into the caller's mu-law: one byte for 3 samples, without waiting for more.
 
-    After n whole samples, n
-
-    3 bytes have been returned. `flush` adds the end of the filter, so that there are (n + 71)
-
-    3.
+    After n whole samples, n // 3 bytes have been returned. `flush` adds the end of the filter, so that there are
+    (n + 71) // 3.
     """
 
     def __init__(self) -> None:

@@ -148,7 +148,7 @@ class Turn:
         self.said, self.said_ms = words, said_ms
 
     def begins(self, now_ms: int, waits_ms: int) -> None:
-        """The turn's first sound came at `at_ms`. It waits for the audio before it."""
+        """The turn's first sound came at `now_ms`. It waits for the audio before it."""
         self.started_ms, self.waits_ms = now_ms, waits_ms
 
     def sounds(self, said_ms: float, positions: tuple[Position, ...] | None = None) -> None:

