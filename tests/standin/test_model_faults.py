@@ -146,6 +146,28 @@ def test_a_response_that_was_cancelled_before_its_first_sound_has_no_late_deltas
     assert types(line.send("response.cancel")) == ["response.done"]
 
 
+def test_a_cancelled_response_is_billed_with_its_whole_input_and_the_output_until_then() -> None:
+    line, whole = faulty(), faulty()
+    for each in (line, whole):
+        each.configure(audio={"output": {"format": PCMU}})
+    say(line, LONG)
+    line.wait(0.6)
+    bill = one(line.send("response.cancel"), "response.done")["response"]["usage"]
+    full = one(spoken(whole), "response.done")["response"]["usage"]
+    assert bill["input_token_details"] == full["input_token_details"]
+    sent_ms = len(line.audio()) // 8
+    assert 0 < bill["output_token_details"]["audio_tokens"] == sent_ms // 50
+    assert bill["output_tokens"] < full["output_tokens"]
+
+
+def test_a_response_that_is_cancelled_before_its_first_sound_is_billed_with_its_input() -> None:
+    line = faulty()
+    say(line, LONG)
+    bill = one(line.send("response.cancel"), "response.done")["response"]["usage"]
+    assert bill["input_tokens"] > 0
+    assert bill["output_tokens"] == 0
+
+
 def test_a_response_can_be_cancelled_before_speech_started_comes() -> None:
     line = faulty(cancel_first=True, pace=1.0)
     line.configure(audio=listening())
