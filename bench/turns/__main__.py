@@ -1,13 +1,15 @@
 """`python -m bench.turns [SECONDS] [NAME…]`: how long callers wait, and how often they are cut off in a pause.
 
 Our relay with ANSWER_EARLY=off and on, and the named peers of bench.peers (passthrough, agents, pipecat), get the same
-turns and the same delays of the model. There are two interleaved rounds. The goals are judged with the turns that our
-relay took with both settings. Writes out/turns.json. `python -m bench.turns.paired` plays many more turns without a
-relay process.
+turns and the same delays of the model. There are two interleaved rounds (`--rounds N`). The goals are judged with the
+turns that our relay took with both settings. Writes out/turns.json. `--after` goes on after the rounds of that file,
+with other turns, and judges all of them together. `python -m bench.turns.paired` plays many more turns without a relay
+process.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -75,35 +77,62 @@ HEAD = (
 )
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.turns")
+    parser.add_argument("seconds", nargs="?", type=float, default=60.0)
+    parser.add_argument("peers", nargs="*")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--after", action="store_true")
+    return parser.parse_args()
+
+
+def _kept() -> list[dict[str, Found]]:
+    """The rounds of out/turns.json."""
+    rounds = json.loads((OUT / "turns.json").read_text())["rounds"]
+    return [
+        {name: Found([Turn(**turn) for turn in found.pop("turns")], **found) for name, found in each.items()}
+        for each in rounds
+    ]
+
+
+def _sum(rounds: list[dict[str, Found]]) -> dict[str, Found]:
+    sums: dict[str, Found] = {}
+    for each in rounds:
+        for name, found in each.items():
+            total = sums.setdefault(name, Found())
+            total.turns = total.turns + found.turns
+            total.asked, total.cancelled = total.asked + found.asked, total.cancelled + found.cancelled
+            total.refused += found.refused
+    return sums
+
+
 def main() -> int:
     """Measure all in turn, and print. Return 1 if our relay misses a goal."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    names = ["off", "on", *sys.argv[2:]]
+    wanted = _arguments()
     os.sched_setaffinity(0, {LOAD_CORE})
     quieten()
     print(machine())
     print(HEAD, flush=True)
-    sums: dict[str, Found] = {}
-    pairs: list[tuple[Turn, Turn]] = []
-    for round_ in range(ROUNDS):
-        taken: dict[str, dict[tuple[int, int], Turn]] = {"off": {}, "on": {}}
-        for name in names:
-            found = _measure(name, seconds, round_)
-            if found is None:
-                continue
-            print(line(name, found), flush=True)
-            taken[name] = {turn.key: turn for turn in found.turns}
-            total = sums.setdefault(name, Found())
-            total.turns += found.turns
-            total.asked, total.cancelled = total.asked + found.asked, total.cancelled + found.cancelled
-            total.refused += found.refused
-        pairs += [(turn, taken["on"][key]) for key, turn in taken["off"].items() if key in taken["on"]]
-    print("both rounds together")
+    rounds = _kept() if wanted.after else []
+    for _ in range(wanted.rounds):
+        taken: dict[str, Found] = {}
+        for name in ("off", "on", *wanted.peers):
+            found = _measure(name, wanted.seconds, len(rounds))
+            if found is not None:
+                taken[name] = found
+                print(line(name, found), flush=True)
+        rounds.append(taken)
+        OUT.mkdir(exist_ok=True)
+        kept = [{name: asdict(found) for name, found in each.items()} for each in rounds]
+        (OUT / "turns.json").write_text(json.dumps({"machine": machine(), "rounds": kept}, indent=1))
+    print(f"all {len(rounds)} rounds together")
+    sums = _sum(rounds)
     for name, found in sums.items():
         print(line(name, found))
-    OUT.mkdir(exist_ok=True)
-    kept = {"machine": machine(), "found": {name: asdict(found) for name, found in sums.items()}}
-    (OUT / "turns.json").write_text(json.dumps(kept, indent=1))
+    pairs: list[tuple[Turn, Turn]] = []
+    for each in rounds:
+        early = {turn.key: turn for turn in each["on"].turns} if "on" in each else {}
+        pairs += [(turn, early[turn.key]) for turn in each.get("off", Found()).turns if turn.key in early]
     return _judge(pairs, sums["on"].refused if "on" in sums else 0)
 
 

@@ -24,6 +24,7 @@ from relay.call.early_answer import VAD_SILENCE_MS
 
 TODAY_MS = 500
 TURNS_A_CALL = 20
+SEEDS = ("paired", "b", "c")
 PEERS = (
     Peer(),
     Peer("far away, 120 ms", way_ms=60.0),
@@ -38,7 +39,7 @@ PEERS = (
 def _bursts(seed: str, longest_ms: int = 900) -> Iterator[Say]:
     """Noise in syllables instead of a voice. Turns take 0.8 to 4 s. Half of them have a pause of 200 to 900 ms."""
     chance = random.Random(seed)
-    noise = np.random.default_rng(abs(hash(seed)) % 2**32)
+    noise = np.random.default_rng(random.Random(f"{seed}/noise").getrandbits(32))
     syllable = [dsp.encode((noise.standard_normal(FRAME_BYTES) * 1_500).astype(np.int16)) for _ in range(200)]
 
     def speech(ms: float) -> list[bytes]:
@@ -138,9 +139,10 @@ def main() -> int:
     turns = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
     print(HEAD, flush=True)
     for name, speech in SPEECH.items():
-        print(row(f"{name}; {PEERS[0].name}", play(speech, PEERS[0], turns, "paired")), flush=True)
+        for seed in SEEDS:
+            print(row(f"{name}; {PEERS[0].name}", play(speech, PEERS[0], turns, seed)), flush=True)
     for peer in PEERS[1:]:
-        print(row(f"clips, pauses put in; {peer.name}", play(sounds.turns, peer, turns // 3, "paired")), flush=True)
+        print(row(f"clips, pauses put in; {peer.name}", play(sounds.turns, peer, turns, SEEDS[0])), flush=True)
     return 0
 
 
