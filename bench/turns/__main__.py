@@ -24,7 +24,7 @@ from bench.turns.ends import Found, Turn, TurnsLoad
 from bench.turns.sounds import PAUSES_MS
 from relay.standin.load.generator import LoadFailed, Relay, running
 
-CALLS = 10
+CALLS = 20
 GOAL_MS = 250
 ROUNDS = 2
 

@@ -15,7 +15,13 @@ from relay.call.vocabulary import ResponseId
 def frame(call: Call, now: float, out: list[Action]) -> bool:
     """A caller frame came while a turn is open. Returns True if the turn has ended with this frame."""
     call.early.hear(now, sounds=call.voice.quiet_ms == 0)
-    is_over = not call.floor.is_hearing and call.early.is_over(now, call.loud_at, call.voice.quiet_ms)
+    return look(call, now, out)
+
+
+def look(call: Call, now: float, out: list[Action]) -> bool:
+    """End the open turn if the silence is long enough. True if it has ended."""
+    is_here = call.is_withheld() or call.early.calls_function
+    is_over = not call.floor.is_hearing and call.early.is_over(now, call.loud_at, call.voice.quiet_ms, is_here=is_here)
     if is_over:
         _close(call, now, out)
     return is_over

@@ -20,9 +20,10 @@ deleted. The VAD may cut one turn into several pieces. They are one turn, with o
     the silence is long enough       -               CLOSED: ask now             CLOSED: heard, functions run
     the VAD hears noise (idle)       -               the silence counts          the silence counts
 
-turn_end.py decides how much silence is enough. Our own level (level_vad.py) measures it. If our level hears sound after
-the item, but the server reports no speech within NO_SPEECH_MS, that sound is noise. Then the silence counts from the
-server's report. If no frames come, our level cannot measure, and the turn ends after NO_FRAMES_S.
+turn_end.py decides how much silence is enough. It is more if the answer has not come after ON_TIME_MS. Our own level
+(level_vad.py) measures the silence. If our level hears sound after the item, but the server reports no speech within
+NO_SPEECH_MS, that sound is noise. Then the silence counts from the server's report. If no frames come, our level cannot
+measure, and the turn ends after NO_FRAMES_S.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ from relay.call.early_governor import Governor, reads_out
 from relay.call.response_queue import Wish
 from relay.call.turn_end import (
     BEGINNING_WAIT_MS,
+    FUNCTION_WAIT_MS,
     GOES_ON_MS,
     LATE_WAIT_MS,
+    ON_TIME_MS,
     READING_WAIT_MS,
     WAIT_MS,
     TurnLengths,
@@ -44,8 +47,8 @@ from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 
 # After this much silence the VAD makes an item of the speech. Pauses inside words last up to 120 ms, so a shorter
 # silence would give answers to half words. With 200 ms, OpenAI's default, 8 of 100 early answers are lost, and all
-# answers come 30 ms later. To reach the same median wait with 200 ms, only 20 instead of 33 of 100 turns could get a
-# longer wait (turn_end.py). So more callers would be cut off (docs/early-answers.md).
+# answers come 30 ms later. To reach the same median wait with 200 ms, fewer turns could get a longer wait
+# (turn_end.py). So more callers would be cut off (docs/early-answers.md).
 VAD_SILENCE_MS = 170
 # A VAD reports speech within 100 ms, and the report must travel to us. So if our level has heard sound for this long,
 # and the server has reported no speech, the sound is no speech.
@@ -75,6 +78,7 @@ class OpenTurn:
     wants_answer: bool = False
     reads_out: bool = False  # True if the caller reads out digits or letters, so more will come.
     in_function: bool = False  # True if the turn began while the caller waited for a function. Then its wait is short.
+    is_late: bool = False  # True if its early answer had not come after ON_TIME_MS.
 
 
 @dataclass(slots=True)
@@ -133,6 +137,7 @@ class EarlyAnswer:
             self.turn = OpenTurn(began_at, now, reads_out=reads_out, in_function=in_function)
         self.turn.pieces.append(item_id)
         self.turn.stopped_at, self.turn.sounds_since = now, now if sounds else None
+        self.turn.is_late = False
         self.turn.heard_at = now
         self.turn.wants_answer = self.turn.wants_answer or wants_answer
         return self.turn.wants_answer
@@ -155,14 +160,17 @@ class EarlyAnswer:
     def _spoken_ms(self, turn: OpenTurn, loud_at: float) -> float:
         return (self._silent_since(turn, loud_at) - turn.began_at) * 1000
 
-    def _wait_ms(self, turn: OpenTurn, loud_at: float) -> int:
+    def _wait_ms(self, turn: OpenTurn, loud_at: float, *, is_here: bool) -> int:
         if not self.is_asked and (turn.reads_out or self.governor.why_off):
             return READING_WAIT_MS if turn.reads_out else LATE_WAIT_MS
         if turn.reads_out:
             return BEGINNING_WAIT_MS
         if turn.in_function:
             return WAIT_MS
-        return self._lengths.wait_ms(self._spoken_ms(turn, loud_at))
+        is_late = self.is_asked and (turn.is_late or not is_here)
+        wait_ms = self._lengths.wait_ms(self._spoken_ms(turn, loud_at))
+        wait_ms = max(wait_ms, BEGINNING_WAIT_MS) if is_late else wait_ms
+        return min(wait_ms, FUNCTION_WAIT_MS) if self._held else wait_ms
 
     def words_are(self, item_id: ItemId, words: str) -> None:
         """The words of a piece have come while the turn is open."""
@@ -177,20 +185,26 @@ class EarlyAnswer:
         if sounds and self.turn.sounds_since is None:
             self.turn.sounds_since = now
 
-    def is_over(self, now: float, loud_at: float, quiet_ms: float) -> bool:
+    def is_over(self, now: float, loud_at: float, quiet_ms: float, *, is_here: bool) -> bool:
         """True if the silence is long enough. `loud_at`: when our own level heard the last sound.
 
-        `quiet_ms`: the length of all frames since then.
+        `quiet_ms`: the length of all frames since then. `is_here`: the early answer has begun to speak, or it calls a
+        function.
         """
         turn = self.turn
         if turn is None:
             return False
-        wait_ms = self._wait_ms(turn, loud_at)
+        silent_ms = self._silent_ms(turn, now, loud_at, quiet_ms)
+        turn.is_late = turn.is_late or (silent_ms > ON_TIME_MS and not is_here)
+        return silent_ms >= self._wait_ms(turn, loud_at, is_here=is_here)
+
+    def _silent_ms(self, turn: OpenTurn, now: float, loud_at: float, quiet_ms: float) -> float:
+        """How long the caller has been silent."""
         if turn.sounds_since is not None:
             by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
-            return now >= max(by_server + wait_ms / 1000, turn.sounds_since + NO_SPEECH_MS / 1000)
-        silent_s = now - self._silent_since(turn, loud_at)
-        return quiet_ms >= wait_ms - SOFT_END_MS and silent_s >= (wait_ms - JITTER_MS) / 1000
+            return (now - by_server) * 1000 if now >= turn.sounds_since + NO_SPEECH_MS / 1000 else 0.0
+        silent_ms = (now - self._silent_since(turn, loud_at)) * 1000
+        return min(quiet_ms + SOFT_END_MS, silent_ms + JITTER_MS)
 
     def is_overdue(self, now: float) -> bool:
         """True if no frame has come for NO_FRAMES_S, so our own level cannot measure the silence."""
@@ -242,6 +256,11 @@ class EarlyAnswer:
         """The server refused a response. If it was the early answer, forget its reference."""
         if ref is not None and ref in (self._asked_ref, self._back_ref):
             self._asked_ref = self._back_ref = ""
+
+    @property
+    def calls_function(self) -> bool:
+        """True if the early answer calls a function, which is held."""
+        return bool(self._held)
 
     def is_early(self, response_id: ResponseId) -> bool:
         """True for the early answer of a turn that is still open."""

@@ -195,6 +195,8 @@ class Machine:
                 self._tick(now, out)
             case ModelSpoke():
                 responses.spoke(call, event, now, out)
+                if call.early.turn is not None:
+                    answering_early.look(call, now, out)
             case MarkReturned(name):
                 self._marked(name, now, out)
             case ModelWorded():

@@ -5,10 +5,14 @@ like to ..."), and most turns are longer than that. So the wait is longer while 
 it is shorter than most turns of this caller. Some callers tell whole stories, others say two words. A call begins with
 the lengths of the shipped clips (USUAL_MS), and learns from the caller's turns.
 
+If the model's answer comes late, the wait is longer too. Such an answer cannot be one of the sooner half of the
+answers, and the longer wait protects a caller who pauses.
+
 The waits were measured with the shipped clips in piper's voice. Pauses of 300 to 900 ms were put between two words
-(docs/early-answers.md has the curves). Real callers may pause in other ways. The level at the end of the speech does
-not show whether the turn has ended. The agent's question helps only if it asks for a number or for letters. A short
-wait after a yes-or-no question did more harm than good: it cut off callers who say "Yes ... half past seven is fine".
+(docs/early-answers.md has the curves). Real callers may pause in other ways. The level at the end of the speech is not
+used: a voice that is cut between two words does not fade, but a person who pauses does. The agent's question helps only
+if it asks for a number or for letters. A short wait after a yes-or-no question did more harm than good: it cut off
+callers who say "Yes ... half past seven is fine".
 """
 
 from __future__ import annotations
@@ -19,23 +23,30 @@ from bisect import insort
 # The usual wait. It is the shortest one that keeps pauses of 700 ms inside the turn. A shorter wait would gain little:
 # the early answer itself comes only 470 to 870 ms after the silence begins (170 ms of the VAD, and 300 to 700 ms of the
 # model).
-WAIT_MS = 720
+WAIT_MS = 740
 # With ANSWER_EARLY=off, half of the answers are heard within this time after the silence begins (800 to 1,200 ms). So a
 # typical caller does not wait longer than without early answers. Pauses of 900 ms stay inside the turn.
 BEGINNING_WAIT_MS = 1_000
+# An early answer that comes later than this after the silence has begun is late. It is heard after BEGINNING_WAIT_MS.
+# With ANSWER_EARLY=off it would come another 330 ms later, so it still comes sooner.
+ON_TIME_MS = 820
+# The longest wait if the early answer calls a function. The function needs time too, and nobody may wait for it in
+# silence for more than 0.9 s. With ANSWER_EARLY=off a function runs after 800 ms at the earliest.
+FUNCTION_WAIT_MS = 800
 # The wait if no early answer may be asked for. It is the same as with ANSWER_EARLY=off.
 LATE_WAIT_MS = 500
 # The same, while the caller reads out a number or letters in groups.
 READING_WAIT_MS = 700
 # The limit for a beginning: this share of the caller's turns is shorter. With a larger share, half of the callers would
 # not notice that answers come early. With a smaller share, more callers are cut off.
-BEGINNINGS = 1 / 3
-# The wait after a turn that is shorter than all turns of this caller so far. That is about one turn in thirty. Nearly
-# all pauses are shorter than this.
+BEGINNINGS = 0.22
+# The wait after a turn that is shorter than all turns of this caller so far, and than the first of USUAL_MS. Nearly all
+# pauses are shorter than this. If more than one turn in twenty had this wait, the slowest answers would be slower than
+# half of the answers with ANSWER_EARLY=off.
 SHORTEST_WAIT_MS = 1_100
-# The lengths of the shipped clips, with and without pauses inside, in ms. A call begins with them. They count twice, so
-# that the first turns of a caller change little.
-USUAL_MS = 2 * (600, 800, 1_200, 1_600, 2_000, 2_300, 2_600, 3_000)
+# The lengths that a call begins with, in ms: a word, and shipped clips. They are few, so that the caller's own turns
+# count soon.
+USUAL_MS = (450, 1_400, 1_600, 2_300, 3_000)
 # If the caller speaks again within this time after the end of a turn, that turn had perhaps not ended.
 GOES_ON_MS = 1_000
 

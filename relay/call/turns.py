@@ -75,20 +75,24 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     speech = call.floor.speech if call.floor.speech is not None and call.floor.speech.item_id == item_id else None
     wants_answer = call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER
     if call.early.is_on and call.phase is Phase.TALKING:
-        wants_answer = _may_go_on(call, item_id, speech, wants_answer, now)
+        wants_answer = _may_go_on(call, item_id, speech, wants_answer, now, out)
     if wants_answer:
         _answer(call, item_id)
     if early is not None and (awaited := call.caller_turns.words_came(early)) is not None:
         _have_come(call, early, awaited, now, out)
 
 
-def _may_go_on(call: Call, item_id: ItemId, speech: Speech | None, wants_answer: bool, now: float) -> bool:
+def _may_go_on(
+    call: Call, item_id: ItemId, speech: Speech | None, wants_answer: bool, now: float, out: list[Action]
+) -> bool:
     """Early answers are on: keep the caller's turn open until the silence is long enough.
 
     Returns True if the turn wants an answer, with all pieces that it has so far.
     """
     if speech is not None and speech.idle:
         return wants_answer  # By our own level this turn ended long ago. What the VAD has heard since is noise.
+    if call.early.is_asked:
+        take_back(call, now, out)  # The beginning of this speech was not reported.
     call.floor.opens_turn()
     reads_out = asks_signs(call.conversation.asked())
     return call.early.piece(

@@ -22,7 +22,9 @@ from relay.call.early_answer import VAD_SILENCE_MS
 from relay.call.early_governor import reads_out
 from relay.call.turn_end import (
     BEGINNING_WAIT_MS,
+    FUNCTION_WAIT_MS,
     LATE_WAIT_MS,
+    ON_TIME_MS,
     READING_WAIT_MS,
     SHORTEST_WAIT_MS,
     WAIT_MS,
@@ -62,9 +64,8 @@ def stage(**plan: object) -> Stage:
     return Stage(replace(EARLY, **plan)).arrive(wait_ms=5_000)  # type: ignore[arg-type] # a plan's own fields
 
 
-# The lengths of three turns: a whole one, one that may be only a beginning, and one that is shorter than all turns
-# before.
-LONG_MS, SHORT_MS, SHORTEST_MS = 1_500, 700, 400
+# The lengths of three turns: a whole one, one that may be only a beginning, and a word.
+LONG_MS, SHORT_MS, WORD_MS = 2_000, 700, 400
 # The time from the server's report of the silence until 20 ms before the end of the wait.
 WITHHELD_MS = WAIT_MS - VAD_SILENCE_MS - 20
 BEGINNING_WITHHELD_MS = BEGINNING_WAIT_MS - VAD_SILENCE_MS - 20
@@ -117,7 +118,7 @@ def test_the_sound_of_an_early_answer_is_withheld_until_the_silence_is_long_enou
     assert of(Play, play.wait(60))
 
 
-@pytest.mark.parametrize(("ms", "wait_ms"), [(SHORT_MS, BEGINNING_WAIT_MS), (SHORTEST_MS, SHORTEST_WAIT_MS)])
+@pytest.mark.parametrize(("ms", "wait_ms"), [(SHORT_MS, BEGINNING_WAIT_MS), (WORD_MS, SHORTEST_WAIT_MS)])
 def test_after_a_short_beginning_the_wait_is_longer(ms: int, wait_ms: int) -> None:
     play = stage()
     says(play, 1, ms=ms)
@@ -138,29 +139,51 @@ def test_if_a_caller_says_little_a_turn_that_is_long_for_this_caller_is_not_take
 
 def test_if_the_caller_goes_on_after_the_answer_has_begun_the_length_of_that_turn_is_forgotten() -> None:
     play = stage()
-    says(play, 1, ms=SHORTEST_MS)
-    answers(play)
-    play.wait(SHORTEST_WAIT_MS)
     lengths = play.machine.call.early._lengths
-    assert lengths.wait_ms(SHORTEST_MS + 60) == BEGINNING_WAIT_MS
+    lengths.ended(WORD_MS)
+    says(play, 1, ms=WORD_MS)
+    answers(play)
+    play.wait(BEGINNING_WAIT_MS)
+    assert lengths.wait_ms(440.0) == WAIT_MS
     says(play, 2)
-    assert lengths.wait_ms(SHORTEST_MS + 60) == SHORTEST_WAIT_MS
+    assert lengths.wait_ms(440.0) == BEGINNING_WAIT_MS
 
 
 def test_if_a_turn_goes_on_several_times_only_one_length_is_forgotten() -> None:
     lengths = TurnLengths()
-    lengths.ended(500.0)
+    for ms in (400.0, 380.0, 360.0):
+        lengths.ended(ms)
     lengths.was_none()
     lengths.was_none()
-    assert lengths.wait_ms(550.0) == SHORTEST_WAIT_MS
-    assert lengths.wait_ms(600.0) == BEGINNING_WAIT_MS
+    assert lengths.wait_ms(399.0) == BEGINNING_WAIT_MS
+    assert lengths.wait_ms(400.0) == WAIT_MS
 
 
-def test_an_answer_that_comes_after_the_silence_is_heard_at_once() -> None:
+def test_an_answer_that_comes_a_moment_after_the_silence_is_heard_at_once() -> None:
     play = stage()
     says(play, 1)
-    play.wait(WAIT_MS)
+    play.wait(ON_TIME_MS - VAD_SILENCE_MS - 20)
     assert of(Play, answers(play))
+
+
+def test_an_answer_that_comes_late_lets_the_caller_pause_for_longer() -> None:
+    play = stage()
+    says(play, 1)
+    play.wait(ON_TIME_MS - VAD_SILENCE_MS + 40)
+    late_ms = BEGINNING_WAIT_MS - ON_TIME_MS - 80
+    assert not of(Play, answers(play) + play.wait(late_ms))
+    assert of(Play, play.wait(60))
+
+
+def test_a_turn_that_goes_on_after_a_late_answer_is_answered_on_time() -> None:
+    play = stage()
+    says(play, 1, ms=WORD_MS)
+    play.wait(ON_TIME_MS - VAD_SILENCE_MS + 40)
+    answers(play)
+    says(play, 2, ms=WORD_MS)
+    play.tell(ResponseEnded(R1, "cancelled", "client_cancelled", None))
+    assert not of(Play, answers(play, R2, ItemId("item_2")) + play.wait(WITHHELD_MS))
+    assert of(Play, play.wait(60))
 
 
 def test_if_the_caller_goes_on_the_early_answer_is_deleted_before_the_next_one_is_asked_for() -> None:
@@ -204,10 +227,25 @@ def test_the_pieces_of_a_turn_become_one_row_in_the_order_in_which_they_were_sai
     assert callers[0].ended_ms - callers[0].started_ms > 1_200
 
 
+def test_one_more_piece_takes_the_early_answer_back_even_if_its_beginning_was_not_reported() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    done = play.tell(CallerCommitted(ItemId("caller_2"), None))
+    assert of(CancelResponse, done) == [CancelResponse(R1)]
+    assert not of(AskForResponse, done)
+    done = play.tell(ResponseEnded(R1, "cancelled", "client_cancelled", None))
+    assert [type(each) for each in done] == [DeleteItem, AskForResponse]
+    assert not of(Play, answers(play, R2, ItemId("item_2")))
+    assert play.wait(1_000)
+    assert not play.ear.heard.get(ANSWER)
+    assert play.ear.heard[ItemId("item_2")]
+
+
 def test_words_after_the_end_of_a_turn_become_another_turn() -> None:
     play = stage()
     says(play, 1)
-    play.wait(WAIT_MS)
+    play.wait(BEGINNING_WAIT_MS)
     says(play, 2)
     assert len([turn for turn in play.machine.conversation.turns() if turn.role == "caller"]) == 2
 
@@ -220,6 +258,14 @@ def test_a_function_of_an_early_answer_is_not_run_before_the_turn_is_over() -> N
     assert of(RunFunction, play.wait(60)) == [RunFunction("call_1", "create_booking", "{}", 10)]
     done = play.tell(FunctionReturned("call_1", "create_booking", "{}", True, 10))
     assert [type(each) for each in done] == [SendFunctionOutput, AskForResponse]
+
+
+def test_a_function_after_a_short_beginning_runs_before_the_silence_is_too_long() -> None:
+    play = stage()
+    says(play, 1, ms=SHORT_MS)
+    done = calls_a_function(play)
+    assert not of(RunFunction, done + play.wait(FUNCTION_WAIT_MS - VAD_SILENCE_MS - 20))
+    assert of(RunFunction, play.wait(60))
 
 
 def test_a_quick_function_that_was_held_back_needs_no_holding_phrase() -> None:
@@ -238,12 +284,12 @@ def test_a_quick_function_that_was_held_back_needs_no_holding_phrase() -> None:
 
 
 def test_a_short_word_while_a_function_runs_is_answered_without_the_longest_wait() -> None:
-    """The caller of "Hello?" already waits. SHORTEST_WAIT_MS would be more silence than the 900 ms that are allowed."""
+    """The caller of "Hello?" already waits. SHORTEST_WAIT_MS is more silence than the 900 ms that are allowed."""
     play = stage()
     says(play, 1)
     calls_a_function(play)
     assert of(RunFunction, play.wait(WAIT_MS))
-    says(play, 2, ms=SHORTEST_MS)
+    says(play, 2, ms=WORD_MS)
     play.wait(WITHHELD_MS)
     assert play.machine.call.early.turn is not None
     play.wait(60)

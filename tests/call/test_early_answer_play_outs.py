@@ -1,7 +1,7 @@
 """Early answers in any order of events: each turn has one answer, and it never begins while the caller speaks.
 
-The model follows the protocol. It has a VAD of 200 ms, a round trip, and a delay before its first delta. The caller
-speaks in pieces. The checks look only at what the caller said and heard, and never at the call's own state.
+The model follows the protocol. It has a VAD (VAD_SILENCE_MS), a round trip, and a delay before its first delta. The
+caller speaks in pieces. The checks look only at what the caller said and heard, and never at the call's own state.
 """
 
 from __future__ import annotations
@@ -193,7 +193,8 @@ PIECES = st.lists(
 )
 
 
-@settings(max_examples=60)
+# `make deep` plays many more.
+@settings(max_examples=max(60, settings().max_examples))
 @given(
     pieces=PIECES,
     rtt_ms=st.sampled_from([0, 40, 80, 160]),
