@@ -61,7 +61,7 @@ class Admission:
         if caller.is_own:
             return Refusal.OWN_NUMBER
         rings, limit = 0, 0
-        if not caller.is_shared:  # Many people share this line, so it may be another caller each time.
+        if not caller.is_shared:  # The rings of a shared line are not counted: each may be of another caller.
             rings = await self._rings(file)
             limit = HIDDEN_CALLS_PER_WINDOW if caller.is_hidden else CALLS_PER_WINDOW
         if rings > limit + HUMAN_CALLS_PER_WINDOW:
@@ -88,7 +88,8 @@ class Admission:
         except LedgerUnavailable as error:
             log.info("ring.counted_here_only", words=str(error))
             return here
-        # Count only the other machines' rings here. `everywhere` contains the rows of this process too. Rings that came
-        # while Postgres was counting may be in both counts, so the rings here are counted again.
+        # Find the rings at the other machines. `everywhere` has the rings of this process too, but not this ring: its
+        # row is written later (-1). More rings may have come here while Postgres was counting, so the rings here are
+        # counted again.
         besides = everywhere - (self._desk.files.rings(file.caller, WINDOW_S, now) - 1)
         return here + max(0, besides)

@@ -2,7 +2,8 @@
 
 Opened in this order, and closed in the reverse order: the ledger; the tasks beside the calls (warm sessions,
 phrases, the day's bill and so on); HTTP and the sockets. After the first signal the relay drains: it takes no new
-calls, `/readyz` answers 503, and running calls have DRAIN_S to end. A second signal ends the process at once.
+calls, `/readyz` answers 503, and running calls have DRAIN_S to end. 20 s before that time is over, the agent leaves the
+calls that still run, and their callers are connected with the human. A second signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ GREETING_WAIT_S = 10.0
 LAG_EVERY_S = 0.5
 # Some programs that start the relay turn one Ctrl-C into SIGINT and SIGTERM. Two signals within this time count as one.
 SAME_WISH_S = 0.05
-# Headers that a proxy adds to name the client. All headers that begin with X-Forwarded- count too.
+# Headers that show that a request came through a proxy. All headers that begin with X-Forwarded- count too.
 _PROXIES_HEADERS = frozenset(
     "forwarded via x-real-ip x-client-ip x-cluster-client-ip x-original-forwarded-for x-original-host true-client-ip"
     " client-ip cf-connecting-ip cf-connecting-ipv6 cf-ray cdn-loop fastly-client-ip fly-client-ip fly-forwarded-port"
@@ -92,7 +93,7 @@ def open_desk(
 
     If `backend` is None, the embedded backend with `diary` is used.
 
-    Raises FilesInvalid, FunctionRefused.
+    Raises FilesInvalid, FunctionRefused, StoreUnusable.
     """
     registry = functions.load(settings.functions or None)
     access = ModelAccess(
@@ -187,7 +188,7 @@ def _is_a_proxys(header: str) -> bool:
 
 
 def rest_of(settings: Settings) -> TwilioRest:
-    """Twilio's REST client. It signs in with the API key if that is set, otherwise with the auth token."""
+    """Twilio's REST client. It signs in with the API key if that is set, otherwise with an auth token."""
     if settings.twilio_api_key:
         auths = [(settings.twilio_api_key, settings.twilio_api_secret)]
     else:
@@ -241,7 +242,7 @@ class Daemon:
 
     async def _metrics(self) -> Response:
         # The counts of calls and dollars are not public. Fly reads them directly, without a proxy. A request through a
-        # proxy gets a 404. It is recognised by a header that names the client, or by the public host.
+        # proxy gets a 404. Such a request has a header that only proxies add, or it asks for the host of PUBLIC_URL.
         settings = self.desk.settings
         is_public = not settings.is_local and _host(f"//{request.host}") == _host(settings.public_url)
         if is_public or any(_is_a_proxys(name) for name, _ in request.headers):
@@ -287,7 +288,7 @@ class Daemon:
             log.exception(
                 "relay.task_broke",
                 task=name,
-                caller_hears="no change: calls go on, and rows go to disk",
+                caller_hears="no change: calls go on; without the task ledger, rows go to disk",
                 do="restart the relay when it has no calls",
             )
 
@@ -327,7 +328,7 @@ class Daemon:
         try:
             ours = await desk.rest.own_numbers()
         except TwilioUnreachable as error:
-            log.warning("twilio.not_asked", words=str(error), caller_hears="nothing")
+            log.warning("twilio.not_asked", words=str(error), caller_hears="no change")
             return
         except TwilioRefused as error:
             log.error(
@@ -369,7 +370,7 @@ class Daemon:
     async def drain(self) -> None:
         """Take no more calls, and wait until all calls have ended, at most DRAIN_S.
 
-        A call whose human is being rung has not ended.
+        A call whose human is being rung, or talks with the caller, has not ended.
         """
         self.desk.begin_drain(DRAIN_S - 20.0)
         with trio.move_on_after(DRAIN_S):
@@ -382,7 +383,10 @@ class Daemon:
 
 
 async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
-    """Run `relay serve` until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, PortUnusable."""
+    """Run `relay serve` until a signal.
+
+    Raises FilesInvalid, FunctionRefused, SelfTestFailed, StoreUnusable, PortUnusable.
+    """
     dsp.self_test()
     descriptors.raise_limit(settings.max_calls)
     if settings.openai_model not in PRICES:

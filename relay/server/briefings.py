@@ -118,7 +118,7 @@ class Briefings:
     ) -> None:
         """Look at the files every LOOK_EVERY_S.
 
-        If they have changed and have no mistake, pass a new briefing to `take_over`.
+        If they have changed, have no mistake, and their new phrases are rendered, pass a new briefing to `take_over`.
         """
         seen = self._known
         while True:

@@ -1,9 +1,10 @@
 """Runs test calls from the console's page "Talk to it": how they ring, their socket, and how they end.
 
-An HTTP request of the page replaces the ring, and a WebSocket of the page replaces Twilio's stream. Admission, the warm
-session, the one-use token and CallSession are the same as for a phone call. The protocol on the caller's socket is
-different (relay/browser/). The remaining differences are in this file: the owner gets no news of the call, it books in
-a test diary unless the owner chose the real one, and a transfer is shown on the page instead of dialled.
+An HTTP request of the page replaces the ring, and a WebSocket of the page replaces Twilio's stream. The warm session,
+the one-use token and CallSession are the same as for a phone call. Admission is the same too, but the rings of one
+number are not counted. The protocol on the caller's socket is different (relay/browser/). The remaining differences are
+in this file: the owner gets no news of the call, it books in a test diary unless the owner chose the real one, and a
+transfer is shown on the page instead of dialled.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ _TURNED_AWAY = {
     Refusal.CAPACITY: "All lines are taken (MAX_CALLS). A caller would be put through to a person now.",
     Refusal.DAY_SPEND: "The day's money is spent (MAX_DAY_USD). A caller would be put through to a person now.",
 }
-# The StirVerstat value with which a US network confirms the caller's number. In a test call, the owner's login confirms
-# the number.
+# The StirVerstat value with which a US network confirms the caller's number. In a test call the owner chooses the
+# number, so it counts as confirmed.
 _SIGNED = "TN-Validation-Passed-A"
 
 
@@ -137,7 +138,7 @@ class BrowserCalls:
     # The end of a call
 
     def ended(self, call_sid: str) -> Ended | None:
-        """How a call ended. None if this process does not know the call."""
+        """How a test call ended. None if this process does not know the call, or if it is a phone call."""
         file = self._desk.files.get(CallSid(call_sid))
         if file is None or not file.is_test:
             return None

@@ -10,7 +10,7 @@ from relay.settings import Settings, SettingsInvalid
 
 
 def mistakes(load: Callable[[], Settings], environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Returns all mistakes as texts. If there are none, returns sentences about what was found.
+    """Returns all mistakes as texts, and sentences about what was found.
 
     `load` reads the settings of `relay serve`.
     """

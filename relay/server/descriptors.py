@@ -1,4 +1,4 @@
-"""Makes sure that there are enough file descriptors. Each connection needs one.
+"""Raises the limit of file descriptors, and warns if they are too few. Each connection needs one.
 
 A process that has none left cannot accept a webhook, so callers would not reach the agent.
 """
@@ -15,7 +15,8 @@ log = structlog.get_logger()
 
 # The limit is never raised above this, even if the system reports "unlimited".
 ENOUGH = 65_536
-# The descriptors of a call: the caller's socket, one or two of the model's, and sometimes one of the backend's.
+# The descriptors of a call: the caller's socket, one or two of the model's, and sometimes one of the backend's or of
+# the other voice's.
 BY_CALL = 4
 # The descriptors for everything else: the log, the ledger, the listening sockets, HTTP for rings and health.
 BESIDES_CALLS = 100
@@ -25,7 +26,7 @@ FEWEST_IDLE = 16
 
 
 def raise_limit(max_calls: int) -> int:
-    """Raise the soft limit of descriptors as far as the system allows, and return it.
+    """Raise the soft limit of descriptors to ENOUGH, or as far as the system allows, and return it.
 
     Log a warning if MAX_CALLS needs more.
     """
@@ -48,7 +49,7 @@ def raise_limit(max_calls: int) -> int:
 
 
 def limit() -> int:
-    """The number of descriptors that this process may have."""
+    """The number of descriptors that this process may have. A number above ENOUGH is given as ENOUGH."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return ENOUGH if soft == resource.RLIM_INFINITY else min(soft, ENOUGH)
 

@@ -39,8 +39,8 @@ log = structlog.get_logger()
 
 Door: TypeAlias = Callable[[Request, WebSocketEnd], Awaitable[None]]
 """Called once for each socket below its prefix, before the upgrade. It calls `end.accept(request)` or
-`end.reject(...)`, and stays until the socket has ended. Then `end` is closed: with 1000 after a return, with 1011 after
-an exception (which is logged), with 1012 if the process stops."""
+`end.reject(...)`, and stays until the socket has ended. Then `end` is closed: with 1000 after a return or after Gone,
+with 1012 if the process stops, with 1011 after any other exception (which is logged)."""
 
 HEAD_LIMIT_S = 5.0
 # A peer that does not read a plain HTTP response is dropped after this time. Hypercorn alone would wait forever, even
@@ -97,9 +97,10 @@ async def serve(
 def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
     """The addresses to listen on.
 
-    HOST if it is set, 127.0.0.1 if PUBLIC_URL is on this machine, otherwise all addresses.
+    HOST if it is set, 127.0.0.1 if PUBLIC_URL is not set or is on this machine, otherwise all addresses. HOST "::"
+    means all addresses too.
 
-    "All" includes IPv6, because some private networks have only IPv6 (Fly's, for example).
+    "All" means IPv4 and IPv6, because some private networks have only IPv6 (Fly's, for example).
     """
     if not host and is_local:
         host = "127.0.0.1"
@@ -315,6 +316,6 @@ def _address_of(stream: trio.SocketStream) -> str:
 def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:
     """Makes a HandoverServer if the configuration is ours.
 
-    Other code in this process also uses hypercorn, and gets hypercorn's own class.
+    Other code in this process may also use hypercorn (a demo's stand-ins do), and gets hypercorn's own class.
     """
     return (HandoverServer if isinstance(config, _Config) else TCPServer)(app, config, *rest)

@@ -3,7 +3,7 @@
 The relay answers Twilio's webhook with `<Dial>` for the caller's leg. The model's session is closed before that. The
 human hears who calls and why, and must press 1. A voicemail cannot press 1, so it cannot take the call. Only
 HUMAN_TRANSFER_NUMBER and then HUMAN_NUMBERS_ALSO are ever dialled, one after the other. If nobody takes the call, the
-caller goes back to the agent. If there is no agent, the caller leaves a recorded message.
+caller goes back to the agent. If the agent cannot take the call, the caller leaves a recorded message.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ class Transfers:
         file = self.file(call_sid, fields)
         status = fields.get("DialCallStatus", "") or "unknown"
         bridged = fields.get("DialBridged", "").casefold() != "false"
-        # A relay that was started meanwhile does not know whether key 1 was pressed. Then it relies on Twilio's status
-        # alone.
+        # A relay that was started meanwhile does not know whether key 1 was pressed. Then it relies only on what
+        # Twilio's fields say.
         taken = status in ("completed", "answered") and bridged and (file.human.accepted or not here)
         result = "accepted" if taken else "declined" if status in ("completed", "answered") else status
         log.info("human.done", status=status[:16], accepted=file.human.accepted, taken=taken)
@@ -181,7 +181,7 @@ class Transfers:
     # If nobody takes the call
 
     def _nobody(self, file: CallFile, result: str) -> str:
-        """Nobody took the call. The caller goes back to the agent, or leaves a message if there is no agent."""
+        """Nobody took the call. The caller goes back to the agent, or leaves a message if the agent cannot take it."""
         self._keep_callback(file)
         no_model = file.decision.reason in (EndReason.MODEL_LOST, EndReason.MODEL_UNREACHABLE)
         if file.streams and not file.refused and not no_model and file.resumes < RESUMES and not self._desk.draining:

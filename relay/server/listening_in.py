@@ -2,9 +2,9 @@
 recording.
 
 This works only if the call is recorded and the notice was heard. The listener hears exactly what is recorded. So while
-recording is paused or refused, the listener hears silence. The sound comes about one second later than in the call.
-The call itself only looks into a list of listeners four times a second. A listener that does not read is dropped, so
-that it delays nobody.
+recording is paused, the listener hears silence. If the caller refuses to be recorded, the listening ends. The sound
+comes about one second later than in the call. The call itself only looks into a list of listeners four times a second.
+A listener that does not read is dropped, so that it delays nobody.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
 
 
 async def _send(end: WebSocketEnd, queue: ListenerQueue, file: CallFile, session: CallSession) -> tuple[int, str]:
-    """Send the pieces of `queue` until the call ends or the listener must be dropped.
+    """Send the pieces of `queue` until the call or the consent ends, or the listener leaves or must be dropped.
 
     Returns the close code and the reason.
     """

@@ -68,7 +68,7 @@ def can_listen(session: CallSession, file: CallFile) -> bool:
 def _rings(file: CallFile) -> bool:
     """True if a stream of this call is still expected: after the ring, or after a lost stream.
 
-    Called only while there is none.
+    Called only while the caller is on no stream.
     """
     waits = file.brings_stream and trio.current_time() < file.asks_until
     return file.is_served or (waits and file.decision.then is not Next.HUMAN)

@@ -1,8 +1,9 @@
 """Decides who may open a media socket, and finds the call that it belongs to.
 
-Before the upgrade, Twilio's signature and the one-use token are checked. If one of them is wrong, the answer is 403. If
-the path names another Fly Machine, the answer is a `fly-replay` header. After the upgrade, a start message for the same
-call must come within five seconds. Otherwise the socket is closed with 1008.
+If the path names another Fly Machine, the answer is a `fly-replay` header, or 403 if that Machine cannot be reached.
+Otherwise Twilio's signature and the one-use token are checked before the upgrade. If one of them is wrong, the answer
+is 403. After the upgrade, a start message for the same call must come within five seconds. Otherwise the socket is
+closed with 1008.
 """
 
 from __future__ import annotations
@@ -120,13 +121,13 @@ class StreamDoor:
         header = replay(self._desk.settings, machine, request.headers.get("fly-replay-failed"))
         if header is None:
             self._desk.metrics.refused_sockets.labels("machine").inc()
-            log.warning("stream.refused", words="the path names a machine that is not this one and cannot be reached")
+            log.warning("stream.refused", words="the path names another machine, and it cannot be asked")
             await end.reject(403, "unknown machine\n")
             return
         await end.reject(307, "", header)
 
     async def _admit(self, request: Request, end: WebSocketEnd, token: str) -> CallFile | None:
-        """The call's file, if the request is Twilio's and its token is ours. Otherwise the request gets a 403."""
+        """The call's file. None if the request is not Twilio's or its token is not ours. Then it gets a 403."""
         desk = self._desk
         try:
             signature.check_handshake(

@@ -53,7 +53,7 @@ class _Parts:
         missing = phrases.missing(phrases.texts())
         if not missing:
             return Health("Greeting", "kept in the agent's own voice")
-        words = f"{len(missing)} phrases are not rendered yet. If it stays so, look at OPENAI_API_KEY and OPENAI_VOICE."
+        words = f"{len(missing)} phrases are not rendered yet. If it stays so, look at the log."
         return Health("Greeting", "", words)
 
     async def model(self) -> Health:

@@ -105,7 +105,10 @@ class Webhooks:
             except signature.SignatureRefused as error:
                 self._desk.metrics.refused_webhooks.inc()
                 log.warning(
-                    "webhook.refused", path=request.path, words=str(error), do="compare PUBLIC_URL with Twilio's"
+                    "webhook.refused",
+                    path=request.path,
+                    words=str(error),
+                    do="compare PUBLIC_URL with the URL at Twilio",
                 )
                 return Response("not signed by Twilio\n", 403, content_type="text/plain")
             call_sid = fields.get("call") or fields.get("CallSid", "")
@@ -121,7 +124,8 @@ class Webhooks:
             with structlog.contextvars.bound_contextvars(call_sid=call_sid):
                 try:
                     return _xml(await answer(fields))
-                # A bug of ours. After a 500 the caller would hear Twilio's error message, and the call would end.
+                # A bug of ours. After a 500 the caller would hear what the number's fallback URL says, or Twilio's
+                # error message. Then the call would end.
                 except Exception:
                     log.exception("webhook.broke", path=request.path, caller_hears=CUT_OFF)
                     return _xml(self._after_bug(request.path))
@@ -220,7 +224,11 @@ class Webhooks:
         self._desk.metrics.rings.labels(file.refused).inc()
         do = FOR_NOBODY.get(file.refused)
         if do is None:
-            log.warning("call.not_admitted", why=file.refused, caller_hears="a sentence, then the human's phone")
+            log.warning(
+                "call.not_admitted",
+                why=file.refused,
+                caller_hears="a sentence, then the human's phone, if HUMAN_HOURS allow",
+            )
             return self._without_stream(file, BUSY)
         log.warning("call.rejected", why=file.refused, caller_hears="a busy line", do=do)
         record_without_stream(self._desk, file, EndReason.REJECTED)
@@ -269,7 +277,7 @@ class Webhooks:
             return self._transfers.dial(file)
         if decided.then is Next.HANG_UP or (decided.reason is not None and decided.reason in _ENDED_BY_US):
             return twiml.hang_up()
-        # Twilio asks only while the caller is on the line. So go on, even if the end of the socket looked like a
+        # CallStatus says that the caller is still on the line. So go on, even if the end of the socket looked like a
         # hang-up.
         return self._after_loss(file)
 
