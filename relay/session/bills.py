@@ -1,4 +1,4 @@
-"""Counts the cost of a model session that nobody heard, and writes a bill for the ledger."""
+"""Counts the cost of a model session that nobody heard, and makes the ledger's value of a bill."""
 
 from __future__ import annotations
 

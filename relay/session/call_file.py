@@ -1,15 +1,18 @@
 """Holds the file of one phone call: what the relay keeps for longer than one stream.
 
-Each part has one writer:
+Most parts have one writer:
 
     part        what it is                                    who writes it, and when
     caller      who calls                                     the first webhook, once
     briefing    what the call knows of the business           the first webhook, once
     streams     the media streams that are open               server/media_endpoint (`stream_opens`, `stream_closes`)
     orders      the owner's orders before a stream begins     server/live_calls; the call's stream takes them
-    decision    how the last stream ended, and what is next   who decides it, at that moment (`decide`)
-    human       the transfer to a human                       server/human_transfer
-    talk        the state with which the next stream begins   session/call_rows, when a stream's rows are closed
+    decision    how the last stream ended, and what is next   who decides it, at that moment (`decide`). A new stream
+                                                              resets it, and session/call_rows adds the summary
+    human       the transfer to a human                       server/human_transfer; `decide` begins it
+    talk        the state with which the next stream begins   session/call_rows, when a stream's rows are closed.
+                                                              session/call_session writes the dollars so far and
+                                                              the lost voice, session/context an unheard greeting
     tally       figures over all streams                      session/call_rows; functions_done:
                                                               session/function_runner
 """
@@ -128,7 +131,7 @@ class Tally:
     """What is counted over all streams of the call, for its outcome."""
 
     turns: set[int] = field(default_factory=set)  # The numbers of the turns that were counted.
-    # For each answered turn: the time from the caller's last sound until the answer was heard.
+    # For each answered turn: the time from the caller's last sound until they heard the beginning of the answer.
     turn_ms: list[int] = field(default_factory=list)
     barge_ins: int = 0
     false_stops: int = 0
@@ -184,7 +187,7 @@ class CallFile:
 
     @property
     def is_served(self) -> bool:
-        """True while a stream has the caller: neither its socket nor Twilio has reported the end."""
+        """True while a stream has the caller: it is not decided yet how this stream ends."""
         return any(not stream.is_decided for stream in self.open_streams)
 
     def next_outcome(self) -> int:

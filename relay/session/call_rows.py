@@ -1,7 +1,7 @@
 """Writes what is kept of a call: its rows, its figures, and a last log line for each of its streams.
 
-The figures (turns, barge-ins, latencies, costs) are counted over all streams of the call. The rest of the log line is
-about one stream.
+Turns, barge-ins, false stops, latencies, costs and the outcome are counted over all streams of the call. The rest of
+the log line is about one stream.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 # If the first sound comes later than this, the caller may hang up. The relay promises to be faster (docs/promises.md).
 GREETING_SLO_MS = 500
-# The longest text of an outcome. It lists deeds, and functions of your own may name many.
+# The longest list of deeds in an outcome. Functions of your own may name many deeds.
 DEEDS_CHARS = 200
 
 
@@ -57,8 +57,8 @@ def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeR
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
     """Write the rows of a call that has no stream here.
 
-    It was refused, or it ended before its stream, or the relay that had it has died. Rows that the other relay wrote
-    stay as they are.
+    It was refused, or its stream never opened, or it ended before its stream, or the relay that had it has died. Rows
+    that the other relay wrote stay as they are.
     """
     row = call_row(file)
     desk.ledger.record(replace(row, started_at=None) if reason is EndReason.RELAY_FAULT else row)
@@ -73,13 +73,13 @@ class CallRows:
     def __init__(self, desk: Desk, file: CallFile, machine: Machine, started_at: float) -> None:
         self._desk, self._file, self._machine = desk, file, machine
         self._metrics = desk.metrics_of(file)
-        self._began_at = started_at  # When Twilio's `start` was read (Trio clock).
+        self._began_at = started_at  # When the session of this stream began, after Twilio's `start` (Trio clock).
         self._began_utc = desk.utc_now()
         if file.began_at is None:
             file.began_at = started_at
         # From the start of the call's first stream to the start of this one.
         self._since_call_ms = round((started_at - file.began_at) * 1000)
-        # From `start` until the first audio was written to the caller's socket.
+        # From `_began_at` until the first audio was written to the caller's socket.
         self.greeting_ms: float | None = None
         self._held_rows: list[rows.Row] = []  # Rows with words that wait until the notice was heard.
         self._judged: set[int] = set()
@@ -124,7 +124,7 @@ class CallRows:
     def _record_notice(self, heard_ms: int | None) -> None:
         """Write down which notice was played, under which rule, and when it was heard.
 
-        `heard_ms` is None if the caller hung up before its end.
+        `heard_ms` is None if the stream ended before the caller had heard all of the notice.
         """
         notice = self._machine.plan.greeting.notice
         heard_at = None if heard_ms is None else self._began_utc + dt.timedelta(milliseconds=heard_ms)
@@ -216,7 +216,7 @@ class CallRows:
         return ClaimDoubted(correction) if correction is not None else None
 
     def learn_greeting(self, mulaw: bytes) -> None:
-        """A live greeting was spoken to its end. If its words are right, its sound is stored for the next call."""
+        """A live greeting was generated to its end. If its words are right, its sound is stored for later calls."""
         said = next(
             (turn.said for turn in self._machine.conversation.turns() if turn.role == "agent" and not turn.own), ""
         )
@@ -250,7 +250,7 @@ class CallRows:
         return self._decision is not None
 
     def decide(self) -> None:
-        """Write down how the stream ended and what comes next. This happens before any socket closes.
+        """Write down how the stream ended and what comes next. This happens before the relay closes a socket.
 
         Words of the caller may still come until `close`. They can only change the summary.
         """

@@ -5,13 +5,14 @@ One nursery has three tasks:
     Twilio reader   takes the caller's audio, marks and digits             ends with the caller's socket
     OpenAI reader   takes the model's messages, and opens a lost model     ends when no model is wanted any more
                     session again
-    watchdog        checks limits and silence, and fills gaps in the       ends with the call
+    watchdog        checks limits and silence, and fills gaps in the       ends with the stream
                     caller's audio
 
-There is no queue between the two sockets: the function that reads a frame also sends it. Each reader registers a
-function for its socket (transport/hub.py), so no task is woken for a message. Work that takes time is a task of its own
-in the same nursery: a function of the model, a full socket, a close. The model's socket is closed without waiting for
-the caller's socket. So a caller's socket that hangs cannot keep a paid session open.
+The caller's audio waits in no queue while the model takes it: the function that reads a frame also sends it. The
+model's audio waits in the playout (call/playout.py). Each reader registers a function for its socket
+(transport/hub.py), so no task is woken for a message. Work that takes time is a task of its own in the same nursery: a
+function of the model, a full socket, a close. The model's socket is closed without waiting for the caller's socket. So
+a caller's socket that hangs cannot keep a paid session open.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ class CallSession:
     async def run(self) -> None:
         """Run the stream until it has ended. An error is logged and not raised.
 
-        The call's end reason is then RELAY_FAULT.
+        The end reason is then RELAY_FAULT, if no other was decided before.
         """
         failure: BaseException | None = None
         try:
@@ -178,7 +179,7 @@ class CallSession:
                     nursery.start_soon(self._watch, name="watchdog")
         except* Exception as group:
             failure = group.exceptions[0]
-            log.error("call.broke", words="a bug of the relay: the call goes to the human", exc_info=failure)
+            log.error("call.broke", words="a bug of the relay: the agent or a human goes on", exc_info=failure)
             if self.machine.ending is None:
                 self.machine.handle(CallerLeft(EndReason.RELAY_FAULT), trio.current_time())
         finally:
@@ -309,9 +310,11 @@ class CallSession:
             self._keep(mulaw)
 
     def _listening_model(self) -> ModelSession | None:
-        """The model, if it can take caller audio now. None if there is no model or its socket is congested.
+        """The model, if it can take caller audio now.
 
-        The caller of this method keeps the audio then, so that no task waits.
+        None if there is no model, if the machine does not know of it yet, or if its socket is congested.
+
+        The code that calls this method keeps the audio then, so that no task waits.
         """
         model = self._model
         if model is None or not self._hears:
@@ -325,7 +328,7 @@ class CallSession:
     def _post_to_model(self, messages: list[bytes]) -> bool:
         """Send to the model without waiting for it.
 
-        False if its socket is closed: the OpenAI reader then gets the reason.
+        False if its socket is closed (the OpenAI reader then gets the reason), or if there is no model or no message.
         """
         model = self._model
         if model is None or not messages:
@@ -339,7 +342,7 @@ class CallSession:
         return True
 
     async def _drain_model(self, model: ModelSession) -> None:
-        """Wait until the model's socket has taken everything.
+        """Wait until the model's socket has taken everything. Then send it the caller audio that has waited.
 
         This is a task of its own, so that no other task has to wait. It may be cancelled when the call ends.
         """
@@ -351,8 +354,7 @@ class CallSession:
                 if not model.end.post(self._uplink.append(waiting)):
                     return
         except Gone:
-            # The OpenAI reader gets the same error. It opens the next session, and that session gets the audio that
-            # waits.
+            # The OpenAI reader gets the same error. If another session is opened, it gets the audio that waits.
             pass
         finally:
             self._drains = False
@@ -376,7 +378,7 @@ class CallSession:
             try:
                 session = await self._connector.next_session()
             except ModelUnreachable as error:
-                hears = "the greeting, or a pause; then a human"
+                hears = "the greeting, or a pause; a human if the next attempts fail, too"
                 do = {"do": error.do} if error.do else {}
                 log.warning("model.unreachable", words=str(error), caller_hears=hears, **do)
                 self._feed(ModelLost(0, str(error)))
@@ -455,7 +457,7 @@ class CallSession:
     # Watchdog
 
     async def _watch(self) -> None:
-        """Check everything that depends on the time. May be cancelled anywhere. Ends with the call."""
+        """Check everything that depends on the time. May be cancelled anywhere. Ends with the stream."""
         ticker = self._desk.ticker
         lot = ticker.join()
         while True:
@@ -601,9 +603,9 @@ class CallSession:
         self._feed_all(events)
 
     def _has_ended(self, action: CancelResponse, later: list[Event]) -> bool:
-        """True if the model has ended this response and only the voice still speaks.
+        """Stop the voice's speech of this response. True if the model has ended the response already.
 
-        Such a response needs no cancellation. The events of this response that the machine did not get yet are added to
+        Then the model needs no cancellation. The events of this response that the machine did not get yet are added to
         `later`.
         """
         if self._spoken is None:
@@ -646,7 +648,7 @@ class CallSession:
     def _write_down(self, action: Action) -> list[Event]:
         """Carry out an action about rows, the log, the recording or a stored greeting.
 
-        Returns an event for the machine if the agent claimed something that was not done.
+        Returns an event for the machine if the agent must correct what it said.
         """
         match action:
             case RecordTurn():
@@ -666,7 +668,7 @@ class CallSession:
                 self._answers.keep(response_id)
             case LearnGreeting(response_id):
                 greeting = self._answers.kept(response_id)
-                # If a voice was lost, that voice spoke the greeting. Such a greeting is not stored for later calls.
+                # If the other voice was lost, the greeting may be in the model's voice, or in both. It is not stored.
                 if greeting and not self._file.talk.voice_fault:
                     self.rows.learn_greeting(greeting)
         return []

@@ -19,7 +19,7 @@ PROBE_MARK = "still there?"
 class CallerProbe:
     """Remembers when the caller's socket was heard and asked. All times are of the Trio clock."""
 
-    heard_at: float  # When the newest message came on the caller's socket.
+    heard_at: float  # When the newest message came that could be read. At first: when the stream began.
     asked_at: float | None = None
 
     def due(self, now: float) -> Literal["nothing", "ask", "dead"]:

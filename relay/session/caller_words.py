@@ -30,7 +30,7 @@ class CallerWords:
     async def have(self, value: str) -> bool:
         """True if the caller has said this name or number.
 
-        Waits while their last words are being transcribed.
+        Waits up to WORDS_LIMIT_S while their last words are being transcribed.
         """
         with trio.move_on_after(WORDS_LIMIT_S):
             while not self._hold(value) and self._call.caller_turns.awaited:  # noqa: ASYNC110  # no trio.Event to wait for

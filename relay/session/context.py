@@ -40,8 +40,8 @@ from relay.transport.ticker import Ticker
 from relay.twilio.rest import TwilioRest
 from relay.twilio.tokens import Tokens
 
-# If no human took the call, the caller comes back to leave a message. Then the caller has at least this long, even if
-# the call's limit is reached.
+# If no human took the call, the caller comes back to leave a message. Then the caller has at least this long (or
+# MAX_CALL_S, if that is shorter), even if the call's limit is reached.
 LAST_WORDS_S = 60.0
 
 
@@ -243,7 +243,7 @@ class Desk:
         return Wanted(model, instructions, tools, greeting, writes=writes, silence_ms=silence_ms)
 
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
-        """The end of the business's day, if it comes during the call.
+        """The end of the business's day, if it comes between the ring and the end of the call.
 
         The session knows only the date on which the phone rang. So it must be told the new date at midnight, or at
         once if the date has changed since.
@@ -258,7 +258,7 @@ class Desk:
 
     # Long because it lists all settings of a call, one on each line.
     def plan(self, file: CallFile) -> CallPlan:
-        """What the machine knows before the call begins."""
+        """What the machine knows before the call's next stream begins."""
         s, book = file.briefing.settings, file.briefing.phrases
         holding = self.registry.holding()
         phrases: dict[str, Phrase] = book.phrases()

@@ -2,7 +2,8 @@
 
 Rule 1: the dollars that this run of the relay spent are counted only here, and the ledger's sum leaves them out. So a
         call that ends while the ledger is read is neither missing nor counted twice.
-Rule 2: every EVERY_S while a call runs, a row says what the call has cost. Other machines read these rows.
+Rule 2: every EVERY_S while a call runs, a row says what the call has cost, if that has changed. Other machines read
+        these rows.
 Rule 3: while there are no calls, the ledger is not read. So a database that sleeps when idle stays asleep.
 """
 
@@ -29,7 +30,7 @@ READ_LIMIT_S = 2.0
 
 
 class DayBill:
-    """The bill of one day in the business's time zone. It begins again at midnight."""
+    """The bill of the present day in the business's time zone. It begins again at midnight."""
 
     def __init__(self, ledger: Ledger, tz: dt.tzinfo, utc_now: Callable[[], dt.datetime]) -> None:
         self.process = secrets.token_hex(6)  # Names this run of the relay in rows.

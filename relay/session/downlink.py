@@ -45,7 +45,10 @@ class AnswerAudio:
         return [*events, ModelSpoke(response_id, item, mulaw, self._item_bytes / PCM24K_BYTES_PER_MS)]
 
     def finished(self, response_id: ResponseId, item: ItemId) -> ModelFinished:
-        """All audio of the item has come. Returns the last samples, which the filter still held."""
+        """All audio of the item has come. Returns the last samples, which the filter still held.
+
+        There are none if `spoke` has ended this item already, because the next item began.
+        """
         tail = b""
         if item == self._item:
             tail = self._line.flush()

@@ -160,7 +160,7 @@ def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetim
 
 
 def _table(text: str) -> dict[str, Any]:
-    """Decode JSON. A value that is not an object is put into one."""
+    """Decode JSON. A value that is not an object is put into one. Of text that is not JSON, only the length is kept."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -1,7 +1,7 @@
 """Opens a stream's model sessions, and carries out the machine's orders about them (call/sessions.py).
 
 A session can be one that was opened when the phone rang, a new one, or one that was kept ready beside the present one.
-Each order has one result: what `next_session` returns or raises, or what `keep_one_ready` reports.
+The result of an order is what `next_session` returns or raises, or what `keep_one_ready` reports.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class ModelConnector:
     async def next_session(self) -> ModelSession | None:
         """Wait until a session is ordered, and return it. None if no session is wanted any more.
 
-        Raises ModelUnreachable if the session that was ordered could not be opened.
+        Raises ModelUnreachable if the session that was ordered could not be opened, or if the kept one was lost.
         """
         while not self._is_released:
             if self._to_switch:
@@ -122,15 +122,15 @@ class ModelConnector:
         return session
 
     async def _find(self, model: str) -> ModelSession:
-        """The session that was opened when the phone rang. If there is none, a new one."""
+        """The session that was opened when the phone rang. If there is none that can be used, a new one."""
         if self._desk.warm.knows(self._file.call_sid):
             try:
                 session = await self._desk.warm.claim(self._file.call_sid)
                 if not (session.greeting_asked and self._machine.plan.greeting.is_kept):
                     return session
                 count_unheard(self._machine.meter, session)
-                # This session has generated a greeting, but the caller has heard the stored one. They would hear a
-                # second greeting.
+                # This session was asked for a greeting, but the caller hears the stored one. They would hear a second
+                # greeting.
                 await session.end.close()
             except ModelUnreachable as error:
                 log.warning(

@@ -106,7 +106,9 @@ class SpokenAnswers:
     # From the model
 
     def takes(self, message: model_dialect.Message, event: Event | None) -> bool:
-        """Handle a message about the model's text. Returns False if the message is about something else.
+        """Handle a message if the voice has to do with it. Returns False if the call must handle the message itself.
+
+        These are the model's text, the ends of responses, and function calls that wait for sound.
 
         `event` is the machine's event for this message.
         """
@@ -194,7 +196,7 @@ class SpokenAnswers:
             return
         item = self._items.get(event.item_id)
         if item is None:
-            return  # This item was cut off before its sound came.
+            return  # This item was cut off, so nobody may hear this sound.
         if event.item_id != next(iter(self._items)):
             item.early.append(event)
         elif isinstance(event, Spoken):
@@ -257,7 +259,7 @@ class SpokenAnswers:
         return Cut(waited, ended is not None)
 
     def forget(self) -> list[Event]:
-        """The model session has ended, so its answers are not spoken any more.
+        """The model session, the voice or the stream has ended, so the answers are not spoken any more.
 
         Returns the events that the machine did not get.
         """

@@ -1,6 +1,6 @@
 """Prepares caller audio for the model: fills gaps, measures levels, makes appends.
 
-Keeps audio while there is no model.
+Keeps audio while no model can take it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class CallerAudio:
         return model_dialect.append_audio(self._line.feed(mulaw))
 
     def keep(self, mulaw: bytes) -> float:
-        """Keep audio for the next model session. Returns how many milliseconds were dropped to make room."""
+        """Keep audio until a model can take it. Returns how many milliseconds were dropped to make room."""
         self._waiting += mulaw
         excess = max(0, len(self._waiting) - WAITING_LIMIT_BYTES)
         del self._waiting[:excess]
