@@ -1,6 +1,6 @@
 """The commands of `relay`. Each command reads its arguments and calls the code that does the work.
 
-A command that fails prints one sentence that says why.
+A command that fails prints why.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ class CommandFailed(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0 success, 1 failure, 2 wrong use or settings, 3 relay not reachable."""
+    """Run a command and return its exit code.
+
+    0: success. 1: failure. 2: wrong use or wrong settings. 3: the relay cannot be reached. 130: interrupted, or nobody
+    reads the output.
+    """
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int | None] = arguments.command
     # Without line buffering, a pipe or a file would get the lines of a running call only at the end.
@@ -287,7 +291,9 @@ def _ledger(url: str, loaded: Settings) -> PostgresLedger:
         return PostgresLedger(url, spill_dir=folder, keep_words=loaded.keeps_words)
     except OSError as error:
         words = f"{error.filename or folder} cannot be read: {error.strerror}"
-        raise CommandFailed(f"{words}. Rows of earlier calls wait there: make this user its owner.") from None
+        raise CommandFailed(
+            f"{words}. Rows of earlier calls may wait there: let this user read and write it."
+        ) from None
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -413,9 +419,9 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
 
 
 def _kept_rows(loaded: Settings) -> AbstractContextManager[str]:
-    """The database of a command that reads or deletes.
+    """The database of a command that needs rows of earlier calls.
 
-    If there is no embedded Postgres yet, none is made, because it would be empty.
+    If there is no DATA_DIR yet, no embedded Postgres is made, because it would be empty.
     """
     if loaded.database_url == "embedded" and not loaded.data_dir.exists():
         raise CommandFailed(
@@ -595,13 +601,13 @@ def _standin(arguments: argparse.Namespace) -> None:
         try:
             script = load_script(arguments.script, arguments.faults, loaded.business_tz)
         except (ScriptError, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
+            raise CommandFailed(f"the script or the faults cannot be read: {error}", USAGE) from None
         serve = partial(main_model, arguments.port, script)
     elif arguments.what == "elevenlabs":
         try:
             voice_script = load_voice_script(arguments.script, arguments.faults)
         except (VoiceScriptError, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
+            raise CommandFailed(f"the script or the faults cannot be read: {error}", USAGE) from None
         serve = partial(main_elevenlabs, arguments.port, voice_script)
     elif arguments.what == "business":
         serve = partial(_serve_business, arguments.port, *_rehearsed(loaded))

@@ -192,7 +192,7 @@ def test_a_script_that_is_not_text_is_named(
     _clean(monkeypatch)
     (tmp_path / "own.toml").write_bytes(b"\xff\xfe")
     assert main(["standin", "model", "--script", str(tmp_path / "own.toml")]) == 2
-    assert "the script cannot be read" in capsys.readouterr().err
+    assert "the script or the faults cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["calls"], ["calls", "CA1"], ["migrate"], ["greet"]])

@@ -1,7 +1,7 @@
 """The protocol of a test call: makes events of the page's JSON messages, and messages for the page. Pure.
 
-This file has the same functions and types as twilio/media_protocol.py. So a session can use either of the two, and the
-rest of its code is the same. The page (console/static/talk.js) sends
+This file has the functions of twilio/media_protocol.py that a session uses, and the same types of events. So a session
+can use either of the two, and the rest of its code is the same. The page (console/static/talk.js) sends
 
     {"kind": "audio", "ms": 1200, "mulaw": "<base64>"}   8 kHz mu-law; `ms` is the page's stream time at its beginning
     {"kind": "mark", "name": "..."}                      the audio before this mark has been played or cleared
@@ -118,7 +118,7 @@ def mark(stream_sid: str, name: str) -> bytes:
 
 
 def play(stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
-    """The messages that play `mulaw`, and then ask for a mark with this name."""
+    """The messages that play `mulaw`. With a `receipt`, they then ask for a mark of this name."""
     message = media(stream_sid, mulaw)
     return [message] if receipt is None else [message, mark(stream_sid, receipt)]
 

@@ -1,4 +1,7 @@
-"""The routes of the console. Each reads rows from Postgres and fills a page. Each change writes an audit row."""
+"""The routes of the console. Most read rows from Postgres and fill a page.
+
+A request that shows a whole number, plays a recording, or takes data along writes an audit row.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ class Diary(Protocol):
     """What the diary page shows."""
 
     async def week(self, first: dt.date) -> list[Row]:
-        """The appointments of seven days from `first`. Keys: start, minutes, service, who, name, phone, notes."""
+        """The appointments of seven days from `first`.
+
+        Keys: start, minutes, service, who, name, phone, notes, call_sid.
+        """
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ class Console:
             except HTTPException:
                 raise
             except Exception:
-                log.exception("console.page_broke", page=request.path, caller_hears="nothing", do="report it: a bug")
+                log.exception("console.page_broke", page=request.path, caller_hears="no change", do="report it: a bug")
                 return self._page("trouble.html", 500, words="This page has a bug. The log has the details.")
 
         return answer
@@ -380,7 +386,7 @@ ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 def _first(rows: list[Row]) -> Row:
-    """The only row of a table. If the table has no row, a row in which every column is None."""
+    """The first row of a list. If the list is empty, a row in which every column is None."""
     return defaultdict(lambda: None, rows[0] if rows else {})
 
 
@@ -413,7 +419,7 @@ def _peaks(row: Row) -> dict[str, Any]:
 
 
 def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:
-    """The first and last byte that a Range header asks for. Without a header, the whole file.
+    """The first and last byte to send for a Range header. The whole file if the header is missing or is not understood.
 
     None if the file has no such bytes.
     """

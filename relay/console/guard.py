@@ -2,10 +2,10 @@
 
 It checks the password, the session cookie, the origin and other headers.
 
-Without CONSOLE_PASSWORD_HASH the console answers only a browser on the relay's own machine. This is so if PUBLIC_URL is
-not set or is on this machine, if the Host header and the peer are loopback addresses, and if no header shows a proxy. A
-tunnel and DNS rebinding also come from loopback. The relay recognises both: a tunnel adds a forwarding header, and DNS
-rebinding asks for another host.
+Without CONSOLE_PASSWORD_HASH the console answers only a browser on the relay's own machine. A browser counts as such if
+PUBLIC_URL is not set or is on this machine, if the Host header and the peer are loopback addresses, and if no header
+shows a proxy. Requests through a tunnel and requests by DNS rebinding also come from loopback. The relay recognises
+both: a tunnel adds a forwarding header, and DNS rebinding asks for another host.
 """
 
 from __future__ import annotations

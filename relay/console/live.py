@@ -21,10 +21,10 @@ import trio
 from relay.call.vocabulary import HangUpOrdered, Order, OrderAnswer, PutThroughOrdered, SentenceOrdered
 from relay.console import wording
 
-# How often a watcher gets the calls. Within this time the watchers wake one after another.
+# A watcher gets the calls this often, if they have changed. Within this time the watchers wake one after another.
 STEP_S = 0.5
-# If nothing has changed for this time, an empty event is sent. Otherwise a proxy may close the connection, often after
-# a minute.
+# If nothing has changed for this time, a line without an event is sent. Otherwise a proxy may close the connection,
+# often after a minute.
 KEEP_ALIVE_S = 15.0
 # After this time the stream ends, and the page must ask again. So a browser whose session has ended gets no more calls.
 STREAM_LIMIT_S = 3_600.0

@@ -60,7 +60,7 @@ BOOKINGS = ["book_appointment", "cancel_or_move_appointment"]
 
 
 class Reads:
-    """The queries of the pages. Each method raises LedgerUnavailable, whose message says what to do."""
+    """The queries of the pages. Each query raises LedgerUnavailable if Postgres does not answer it."""
 
     def __init__(self, url: str) -> None:
         self._thread = PostgresThread(url)
@@ -128,7 +128,7 @@ class Reads:
         return await self._use(work)
 
     async def number_of(self, call_sid: str) -> str | None:
-        """The caller's number in full."""
+        """The caller's number in full. None if the call is not known, or its number is not."""
         found = await self._rows("select from_number from calls where call_sid = %(sid)s", {"sid": call_sid})
         return found[0]["from_number"] if found else None
 
@@ -215,9 +215,9 @@ class Reads:
         )
 
     async def to_listen(self, skip: str = "") -> tuple[Row | None, Row]:
-        """The call that the owner should listen to next, and the number of calls with a verdict.
+        """The call that the owner should listen to next, and how many calls have a verdict.
 
-        The next call is the oldest one without a verdict.
+        The next call is the oldest one that has no verdict and has words (_NEXT_TO_LISTEN).
         """
 
         def work(connection: Connection) -> tuple[Row | None, Row]:
@@ -227,7 +227,10 @@ class Reads:
         return await self._use(work)
 
     async def audit(self, what: str, call_sid: str, address: str) -> None:
-        """Write down who looked at what. If Postgres does not take the row, this raises, and the page shows nothing."""
+        """Write down who looked at what, or ordered what. Raises LedgerUnavailable.
+
+        Then a page that shows data of callers must show nothing.
+        """
         await self._rows(
             "insert into audit (what, call_sid, address) values (%(what)s, %(sid)s, %(address)s) returning id",
             {"what": what, "sid": call_sid, "address": address},

@@ -1,6 +1,7 @@
 """A search for calls. It is read from a URL's query, and becomes SQL conditions, or a link again. Pure.
 
-A value that cannot be understood is ignored, and the page says so. So an old or mistyped link still shows calls.
+A day, an amount or a page that cannot be understood is ignored, and the page says so. So an old or mistyped link still
+shows calls.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ OUTCOME_WORDS = ("booked", "moved", "cancelled", "message_taken", "informed", "t
 
 @dataclass(frozen=True)
 class Question:
-    """What to search for. A search with only empty fields finds all calls.
+    """What to search for. A search with only empty fields finds all calls except test calls.
 
     `after` is the last call of the previous page.
     """
@@ -59,14 +60,17 @@ class Question:
         return not any(getattr(self, name) for name in _NAMES if name != "after")
 
     def link(self, **changes: str) -> str:
-        """The query string of this search, with some fields changed. It starts with "?"."""
+        """The query string of this search, with some fields changed. It starts with "?".
+
+        It leads to the first page, unless `changes` has `after`.
+        """
         asked = {name: getattr(self, name) for name in _NAMES} | {"after": ""} | changes
         return "?" + urlencode({name: value for name, value in asked.items() if value})
 
     def conditions(self, tz: dt.tzinfo) -> tuple[Composed, dict[str, object]]:
         """SQL conditions for the tables calls (c), call_outcomes (o) and reviews (r), and the values of their
         parameters."""
-        # Test calls are left out, except in a search by SID.
+        # Test calls are left out, except in a search by SID and in a search for test calls.
         is_one = bool(_SID.fullmatch(self.q))
         tests = SQL("true" if is_one else "c.is_test" if self.tests == "yes" else "c.is_test is not true")
         found, values = [SQL("c.started_at is not null"), tests], dict[str, object]()

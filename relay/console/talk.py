@@ -80,10 +80,10 @@ class Calls(Protocol):
         """
 
     def ended(self, call_sid: str) -> Ended | None:
-        """How a call ended. None if this process does not know the call."""
+        """How a test call ended. None if this process does not know such a call."""
 
     def elsewhere(self, machine: str, failed: str | None) -> dict[str, str] | None:
-        """The header that sends a request to the machine that has the call. None if this machine has the call."""
+        """The header that sends a request to the machine that has the call. None if this machine must answer."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,10 @@ class TalkPage:
 
 
 def clips_of(settings: Settings) -> tuple[Clip, ...]:
-    """The sentences to offer. None if a real model answers: it understands any sentence."""
+    """The sentences to offer. Empty if a real model answers, because it understands any sentence.
+
+    A model on this machine is taken for the stand-in.
+    """
     return _clips() if urlsplit(settings.openai_realtime_url).hostname in LOOPBACK_NAMES else ()
 
 
@@ -152,7 +155,7 @@ def _clips() -> tuple[Clip, ...]:
 
 
 def example_number(settings: Settings) -> str:
-    """An example number of the business's country, in E.164."""
+    """An example number of the business's country, in E.164. "" if there is none."""
     found = phonenumbers.example_number(settings.business_country)
     return phonenumbers.format_number(found, phonenumbers.PhoneNumberFormat.E164) if found is not None else ""
 

@@ -24,9 +24,7 @@ ENDINGS = {
     "twilio_protocol": "The caller's side sent a message that is not allowed",
     "drained": "The relay was being restarted",
     "relay_fault": "A fault of the relay",
-    "rejected": "Not taken: the person's phone forwarded it back to the relay",
-    "no_stream": "The call ended before the agent answered",
-    "refused": "The call was not taken",
+    "rejected": "Not taken: the number rang too often, or the person's phone forwarded the call back",
 }
 OUTCOMES = {
     "booked": "booked",
@@ -35,6 +33,15 @@ OUTCOMES = {
     "message_taken": "left a message",
     "informed": "got information",
     "talked": "talked",
+    # Why a call did not get the agent (relay/server/).
+    "draining": "no agent: the relay was being restarted",
+    "capacity": "no agent: all lines were taken (MAX_CALLS)",
+    "day_spend": "no agent: the day's money was spent (MAX_DAY_USD)",
+    "too_often": "no agent: this number rang too often",
+    "flood": "not taken: this number rang far too often",
+    "own_number": "not taken: the person's phone forwarded the call back",
+    "no_stream": "no agent: the audio connection with Twilio did not begin",
+    "relay_lost": "cut off: the relay stopped during the call",
 }
 NEWS = {
     "call_back": "A wanted call back",
@@ -54,11 +61,12 @@ TRANSFERS = {
     "declined": "the person declined",
     "failed": "the person could not be rung",
     "canceled": "the caller hung up while it rang",
-    "out_of_hours": "nobody was on duty",
+    "caller_hung_up": "the caller hung up while it rang",
+    "closed": "nobody was on duty",
     "shown": "a test: nobody was rung",
 }
-# The results of transfers in which the caller did not reach a person.
-NOT_TAKEN = ("no_answer", "no-answer", "busy", "declined", "failed", "out_of_hours")
+# The results of transfers in which nobody took the call, although the caller waited.
+NOT_TAKEN = ("no_answer", "no-answer", "busy", "declined", "failed", "closed")
 FUNCTIONS = {
     "lookup_hours": "looked up the hours",
     "check_availability": "looked for free times",
@@ -124,7 +132,7 @@ def wrong(row: Mapping[str, Any]) -> str:
 
 
 def short_number(number: str | None) -> str:
-    """The last four digits of a phone number, or the last two of a short number."""
+    """The last four digits of a phone number, or the last two of a short number. A text if it is hidden."""
     if not number:
         return "hidden number"
     return f"… {number[-4:]}" if len(number) > 8 else f"… {number[-2:]}"

@@ -168,7 +168,7 @@ class Settings:
     def masked(self) -> dict[str, object]:
         """All settings, for the log line at the start. A secret is shown as "set" or "".
 
-        Of a phone number only the last two digits are shown.
+        Of a phone number only the last two digits are shown. Of HUMAN_NUMBERS_ALSO only the count is shown.
         """
         shown: dict[str, object] = {}
         for one in fields(self):
@@ -186,8 +186,8 @@ class Settings:
         return shown
 
 
-# The settings without which `relay serve` does not start, and what each of them is. A demo, a test or a stand-in needs
-# none of them.
+# The settings without which `relay serve` does not start, and what each of them is. A test, a stand-in, and a demo
+# without --live need none of them.
 REQUIRED = {
     "openai_api_key": "the key of your OpenAI project",
     "twilio_account_sid": "your Twilio account, AC…",
@@ -394,7 +394,10 @@ _FIXED_OFFSET = re.compile(r"EST|MST|HST|GMT.*|Greenwich|Etc/(?!UTC|UCT|Universa
 
 
 def lacks_summer_time(zone: str) -> bool:
-    """True if this zone has a fixed offset, like EST. In summer its appointments would be an hour late."""
+    """True if this name means a fixed offset from UTC, like EST, and no place.
+
+    Where there is summer time, appointments in summer would be an hour late. UTC is allowed (see _FIXED_OFFSET).
+    """
     return _FIXED_OFFSET.fullmatch(zone) is not None
 
 
@@ -432,7 +435,7 @@ def _read(name: str, text: str) -> object:
         try:
             return _number(text, kind, low, high)
         except ValueError:
-            raise _Wrong(f"must be a number from {low} to {high}") from None
+            raise _Wrong(f"must be a {'whole ' if kind is int else ''}number from {low} to {high}") from None
     if name in _COPIED_FROM_EXAMPLES and (text.endswith("...") or "//NAME." in text):
         raise _Wrong("is still the example of the documents: put your own value in its place")
     if name in _CHOICES:
@@ -517,7 +520,7 @@ _COPIED = "must be plain letters, digits and signs without a space: perhaps you 
 
 
 def _auth_tokens(text: str) -> str:
-    """Checks one token, or two with a comma between them.
+    """Checks one token, or several with commas between them, and returns them without spaces.
 
     There are two, the old and the new, while the operator changes the token.
     """
@@ -558,7 +561,7 @@ def _read_url(name: str, text: str) -> str:
     if name == "elevenlabs_url" and parts.path not in ("", "/"):
         raise _Wrong("must be an origin alone, like wss://api.elevenlabs.io: the relay adds the voice's path")
     if parts.fragment:
-        raise _Wrong("must have no fragment: the relay adds the model")
+        raise _Wrong("must have no fragment (no # and nothing after it)")
     # Build the URL again. This removes a scheme in capitals and a "?" or "#" with nothing after it. Other code does not
     # expect these.
     return parts.geturl().rstrip("/")

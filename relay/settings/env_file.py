@@ -1,4 +1,4 @@
-"""`.env`: the file from which every command reads its settings, in addition to the environment.
+"""`.env`: the file from which a command reads its settings, in addition to the environment. A demo does not read it.
 
 A variable of the environment replaces the value in the file. Nothing is interpolated: a `$` in a password stays a `$`.
 A line that cannot be read is an error that names the line's number. If the line were skipped, a default would be used,
@@ -122,7 +122,7 @@ def _parse(name: str, text: str) -> tuple[dict[str, str], list[str]]:
 
 
 def _misspelt(names: Mapping[str, str], where: str, alike: float) -> list[str]:
-    """A hint for each name that is similar to the name of a setting, but is not one."""
+    """A hint for each unknown name that is similar to the name of a setting, unless that setting is set too."""
     told = []
     for name in names:
         # In the environment, the names of _MEANT may belong to other programs.

@@ -1,4 +1,4 @@
-"""Finds the error that ended a nursery. Other code does not look into exception groups by itself."""
+"""Finds the error that ended a nursery."""
 
 from __future__ import annotations
 

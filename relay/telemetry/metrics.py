@@ -24,7 +24,10 @@ class Metrics:
         self._registry = CollectorRegistry()
         r = self._registry
         self.calls = Counter(
-            "relay_calls", "Streams that ended, by reason; a call that comes back has several", ["reason"], registry=r
+            "relay_calls",
+            "Ended streams, and calls without a stream, by reason; a call that comes back counts again",
+            ["reason"],
+            registry=r,
         )
         self.live_calls = Gauge("relay_live_calls", "Calls with a stream at this moment", registry=r)
         self.rings = Counter("relay_rings", "Webhooks of ringing calls, by what was done", ["answer"], registry=r)
@@ -135,7 +138,7 @@ class Metrics:
             rows.labels(state).set_function(partial(lambda name: getattr(counts(), name), state))
 
     def watch_outbox(self, states: Callable[[], Mapping[str, int]]) -> None:
-        """Show how many news for the owner wait, were sent, or are dead letters."""
+        """Show how much news for the owner waits, was sent, or is a dead letter."""
         news = Gauge(
             "relay_outbox", "News for the owner, by state, as of the last look", ["state"], registry=self._registry
         )

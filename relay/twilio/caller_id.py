@@ -1,8 +1,8 @@
 """Reads from a webhook who calls, and how far the caller's number can be trusted. Pure.
 
 The number comes from the caller's network. It identifies one caller only under two conditions: the numbering plan of
-its country allows it, and it is not shared by many callers. Our own number, and the number of a line that forwards to
-us, are shared.
+its country allows it, and it is not shared by many callers. Our own number, a human's number, and the number of a line
+that forwards to us do not identify a caller.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class CallerId:
     is_attested: bool  # False if this number alone is not enough to tell the caller about bookings, or to change them.
     # True if one of our own numbers calls, because a human's phone forwards the call back to the agent.
     is_own: bool = False
-    # True if many callers share this number: a forwarding line, or our own number in a call that we made.
+    # True if this number does not tell who calls: a line that forwards to us, a human's number, or the number that we
+    # called (in a call that we made).
     is_shared: bool = False
 
     @property
@@ -86,7 +87,7 @@ def attested(verstat: str) -> Attestation:
 def as_presented(text: str, country: str) -> str:
     """The number in E.164. `text` is like "+1…", "sip:+1…@host", "whatsapp:+1…", "client:…", or a national number.
 
-    "" if it contains no number.
+    "" if it contains no number, or if the number stands for a hidden one.
     """
     text = text.rpartition("<")[2].partition(">")[0]  # "Ann" <sip:+1…@host>
     user = _SCHEME.sub("", text.strip(), count=1).partition("@")[0].partition(";")[0]

@@ -1,9 +1,9 @@
 """Twilio's Media Streams protocol: makes events of Twilio's JSON messages, and messages for Twilio. Pure.
 
 Only the needed fields are decoded. There may be other fields, in any order, and numbers may be written as strings. A
-message becomes a `Frame`, an event, or None if its kind is unknown. Frames come fifty times a second, so a `Frame` is a
-light struct and not an event of the machine. Our messages have only fields that Twilio knows, because any other field
-gives warning 31951 (docs/protocol/twilio.md 3.2).
+message becomes a `Frame`, an event, or None if the call does not need it. Frames come fifty times a second, so a
+`Frame` is a light struct and not an event of the machine. Our messages have only fields that Twilio knows, because any
+other field gives warning 31951 (docs/protocol/twilio.md 3.2).
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def mark(stream_sid: str, name: str) -> bytes:
 
 
 def play(stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
-    """The messages that play `mulaw`, and then ask for a mark with this name."""
+    """The messages that play `mulaw`. With a `receipt`, they then ask for a mark of this name."""
     message = media(stream_sid, mulaw)
     return [message] if receipt is None else [message, mark(stream_sid, receipt)]
 

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 LIMIT_S = 10.0  # The limit for a request, all its tries included.
 TRY_LIMIT_S = 4.0  # The limit for one try.
 MAX_TRIES = 4
-FIRST_PAUSE_S = 0.25  # The pause after the first try. Each further pause is twice as long.
+FIRST_PAUSE_S = 0.25  # The pause after the first try, on average. Each further pause is twice as long.
 # Twilio's codes for "Call is not in-progress" and "not found". The call has ended, or belongs to another account.
 UNKNOWN_CODE = 20404
 OVER_CODES = {21220, UNKNOWN_CODE}
@@ -34,7 +34,7 @@ _LONG_NUMBER = re.compile(r"\+?\d{7,}")
 
 
 class TwilioRefused(Exception):
-    """Twilio refused the request, and would refuse it again. The message names the wrong setting or value."""
+    """Twilio refused the request, and would refuse it again. The message says why, if Twilio gave a reason."""
 
 
 class TwilioUnreachable(Exception):
@@ -68,7 +68,7 @@ class _ErrorBody(msgspec.Struct):
 
 
 class _Over(Exception):
-    """The call or other resource does not exist any more. If `is_unknown`, Twilio does not know it at all."""
+    """The call has ended. If `is_unknown`, Twilio does not know this call, number or account."""
 
     def __init__(self, *, is_unknown: bool = False) -> None:
         super().__init__()
@@ -115,7 +115,10 @@ class TwilioRest:
             await self._http.aclose()
 
     async def hang_up(self, call_sid: CallSid, limit_s: float = LIMIT_S) -> bool:
-        """End a call. Returns False if it had ended already. Raises TwilioRefused, TwilioUnreachable."""
+        """End a call. Returns False if it had ended already, or if Twilio does not know it.
+
+        Raises TwilioRefused, TwilioUnreachable.
+        """
         with _within(limit_s):
             try:
                 await self._ask("POST", f"Calls/{call_sid}.json", {"Status": "completed"})
@@ -123,8 +126,8 @@ class TwilioRest:
                 if over.is_unknown:
                     log.warning(
                         "twilio.call_unknown",
-                        caller_hears="nothing: the call ends with its stream",
-                        do="nothing; if this comes with each call, TWILIO_API_BASE is of another region",
+                        caller_hears="no change: the call ends with its stream",
+                        do="nothing; if each call has this, check TWILIO_ACCOUNT_SID and the region of TWILIO_API_BASE",
                     )
                 return False
             return True

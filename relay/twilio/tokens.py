@@ -1,4 +1,5 @@
-"""One-use stream tokens. Only Twilio gets the path with the token. So nobody else can open the media socket of a call.
+"""One-use stream tokens. Only Twilio gets the path with the token (for a test call: only the owner's page). So nobody
+else can open the socket of a call.
 
 Twilio removes the query of a stream's URL, so the token is in the path. The handshake does not name its call: `claim`
 returns the call of the token. The `start` message must have the same CallSid.
@@ -13,8 +14,8 @@ from relay.call.vocabulary import CallSid
 
 # A token expires after this time. Twilio opens the socket about half a second after it got the TwiML.
 LIFE_S = 60.0
-# The most tokens at the same time. If there are more, the oldest is dropped. It is a hundred times what a process can
-# carry.
+# The most tokens at the same time. If there are more, the oldest is dropped. This is a hundred times what a
+# process can carry.
 MAX_TOKENS = 20_000
 TOKEN_BYTES = 16
 

@@ -1,6 +1,6 @@
 """Makes TwiML, the documents that tell Twilio what to do with a call. Pure.
 
-No document ends with a caller who hears nothing. The twilio package would make the same XML, and tests compare the two.
+No document leaves a caller in silence. The twilio package would make the same XML, and tests compare the two.
 The relay does not use that package, because it needs four HTTP libraries.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-MAX_BYTES = 64 * 1024  # The longest answer to a webhook. After a longer one, Twilio ends with error 11750.
+MAX_BYTES = 64 * 1024  # The longest answer to a webhook. After a longer one, Twilio reports error 11750.
 MAX_PARAMETER_CHARS = 499  # The most characters of a parameter's name and value together.
 ACCEPT_WAIT_S = 8  # How long the human may take to press a key after the whisper.
 ALL_LEG_EVENTS = "initiated ringing answered completed"

@@ -10,6 +10,7 @@ from relay.call.vocabulary import EndReason
 from relay.console import wording
 from relay.console.search import Question, key_of
 from relay.console.story import lines, waterfall
+from relay.server.admission import Refusal
 
 BEGAN = dt.datetime(2026, 11, 29, 12, 0, tzinfo=dt.UTC)
 
@@ -92,6 +93,15 @@ def test_an_unknown_word_is_shown_unchanged() -> None:
 )
 def test_an_outcome_is_described_in_words(text: str | None, words: str) -> None:
     assert wording.outcome(text) == words
+
+
+@pytest.mark.parametrize("refusal", [*Refusal, "no_stream", "relay_lost"])
+def test_every_reason_why_a_call_did_not_get_the_agent_has_words(refusal: str) -> None:
+    assert refusal in wording.OUTCOMES
+
+
+def test_a_caller_who_wanted_a_person_outside_human_hours_is_among_what_went_wrong() -> None:
+    assert wording.wrong({"transfer_result": "closed"}) == "The caller wanted a person: nobody was on duty."
 
 
 def test_numbers_and_money_and_days_are_written_in_a_short_form() -> None:

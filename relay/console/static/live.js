@@ -1,6 +1,6 @@
 // The page Live has a card for each running call. The calls come as server-sent events, orders go by POST, and the sound
-// for listening in comes on a WebSocket. Each event holds all calls. Cards are updated and not made anew, so that text
-// which the owner is typing stays.
+// for listening in comes on a WebSocket. Each event holds all calls. A card that exists is updated and not made
+// again. So a text that the owner is typing stays.
 const list = document.getElementById("calls");
 const line = document.getElementById("line");
 const SURE_MS = 4000;

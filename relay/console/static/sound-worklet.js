@@ -18,7 +18,7 @@ function toMulaw(sample) { // -1..1 to G.711 mu-law
 }
 
 // Plays mu-law in an 8 kHz context, in which one byte is one sample. A mark is sent back when the audio before it has left
-// the loudspeaker, or was cleared. By the marks the relay knows what was heard. `late` is the delay from here to the
+// the loudspeaker, or was cleared. The marks tell the relay what was heard. `late` is the delay from here to the
 // loudspeaker, in samples.
 class Player extends AudioWorkletProcessor {
   constructor() {
