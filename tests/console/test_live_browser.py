@@ -95,7 +95,7 @@ def press(browser: Any, words: str) -> None:
 def test_an_owner_can_watch_a_call_and_order_a_sentence_and_listen_and_hang_up(relay: Relay, browser: Any) -> None:
     sign_in(browser, relay.address)
     browser.find_element(By.LINK_TEXT, "Live").click()
-    until(browser, "No call at the moment")
+    until(browser, "No call is running")
     relay.ring()
     until(browser, "The notice is being said")
     until(browser, "No words yet: the caller has not heard the notice.")
@@ -110,7 +110,7 @@ def test_an_owner_can_watch_a_call_and_order_a_sentence_and_listen_and_hang_up(r
     wait(browser, lambda: length.text != before)
     field.send_keys(SENTENCE[20:])  # an update keeps the words and the place of the cursor
     press(browser, "Say")
-    until(browser, "The agent was told.")
+    until(browser, "The agent has the sentence")
     assert field.get_property("value") == ""
     until(browser, f"Agent: {SENTENCE}")
 
@@ -122,7 +122,7 @@ def test_an_owner_can_watch_a_call_and_order_a_sentence_and_listen_and_hang_up(r
     press(browser, "Hang up")
     assert card(browser).is_displayed()
     press(browser, "Really hang up?")
-    until(browser, "No call at the moment")
+    until(browser, "No call is running")
     assert relay.audits() == [
         "had the agent say a sentence in a running call: done",
         "began to listen in",
@@ -141,7 +141,7 @@ def test_an_owner_puts_a_caller_through_and_sees_that_a_human_has_the_call(relay
     until(browser, "Being put through")
     until(browser, "With a person")
     assert not browser.find_element(By.CSS_SELECTOR, "[data-order]").is_displayed()
-    until(browser, "No call at the moment")  # caller and human have talked for five seconds
+    until(browser, "No call is running")  # caller and human have talked for five seconds
 
 
 def test_the_card_of_a_running_call_fits_the_screen_of_a_phone_and_works_with_a_screen_reader(

@@ -220,7 +220,7 @@ def test_a_page_that_came_over_http_says_why_no_call_is_possible(address: str) -
     with page(address) as browser:
         browser.execute_script("Object.defineProperty(window, 'isSecureContext', { get: () => false })")
         browser.find_element(By.ID, "begin").click()
-        wait(browser, lambda: "only to a page that came by https, or from the machine itself" in told(browser))
+        wait(browser, lambda: "only over https, or from this machine itself" in told(browser))
         assert state(browser) == "No call is running."
 
 
