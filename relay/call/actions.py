@@ -59,7 +59,7 @@ class TruncateItem:
 
 @dataclass(frozen=True, slots=True)
 class DeleteItem:
-    """Remove an item from the conversation, because nobody has heard it or because it has no words."""
+    """Remove an item from the conversation: nobody has heard it, or it has no words, or a shorter one replaces it."""
 
     item_id: ItemId
 
@@ -102,7 +102,7 @@ class UseOwnVoice:
 
 @dataclass(frozen=True, slots=True)
 class SendSilence:
-    """Send `ms` of silence to the model in place of caller audio that did not come. So its VAD can end a turn."""
+    """Send `ms` of silence to the model, because no caller audio comes or only noise. So its VAD can end a turn."""
 
     ms: int
 
@@ -220,7 +220,7 @@ class RecordConsent:
 
 @dataclass(frozen=True, slots=True)
 class StopKeepingWords:
-    """The caller does not want their words kept. From now on no row and no recording gets any."""
+    """The caller does not want their words kept. From now on no row of the conversation and no recording gets any."""
 
     at_ms: int
 

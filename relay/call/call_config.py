@@ -46,7 +46,10 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a call ends by itself: its greatest length, silence, and cost."""
+    """When a call ends by itself: its greatest length and cost.
+
+    After `silence_s` the agent first asks whether the caller is there.
+    """
 
     call_s: float = 600.0
     silence_s: float = 30.0
@@ -80,11 +83,14 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a call has cost: tokens and characters by kind, and USD by model. Transcription counts as a model."""
+    """What a call has cost: tokens and characters by kind, and USD by model.
+
+    Transcription and the other voice count as models.
+    """
 
     tokens: Mapping[str, int] = field(default_factory=dict)
     usd_by: Mapping[str, float] = field(default_factory=dict)
-    # What early answers have cost that were taken back. This is a part of `usd_by`.
+    # How many early answers were asked for, and what those have cost that were taken back. `usd_by` has these USD, too.
     early: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -95,7 +101,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """A turn or a function call of an earlier stream. A new model session gets it as text."""
+    """A turn, a note or a function call, as a new model session gets it: as text."""
 
     role: str  # "user", "assistant", "system", or "function".
     text: str
@@ -106,7 +112,7 @@ class PastTurn:
 
 @dataclass(frozen=True, slots=True)
 class Midnight:
-    """The end of the business's day, if it comes during the call: seconds after the stream began, and the new date."""
+    """The end of the business's day: seconds after the stream began (0: it is past already), and the new date."""
 
     in_s: float
     day: str
@@ -114,7 +120,7 @@ class Midnight:
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """Everything that the machine knows before the call begins."""
+    """Everything that the machine knows before the stream begins."""
 
     call_sid: str
     greeting: Greeting

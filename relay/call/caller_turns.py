@@ -10,7 +10,7 @@ from relay.call.vocabulary import CallerTranscribed, ItemId
 
 @dataclass(slots=True)
 class CallerTurn:
-    """One turn of the caller. Times are of the Trio clock."""
+    """One turn of the caller, or one piece of it. Times are of the Trio clock."""
 
     began_at: float | None = None  # When the VAD reported the beginning. None if it did not, or after `take_began_at`.
     # When both sides became silent before this turn. None if the VAD did not report the beginning.

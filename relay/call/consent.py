@@ -82,7 +82,7 @@ class Consent:
         return [replace(row, said=None, heard=None) for row in self._let_go()]
 
     def forget_what_waits(self) -> None:
-        """The call has ended and the notice was not heard. Forget the rows that waited."""
+        """The stream has ended. Forget the rows that still wait, because the notice was not heard."""
         self._waiting = []
 
     def _let_go(self) -> list[RecordTurn]:

@@ -27,7 +27,7 @@ from relay.call.wording import BROKEN_OFF
 # The usual speed of speech: the shipped clips have 16 to 22 characters a second. It is used until an item's length is
 # known.
 CHARACTERS_PER_MS = 0.0185
-# The distance between the numbers of two neighbours. It can be halved three times. A stream has 10,000 numbers.
+# The distance between the numbers of two neighbours. It can be halved three times.
 NUMBERS_APART = 10
 
 
@@ -98,7 +98,7 @@ class Turn:
     latency: TurnLatency | None = None
     # Which place of the text is spoken at which time. None if the model itself speaks.
     positions: list[Position] | None = None
-    is_spoken: bool = False  # True if the other voice has spoken all of the text.
+    is_spoken: bool = False  # True if all sound of the text has come. Used only if another voice speaks it.
     # The pieces of a caller's turn: item -> its words. None until they come.
     pieces: dict[ItemId, str | None] = field(default_factory=dict)
 
@@ -161,7 +161,7 @@ class Turn:
             self.positions.extend(positions)
 
     def was_spoken_whole(self) -> None:
-        """The other voice has spoken the whole text."""
+        """All sound of the text has come, from the model or from the other voice."""
         self.is_spoken = True
 
     @property
@@ -290,7 +290,7 @@ class Conversation:
         return turn
 
     def _number(self, at: int) -> int:
-        """A number for a turn at this place, between the numbers before and after it."""
+        """A number for a turn at this place, between those before and after it. If none is free: the next number."""
         before, behind = (
             [e.seq for e in part if isinstance(e, Turn)] for part in (self._entries[:at], self._entries[at:])
         )

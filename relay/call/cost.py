@@ -66,7 +66,7 @@ class Meter:
         self._per_minute = transcription_usd_per_minute
         self._voice = voice or Voice()
         self.settled_usd = before.usd
-        self._by = dict(before.usd_by)  # Model -> its cost in USD, as reported.
+        self._by = dict(before.usd_by)  # Model -> its cost in USD, as reported, or as estimated if no usage came.
         self.tokens = dict(before.tokens)
         self.early = dict(before.early)
         self._pending_ms: dict[str, float] = {}
@@ -101,7 +101,7 @@ class Meter:
     def responded(self, response_id: str, usage: Mapping[str, object] | None, *, taken_back: bool = False) -> None:
         """The usage of a response has come. Without it, the estimate is counted.
 
-        `taken_back`: it was an early answer.
+        `taken_back`: it was an early answer that was taken back.
         """
         estimate_usd = self._estimate_usd(
             self._pending_ms.pop(response_id, 0.0), self._pending_characters.pop(response_id, 0)

@@ -61,7 +61,7 @@ ROUND_TRIP_MS = 150
 SOFT_END_MS = 40
 # A frame may come up to this much too early. So the measured silence may be too short by this.
 JITTER_MS = 15
-# If no frame has come for this long (a muted line, a stall), the silence counts from the server's report.
+# If no frame has come for this long (a muted line, a stall), the turn ends, because the silence cannot be measured.
 NO_FRAMES_S = 0.5
 
 
@@ -226,7 +226,11 @@ class EarlyAnswer:
     # The early answer
 
     def may_ask(self, wish: Wish | None) -> bool:
-        """True if this wish may be asked for now. While a turn is open, only the answer to this turn may."""
+        """True if this wish may be asked for now.
+
+        While a turn is open, only the answer to this turn may be asked for. Even this answer must wait if the governor
+        has stopped early answers, or if the caller reads something out.
+        """
         if self.turn is None:
             return True
         is_its_answer = wish is not None and wish.kind == "turn" and wish.instructions is None

@@ -35,7 +35,7 @@ _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENC
 # How long the call waits for words after the end of the stream. A transcription takes 1.0 to 1.5 s
 # (docs/protocol/openai.md 3).
 LATE_WORDS_S = 2.0
-# The same, if the caller is still on the line and comes back or is given to a human. The next stream begins within half
+# The same, if the caller is still on the line and comes back or is given to a human. The next stream begins after about
 # a second. It needs these words, and waits for them at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
@@ -59,7 +59,7 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _midnight_is_past(call: Call, age_s: float) -> bool:
-    """True if midnight is past and the model's session was told the earlier date."""
+    """True if midnight is past and the model was not told the new date."""
     midnight = call.plan.midnight
     return midnight is not None and not call.told_midnight and age_s >= midnight.in_s and call.sessions.serves
 

@@ -15,7 +15,7 @@ from relay.call.sessions import Why
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import EndReason, ItemId, ModelLost, ModelReady, MoveFailed, NextModelLost
 
-# A lost session is replaced at most this often in one call. After that a human takes over.
+# A lost or stuck session is replaced at most this often in one stream. After that a human takes over.
 RECONNECTS = 2
 # OpenAI ends a session after 60 minutes (docs/protocol/openai.md 1.4). After 50 minutes the relay opens a new one, and
 # switches to it when nobody speaks.

@@ -1,7 +1,7 @@
 """Finds the caller's voice by its level: whether somebody speaks, since when, and whether the sound is our own echo.
 
-This is used only to decide about the agent's speech and the caller's silence. The model always gets the audio
-unchanged.
+It helps to decide about the agent's speech, the caller's silence, the end of an open turn (early_answer.py) and a deaf
+session (unheard_speech.py). The model always gets the audio unchanged.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The state machine of one phone call: an event and the time go in, actions come out. It does no I/O.
 
 Rule 1: all decisions about a call are made here and in the files that are called from here: greeting (the first words),
-        turns and interruption (the caller), responses and function_calls (the model), failover (the model's sessions),
-        orders (the owner), ending. state.py holds the state that they share. Parts of this state have files of their
-        own: playout (what was heard), turn_taking (who may speak), response_queue (`response.create`), conversation
-        (what was said), cost.
+        turns, answering_early and interruption (the caller), responses and function_calls (the model), voice_loss (the
+        other voice), failover (the model's sessions), orders (the owner), ending. state.py holds the state that they
+        share. Parts of this state have files of their own: playout (what was heard), turn_taking (who may speak),
+        response_queue (`response.create`), conversation (what was said), cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
 Rule 3: `handle` takes an event and returns its actions. Caller audio has a method of its own, because it comes fifty
         times a second and usually causes no action.
@@ -17,7 +17,8 @@ The phases of a call:
                called. A call that costs too much, lasts too long or stays silent is ended.
     Leaving    The last words play. The stream ends when they were heard, or at a deadline. Words of the caller may
                still bring a human, or keep the call going.
-    Gone       The stream has ended. Late words of the caller are still written down. Then the call is over.
+    Gone       The stream has ended. Late words of the caller are still written down. Then this machine is done. The
+               caller may come back on another stream, with another machine.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class Machine:
 
     # Complex because each file is called only if it has something to do: in this method a call costs more than a check.
     def caller_audio(self, level_dbfs: float, ms: int, now: float) -> list[Action]:
-        """Handle `ms` of caller audio by its level: a frame, or silence that fills a gap.
+        """Handle `ms` of caller audio by its level: a frame (two if the loop is behind), or silence that fills a gap.
 
         Returns the actions, usually none. It is called for each frame, also if several frames came together.
         """
@@ -154,7 +155,7 @@ class Machine:
 
     @property
     def model_is_ready(self) -> bool:
-        """True while the call has a model session."""
+        """True while the call has a model session that seems to work."""
         return self.call.sessions.serves
 
     @property
@@ -164,7 +165,7 @@ class Machine:
 
     @property
     def notice_was_begun(self) -> bool:
-        """True if at least a part of the notice was played."""
+        """True if the notice has come, and audio was written to the caller."""
         return self.call.notice_item is not None and self.call.figures.greeting_ms is not None
 
     @property
@@ -178,7 +179,7 @@ class Machine:
         return self.call.phase is Phase.GONE and self.call.over_at is None
 
     def wants(self, response_id: ResponseId, item_id: ItemId) -> bool:
-        """False for audio that nobody may hear: its answer was cancelled, or its item was cut off or is complete."""
+        """False for audio that nobody may hear: see `responses.wants`."""
         return responses.wants(self.call, response_id, item_id)
 
     def is_early(self, response_id: ResponseId) -> bool:

@@ -397,7 +397,7 @@ class Playout:
     # Barge-in
 
     def hold(self, now: float) -> bool:
-        """Stop playing. Returns True if a `clear` must be written, because Twilio has audio that was not played.
+        """Stop playing. Returns True if a `clear` must be written, because Twilio may have audio that was not played.
 
         The audio can go on later from here (`resume`), or be given up (`cut`).
         """

@@ -3,7 +3,7 @@
 It holds one wish for an answer, and knows which earlier answers must not be heard any more. Only one response may write
 to the conversation at a time (docs/protocol/openai.md 2.1). A request for a second one is an error, which has ended
 calls of other relays (openai-agents-python #1466, #1168). So a wish waits until the active response has ended. A later
-wish replaces an earlier one.
+wish replaces an earlier one, except one with special instructions (`Answers.want`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Wish:
 
 
 class Answers:
-    """The answers of one model session: wanted, asked for, active, cancelled and ended."""
+    """The answers of one stream, over its model sessions: wanted, asked for, active, cancelled and ended."""
 
     def __init__(self) -> None:
         self.active: ResponseId | None = None

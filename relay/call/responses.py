@@ -144,7 +144,7 @@ def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) ->
 
 
 def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is_told: bool = True) -> None:
-    """An answer was generated to its end. `is_told` is False if no event has reported the end."""
+    """An answer has ended: complete, cancelled, broken off or failed. `is_told`: an event has reported the end."""
     response_id = event.response_id
     if call.answers.has_ended(response_id):  # The end is reported twice, or after the relay has assumed it.
         if call.answers.was_presumed_ended(response_id):
@@ -234,7 +234,10 @@ def heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Ac
 
 
 def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) -> None:
-    """The server sent an error. Harmless ones are only counted. No error alone ends the call."""
+    """The server sent an error. Harmless ones are only counted.
+
+    A human takes over if the model has failed too often, or if the server asks us to wait too long (RETRY_LIMIT_S).
+    """
     follows = call.answers.refused(event.event_id, event.code == ALREADY_ACTIVE, now, event.retry_after_s)
     call.early.refused(event.event_id)
     if event.code == NOT_ACTIVE:

@@ -18,7 +18,7 @@ ROUNDS = 10
 # How many functions the model may call after one turn of the caller. One answer may call many at once.
 CALLS = 24
 # How often the model is asked for an answer without functions before a human takes over: once after one turn of the
-# caller, twice in the whole call.
+# caller, twice in one stream of a call.
 FORCED_IN_A_TURN, FORCED = 1, 2
 
 
@@ -35,7 +35,7 @@ class Rounds:
     since_caller: int = 0  # Answers with functions since the caller's last turn.
     calls: int = 0  # Functions since the caller's last turn.
     forced_in_turn: int = 0  # How many answers without functions were asked for since the caller's last turn.
-    forced: int = 0  # How many answers without functions were asked for in the whole call.
+    forced: int = 0  # How many answers without functions were asked for in this stream.
     _last: ResponseId | None = None
     _heard: tuple[int, int] = (-1, -1)  # The numbers of the caller's and the model's newest turns.
 

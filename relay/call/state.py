@@ -70,7 +70,8 @@ class Ending:
     reason: EndReason
     then: Next
     deadline: float
-    item: ItemId | None  # The item with the last words. None: there are none, so the call ends when nothing is playing.
+    # The phrase with the last words. None: there is no phrase, so the call ends when the caller has heard all audio.
+    item: ItemId | None
     summary: str = ""
     began_at: float = 0.0
 
@@ -199,7 +200,7 @@ class Call:
         return max(self.presence.sign_at, self.presence.perhaps_at, played_until_s, self.arrived_at or 0.0)
 
     def notice_is_open(self, now: float) -> bool:
-        """True while the notice is playing, and while its mark may still come back."""
+        """True while the notice waits or plays, and while its mark may still come back."""
         if self.consented or self.notice_item is None:
             return False
         if self.playout.heard_ms(self.notice_item, now) is not None:
@@ -261,7 +262,7 @@ class Call:
         rest: bool = False,
         bridges: bool = False,
     ) -> ItemId:
-        """Play a sentence of the relay's own. The model's conversation gets it as words of the agent.
+        """Play a sentence of the relay's own. The model gets it as words of the agent, unless the call is about to end.
 
         `rest`: the sentence is the rest of an answer of the model's. `bridges`: the caller still waits for an answer
         after it.
@@ -296,7 +297,7 @@ class Call:
             out += self.consent.was_heard()
 
     def lose_speech(self, now: float) -> None:
-        """Forget the speech that has no item yet, because the session that heard it has ended.
+        """Forget the speech that has no item yet, because the session that heard it, or the stream, has ended.
 
         If it was long enough to be words, its turn is kept in the conversation without words: nobody will transcribe
         it.

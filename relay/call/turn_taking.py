@@ -99,7 +99,7 @@ class Worth(enum.Enum):
     BARGE_IN = "barge_in"  # Stop the agent, then ask for a response.
     WAIT = "wait"  # Wait for its words.
     LEAVE = "leave"  # Keep the turn in the conversation, without an answer.
-    DELETE = "delete"  # The turn has no words: remove it.
+    DELETE = "delete"  # The turn has no words, or is an echo of the agent: remove it.
 
 
 @dataclass(slots=True)
@@ -124,7 +124,8 @@ class Speech:
     voiced_ms: int = 0  # The longest time without a pause in which our own level heard a voice.
     sound: Sound | None = None  # How loud the speech is. None: its start was not reported.
     state: State = State.SPEAKS
-    overheard: bool = False  # True if it began while the agent could not be interrupted.
+    # True if it came while the agent could not be interrupted, and did not go on after that.
+    overheard: bool = False
     over_agent: bool = False  # True if a part of it came while the agent spoke.
     paused: bool = False
     idle: bool = False  # True if our own level has heard nobody in it for a while.

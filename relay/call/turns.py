@@ -20,8 +20,8 @@ from relay.call.words import Meaning
 HOLD_LIMIT_S = 2.0
 # Noise can keep the server's VAD in speech for ever. Then the caller would never get an answer. Our own level takes
 # this noise for quiet. If our level is quiet for this long and the caller has spoken before, the caller has finished.
-# This is four times the pause after which the VAD usually ends a turn. Then the relay sends silence, so that the VAD
-# ends the turn.
+# This is four times the pause after which the VAD ends a turn with ANSWER_EARLY=off. Then the relay sends silence, so
+# that the VAD ends the turn.
 DONE_AFTER_S = 2.0
 # After this time the VAD gets silence even if there was only noise. So the next turn does not begin with minutes of
 # noise. If the VAD hears speech even then, it does not work (twilio-samples python #6). unheard_speech.py finds out
@@ -47,7 +47,7 @@ def frame(call: Call, now: float, out: list[Action]) -> None:
     """A caller frame came."""
     speech = call.floor.speech
     if speech is not None:
-        # Speech in any other state stops nobody, so the agent's state is not needed.
+        # In the other states of the speech, the agent's state changes nothing.
         agent = call.agent(now) if speech.state is State.SPEAKS else NO_AGENT
         carry_out(call, call.floor.frame(agent, call.voice), now, out)
 
@@ -64,7 +64,7 @@ def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
 def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, out: list[Action]) -> None:
     """The caller's speech became an item."""
     if call.conversation.turn(item_id) is not None or call.phase is Phase.GONE:
-        return  # The event came twice.
+        return  # The event came twice, or after the end of the stream.
     call.ids[item_id] = item_id
     behind, before = call.ours(previous), call.early.piece_before
     turn = call.conversation.place(item_id, "caller", behind, call.ms(now), part_of=before)

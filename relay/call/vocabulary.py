@@ -99,7 +99,10 @@ class DigitPressed:
 
 @dataclass(frozen=True, slots=True)
 class CallerLeft:
-    """The stream has ended on the caller's side: by `stop`, or because the socket has closed. `reason` says which."""
+    """The stream has ended: Twilio said so, its socket has closed or is dead, or the relay cannot go on.
+
+    `reason` says why.
+    """
 
     reason: EndReason
 

@@ -34,11 +34,14 @@ def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
 
 
 def _give_up(call: Call, now: float, out: list[Action]) -> bool:
-    """Cancel the present answer and ask for its text again. Returns True if the caller hears a part of it."""
+    """Cancel the present answer and ask for its text again.
+
+    Returns True if the caller hears a part of it, so that only its rest is asked for.
+    """
     active, greets = call.answers.active, call.answers.is_greeting
     is_heard = active is not None and not call.answers.is_discarded(active)
     begun = active is not None and is_heard and _keep_what_is_spoken(call, active, now, out)
-    # In this case the next answer waits for the function's output.
+    # If this answer has called a function, the next answer waits for the function's output.
     calls = active is not None and call.functions.has_called(active)
     cancel = call.answers.restart(now, wants_rest=not calls)
     if cancel is not None:

@@ -47,14 +47,15 @@ _OF_NOW = frozenset({"emergency"})
 
 
 class WordsInvalid(ValueError):
-    """A file of words cannot be used. The message names all mistakes in it."""
+    """A file of words cannot be used. The message names its mistakes, but only the first set that does not exist."""
 
 
 @lru_cache(maxsize=PLAIN_TEXTS)
 def plain(text: str, contractions: Contractions | None = None) -> str:
-    """The text in small letters, with one blank between words. `,` and `.` stay as words, other punctuation is dropped.
+    """The text in small letters, with one blank between words. A comma becomes the word `,`.
 
-    A number is one word, even if it is grouped: 9-1-1 becomes 911. But a price such as $1,911 becomes `_`.
+    The end of a sentence, a colon and a dash become the word `.`. Other punctuation is dropped. A number is one
+    word, even if it is grouped: 9-1-1 becomes 911. But a price such as $1,911 becomes `_`.
     """
     spelled = _spelled(text)
     return _bare(spelled if contractions is None else contractions.written_out(spelled))
