@@ -162,6 +162,6 @@ The packages have a fixed order. Each package imports only from packages that co
 `make check` enforces this order, and that pure modules use no clock and no I/O (pyproject.toml, importlinter).
 
 docs/architecture.md follows five paths through these files. docs/glossary.md explains the words.
-There are three clocks with three names: `now` (Trio, seconds), `media_ms` (Twilio's stream time), `item_ms` (inside an
-item of the model).
+Three clocks measure the time in a call, with three names: `now` (Trio, seconds), `media_ms` (Twilio's stream time),
+`item_ms` (inside an item of the model). `utc_now` gives the date and the time of day.
 """

@@ -111,7 +111,7 @@ class BrowserCalls:
         file = desk.files.get(call_sid) if call_sid is not None else None
         if file is None or not file.is_test:
             desk.metrics.refused_sockets.labels("token").inc()
-            log.warning("test_call.refused", words="its token is not ours, or was used, or is older than a minute")
+            log.warning("test_call.refused", words="the token in its path is unknown, was used, or is too old")
             await end.reject(403, "This call has begun already, or waited for more than a minute. Press Call again.\n")
             return
         with structlog.contextvars.bound_contextvars(call_sid=file.call_sid, test=True):

@@ -149,7 +149,7 @@ class StreamDoor:
             desk.metrics.refused_sockets.labels("token").inc()
             log.warning(
                 "stream.refused",
-                words="its token is unknown, was used, or is older than a minute, or the call has a stream already",
+                words="the token in its path is unknown, was used, or is too old, or the call has a stream already",
             )
             await end.reject(403, "no such stream\n")
             return None

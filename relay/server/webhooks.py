@@ -56,6 +56,11 @@ _SID = re.compile(r"CA[0-9a-fA-F]{32}")
 Answer = Callable[[dict[str, str]], Awaitable[str]]
 
 
+def _is_the_callers(path: str) -> bool:
+    """True if the caller is on the line and hears the answer to a webhook with this path."""
+    return path.rstrip("/") in _CALLERS_PATHS
+
+
 def _xml(document: str) -> Response:
     return Response(document, content_type="text/xml; charset=utf-8")
 
@@ -127,7 +132,8 @@ class Webhooks:
                 # A bug of ours. After a 500 the caller would hear what the number's fallback URL says, or Twilio's
                 # error message. Then the call would end.
                 except Exception:
-                    log.exception("webhook.broke", path=request.path, caller_hears=CUT_OFF)
+                    hears = CUT_OFF if _is_the_callers(request.path) else "no change, but this step of the call is lost"
+                    log.exception("webhook.broke", path=request.path, caller_hears=hears, do="report it: a bug")
                     return _xml(self._after_bug(request.path))
 
         return view
@@ -193,11 +199,10 @@ class Webhooks:
         A caller is connected with the human, and Twilio needs no further webhook for that. A human who has pressed a
         key is hung up. All other requests get an empty document.
         """
-        path = path.rstrip("/")
-        if path in _CALLERS_PATHS:
+        if _is_the_callers(path):
             settings = self._desk.settings
             return twiml.fallback(settings.human_transfer_number, CUT_OFF, settings.twilio_phone_number)
-        return twiml.hang_up() if path == "/twilio/accept" else twiml.empty()
+        return twiml.hang_up() if path.rstrip("/") == "/twilio/accept" else twiml.empty()
 
     # A phone rings
 
@@ -269,7 +274,7 @@ class Webhooks:
         file.end_streams(EndReason.CALLER_SOCKET_LOST)
         decided = file.decision
         if file.streams == 0:
-            log.error("call.stream_never_opened", caller_hears=CUT_OFF, do="see Twilio's debugger for 31901-31920")
+            log.error("call.stream_never_opened", caller_hears=CUT_OFF, do="look for errors 31901-31920 at Twilio")
             file.refused = "no_stream"
             self._desk.rings_no_more(call_sid)
             return self._without_stream(file, CUT_OFF)

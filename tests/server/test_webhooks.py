@@ -278,11 +278,14 @@ async def test_a_bug_in_a_webhook_leads_to_the_human_and_not_to_a_500(
 ) -> None:
     async with stage() as play:
         monkeypatch.setattr(admission.Admission, "judge", lambda *_: 1 / 0)
-        got = await ask(play, "/twilio/incoming")
-        assert got.status == 200
-        assert got.verbs == ["Say", "Dial", "Hangup"]
-        monkeypatch.setattr(human_transfer, "whisper_words", lambda *_: 1 / 0)
-        assert (await ask(play, f"/twilio/whisper?call={SID}")).status == 200
+        with structlog.testing.capture_logs() as lines:
+            got = await ask(play, "/twilio/incoming")
+            assert got.status == 200
+            assert got.verbs == ["Say", "Dial", "Hangup"]
+            monkeypatch.setattr(human_transfer, "whisper_words", lambda *_: 1 / 0)
+            assert (await ask(play, f"/twilio/whisper?call={SID}")).status == 200
+        hears = [line["caller_hears"] for line in lines if line["event"] == "webhook.broke"]
+        assert hears == [webhooks.CUT_OFF, "no change, but this step of the call is lost"]
         assert (await ask(play, "/twilio/stream-status")).verbs == []
 
 
