@@ -1,7 +1,8 @@
 """Makes a JSON schema of a Python signature, and checked values of the model's JSON.
 
 msgspec does both, so no schema is written by hand. The model may write anything. So its text is limited in size,
-control characters are removed, and the rest must fit the types of the signature exactly.
+control characters become blanks, and the rest must fit the types of the signature. What models often get nearly right
+is corrected (`_loosen`), and text is read as a number where the signature wants a number.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, Final
 import msgspec
 
 ARGUMENTS_LIMIT_CHARS: Final = 4096  # The longest real arguments are a message of 500 characters.
-# Characters that are no text, and are removed. Postgres refuses NUL. Other control characters break log lines.
-# Invisible marks turn the words around them, or make a name that looks empty. Joiners are kept, because some scripts
-# need them.
+# Characters that are no text. Each row of them becomes a blank. Postgres refuses NUL. Other control characters break
+# log lines. Invisible marks turn the words around them, or make a name that looks empty. Joiners are kept, because some
+# scripts need them.
 _CONTROLS: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+"
 )

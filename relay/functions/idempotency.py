@@ -2,7 +2,8 @@
 
 Three guards do this. Each is enough if the others fail:
 
-1. The record of the call (`Once`). A repeat waits while the first attempt runs, and gets its result if it succeeded.
+1. The record of the call (`Once`). A repeat waits while the first attempt runs, and gets its result. A repeat that
+   comes later gets the result only if it was a success.
 2. A reservation in Postgres. If another machine resumes the call, it finds the result there.
 3. The backend's Idempotency-Key. It is the same key, so a retry after a lost answer books nothing new.
 
@@ -172,7 +173,7 @@ class Once:
             await record.under_way.wait()
             if record.outcome is not None and record.wish.words() == wish.words():
                 return replace(record.outcome, effect=None)
-            # The first attempt was cancelled before it had a result. This one takes its place.
+            # The first attempt was cancelled before it had a result, or it had other words. This one goes on.
         if record.is_done:
             assert record.outcome is not None
             if record.wish.words() == wish.words():

@@ -1,7 +1,7 @@
 """Defines what a function returns: an outcome for the model, and at most one effect on the call.
 
 A function never uses the call's sockets or Twilio's API. To end or transfer the call, it returns an effect. The machine
-carries it out after the caller has heard what the agent is saying.
+carries such an effect out after the caller has heard what the agent is saying.
 
 The model reads each output again in every later turn, and this costs money (docs/protocol/openai.md 4). So an output
 has at most 1 kB. A larger one is shortened and is still valid JSON: lists lose elements (`more` says how many), and

@@ -308,7 +308,7 @@ async def run(
     else:
         try:
             outcome = await _run(function, call, arguments_json, function_call_id)
-        except Exception as error:  # This is a bug of the relay, so the call goes on.
+        except Exception as error:  # This is a bug of the relay. The call goes on all the same.
             outcome = _mapped(function, error)
     names_caller = function.names_caller if function is not None else None
     return replace(outcome, took_s=trio.current_time() - began, names_caller=names_caller)

@@ -54,7 +54,8 @@ AT_ONCE = 4
 # If phrases are missing, rendering is tried again after the first pause. Each further pause is twice as long, up to the
 # second value.
 AGAIN_S = (60.0, 3_600.0)
-# How many greetings that calls have heard may wait to be stored. There are only two: with and without the notice.
+# How many greetings that calls have heard may wait to be stored. There are at most four: for open and closed hours,
+# with and without the notice.
 LEARNED_WAITING = 8
 LEDGER_LIMIT_S = 2.0
 EMERGENCY = "emergency"  # The key of the phrase with the emergency number.

@@ -46,14 +46,14 @@ PHRASES = (
 
 
 class PromptsInvalid(ValueError):
-    """Files in prompts/ cannot be used. The message names all mistakes."""
+    """Files in prompts/ cannot be used. The message names the mistakes, but not those that may come from others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """All texts.
 
-    `opening`: the greeting before its notice. `notice`: "" if nothing is recorded.
+    `opening`: the greeting before its notice. `notice`: "" with RECORD=off.
     """
 
     system: str
@@ -80,7 +80,7 @@ class Prompts:
 
     @property
     def version(self) -> str:
-        """A hash of everything that the model is told.
+        """A hash of the model's instructions, with their placeholders for the call.
 
         The row of a call has it, so that one can see which prompt the call used.
         """
@@ -94,7 +94,7 @@ def load(
     business: str = "",
     closed_greeting: tuple[str, str] | None = None,
 ) -> Prompts:
-    """Read and check the folder. Raises PromptsInvalid, which names all files and mistakes.
+    """Read and check the folder. Raises PromptsInvalid, which names the files and mistakes.
 
     `business`: the facts for the model. `closed_greeting`: two parts, from the business file. If the second part is "",
     the usual question is asked.

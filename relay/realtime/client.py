@@ -32,8 +32,8 @@ log = structlog.get_logger()
 # From India, TLS, upgrade and `session.created` took 0.84 to 2.1 s together. We have no captures from farther away.
 CONNECT_LIMIT_S = 5.0
 CONFIGURE_LIMIT_S = 5.0
-# A warm session costs nothing but its socket. It is closed after this time, in case the caller's stream never starts
-# (gptme #792).
+# A warm session costs nothing but its socket, and its greeting if one was asked for. It is closed after this time, in
+# case the caller's stream never starts (gptme #792).
 WARM_LIFE_S = 30.0
 # At most this many warm sessions are opened in a minute, so that robocalls do not use up the account's sessions. Any
 # other call opens its session when its stream starts.

@@ -1,8 +1,8 @@
 """Turns OpenAI's messages (Realtime API, GA) into our events, and our actions into messages.
 
-Only the keys that the relay needs are decoded, into one flat struct. Unknown events and keys are ignored. Caller audio
-is sent fifty times a second, so its message is made from a byte template. Source: OpenAI API reference, Realtime
-events.
+Only the keys that the relay needs are decoded, into one struct for all events. Unknown events and keys are ignored.
+Caller audio is sent fifty times a second, so its message is made from a byte template. Source: OpenAI API reference,
+Realtime events.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ _KNOWN_AND_SKIPPED = frozenset(
 def decode(message: bytes) -> Message:
     """Decode a server event. Raises ModelProtocolError if it is not JSON or has no type.
 
-    If a field cannot be read, only this field is left out.
+    If a field cannot be read, only this field is left out. But an event without its `delta` says nothing, so it raises.
     """
     try:
         return _decoder.decode(message)

@@ -43,7 +43,8 @@ def session_config(
     """The content of the one `session.update`.
 
     It is not changed during a call, because a change would empty the prompt cache. `writes`: the model answers in text.
-    It can be told later to speak. `silence_ms`: the VAD ends a speech of the caller after this much silence.
+    Only this can change later: `protocol.SPEAK` lets the model speak. `silence_ms`: the VAD ends a speech of the caller
+    after this much silence.
     """
     config: dict[str, object] = {
         "type": "realtime",

@@ -57,7 +57,10 @@ async def dial(
 
 
 async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocketEnd:
-    """Open a WebSocket as client on a connected wire, without a time limit. Raises ConnectionError, Refused."""
+    """Open a WebSocket as client on a connected wire, without a time limit.
+
+    Raises ConnectionError, Refused, ValueError (not such a URL).
+    """
     protocol = ClientProtocol(_parse(url), max_size=websocket.MAX_FROM_MODEL_BYTES, logger=QUIET)
     request = protocol.connect()
     for name, value in headers.items():

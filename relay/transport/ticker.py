@@ -51,7 +51,7 @@ class Ticker:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def run(self) -> None:
-        """Wake the groups in turn, without end."""
+        """Call the functions of the groups in turn, without end."""
         at, turn = trio.current_time(), 0
         while True:
             if not any(self._lots):

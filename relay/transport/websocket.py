@@ -275,7 +275,10 @@ class WebSocketEnd:
             self._ready.clear()
 
     async def accept(self, request: Request) -> None:
-        """Answer 101 and open. Raises Gone(1002) after refusing a request that is not a valid upgrade."""
+        """Answer 101 and open. Raises Gone(1002) after refusing a request that is not a valid upgrade.
+
+        Also raises Gone if the peer has gone.
+        """
         assert isinstance(self._protocol, ServerProtocol), "only a server accepts"
         response = self._protocol.accept(request)
         await self._respond(response)

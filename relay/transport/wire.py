@@ -16,8 +16,8 @@ import trio
 
 from relay.transport.hub import current_hub
 
-# How many bytes may wait for a peer that reads slowly: two minutes of mu-law in base64. If there are more, the peer
-# counts as dead.
+# How many bytes may wait for a peer that reads slowly: 98 s of mu-law in base64, or 16 s of PCM16 at 24 kHz. If there
+# are more, the peer counts as dead.
 OUT_LIMIT_BYTES = 1 << 20
 # If a peer takes no byte for this long, the connection is closed. Twilio and OpenAI read within milliseconds.
 NO_PROGRESS_S = 5.0

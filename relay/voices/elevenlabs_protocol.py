@@ -1,7 +1,7 @@
 """Makes and reads messages of ElevenLabs' multi-context protocol. Source: docs/protocol/elevenlabs.md 2.
 
 The service writes keys in two ways: contextId and context_id. Its reference, its examples and its own package differ.
-Both ways are read here. Unknown messages are skipped and counted.
+Both ways are read here. Unknown keys are skipped and counted.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ _KEYS = {
 
 
 def read(raw: bytes) -> Message:
-    """Decode a message. Raises VoiceProtocolError if nothing in it can be used."""
+    """Decode a message. Raises VoiceProtocolError if it is no JSON object, or if its audio is not base64."""
     try:
         table = _fields.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -155,7 +155,7 @@ def read(raw: bytes) -> Message:
 
 
 def _text(raw: msgspec.Raw | None) -> str:
-    """A JSON value if it is text, otherwise ""."""
+    """A JSON value as text, if it is text, a number, true or false. Otherwise ""."""
     if raw is None:
         return ""
     value = _value(raw)

@@ -69,7 +69,7 @@ class ElevenLabs:
 
     @property
     def name(self) -> str:
-        """Service, model and voice. Rows and file names use this name."""
+        """Service, model and voice. See voice.Voices."""
         return f"elevenlabs/{self.access.model}/{self.access.voice_id}"
 
     @property

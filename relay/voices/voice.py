@@ -79,7 +79,7 @@ class Voice(Protocol):
 
     @property
     def is_lost(self) -> bool:
-        """True after the voice has reported VoiceLost."""
+        """True after the voice was lost. VoiceLost may not be reported yet."""
 
     def say(self, item_id: ItemId, text: str) -> None:
         """The model has written a piece of this item's text."""
