@@ -101,9 +101,9 @@ class Upsampler:
 
 
 class Downsampler:
-    """Turns samples at 24 kHz into samples at 8 kHz (int16): n give n
+    """Turns samples at 24 kHz into samples at 8 kHz (int16): n samples give n // 3.
 
-    3. Samples that are left over wait for the next call.
+    Samples that are left over wait for the next call.
     """
 
     delay_ms = DELAY_MS - 2000 / RATE_HZ
@@ -138,11 +138,10 @@ class Downsampler:
         return _saturated(np.floor((thrice + 1.5) / 3).reshape(-1)[:n])
 
     def flush(self) -> Samples:
-        """End the audio: returns the samples that were left over and the end of the filter, (n + 71)
+        """End the audio: returns what the samples that were left over and the end of the filter give.
 
-        3 in all.
-
-        Returns nothing if there was no audio. After that, the object is like a new one.
+        After n samples, all calls together have returned (n + 71) // 3. If there was no audio, nothing is returned.
+        After that, the object is like a new one.
         """
         tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(DOWN_FLUSH, np.int16))
         self.reset()

@@ -22,7 +22,7 @@ Why this filter was taken (each line is the best one that dsp/design.py finds; t
 
 Sound above 4000 Hz becomes an alias inside the telephone band. At -81 dB this alias is 40 dB below the noise of mu-law
 itself. So a stop band that begins lower is worth more than a deeper one. With six more taps it would begin 100 Hz
-lower, but there would be 0.01 ms more delay, half a decibel less attenuation, and only 1 dB left for the rounding to
+lower, but there would be 0.01 ms more delay, 0.7 dB less attenuation, and only 1 dB left for the rounding to
 int16. The CPU time of a frame is the same with each number of taps. A linear-phase filter with the same figures needs
 88 taps and has a delay of 1.81 ms, six times as much. It would not sound better: this filter reaches the PESQ of one
 mu-law conversion, which is the possible maximum (bench/dsp). A minimum-phase filter changes the shape of the wave, but
