@@ -152,7 +152,7 @@ The other packages:
     notify/                   sends mails, webhooks and alarms to the owner
     settings/                 reads the environment and .env, and checks both
     telemetry/                writes log lines and counts metrics
-    standin/                  simulates Twilio, the model and the business, for demos, tests and rehearsals
+    standin/                  simulates Twilio, the model, the other voice and the business, for demos and tests
 
 The packages have a fixed order. Each package imports only from packages that come before it here:
 

@@ -2,8 +2,8 @@
 
 console     the routes: each reads rows, and fills a page
 live_pages  the routes of the page Live: running calls, and orders to them
-live        what the page Live is sent, and its texts
-guard       who may see them: login, session, origin, headers
+live        what is sent to the page Live, and the page's texts
+guard       who may see the pages: login, session, origin, headers
 password    the hash of the one password                                   (blocking)
 reads       what the pages read from Postgres, and the few rows they write  (blocking)
 search      a search for calls: from a URL's query to SQL                  (pure)

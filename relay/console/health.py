@@ -36,7 +36,15 @@ async def all_of(checks: Sequence[Check]) -> list[Health]:
     async with trio.open_nursery() as nursery:
         for index, check in enumerate(checks):
             nursery.start_soon(ask, index, check)
-    return [each or Health("Something", "", f"did not answer within {LIMIT_S:g} s. Look at the log.") for each in found]
+    return [
+        each
+        or Health(
+            "A part",
+            "",
+            f"did not answer within {LIMIT_S:g} s: the part that the list Health does not name. Look at the log.",
+        )
+        for each in found
+    ]
 
 
 async def disk(folder: Path) -> Health:

@@ -21,7 +21,7 @@ ENDINGS = {
     "caller_socket_lost": "The caller's connection was lost",
     "caller_socket_stalled": "The caller's side took no more audio",
     "no_caller_audio": "No audio came from the caller",
-    "twilio_protocol": "The caller's side sent a message that is not allowed",
+    "twilio_protocol": "The caller's side sent audio faster than time passes",
     "drained": "The relay was being restarted",
     "relay_fault": "A fault of the relay",
     "rejected": "Not taken: the number rang too often, or the person's phone forwarded the call back",

@@ -142,7 +142,7 @@ def retention_of(desk: Desk, database_url: str) -> Retention:
     try:
         store = store_of(settings)
     except StoreUnusable as error:  # Calls are not recorded now. With RECORD=on the start has failed already.
-        log.warning("recording.not_deleted", words=str(error), do="install it, or unset RECORDINGS_URL")
+        log.warning("recording.not_deleted", words=str(error), do="install obstore, or unset RECORDINGS_URL")
         store = None
     recordings = OldRecordings(
         FolderStore(folder_of(settings)),

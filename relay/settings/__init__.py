@@ -1,4 +1,4 @@
-"""Reads all settings from the environment, and checks them. No other code reads the environment.
+"""Reads all settings from the environment, and checks them. No other code takes settings from the environment.
 
 One error message names all mistakes, so that the operator can correct them together.
 """
@@ -492,7 +492,7 @@ def _read(name: str, text: str) -> object:
                 "must be a key as `relay key` prints it, or several with commas between them, the newest first"
             )
     elif name == "console_password_hash" and not text.startswith("$argon2id$"):
-        raise _Wrong("must be a line that `relay key --console` prints, not the password; quote it: it holds $")
+        raise _Wrong("must be the hash that `relay key --console` prints, not the password; quote it: it holds $")
     elif name in ("notify_email", "notify_from"):
         if not re.fullmatch(r"[^@\s<>,;:\"]+@[A-Za-z0-9.-]+", text) or not text.isascii():
             raise _Wrong("must be one address like owner@example.com")

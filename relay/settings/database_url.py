@@ -53,7 +53,7 @@ def understood(text: str) -> str:
 def _without_foreign_parameters(text: str) -> str:
     before, mark, query = text.partition("?")
     if not mark or ("@" in query and "@" not in before):
-        return text  # The password has a question mark. libpq refuses the URL, and _why_unreadable() says why.
+        return text  # The password has a question mark. libpq reads such a password correctly.
     parameters, kept = parse_qsl(query, keep_blank_values=True), []
     for name, value in parameters:
         if name == "schema" and value != "public":

@@ -1,4 +1,4 @@
-"""The version of the relay. `relay --version`, the wheel and the log use it.
+"""The version of the relay. `relay --version` and the wheel use it.
 
 CONTRIBUTING.md says how to make a release.
 """

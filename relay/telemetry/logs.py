@@ -1,4 +1,4 @@
-"""Writes the log: one line for each event. A line is JSON, except on a terminal.
+"""Writes the log: one line for each event. A line is JSON. On a terminal it is text. LOG_FORMAT can change both.
 
 No line contains audio, keys, words of callers, or whole phone numbers.
 """

@@ -68,7 +68,10 @@ class Metrics:
         self.barge_ins = Counter("relay_barge_ins", "Answers that callers cut off", registry=r)
         self.false_stops = Counter("relay_false_stops", "Answers held and resumed", registry=r)
         self.model_errors = Counter(
-            "relay_model_errors", "Error events of the model; a crossing on the wire harms nobody", ["kind"], registry=r
+            "relay_model_errors",
+            "Error events of the model: harmful, or crossing (two messages crossed on their way: no harm)",
+            ["kind"],
+            registry=r,
         )
         self.functions = Counter("relay_functions", "Function calls, by name and end", ["name", "ok"], registry=r)
         self.functions_blocked = Counter(
