@@ -124,6 +124,7 @@ class MemoryStore:
     appointments: dict[str, Appointment] = field(default_factory=dict)  # Id -> appointment, in the order of booking.
     history: list[Change] = field(default_factory=list)
     blocked: dict[str, Block] = field(default_factory=dict)
+    last_block: int = 0  # The number in the newest id of a block. No id is used again.
 
     def busy(self, resources: Sequence[Resource], span: Span, but: str = "") -> Mapping[Resource, Sequence[Span]]:
         found: dict[Resource, list[Span]] = {resource: [] for resource in resources}
@@ -167,7 +168,8 @@ class MemoryStore:
         return sorted((each for each in self.blocked.values() if _touch(each.span, span)), key=lambda each: each.span)
 
     def block(self, block: Block) -> str:
-        block_id = f"blk_{len(self.blocked) + 1}"
+        self.last_block += 1
+        block_id = f"blk_{self.last_block}"
         self.blocked[block_id] = replace(block, id=block_id)
         return block_id
 

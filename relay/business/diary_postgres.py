@@ -110,7 +110,7 @@ class PostgresStore:
     def busy(self, resources: Sequence[Resource], span: Span, but: str = "") -> Mapping[Resource, Sequence[Span]]:
         found: dict[Resource, list[Span]] = {resource: [] for resource in resources}
         names = list({resource.name for resource in resources})
-        for name, number, start, end in self._rows("busy", **_ends(span), names=names, but=_number(but)):
+        for name, number, start, end in self._rows("busy", **_ends(span), names=names, but=_number(but, "apt_")):
             taken = found.get(Resource(name, number))
             if taken is not None:
                 taken.append((start, end))
@@ -121,7 +121,7 @@ class PostgresStore:
         return found
 
     def appointment(self, appointment_id: str) -> Appointment | None:
-        return next(map(_appointment, self._rows("appointment", id=_number(appointment_id))), None)
+        return next(map(_appointment, self._rows("appointment", id=_number(appointment_id, "apt_"))), None)
 
     def of_phone(self, phone: str, after_min: int) -> list[Appointment]:
         return [_appointment(row) for row in self._rows("of_phone", phone=phone, after=after_min)]
@@ -131,7 +131,7 @@ class PostgresStore:
 
     def change(self, key: str) -> Change | None:
         for kind, by, call_sid, name, number, start, busy, of in self._rows("change", key=key or None):
-            now = self.appointment(str(of))
+            now = self.appointment(f"apt_{of}")
             assert now is not None, "a history goes with its appointment"
             then = replace(
                 now,
@@ -148,7 +148,7 @@ class PostgresStore:
         values = {
             "service": made.service, "resource": self._resource(made.resource), "start": made.start_min,
             "end": made.start_min + made.busy_min, "minutes": made.minutes, "state": made.state, "name": made.name,
-            "phone": made.phone, "notes": made.notes, "made_by": made.call_sid or None, "id": _number(made.id),
+            "phone": made.phone, "notes": made.notes, "made_by": made.call_sid or None, "id": _number(made.id, "apt_"),
             "kind": change.kind, "by": change.by, "call_sid": change.call_sid or None, "key": change.key or None,
         }  # fmt: skip
         if made.id:
@@ -170,7 +170,7 @@ class PostgresStore:
         return f"blk_{number}"
 
     def unblock(self, block_id: str) -> bool:
-        return self._do("remove_block", {"id": _number(block_id)}) > 0
+        return self._do("remove_block", {"id": _number(block_id, "blk_")}) > 0
 
     def _resource(self, resource: Resource) -> int:
         ((number,),) = self._rows("resource", name=resource.name, number=resource.number)
@@ -194,7 +194,7 @@ def _appointment(row: Sequence[Any]) -> Appointment:
     )
 
 
-def _number(shown_id: str) -> int:
-    """The number in an id like `apt_12`. For any other text, a number that no appointment has."""
-    digits = shown_id.rpartition("_")[2]
+def _number(shown_id: str, prefix: str) -> int:
+    """The number in an id like `apt_12` (or in `12` alone). For any other text -1, which no row has."""
+    digits = shown_id.removeprefix(prefix)
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 18 else -1

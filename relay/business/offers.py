@@ -27,8 +27,9 @@ from relay.business.opening import (
 )
 from relay.business.rules import DAY_MIN, Business, Resource, Service, Span
 
-# Summer time never changes twice within this time.
-SEASON_MIN: Final = 60 * DAY_MIN
+# The clocks never change twice within this time. In Morocco they change twice in about 35 days, before and after
+# Ramadan.
+SEASON_MIN: Final = 28 * DAY_MIN
 
 Busy = Mapping[Resource, Sequence[Span]]
 

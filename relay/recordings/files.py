@@ -68,7 +68,8 @@ class FileInProgress:
         self._peaks = Peaks()
         self._fd = -1
         self._chunks = 0
-        self._written = 0  # The bytes of all complete chunks.
+        self._written = 0  # The bytes of the header and of all complete chunks.
+        self._is_last_sealed = False
 
     @property
     def is_open(self) -> bool:
@@ -96,6 +97,7 @@ class FileInProgress:
 
     def close(self, stereo: bytes, ended: str = WHOLE) -> Finished:
         """Write the last chunk, which is shorter, and give the file its final name."""
+        self._is_last_sealed = True
         self._write(self._cipher.seal(self._chunks, stereo, last=True))
         self._peaks.add(stereo)
         os.fsync(self._fd)
@@ -106,12 +108,18 @@ class FileInProgress:
         return Finished(self.name, self.header, samples, self._written, ended, step_ms, pairs)
 
     def give_up(self, why: str) -> Finished | None:
-        """The disk takes no more bytes. Try to close the file with what it has.
+        """The disk takes no more bytes, or is too slow. Try to close the file with what it has.
 
-        If that fails, the next start of the relay closes the file.
+        If that fails, the next start of the relay closes the file. It also does so if `close` has failed: the nonce of
+        the last chunk was then used, and must not be used again.
         """
         try:
+            if self._is_last_sealed:
+                raise OSError
             os.ftruncate(self._fd, self._written)
+            os.lseek(self._fd, self._written, os.SEEK_SET)  # ftruncate does not move the place of the next write.
+            # A chunk that was not written has used its number, but the last chunk has another flag in its nonce.
+            self._chunks = max(0, self._written - HEADER_BYTES) // SEALED_BYTES
             return self.close(b"", why)
         except OSError:
             self._release()

@@ -4,6 +4,7 @@ moment do no harm.
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,10 +16,10 @@ import pytest
 import trio
 
 from relay.business.bookings import Bookings, Deed, KeyReused, NoSuchAppointment, NotFree, Wish
-from relay.business.diary import Appointment, Block, Change, Diary, DiaryUnavailable, MemoryDiary
+from relay.business.diary import Appointment, Block, Change, Diary, DiaryUnavailable, MemoryDiary, MemoryStore
 from relay.business.diary_postgres import PostgresDiary
-from relay.business.file import load
-from relay.business.opening import minute_of
+from relay.business.file import load, parse
+from relay.business.opening import minute_of, moment_of
 from relay.business.rules import Resource
 from relay.settings.shipped import folder
 from tests.helpers.business_play import CALLER, OTHER, local
@@ -108,6 +109,48 @@ async def test_nobody_can_book_a_person_in_a_blocked_time_until_the_block_is_rem
     assert await diary.write(lambda store: store.unblock(block_id), limit_s=LIMIT_S)
     assert not await diary.write(lambda store: store.unblock(block_id), limit_s=LIMIT_S)
     await book(diary, key="k2", who="Maria")
+
+
+async def test_a_new_block_never_replaces_another_one(diary: Diary) -> None:
+    spans = [(TEN + 60 * hour, TEN + 60 * hour + 60) for hour in range(3)]
+    first, second = [await diary.write(lambda store, s=s: store.block(Block(s)), limit_s=LIMIT_S) for s in spans[:2]]
+    assert await diary.write(lambda store: store.unblock(first), limit_s=LIMIT_S)
+    third = await diary.write(lambda store: store.block(Block(spans[2])), limit_s=LIMIT_S)
+    found = await diary.read(lambda store: store.blocks((TEN, TEN + 240)), limit_s=LIMIT_S)
+    assert [(each.id, each.span) for each in found] == [(second, spans[1]), (third, spans[2])]
+
+
+def test_in_morocco_where_the_clocks_change_twice_in_six_weeks_no_time_is_offered_twice() -> None:
+    text = """
+name = "Rooms"
+timezone = "Africa/Casablanca"
+[hours]
+mon-sun = "00:00-24:00"
+[places]
+room = 1
+[[services]]
+name = "rehearsal"
+minutes = 30
+places = "room"
+ahead_days = 90
+"""
+    rooms = parse(text)
+    now = minute_of(local("2025-02-20T10:00", rooms.tz))
+    free = Bookings(rooms).free(MemoryStore(), now, "rehearsal", dt.date(2025, 2, 21), dt.date(2025, 4, 9))
+    shown = [moment_of(each, rooms.tz).replace(tzinfo=None) for each in free]
+    assert len(shown) > 40 * 48
+    assert len(set(shown)) == len(shown)
+
+
+async def test_the_id_of_a_block_cancels_no_appointment_and_the_id_of_an_appointment_removes_no_block(
+    diary: Diary,
+) -> None:
+    made = await book(diary)
+    block_id = await diary.write(lambda store: store.block(Block((TEN + 600, TEN + 660))), limit_s=LIMIT_S)
+    assert made.id.partition("_")[2] == block_id.partition("_")[2]
+    with pytest.raises(NoSuchAppointment):
+        await diary.write(lambda store: Bookings(BARBER).cancel(store, block_id, Deed("k2")), limit_s=LIMIT_S)
+    assert not await diary.write(lambda store: store.unblock(made.id), limit_s=LIMIT_S)
 
 
 async def test_nobody_can_book_anybody_while_the_whole_business_is_blocked(diary: Diary) -> None:

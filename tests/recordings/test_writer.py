@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
 
 import pytest
 import trio
 
-from relay.recordings.cipher import Header, Keys, new_key
-from relay.recordings.files import FileInProgress, Finished, open_file
+from relay.recordings.cipher import TAG_BYTES, Header, Keys, new_key
+from relay.recordings.files import FileInProgress, Finished, close_left_over, left_over, open_file
 from relay.recordings.timeline import CHUNK_SAMPLES
 from relay.recordings.writer import WAITING_LIMIT, FileTape, Writer
 
@@ -75,6 +77,55 @@ async def test_an_error_in_one_job_does_not_end_the_others(tmp_path: Path) -> No
     with trio.fail_after(30):
         await writer.stop()
     assert told[0][0] is not None
+
+
+class _Filling:
+    """Stands for os.write on a disk that fills up: after `left` bytes it raises an error, until `left` is set again."""
+
+    def __init__(self, left: int) -> None:
+        self.left, self._write = left, os.write
+
+    def __call__(self, fd: int, data: bytes) -> int:
+        if self.left <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        count = self._write(fd, bytes(data)[: self.left])
+        self.left -= count
+        return count
+
+
+def test_a_recording_that_a_full_disk_stopped_in_the_middle_of_a_chunk_can_be_played_up_to_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = FileInProgress(tmp_path, "2026-11-29/120000-CA1-1.rec", KEYS, Header.fresh(KEYS, "CA1", 0, 0))
+    file.open()
+    file.append(bytes(2 * CHUNK_SAMPLES))
+    disk = _Filling(100)
+    monkeypatch.setattr(os, "write", disk)
+    with pytest.raises(OSError, match="No space"):
+        file.append(bytes(2 * CHUNK_SAMPLES))
+    disk.left = TAG_BYTES  # The cut chunk has made room for the last one.
+    finished = file.give_up("stopped")
+    assert finished is not None
+    assert finished.samples == CHUNK_SAMPLES
+    assert open_file(tmp_path / finished.name, KEYS).read(0, 2 * CHUNK_SAMPLES) == bytes(2 * CHUNK_SAMPLES)
+
+
+def test_after_a_failed_last_chunk_nothing_is_encrypted_again_and_the_next_start_closes_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = FileInProgress(tmp_path, "2026-11-29/120000-CA1-1.rec", KEYS, Header.fresh(KEYS, "CA1", 0, 0))
+    file.open()
+    file.append(bytes(2 * CHUNK_SAMPLES))
+    disk = _Filling(10)
+    monkeypatch.setattr(os, "write", disk)
+    with pytest.raises(OSError, match="No space"):
+        file.close(b"abcd")
+    disk.left = 1 << 20
+    assert file.give_up("stopped") is None
+    (left,) = left_over(tmp_path)
+    finished = close_left_over(tmp_path, left, KEYS)
+    assert finished is not None
+    assert finished.samples == CHUNK_SAMPLES
 
 
 async def test_a_folder_that_cannot_be_written_to_is_reported_and_raises_nothing(tmp_path: Path) -> None:
