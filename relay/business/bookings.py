@@ -1,8 +1,8 @@
 """Books, moves and cancels appointments. If a change is not possible, says why in words for the caller (pure).
 
-Each method runs inside one transaction of the diary (`Store`), and gets the present minute. A refusal is an exception
-and changes nothing. A change is kept with its idempotency key. If the same key comes again, the first answer is
-returned again.
+A method that gets a `Store` runs inside one transaction of the diary. `now` is the present minute. A refusal is an
+exception and changes nothing. A change is kept with its idempotency key. If the same key comes again, the first answer
+is returned again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from relay.business.rules import Business, Person, Resource, Service
 from relay.functions.builtin.times import clock_words, time_words
 
 ALTERNATIVES: Final = 3
-# If the wanted day has too few free times, alternatives are searched on up to this many days.
+# If the wanted day has too few free times, alternatives are also searched on this many days after it.
 LOOK_AHEAD_DAYS: Final = 14
 
 
@@ -36,7 +36,7 @@ class NotFree(Exception):
 
 
 class NotOffered(Exception):
-    """The service does not exist, or no person with this name does it. `choices` are the names that exist."""
+    """The words fit no service or more than one, or no person with this name does it. `choices` are the known names."""
 
     def __init__(self, why: str, choices: Sequence[str]) -> None:
         super().__init__(why)
@@ -151,7 +151,7 @@ class Bookings:
         return store.keep(Change("booked", made, deed.key, deed.by, deed.call_sid))
 
     def move(self, store: Store, now: int, appointment_id: str, start_min: int, deed: Deed) -> Appointment:
-        """Move an appointment to another time. If it is with a person, the person stays the same.
+        """Move an appointment to another time. Its person stays the same, if the business file still has the person.
 
         Raises NotFree, NoSuchAppointment, KeyReused.
         """

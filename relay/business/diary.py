@@ -114,7 +114,10 @@ class Diary(Protocol):
         """Run `work`, which only reads, in a transaction."""
 
     async def write(self, work: Callable[[Store], T], *, limit_s: float) -> T:
-        """Run `work` in a transaction, while no other work runs. All of its changes are kept, or none."""
+        """Run `work` in a transaction, while no other work runs. All of its changes are kept, or none.
+
+        `work` must raise a refusal before its first change, because a refusal does not undo changes.
+        """
 
 
 @dataclass

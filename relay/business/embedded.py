@@ -122,7 +122,10 @@ class Embedded:
 
 
 def hours_of(business: Business, day: dt.date) -> Hours:
-    """A day's hours as the port gives them. Breaks, and the business file's note about the day, are in `notes`."""
+    """A day's hours as the port gives them.
+
+    `notes` has the breaks, the next opening if the day is closed, and the business file's note about the day.
+    """
     tz = business.tz
     spans = [(moment_of(start, tz), moment_of(end, tz)) for start, end in hours_on(business, day)]
     special = business.special_day(day)

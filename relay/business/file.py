@@ -1,4 +1,7 @@
-"""Reads and checks `business.toml`. One error names all mistakes, each with its line. Only `load` does I/O."""
+"""Reads and checks `business.toml`. One error names all mistakes, each with its line. Only `load` reads the file.
+
+But if the file is not valid TOML, the error names only the first mistake.
+"""
 
 from __future__ import annotations
 
@@ -357,7 +360,7 @@ def _who_and_where(
 
 
 def _can_ever_happen(services: Sequence[tuple[_Table, Service]], week: Week, special: Sequence[SpecialDay]) -> None:
-    """Check that each service fits into the hours of some day. Otherwise it could never be booked."""
+    """Check that each service fits into the hours of some day, between two breaks. Otherwise nobody could book it."""
     spans = [span for hours in (*week, *(each.hours for each in special)) for span in hours]
     if any(start == 0 for start, _ in spans) and any(end >= DAY_MIN for _, end in spans):
         return  # Hours until midnight may continue with the next day's hours.

@@ -4,7 +4,8 @@ Rule 1: an appointment lies within the opening hours, and within the hours of it
         closing time.
 Rule 2: its person or place is free during the appointment and its buffer.
 Rule 3: it begins at least the service's notice after now, and on a day within the service's horizon. Every time that
-        keeps these rules can be booked. But only times in steps from the beginning of the opening hours are offered.
+        keeps these rules can be booked. But only times in steps are offered: from the
+        beginning of the opening hours, or from the next round time after it.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def first_minute(day: dt.date, minute: int, tz: ZoneInfo) -> int:
     found = minute_of(wall.replace(tzinfo=tz))
     if moment_of(found, tz).replace(tzinfo=None) == wall:
         return found
-    # If no clock shows this time, the result is before the change of the clocks.
+    # No clock shows this time. `low` is before the change of the clocks, `found` is after it. Search between them.
     low = minute_of(wall.replace(tzinfo=tz, fold=1))
     while low + 1 < found:
         middle = (low + found) // 2

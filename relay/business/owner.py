@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class OwnerRefused(Exception):
-    """The command cannot be carried out. The message says why, in one sentence."""
+    """The command cannot be carried out. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)

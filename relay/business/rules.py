@@ -128,8 +128,10 @@ class Business:
         return min(found, key=lambda each: each.days.every_year, default=None)
 
     def person(self, name: str) -> Person | None:
-        """The person with this name, or the only person with this first name. Capital and small letters are the
-        same."""
+        """The person with this name. If there is none, the only person whose first name is the first word of it.
+
+        Capital and small letters are the same.
+        """
         wanted = _plain(name)
         full = [each for each in self.people if _plain(each.name) == wanted]
         first = [each for each in self.people if _plain(each.name).split()[:1] == wanted.split()[:1]]

@@ -1,6 +1,6 @@
 """Writes the facts of the business for the prompt, within a budget of tokens (pure).
 
-The model looks up the services and answers that do not fit with a function.
+Services and answers that do not fit are left out. The model looks them up with a function.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import Final
 
 from relay.business.rules import Answer, Business, Service
 
-# The most tokens of this part of the prompt. They are paid again in each turn. Tokens are counted as 3 bytes of UTF-8
-# each. A real token has 4 or 5 bytes in English and fewer in some other languages, so the count is hardly ever too low.
+# The most tokens of the services and of the answers in the prompt. The other lines have smaller budgets, which are
+# parts of these. All of these tokens are paid again in each turn. Tokens are counted as 3 bytes of UTF-8 each. A real
+# token has 4 or 5 bytes in English and fewer in some other languages, so the count is hardly ever too low.
 SERVICES_TOKENS: Final = 400
 ANSWERS_TOKENS: Final = 400
 BYTES_PER_TOKEN: Final = 3
@@ -19,7 +20,7 @@ SHORT_TOKENS: Final = 80  # A longer answer is left out of the prompt and looked
 
 
 def tokens(text: str) -> int:
-    """An upper limit for the number of tokens of a text."""
+    """An estimate of the number of tokens of a text. It is hardly ever too low."""
     return -(-len(text.encode()) // BYTES_PER_TOKEN)
 
 

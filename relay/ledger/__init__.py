@@ -13,5 +13,6 @@ migrate.py    `migrate(url)`: applies sql/, forward only
 history.py    calls to read afterwards: `list_calls`, `rows_of_call`
 dev_postgres/ `embedded(data_dir)`: a Postgres of our own, shared by the commands that run; keeper.py keeps it up
 
-A row goes this way: record(), backlog, writer, Postgres. A row that Postgres does not take at once waits on disk.
+A row goes this way: record(), backlog, writer, Postgres. A row that Postgres does not take within a second or two waits
+on disk.
 """

@@ -6,8 +6,8 @@ Rule 1: the pieces keep the order in which the rows were recorded. So a newer ve
         an older one.
 Rule 2: a piece gets its file name when it is made. The names sort in the order of the pieces, so the order is known
         even after a kill.
-Rule 3: memory holds at most the queue, the piece that is being written, and one piece that the disk refused. The disk
-        space is not limited.
+Rule 3: memory holds at most the queue, the piece that is being written, one piece that the disk refused, and
+        CALLS_KNOWN rows for questions of Twilio. The disk space is not limited.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ QUEUE_BYTES = 2 << 20
 # After the disk has refused, `add` does not try the disk again for this time. Trying at each row would delay the audio
 # of all calls.
 DISK_PAUSE_S = 1.0
-TELL_AGAIN_S = 60.0  # A full disk is logged at most this often.
-# For this many calls, the rows that tell how the call stands stay in memory after they were put on disk. When a stream
-# ends, Twilio asks what comes next, and the answer needs these rows.
+# Two log lines about the disk (it took rows, it refused rows) come again only after this time. But a refusal is always
+# logged if the disk has taken rows since the last refusal.
+TELL_AGAIN_S = 60.0
+# At most this many rows that tell how a call stands stay in memory after they were put on disk: one or two for each
+# call. When a stream ends, Twilio asks what comes next, and the answer needs these rows.
 CALLS_KNOWN = 4_096
 
 log = structlog.get_logger()
@@ -75,7 +77,7 @@ class Backlog:
     # Rows in
 
     def add(self, entry: Entry) -> bool:
-        """Take a row. Returns False if neither memory nor disk has room. The row is then lost."""
+        """Take a row. Returns False if memory is full and the disk refuses rows. The row is then lost."""
         full = len(self._queue) >= QUEUE_ROWS or self._queue_bytes + len(entry.encoded) > QUEUE_BYTES
         if full and (time.monotonic() < self._disk_again_at or not self.put_now()):
             return False
@@ -102,7 +104,10 @@ class Backlog:
         return 0.0 if since is None else time.monotonic() - since
 
     def of_call(self, call_sid: str) -> list[r.CallRow | r.OutcomeRow]:
-        """The waiting rows of a call that tell how the call stands, oldest first."""
+        """The rows of a call that tell how the call stands and were not surely written to Postgres yet, oldest first.
+
+        Rows in the files of an earlier run are missing.
+        """
         known = [row for (_, sid), row in self._calls.items() if sid == call_sid] if self._calls else []
         waiting = [entry.row for piece in self._pieces for entry in piece.entries or ()]
         waiting += [entry.row for entry in self._queue]
@@ -190,7 +195,9 @@ class Backlog:
     def _disk_refused(self, error: OSError, piece: Piece) -> None:
         self._disk_again_at = time.monotonic() + DISK_PAUSE_S
         if self._is_time_to_tell("_refusal_told_at"):
-            do = "make room in DATA_DIR, or bring Postgres back: rows wait in memory, and are lost when memory is full"
+            do = (
+                "let the relay write to DATA_DIR (see error), or bring Postgres back: rows are lost when memory is full"
+            )
             log.error("ledger.spill_failed", rows=piece.left, error=error.strerror, do=do)
 
     def _is_time_to_tell(self, told_at: str) -> bool:
@@ -227,7 +234,7 @@ class Backlog:
             log.error(
                 "ledger.spill_unreadable",
                 error=error.strerror,
-                do="make this user the owner of DATA_DIR, and start again",
+                do="let this user read DATA_DIR/ledger-spill (see error), and start again",
             )
             self._stays += piece.left
             self._pieces.remove(piece)
@@ -265,5 +272,5 @@ class Backlog:
         """Keep lines that cannot be written to Postgres, so that the operator can look at them. Log and count them."""
         self.refused += len(lines)
         log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
-        with suppress(OSError):  # If the disk is full, the lines are lost. They are still counted and logged.
+        with suppress(OSError):  # If the disk refuses, the lines are lost. They are still counted and logged.
             self._spill.set_aside(lines)

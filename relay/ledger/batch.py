@@ -34,7 +34,8 @@ BATCH_BYTES = 1 << 20
 # SQLSTATE classes of the server's own errors: connection, transaction state, login, database, rollback by a conflict,
 # resources, object state, intervention, system. After such an error the same rows are tried again.
 _OF_THE_SERVER = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
-# SQLSTATE classes of errors that a row never causes: the disk or the memory is full, or the operating system failed.
+# SQLSTATE classes of errors that a row never causes: disk, memory or connections are used up, or the operating system
+# failed.
 _NEVER_OF_A_ROW = ("53", "58")
 
 # A row of each kind that every working database takes. If the database takes this row and refuses another one, the

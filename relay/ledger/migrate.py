@@ -138,7 +138,7 @@ def _words(error: psycopg.Error) -> str:
         case errors.UndefinedTable() | errors.UndefinedColumn():
             return primary
         case errors.LockNotAvailable():
-            return f"another command has been migrating for {LOCK_LIMIT_S} s: try again when it has ended"
+            return f"another migration or query has held a lock for {LOCK_LIMIT_S} s: try again when it has ended"
     return words_of(error)
 
 

@@ -27,7 +27,7 @@ class Ledger(Protocol):
         """Take a row.
 
         Never waits for Postgres and never raises, because it is called on the audio path and at the end of a call. Uses
-        the disk only if memory is full.
+        the disk only if memory is full, or after `run` has ended.
 
         `also` is written in the same transaction: both rows are written, or none. Together they count as one row.
         """
@@ -41,8 +41,8 @@ class Ledger(Protocol):
     async def fetch_call(self, call_sid: str, *, limit_s: float) -> SeenCall | None:
         """How a call ended and how often it was resumed. None if the call is not known.
 
-        Rows that wait to be written are included. Raises LedgerUnavailable if Postgres is away and no waiting row
-        belongs to the call.
+        Rows that this run has recorded and that wait are included. Raises LedgerUnavailable if Postgres is away and no
+        waiting row belongs to the call.
         """
 
     async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float, besides: str = "") -> float:
@@ -55,7 +55,7 @@ class Ledger(Protocol):
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
         """How many calls from this number began in the last `since_s` seconds.
 
-        "" counts all calls with a hidden number.
+        "" counts all calls with a hidden number. Test calls do not count.
 
         Raises LedgerUnavailable.
         """
@@ -82,7 +82,7 @@ class Ledger(Protocol):
         """
 
     async def ready(self, *, limit_s: float) -> str | None:
-        """None if Postgres takes rows now. Otherwise a text that says what is wrong and what to do."""
+        """None if Postgres takes rows now. Otherwise a text that says what is wrong."""
 
     def counts(self) -> Counts:
         """How many rows were written, wait, and were lost since the start."""

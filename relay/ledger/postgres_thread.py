@@ -5,8 +5,8 @@ the thread, and Trio cannot stop a thread. So at the limit Trio stops waiting (`
 connection's socket is shut down. The statement in the thread then fails, and the next use connects again.
 
 Rule 1: after work that succeeded, or after an error that is a row's fault, the connection is kept. After any other
-        error it is closed, and the next use connects again. If it were kept, a server that became read-only would
-        refuse all later rows.
+        error it is closed, and the next use connects again. It is also closed if the server has become read-only,
+        because this server would refuse all later rows.
 Rule 2: no setting is made for the whole session. A pooler in transaction mode gives the session to other clients,
         together with its settings. `transaction` makes the needed settings in each transaction.
 """
@@ -119,8 +119,9 @@ class PostgresThread:
     async def use(self, work: Callable[[Connection], Result], *, limit_s: float, again: bool) -> Result:
         """Run `work` with the connection, in the thread. Raises psycopg.Error, or LedgerUnavailable at the limit.
 
-        With `again`, a lost connection is replaced, and the work is tried once more. A pooler or a restart may have cut
-        the kept connection (docs/protocol/fly.md 9), and a read can simply be repeated.
+        A pooler or a restart may have cut the kept connection (docs/protocol/fly.md 9). Then it is replaced, and the
+        work is tried once more. Work that must not run twice has no `again`. It is tried once more only if the server
+        has surely stored nothing.
         """
         use = _Use(again)
         try:
@@ -201,8 +202,8 @@ class PostgresThread:
 def _nothing_stands(error: psycopg.Error) -> bool:
     """True if the server has surely stored nothing of the transaction, so that a second try is safe.
 
-    False for the SQLSTATE classes 08 and 57: the connection or the server ended, perhaps after a commit whose answer
-    was lost.
+    False without an SQLSTATE, and for the classes 08 and 57: the connection or the server ended, perhaps after a commit
+    whose answer was lost.
     """
     return error.sqlstate is not None and error.sqlstate[:2] not in ("08", "57")
 

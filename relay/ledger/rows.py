@@ -327,7 +327,7 @@ class Already:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Postgres did not answer.
+    """Postgres did not answer, or this function call has another key already. `words` says which.
 
     Now only the file of this call and the backend's Idempotency-Key prevent a second booking.
     """
@@ -339,14 +339,15 @@ class Unavailable:
 class Counts:
     """Rows since the start. recorded = written + queued + spilled + refused + lost.
 
-    A row that was merged into an earlier one counts again.
+    If an earlier run left rows on disk, the right side has these rows too. A written row whose file could not be
+    removed counts as spilled too. A row that was merged into an earlier one counts again.
     """
 
     recorded: int
     written: int
     queued: int
     spilled: int  # Rows that are on disk now, and not in Postgres yet.
-    refused: int  # Rows that Postgres or the encoder will never take. They are kept in `refused.jsonl`.
+    refused: int  # Rows that Postgres will never take (they are kept in `refused.jsonl`), or that are not JSON.
     lost: int  # Rows that neither Postgres nor the disk took.
 
 
@@ -392,7 +393,11 @@ def without_words(row: Row) -> Row:
 
 
 def merge(old: AnyRow, new: AnyRow) -> AnyRow:
-    """`old`, with every field that `new` knows replaced. sql/statements.sql does the same in Postgres."""
+    """`old`, with every field that `new` knows replaced. sql/statements.sql does the same in Postgres.
+
+    If `old` belongs to a later stream (`resumed`) or is a later outcome (`seq`), it is the other way round. The result
+    of a function that is `done` is not replaced.
+    """
     if isinstance(old, OutcomeRow) and isinstance(new, OutcomeRow) and (new.seq or 0) < (old.seq or 0):
         old, new = new, old
     if isinstance(old, CallRow) and isinstance(new, CallRow) and (new.resumed or 0) < (old.resumed or 0):

@@ -1,12 +1,14 @@
 """The ledger in Postgres. It has a backlog, a writer with a thread, and another thread for reads.
 
-Rule 1: no call waits for Postgres. record() only appends to a list, and uses the disk only if the list is full. Reads
-        have a limit.
+Rule 1: no call waits for Postgres. record() appends to a list. It uses the disk only if the list is full, or after the
+        writer has ended. Reads have a limit.
 Rule 2: no row is lost while either Postgres or the disk works. When Postgres refuses rows, the waiting rows are put on
-        disk, and then every second again. So a killed process loses at most the rows of one second.
+        disk, and then every second again. A killed process then loses the rows of one second, or of two seconds if
+        Postgres hangs.
 Rule 3: a row is written again until Postgres has confirmed it. Writing a row twice changes nothing.
 Rule 4: a row that Postgres will never take is set aside, so that the rows after it are written.
-Rule 5: while no calls run, the ledger sends nothing and keeps no connection. So a hosted database can sleep.
+Rule 5: while no calls run, the ledger sends nothing. After a minute it closes its connections. So a hosted database
+        can sleep.
 """
 
 from __future__ import annotations
@@ -271,8 +273,8 @@ class PostgresLedger:
             with trio.fail_after(limit_s):
                 holder = await self._ask(before, limit_s)  # This read also replaces a connection that was lost.
                 if holder is None:
-                    # The claim is not tried twice. The first try may have succeeded although its answer was lost. A
-                    # second try would then find the key taken, as if by another relay.
+                    # If the answer to the claim is lost, the claim is not tried again. The first try may have
+                    # succeeded. A second try would then find the key taken, as if by another relay.
                     if await self._ask(claim_or_none, limit_s, again=False):
                         return r.Reserved()
                     holder = await self._ask(before, limit_s)

@@ -1,8 +1,8 @@
 """Makes alarms: a few kinds of log lines become news for the owner, each with what to do.
 
-Each kind of alarm is sent at most once an hour, over all machines: the hour is part of an alarm's id, and the outbox
-holds an id only once. An alarm never quotes a caller, because the log does not either. While Postgres is away, alarms
-wait until it is back.
+Each kind of alarm is sent at most once in each hour of the clock (UTC), over all machines: the hour is part of an
+alarm's id, and the outbox holds an id only once. An alarm never quotes a caller, because the log does not either. While
+Postgres is away, alarms wait until it is back.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Alarms:
     def saw(self, line: Mapping[str, object]) -> None:
         """Make an alarm of a log line, if its event is one of the kinds."""
         if self._telling or line.get("test"):
-            return  # A failure of the sending itself, or a test call, makes no alarm.
+            return  # A line that is logged while an alarm is recorded, or in a test call, makes no alarm.
         alarm = self._alarm_of(line)
         if alarm is None:
             return

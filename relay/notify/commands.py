@@ -29,9 +29,9 @@ def show_outbox(url: str, *, again: bool) -> list[str]:
 
 
 async def send_tests(settings: Settings, say: Callable[[str], None]) -> bool:
-    """Send one news of each kind to the real mail server and webhook, and print the answers.
+    """Send examples of each kind of news except the digest to the real mail server and webhook. Print the answers.
 
-    Returns True if all of them arrived.
+    Returns True if none of them failed.
     """
     all_sent = True
     async with http_client() as client:

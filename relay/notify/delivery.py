@@ -1,7 +1,9 @@
-"""The task that sends waiting news: at its start, when news was recorded, when the next try is due, and once a day for
-the digest.
+"""The task that sends waiting news.
 
-Between these times it does not use Postgres, so that a hosted database can sleep.
+It looks at its start, when news was recorded, when the next try or the digest is due, and at least once a day.
+
+While rows wait for Postgres, it looks every 5 s. While Postgres cannot be reached, it tries every 30 s. Between these
+times it does not use Postgres, so that a hosted database can sleep.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from relay.notify.sending import NotSent
 log = structlog.get_logger()
 
 SWEEP_EVERY_S = 86_400.0
-# The ledger writes the rows of news. A row is surely in Postgres this long after it was recorded, or after Postgres is
-# back.
+# The ledger writes the rows of news. Most rows are in Postgres LOOK_AFTER_S after they were recorded. If rows still
+# wait then, the task looks again after LOOK_AGAIN_S.
 LOOK_AFTER_S = 0.2
 LOOK_AGAIN_S = 5.0
 LEAST_PAUSE_S = 0.5
@@ -68,7 +70,11 @@ class Delivery:
             next_in_s = await self._outbox.next_in_s()
             self.states = await self._outbox.counts()
         except LedgerUnavailable as error:
-            log.warning("outbox.unavailable", words=str(error), do="nothing, if it stops by itself: news waits")
+            log.warning(
+                "outbox.unavailable",
+                words=str(error),
+                do="if this line comes again and again, look at Postgres. The news waits",
+            )
             return AWAY_PAUSE_S
         return SWEEP_EVERY_S if next_in_s is None else min(next_in_s, SWEEP_EVERY_S)
 
@@ -76,7 +82,7 @@ class Delivery:
         try:
             await self._outbox.settle(item, state, words=words, pause_s=pause)
         except LedgerUnavailable as error:
-            # The result is not written down. So the lease ends, and the news is sent again with the same id.
+            # The result is not written down. So the news is sent again with the same id, when its lease has ended.
             log.warning("outbox.not_settled", words=str(error), do="nothing: it may be sent a second time")
 
     async def _deliver(self, item: Item) -> None:

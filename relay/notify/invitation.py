@@ -19,7 +19,7 @@ MINUTES = 60
 def method_of(item: Item) -> str | None:
     """REQUEST or CANCEL.
 
-    None if the news is not about a booking, or if it is not a cancellation and its start cannot be read.
+    None if the news has no id of a booking, or if it is not a cancellation and its start cannot be read.
     """
     if item.kind != "booking" or not item.body.get("booking"):
         return None

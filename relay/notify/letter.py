@@ -1,4 +1,5 @@
-"""Writes news as text: first what to do, then the facts (pure). The mail and the terminal use the same text."""
+"""Writes news as text: first what to do, then the facts (pure). Both forms of a mail use this text: plain text
+and HTML."""
 
 from __future__ import annotations
 

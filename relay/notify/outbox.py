@@ -52,7 +52,7 @@ class Outbox:
             raise LedgerUnavailable(words_of(error)) from error
 
     async def gather(self) -> None:
-        """Make the digest of `last`, unless it was made already or there is no news for it."""
+        """Make the latest digest that was due, unless it was made already or there is no news for it."""
         if self._digest is not None:
             news, before = self._digest.last()
             await self._query("gather", {"news": news, "before": before, "held": self._held})

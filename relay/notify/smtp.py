@@ -13,7 +13,8 @@ import trio
 from relay.notify.sending import NotSent
 
 SOCKET_LIMIT_S = 20.0  # The longest wait for one answer of the server.
-# The longest wait for the whole sending. After that the thread is abandoned. It ends by itself after SOCKET_LIMIT_S.
+# The longest wait for the whole sending. After that nobody waits for the thread. It goes on by itself until it has sent
+# the mail, or until one answer takes longer than SOCKET_LIMIT_S.
 SEND_LIMIT_S = 60.0
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -84,4 +85,4 @@ def _send(server: Server, message: EmailMessage, tls: ssl.SSLContext | None) -> 
         raise NotSent(f"the mail server answered {error.smtp_code}", for_good=500 <= error.smtp_code < 600) from None
     except (smtplib.SMTPException, OSError) as error:
         what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise NotSent(f"the mail server was not reached, or closed the connection: {what}") from None
+        raise NotSent(f"the mail server was not reached, closed the connection, or lacks a function: {what}") from None

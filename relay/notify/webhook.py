@@ -21,7 +21,7 @@ from relay.notify.signing import headers
 
 VERSION = 1
 LIMIT_S = 15.0
-_ASKED = {429, 503}  # Status codes whose answers may have a Retry-After header.
+_ASKED = {429, 503}  # The status codes for which the header Retry-After is read.
 
 
 def body_of(item: Item) -> bytes:
@@ -56,7 +56,9 @@ class Webhook:
             with trio.fail_after(LIMIT_S):
                 got = await self._client.post(self._url, content=body, headers=sent, follow_redirects=False)
         except (httpx.HTTPError, trio.TooSlowError) as error:
-            raise NotSent(f"the webhook's receiver was not reached: {type(error).__name__}") from None
+            raise NotSent(
+                f"the webhook's receiver was not reached, or did not answer in time: {type(error).__name__}"
+            ) from None
         if got.is_success:
             return f"HTTP {got.status_code}"
         if got.is_redirect:

@@ -6,9 +6,10 @@
     nonce  = the file's prefix (7 bytes), the chunk's number (4 bytes), and 1 for the last chunk, otherwise 0 (1 byte)
 
 Every chunk except the last is full, so the place of each chunk in the file is known. To play from any moment, only the
-chunk of this moment must be read. The last chunk is always shorter. The key of a file comes from RECORDING_KEY, the
-salt and the whole header, by HKDF. So a file whose header was changed cannot be opened. The tag of a chunk does not fit
-if the chunk was changed, cut or moved, because the number and the flag are parts of the nonce. Such a chunk is refused.
+header, the last chunk and the chunk of this moment must be read. The last chunk is always shorter. The key of a file
+comes from RECORDING_KEY, the salt and the whole header, by HKDF. So a file whose header was changed cannot be opened.
+The tag of a chunk does not fit if the chunk was changed, cut or moved, because the number and the flag are parts of the
+nonce. Such a chunk is refused.
 
 Rule: no chunk is ever encrypted twice with the same file key and nonce. To change a recording, write a new file with a
 new header and delete the old one.
@@ -67,9 +68,11 @@ def _key_of(text: str) -> bytes:
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise KeyUnusable("a recording key is 43 letters and digits, as `relay key` prints it") from None
+        raise KeyUnusable(
+            "a recording key is 43 characters (letters, digits, - and _), as `relay key` prints it"
+        ) from None
     if len(key) != KEY_BYTES:
-        raise KeyUnusable("a recording key is 43 letters and digits, as `relay key` prints it")
+        raise KeyUnusable("a recording key is 43 characters (letters, digits, - and _), as `relay key` prints it")
     return key
 
 

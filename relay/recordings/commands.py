@@ -29,7 +29,7 @@ def listen(settings: Settings, url: str, call_sid: str, out: Path | None) -> str
 def export_call(settings: Settings, url: str, call_sid: str, out: Path | None) -> list[Path]:
     """Write all that is kept of a call into one folder. Returns the files.
 
-    Raises NotHeard if nothing is known of the call.
+    Raises NotHeard if nothing is known of the call, or if a recording that has a row cannot be opened.
     """
     tables = history.rows_of_call(url, call_sid)
     try:

@@ -4,9 +4,9 @@ These functions block, so call them in a thread.
 
     DATA_DIR/recordings/2026-11-29/140512-CA0123...-4f2a9c1b.rec          (.rec.part while the call lasts)
 
-If a process dies, its .part file stays, with all complete chunks. `close_left_over` writes them into a new file
-with a new key and deletes the old file. A new key is needed, because the incomplete last chunk has used its nonce, and
-no nonce may be used twice.
+If a process dies, its .part file stays, with all complete chunks. If the last chunk is missing, `close_left_over`
+writes them into a new file with a new key and deletes the old file. If nothing is missing, it only renames the file. A
+new key is needed, because the incomplete last chunk has used its nonce, and no nonce may be used twice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from relay.recordings.peaks import Peaks
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
 SUFFIX, PART, CLOSING, NEW = ".rec", ".rec.part", ".rec.closing", ".rec.new"
-# A younger unfinished file may belong to another process, so it is left alone.
+# A younger `.rec.new` file may belong to another process that has not locked it yet, so it is left alone.
 STALE_S = 60.0
 WHOLE, AFTER_A_CRASH = "whole", "closed after a crash"
 

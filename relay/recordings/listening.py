@@ -1,6 +1,6 @@
 """Joins the recordings of a call to one sound, to play it or to export it with transcript and rows.
 
-These functions block. Only commands use them.
+These functions block. Commands use them. The console uses `recordings_of`, in a thread.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def play(recordings: Sequence[Recording]) -> None:
 
 
 def export(folder: Path, tables: Tables, recordings: Sequence[Recording]) -> list[Path]:
-    """Write a call into one folder: recording.wav, transcript.txt, transcript.json and rows.json.
+    """Write a call into one folder: transcript.txt, transcript.json, rows.json, and recording.wav if there is one.
 
     Raises NotHeard, OSError.
     """

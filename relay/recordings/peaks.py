@@ -20,7 +20,7 @@ _HEIGHT = np.array([127 - (code & 0x7F) for code in range(256)], np.uint8)
 class Peaks:
     """Gathers the peaks of one recording. Chunks come in order.
 
-    Only the last chunk may be shorter than a multiple of a step.
+    Only the last chunk may have a length that is no multiple of a step.
     """
 
     def __init__(self) -> None:

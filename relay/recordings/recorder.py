@@ -1,8 +1,10 @@
 """Records what both sides of one stream heard, in chunks of 250 ms. Pure, except that the tape writes to the disk.
 
-Nothing is kept before `begin` is called, when the notice was heard. During a pause both channels are silent.
-The delay to Twilio and the delay back cannot be measured apart, so they are assumed to be equal. So caller audio that
-we get was said half a round trip earlier, and audio that we write is heard half a round trip later.
+Nothing that is said or heard before `begin` gets into the recording. `begin` is called when the notice was heard, or at
+once if no notice is needed. Until then only the last seconds of our own audio are in memory. During a pause both
+channels are silent. The delay to Twilio and the delay back cannot be measured apart, so they are assumed to be equal.
+So caller audio that we get was said half a round trip earlier, and audio that we write is heard half a round trip
+later.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Pauses(Protocol):
 
 
 Hearer: TypeAlias = Callable[[bytes, bytes], None]
-"""Gets each full chunk of both channels, like the tape. Never blocks, never raises."""
+"""Gets full chunks of both channels, like the tape. Never blocks, never raises."""
 
 # If no frame comes for this long after a mark, the mark's time of arrival is used.
 FRAME_LIMIT = 60 * SAMPLES_PER_MS
@@ -79,7 +81,7 @@ class Recorder:
         self._marks: list[tuple[str, int, int | None]] = []
         self._blanks: list[tuple[int, int | None, str]] = []
         self._closed = False
-        self.hearers: list[Hearer] = []  # The listeners. Each gets every chunk. During a pause the chunks are silent.
+        self.hearers: list[Hearer] = []  # They get each chunk, but not those of the stream's end.
 
     def _place(self, now: float) -> int:
         return samples_at(now) - self._zero
@@ -87,7 +89,7 @@ class Recorder:
     # Whether to record
 
     def start(self, now: float, *, consented: bool, refused: bool = False) -> None:
-        """The stream begins. If the notice must be heard first, nothing that comes before `begin` is kept anywhere."""
+        """The stream begins. If the notice must be heard first, nothing that is heard before `begin` is recorded."""
         self._began_at = max(0, self._place(now))
         if refused:
             self.refuse(now)

@@ -24,7 +24,7 @@ from relay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-# A failed upload is tried again after this time, or after the next call.
+# A failed upload is tried again after this time, or when the next file is closed.
 UPLOAD_AGAIN_S = 60.0
 # When the process ends, uploads go on for at most this long, because the disk may be lost with the machine.
 LAST_UPLOADS_S = 10.0
@@ -91,7 +91,7 @@ class Recordings:
                 call_sid=call_sid,
                 words=why,
                 caller_hears="no change: the call goes on, but is not recorded any more",
-                do=f"make room in {self._folder}",
+                do=f"see `words`: the disk of {self._folder} is full, too slow, or may not be written to",
             )
         if finished is not None:
             if not why:

@@ -204,6 +204,6 @@ class ObjectStore:
 
 
 def _words(error: Exception) -> str:
-    """The first line of the store's message, up to a "?". In a signed URL the signature comes after the "?"."""
+    """The store's message as one line, up to a "?" or 200 characters. A signed URL has its signature after the "?"."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text.split('?', 1)[0][:200]}"

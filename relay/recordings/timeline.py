@@ -7,7 +7,8 @@ CallerTrack has the caller's audio, placed by Twilio's timestamps. A gap keeps i
 PlaybackTrack has what the caller heard of us, on Twilio's playback clock. Audio that is written during silence plays at
 once. Audio that is written while other audio plays comes after that audio. A `clear` drops what was not played. A mark
 proves that the piece before it was played. It also shows when, because it comes between two of the caller's frames, and
-these have Twilio's timestamps. A piece is settled when its mark has come. After that it is never moved again. If the
+these have Twilio's timestamps. A piece is settled when its mark
+has come and the piece is SETTLE_SAMPLES old. After that it is never moved again. If the
 mark is overdue, the piece is moved to a later place.
 """
 
@@ -70,7 +71,7 @@ class CallerTrack:
 
     @property
     def end(self) -> int:
-        """Where the received audio ends."""
+        """Where the received audio ends, or where reading has ended if that is later."""
         return self._taken_to + len(self._mulaw)
 
     def begin(self, place: int) -> None:

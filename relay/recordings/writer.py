@@ -18,7 +18,8 @@ from relay.recordings.files import WHOLE, FileInProgress, Finished
 
 log = structlog.get_logger()
 
-# If this many chunks of a call wait for the disk, its recording stops. 32 chunks are 8 s, or 128 kB of memory.
+# If more than this many chunks of a stream wait for the disk, its recording stops. 32 chunks are 8 s, or 128 kB of
+# memory.
 WAITING_LIMIT = 32
 # At its end the process waits at most this long until the remaining chunks are written.
 STOP_LIMIT_S = 5.0
@@ -35,7 +36,7 @@ class Writer:
         self._tell: Callable[[Job], None] | None = None
 
     def do(self, job: Job) -> None:
-        """Give a job to the thread, which never blocks. If there is no thread, do the job at once."""
+        """Give a job to the thread. This never blocks. If there is no thread, do the job at once."""
         if self._thread is None:
             job()
         else:
@@ -82,8 +83,8 @@ class FileTape:
 
     def __init__(self, writer: Writer, file: FileInProgress, done: Callable[[Finished | None, str], None]) -> None:
         self._writer, self._file, self._done = writer, file, done
-        # The numbers of chunks that were given to the thread and that it has written. Only one thread changes each
-        # number.
+        # The number of chunks that were given to the thread, and the number that it has taken. Only one thread changes
+        # each number.
         self._sent = self._taken = 0
         self._over = False
         self._failed = False

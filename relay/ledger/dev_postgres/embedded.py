@@ -152,7 +152,7 @@ def _elsewhere(name: str, folder: Path) -> Path:
 
 
 def _own_folder(folder: Path, mode: int, user: int | None, group: int | None) -> None:
-    """Make a folder for `user`, or for our own user if that is None. If the folder exists, this user must own it."""
+    """Make a folder for `user`, or for our own user if that is None. If the folder exists, one of them must own it."""
     with suppress(FileExistsError):
         folder.mkdir(mode=mode)
     try:
@@ -175,8 +175,8 @@ def _own_folder(folder: Path, mode: int, user: int | None, group: int | None) ->
 
 def _somebody_elses(folder: Path) -> EmbeddedPostgresFailed:
     return EmbeddedPostgresFailed(
-        f"{folder} is there already and belongs to another user (it was made by a run as root, or by somebody else). "
-        "Run as the user it belongs to, remove it, or set DATA_DIR to another folder."
+        f"{folder} is there already and belongs to another user (it was made by a run as root, or by somebody else), "
+        "or it is a link or a file. Run as the user it belongs to, remove it, or set DATA_DIR to another folder."
     )
 
 

@@ -3,7 +3,7 @@
 The keeper is a process of its own, because several commands share the server. If one command ends, even by SIGKILL, the
 others still have the server. Every user holds a shared lock on `users.lock`. The kernel releases the lock when the
 process ends. The keeper waits for the exclusive lock. It gets this lock when nobody uses the server any more. If the
-keeper itself is killed, the kernel tells Postgres to stop. (PR_SET_PDEATHSIG is sent when the *thread* that started
+keeper itself is killed, Linux tells Postgres to stop. (PR_SET_PDEATHSIG is sent when the *thread* that started
 Postgres ends: the main thread.)
 
 embedded.py runs it as a script, with the standard library alone: `python -I -S keeper.py '<Keep as JSON>'`. It prints
@@ -32,7 +32,7 @@ START_S = 60.0
 # A fast shutdown writes a checkpoint. If it takes longer than this, the server is killed, and replays its log at the
 # next start.
 STOP_S = 60.0
-TRIES = 5  # The keeper gives up after this many failed starts in a row.
+TRIES = 5  # The keeper gives up after this many starts in a row that failed, or after which Postgres soon died.
 PAUSE_S = 0.5
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -41,7 +41,7 @@ class Keep(TypedDict):
     """What embedded.py tells the keeper. `user` and `group` are set only if embedded.py runs as root.
 
     `folder` belongs to the keeper and holds the locks and the log. `folder/server` belongs to the user of Postgres and
-    holds `data` and the socket.
+    holds `data`. The socket is in `sockets`: the same folder, or a temporary one if its path would be too long.
     """
 
     folder: str
@@ -184,7 +184,7 @@ def read_of_server(folder: Path, name: str) -> str | None:
     """The text of a small file of the cluster. None if there is no such file.
 
     As root we read in a folder that another user owns, and that user may put links and pipes there. So the file must be
-    a plain file of the folder's owner, and no folder in its path may be a link.
+    a plain file of the owner of `data`, and neither `server` nor `data` may be a link.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     opened: list[int] = []

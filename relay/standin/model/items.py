@@ -29,7 +29,7 @@ class Item:
     status: str = "completed"
     text: str = ""
     audio_ms: int = 0  # The length of the item's audio.
-    audio: bytes = b""  # The item's audio in the session's format, for `retrieve`.
+    audio: bytes = b""  # For `retrieve`: the model's audio in the output format, the caller's as PCM16.
     truncated: bool = False  # True if the item was truncated. It then has no transcript any more.
     content: list[dict[str, Any]] = field(default_factory=list)  # The content, in the form of the events.
     call_id: str = ""

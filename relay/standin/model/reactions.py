@@ -52,7 +52,7 @@ class Director:
         self._script, self._now = script, now
         self._used: Counter[int] = Counter()
         self._then: dict[str, str] = {}  # Call id -> the text to say when the call has its answer.
-        self.notes: list[str] = []  # Functions that the script calls and the session does not declare, as sentences.
+        self.notes: list[str] = []  # Mistakes of the script's calls, as sentences.
 
     def calls(self, call_id: str, plan: Plan) -> None:
         """Remember the function call of a plan."""
@@ -113,7 +113,10 @@ class Director:
         return Plan(fill(self._then.get(output.call_id, "") or self._script.default, output.output))
 
     def _allowed(self, plan: Plan, declared: list[dict[str, Any]]) -> Plan:
-        """The plan, without its call if the function is not declared or a required argument is missing."""
+        """The plan, without its call if the function is not declared, and without arguments that the function lacks.
+
+        If a required argument is missing, the call stays. Both mistakes of the script are noted.
+        """
         tool = next((each for each in declared if each.get("name") == plan.call), None)
         if not plan.call:
             return plan
@@ -135,7 +138,8 @@ class Director:
         return None
 
     def _filled(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Fill {today}, {tomorrow} and {offset} in arguments. {offset} is the UTC offset of the time before it."""
+        """Fill {today}, {tomorrow} and {offset} in arguments. {offset} is the UTC offset of the time before it, or
+        of the present time."""
         here = self._now.astimezone(self._script.zone)
         known = {
             "{today}": here.date().isoformat(),

@@ -171,7 +171,7 @@ class Response:
             message.item.audio_ms = message.audio_ms
 
     def _late_deltas(self) -> list[dict[str, Any]]:
-        """Send deltas after the cancellation, as the fault orders: those that would have been next.
+        """The deltas to send after the cancellation, as the fault orders: those that would have been next.
 
         The first one comes twice.
         """

@@ -86,7 +86,7 @@ class Responses:
             self._agenda.after(CANCEL_S, self.settle)
 
     def settle(self) -> None:
-        """End the interrupted response now, because the caller's turn is over already."""
+        """End the interrupted response: after CANCEL_S, or when the caller's turn is over if that comes first."""
         interrupted, self._interrupted = self._interrupted, None
         if interrupted is not None:
             self._stop(interrupted, "turn_detected")

@@ -271,7 +271,7 @@ class LiveCall:
     async def _failed(self, failed: FetchFailed | TwimlRefused, url: str) -> tuple[_Order | None, dict[str, str]]:
         """A TwiML document could not be fetched. Twilio then asks the number's fallback once.
 
-        If that fails too, it says so to the caller and hangs up.
+        If there is no fallback, or if it fails too, Twilio says so to the caller and hangs up.
         """
         self.state.complain(trio.current_time(), failed.code, failed.rule, url)
         number = self._exchange.number
