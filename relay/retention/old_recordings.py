@@ -1,6 +1,6 @@
-"""Recordings that are older than RETENTION_DAYS.
+"""Deletes recordings that are older than RETENTION_DAYS.
 
-Also while RECORD is not `on`, because earlier calls may have been recorded.
+It does so also while RECORD is not `on`, because earlier calls may have been recorded.
 """
 
 from __future__ import annotations

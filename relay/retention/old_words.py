@@ -60,7 +60,10 @@ class OldWords:
         return deleted if then is not None else None
 
     async def oldest(self, since: dt.datetime) -> dt.datetime | None:
-        """When the oldest call that has words began. None if there is none. `since`: no older one has words."""
+        """When the oldest call that has words began. None if there is none.
+
+        Calls that began before `since` are not looked at. They have no words any more.
+        """
         place = (since, "")
         while group := await self._use(partial(_group, before=END, place=place)):
             found = next((began_at for _, began_at, has_words in group if has_words), None)

@@ -33,7 +33,10 @@ class Words(Protocol):
         """
 
     async def oldest(self, since: dt.datetime) -> dt.datetime | None:
-        """When the oldest call that has words began. None if there is none. `since`: no older one has words."""
+        """When the oldest call that has words began. None if there is none.
+
+        Calls that began before `since` are not looked at. They have no words any more.
+        """
 
     async def close(self) -> None:
         """Close the connection."""

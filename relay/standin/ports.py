@@ -6,7 +6,8 @@ import random
 import socket
 
 # The kernel gives ports from 32768 on to clients, and to servers that ask for any port (Linux,
-# net.ipv4.ip_local_port_range). So a port below 32768 stays free until the other process opens it.
+# net.ipv4.ip_local_port_range). So a port below 32768 stays free until the other process opens it, unless a program
+# asks for exactly this port.
 PORTS = range(20_000, 32_000)
 
 

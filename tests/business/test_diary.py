@@ -113,7 +113,8 @@ async def test_nobody_can_book_a_person_in_a_blocked_time_until_the_block_is_rem
 
 async def test_a_new_block_never_replaces_another_one(diary: Diary) -> None:
     spans = [(TEN + 60 * hour, TEN + 60 * hour + 60) for hour in range(3)]
-    first, second = [await diary.write(lambda store, s=s: store.block(Block(s)), limit_s=LIMIT_S) for s in spans[:2]]
+    first = await diary.write(lambda store: store.block(Block(spans[0])), limit_s=LIMIT_S)
+    second = await diary.write(lambda store: store.block(Block(spans[1])), limit_s=LIMIT_S)
     assert await diary.write(lambda store: store.unblock(first), limit_s=LIMIT_S)
     third = await diary.write(lambda store: store.block(Block(spans[2])), limit_s=LIMIT_S)
     found = await diary.read(lambda store: store.blocks((TEN, TEN + 240)), limit_s=LIMIT_S)

@@ -2,8 +2,8 @@
 
 Rule 1: each Idempotency-Key has one answer. A repeat gets the first answer again, even if it was a refusal. The same
         body in another spelling is a repeat too. The same key with another route or another content is refused (422).
-Rule 2: a request that meets an ordered fault does not change the diary. But if the fault has `after`, the diary changes
-        and only the answer is lost.
+Rule 2: a request that meets an ordered fault does not change the diary. There are two exceptions: "slow" only delays
+        the request, and if the fault has `after`, the diary changes and only the answer is lost.
 
 Beyond the contract: `POST /standin/faults` (a table for `Faults.from_table`), `GET /standin/bookings` (all bookings and
 messages so far, and how often each route was asked).

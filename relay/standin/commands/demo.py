@@ -163,7 +163,7 @@ class _Stage:
 
     @property
     def is_embedded(self) -> bool:
-        """True if the backend is embedded. False if the scenario has a backend of its own."""
+        """True if the backend is embedded. False if the scenario has a backend of its own, or takes Postgres away."""
         asks = self.scenario.backend or self.scenario.expect.asked
         return not asks and not any(trouble.does.startswith("postgres") for trouble in self.scenario.trouble)
 
@@ -244,7 +244,7 @@ async def _owner_does(stage: _Stage, url: str, trouble: str) -> None:
 
 
 async def _spend_the_day(exchange: Exchange) -> None:
-    """Write a call into the ledger that costs more than the scenario allows for a day."""
+    """Make another call first. It costs more than the scenario allows for a day."""
     say("another call spends the day's money first\n")
     await run_scenario(load("good_call"), exchange)
 

@@ -39,7 +39,7 @@ STAGE = {
     "HUMAN_TRANSFER_NUMBER": "+12125550102",
 }
 
-# Troubles that this stage cannot make. After "relay_drained", running calls have 260 s, and the demo does not wait so
+# Troubles that this stage cannot make. After `relay_drains`, running calls have 260 s, and the demo does not wait so
 # long.
 NOT_HERE = frozenset({"relay_drains"})
 
@@ -235,7 +235,7 @@ async def stop_when_told() -> None:
 
 
 async def wait_until_ready(url: str, daemon: subprocess.Popen[bytes], log_path: Path) -> None:
-    """Wait until the relay takes calls. Raises DemoFailed with the relay's last log line."""
+    """Wait until the relay takes calls. Raises DemoFailed, with the last log line if the relay has stopped."""
     words = "it does not listen yet"
     async with httpx.AsyncClient(trust_env=False) as client:
         with trio.move_on_after(START_LIMIT_S):

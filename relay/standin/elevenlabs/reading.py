@@ -1,8 +1,8 @@
 """Reads a text that comes in pieces, so that the pieces together sound like the whole text.
 
-The stand-in gets in advance the texts that may come, from a stand-in model in the same process. A piece's sound is then
-cut out of the whole text's sound. So `speech/clip_recogniser.py` still recognises a sentence that the client has cut at
-its commas.
+The stand-in gets in advance the texts that may come: those of a stand-in model in the same process, or of the clips. A
+piece's sound is then cut out of the whole text's sound. So `speech/clip_recogniser.py` still recognises a sentence that
+the client has cut at its commas.
 """
 
 from __future__ import annotations

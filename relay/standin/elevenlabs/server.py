@@ -46,7 +46,7 @@ class Report:
     sent: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)  # Context -> its text so far.
     spoken: list[str] = field(default_factory=list)  # The texts of the generations, in order.
-    first_audio_ms: list[float] = field(default_factory=list)  # The time to the first audio of each context.
+    first_audio_ms: list[float] = field(default_factory=list)  # The delay before the audio of each generation.
     story: list[str] = field(default_factory=list)
     ended: str = ""
 
@@ -253,7 +253,7 @@ class _Connection:
             self._nursery.start_soon(self._speak, context)
 
     async def _mind_the_time(self) -> None:
-        """If no input comes for too long, end the open context, or the whole socket."""
+        """If no input comes for too long, for an open context or without any context, end the socket."""
         while True:
             inputs = [each.last_input_s for each in self._contexts.values() if not each.is_closing]
             over_at = min(inputs, default=self._last_input_s) + self._timeout_s

@@ -50,7 +50,8 @@ SAYS = {
 class VoiceFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What goes wrong, and on which connections.
 
-    The first is `from_connection`, and `connections` of them have the faults. 0 means all. A refusal comes by "http"
+    Connection `from_connection` is the first that has the faults, and `connections` says how many have them. 0 means
+    all from then on. A refusal comes by "http"
     (the upgrade is refused) or by "socket" (101, then an error message and a close). It is not documented which of the
     two the real service uses, so a client must handle both. `after_ms` counts the sound of one connection.
     """
@@ -123,7 +124,10 @@ class VoiceScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise VoiceScriptError(in_words(error, cls)) from None
 
     def with_faults(self, header: str) -> VoiceScript:
-        """This script with the faults `name=value, name`. A name alone means true. Raises VoiceScriptError."""
+        """This script with the faults `name=value, name`. Raises VoiceScriptError.
+
+        A name alone means true, or "socket" for a refusal.
+        """
         given = msgspec.structs.asdict(self.faults)
         for part in filter(None, (part.strip() for part in header.split(","))):
             name, has_value, value = (each.strip() for each in part.partition("="))

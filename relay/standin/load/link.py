@@ -63,7 +63,7 @@ class Link:
         return self.sock.fileno()
 
     def read(self) -> bytes:
-        """The decrypted bytes that have arrived. b"" if only TLS's own messages came. Raises Closed."""
+        """The decrypted bytes that have arrived. b"" if nothing came, or only TLS's own messages. Raises Closed."""
         try:
             data = self.sock.recv(RECV_BYTES)
         except BlockingIOError:

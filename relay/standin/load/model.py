@@ -1,7 +1,7 @@
 """The model of the load: Realtime sessions that look for markers, and answer every turn with two seconds of audio.
 
-A turn comes every four seconds: speech_started soon after the caller's voice begins, and a second later speech_stopped
-and committed. The answer comes when the relay asks for it, or by itself if the session is configured so. The answer is
+A turn comes every four seconds: speech_started 0.1 s after the caller's voice begins, speech_stopped and committed 1 s
+after it. The answer comes when the relay asks for it, or by itself if the session is configured so. The answer is
 eight deltas of 250 ms, sent at five times real time. So the model speaks half of the time. If turns come faster, each
 turn interrupts the answer before it.
 """
@@ -200,7 +200,7 @@ class Session:
         self._link.write(frame(_encode(event), masked=False))
 
     def begin_turns(self, caller: CallerEnd) -> None:
-        """The call runs, and its caller now speaks every four seconds.
+        """The call runs, and its caller speaks again and again from now on.
 
         The first turn comes at another moment in each call.
         """

@@ -50,7 +50,8 @@ class ScriptError(ValueError):
 class Reaction:
     """One line of the script: its conditions, and what the model does. All conditions that are set must be true.
 
-    A line without a condition applies when no other line does. Words are compared without capitals and punctuation.
+    The first line that fits is used. So no line after a line without a condition is ever used. Words are compared
+    without capitals and punctuation.
     """
 
     heard: str = ""  # Condition: the caller has said these words since the model last spoke.

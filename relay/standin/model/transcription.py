@@ -21,7 +21,7 @@ UNINTELLIGIBLE = {
 
 
 def transcribe(stage: Stage, agenda: Agenda, item: Item, model: str, faults: Faults) -> None:
-    """Plan the transcription events of a committed turn. They come 1.2 to 1.4 s later (docs/protocol/openai.md 3)."""
+    """Plan the transcription events of a committed turn. `script.transcription_s` says how much later they come."""
     soonest_s = stage.script.transcription_s[0]
     whole_s = stage.chance.uniform(*stage.script.transcription_s)
     at = {"item_id": item.id, "content_index": 0}

@@ -56,7 +56,7 @@ class Line:
         try:
             far = await self._reach()
         except OSError:
-            return  # The near end is then closed, which looks like a refused connection.
+            return  # The near end is then closed at once.
         async with far, trio.open_nursery() as nursery:
             nursery.start_soon(_pump, near, far, nursery.cancel_scope)
             nursery.start_soon(_pump, far, near, nursery.cancel_scope)

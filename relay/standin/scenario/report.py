@@ -304,7 +304,7 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
 
 
 def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
-    """What is wrong if the caller's last words got no answer other than `no_answers`. "" if they were answered."""
+    """What is wrong if the caller's last words got no answer other than `no_answers`. Empty if they were answered."""
     said = next((turn for turn in reversed(got.turns) if turn.who == "caller"), None)
     if said is None:
         return ["the caller did not get to say anything"]

@@ -190,7 +190,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
     upon: EventKind | Literal["before"] = "ringing"  # "before": before the phone rings
     after_s: Seconds = 0.0
-    times: Count = 1  # The trouble comes at the event with this number, counted from 1. 0 means at every event.
+    times: Count = 1  # It comes at this many of these events, from the first one on. 0 means at each.
 
     @property
     def of_rest(self) -> bool:
@@ -213,7 +213,7 @@ class NumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The expected result of the call. A key that is not set is not checked."""
+    """The expected result of the call. A key that is not set is not checked, except `no_complaints`."""
 
     greeting_within_ms: int | None = None
     answer_within_ms: int | None = None  # For each turn: from the caller's last sound to the agent's first.

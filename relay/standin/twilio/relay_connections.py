@@ -39,7 +39,7 @@ class RelayConnections(Protocol):
     ) -> Reply:
         """Send an HTTP request. Redirects are not followed. The caller of this method sets the deadline.
 
-        Raises NoConnection if nobody answers, ssl.SSLError, OSError if the connection breaks later.
+        Raises NoConnection if nobody answers, ssl.SSLError, trio.TooSlowError, OSError if the connection breaks later.
         """
 
     async def open_stream(self, url: str) -> trio.abc.Stream:

@@ -41,7 +41,7 @@ class RestError(Exception):
 
 @dataclass(slots=True)
 class RestFaults:
-    """Ordered faults: how many of the next requests get 429 or 500, or a late answer."""
+    """Ordered faults: how many of the next requests get 429 or 500, and how late every answer is."""
 
     too_many: int = 0
     broken: int = 0

@@ -29,7 +29,7 @@ MAX_MESSAGE_BYTES = 16 << 20
 
 
 class HandshakeRefused(Exception):
-    """The relay did not answer 101. Holds its HTTP status, or 0 if the answer was not HTTP."""
+    """The relay refused the handshake, or answered it wrongly. Holds its HTTP status, or 0 if that says nothing."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)

@@ -45,7 +45,7 @@ class TwimlRefused(Exception):
 
 
 class NotPlayed(TwimlRefused):
-    """Twilio allows this, but this stand-in cannot run it."""
+    """Twilio may allow this, but this stand-in cannot run it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(12200, f"<{name}> is not played by the stand-in Twilio")
