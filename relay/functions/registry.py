@@ -206,7 +206,7 @@ def _refuse_flaws(name: str, body: Callable[..., Any], deadline_s: float) -> Non
     if not (inspect.getdoc(body) or "").strip():
         raise ValueError("it has no docstring, so the model would not know when to call it")
     if not 0 < deadline_s <= 60:
-        raise ValueError("its deadline must be between 0 and 60 seconds")
+        raise ValueError("its deadline_s must be above 0 and at most 60")
 
 
 def _refuse_unknown(same: tuple[str, ...] | None, arguments: type[msgspec.Struct]) -> None:

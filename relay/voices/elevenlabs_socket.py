@@ -150,7 +150,7 @@ class ElevenLabs:
         if lost is not None:
             raise VoiceUnavailable(lost.fault, lost.words, lost.do)
         if limit.cancelled_caught or not sound:
-            raise VoiceUnavailable(VoiceFault.SILENT, f"a phrase was not spoken within {RENDER_LIMIT_S:.0f} s")
+            raise VoiceUnavailable(VoiceFault.SILENT, f"a phrase got no sound, or took over {RENDER_LIMIT_S:.0f} s")
         return bytes(sound)
 
 
