@@ -6,6 +6,7 @@ both.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -44,7 +45,7 @@ class MemoryLedger:
         self._utc_now = utc_now
         self._away = False
         self._tables: dict[type[r.Row], dict[r.Identity, r.Row]] = {kind: {} for kind in r.ROW_TYPES}
-        self._waiting: list[r.Row] = []
+        self._waiting: list[tuple[r.Row, ...]] = []  # Rows that were recorded together.
         self._recorded = 0
         self.greetings: dict[str, r.Greeting] = {}
 
@@ -57,7 +58,7 @@ class MemoryLedger:
         self._away = away
         if not away:
             waiting, self._waiting = self._waiting, []
-            for row in waiting:
+            for row in itertools.chain.from_iterable(waiting):
                 self._write(row)
 
     def of(self, kind: type[Kept], call_sid: str | None = None) -> list[Kept]:
@@ -70,17 +71,17 @@ class MemoryLedger:
         return [row for row in found if call_sid is None or row.call_sid == call_sid]
 
     def record(self, row: r.Row, *also: r.Row) -> None:
-        for one in also:
-            self.record(one)
         self._recorded += 1
         # If a row is not JSON, PostgresLedger only counts it, and the call goes on. Here `record` raises, so that a
         # test fails.
-        r.encode(row)
-        row = row if self._keep_words else r.without_words(row)
+        for one in (row, *also):
+            r.encode(one)
+        together = (row if self._keep_words else r.without_words(row), *also)
         if self._away:
-            self._waiting.append(row)
-        else:
-            self._write(row)
+            self._waiting.append(together)
+            return
+        for one in together:
+            self._write(one)
 
     def _write(self, row: r.Row) -> None:
         if isinstance(row, r.Settlement):
@@ -121,7 +122,8 @@ class MemoryLedger:
         if not self._away:
             known += self.of(r.CallRow, call_sid)
             known += self.of(r.OutcomeRow, call_sid)
-        known += [row for row in self._waiting if isinstance(row, r.CallRow | r.OutcomeRow)]
+        waiting = itertools.chain.from_iterable(self._waiting)
+        known += [row for row in waiting if isinstance(row, r.CallRow | r.OutcomeRow)]
         seen = r.seen(call_sid, None, known)
         if seen is None and self._away:
             raise LedgerUnavailable(AWAY)

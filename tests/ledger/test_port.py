@@ -451,6 +451,12 @@ async def test_a_working_ledger_is_ready_and_counts_its_rows(bench: Bench) -> No
     assert bench.ledger.counts() == r.Counts(recorded=1, written=1, queued=0, spilled=0, refused=0, lost=0)
 
 
+async def test_rows_that_are_recorded_together_count_as_one_row(bench: Bench) -> None:
+    bench.ledger.record(r.MessageRow(call_sid="CA1", seq=1, text="Hello."), r.CallRow(call_sid="CA1"))
+    assert len(await bench.rows(r.CallRow)) == len(await bench.rows(r.MessageRow)) == 1
+    assert bench.ledger.counts() == r.Counts(recorded=1, written=1, queued=0, spilled=0, refused=0, lost=0)
+
+
 few = st.integers(0, 2)
 calls = few.map("CA{}".format)
 words = st.none() | st.sampled_from(["a", "b"])
