@@ -41,7 +41,7 @@ READ_ATTEMPTS: Final = 3
 WRITE_ATTEMPTS: Final = 2
 UNSURE_KEYS: Final = 1_000  # How many keys of lost writes are remembered. A call has one or two.
 _MARK: Final = b"\xef\xbb\xbf"  # The byte order mark, which some editors and frameworks write before UTF-8.
-CONNECTIONS: Final = 40  # How many connections are kept open. A call sends one request at a time.
+CONNECTIONS: Final = 40  # How many connections are kept open. A call rarely sends two requests at a time.
 # If one of these errors is raised, nothing was sent to the backend.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 

@@ -1,1 +1,1 @@
-"""Has the functions of every relay. Each file has one function."""
+"""Has the functions of every relay. Each has a file of its own. proof.py and times.py help them."""

@@ -69,7 +69,7 @@ async def _move(call: CallContext, appointment_id: str, start: dt.datetime, phon
 
 
 async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None) -> None:
-    """Raise NotPossible if this appointment is not under this caller's number."""
+    """Raise NotPossible unless it is certain that this appointment is the caller's."""
     if appointment_id in call.own_ids:
         return  # The caller was shown this appointment before. On a retry, the list may not have it any more.
     if not call.caller_number or phone is None:

@@ -1,4 +1,4 @@
-"""Takes a message for the business. If the backend takes no messages, the message is in Postgres."""
+"""Takes a message for the business. It goes to the backend, if that takes messages, and always to Postgres."""
 
 from __future__ import annotations
 
