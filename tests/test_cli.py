@@ -278,3 +278,11 @@ def test_the_commands_of_a_deployed_relay_without_a_database_do_not_use_the_embe
     assert main(command) == 2
     assert "DATABASE_URL is not set" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_test_of_the_notices_fails_if_no_channel_is_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _clean(monkeypatch)
+    assert main(["notify", "--test"]) == 1
+    assert "NOTIFY_EMAIL" in capsys.readouterr().out

@@ -140,7 +140,8 @@ class Guard:
         """Check a password. Returns "" if it is right, otherwise the text for the user."""
         address, now = self.address(request), trio.current_time()
         if (wait_s := self._tries.wait_s(address, now)) > 0:
-            return f"Too many wrong passwords. Please try again in {max(1, round(wait_s / 60))} minutes."
+            minutes = max(1, round(wait_s / 60))
+            return f"Too many wrong passwords. Please try again in {minutes} minute{'s' if minutes > 1 else ''}."
         check = partial(password.fits, self._hash, tried[:1024])
         if await trio.to_thread.run_sync(check, limiter=self._hashing):
             return ""

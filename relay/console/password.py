@@ -27,12 +27,3 @@ def fits(password_hash: str, password: str) -> bool:
         return _hasher.verify(password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
-
-
-def is_hash(text: str) -> bool:
-    """Whether this text is an argon2 hash."""
-    try:
-        _hasher.check_needs_rehash(text)
-    except InvalidHashError:
-        return False
-    return True

@@ -31,7 +31,7 @@ def show_outbox(url: str, *, again: bool) -> list[str]:
 async def send_tests(settings: Settings, say: Callable[[str], None]) -> bool:
     """Send examples of each kind of news except the digest to the real mail server and webhook. Print the answers.
 
-    Returns True if none of them failed.
+    Returns True if none of them failed, and False if no channel is set.
     """
     all_sent = True
     async with http_client() as client:
@@ -44,6 +44,7 @@ async def send_tests(settings: Settings, say: Callable[[str], None]) -> bool:
                 say(f"{channel:8} {item.kind:10} {words}")
     if not channels_of(settings):
         say("nothing is set: NOTIFY_EMAIL with SMTP_URL and NOTIFY_FROM, or NOTIFY_WEBHOOK_URL with its secret")
+        return False
     return all_sent
 
 

@@ -257,7 +257,11 @@ class WarmSessions:
         while self._recent and self._recent[0] <= now - 60:
             self._recent.popleft()
         if self._nursery is None or len(self._recent) >= WARM_PER_MINUTE:
-            log.warning("model.not_warmed", rings_in_a_minute=len(self._recent), caller_hears="the kept greeting")
+            log.warning(
+                "model.not_warmed",
+                rings_in_a_minute=len(self._recent),
+                caller_hears="a recording of the greeting, if there is one",
+            )
             return False
         self._recent.append(now)
         warm = self._warm[call_sid] = _Warm(wanted)

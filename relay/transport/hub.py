@@ -219,7 +219,8 @@ def _begin() -> Hub | None:
     except (ImportError, AttributeError) as error:
         if hub is not None:
             hub.close()
-        log.info("hub.none", words=f"each frame wakes a task: calls need more CPU time, nothing else changes ({error})")
+        words = f"each frame wakes a task, so calls need more CPU time and a full core delays frames sooner ({error})"
+        log.info("hub.none", words=words)
         return None
     return hub
 

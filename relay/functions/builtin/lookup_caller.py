@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from relay.functions.backend.contract import Appointment
 from relay.functions.builtin.proof import prove
 from relay.functions.builtin.times import time_words
 from relay.functions.registry import CallContext, function
@@ -49,8 +48,3 @@ async def lookup_caller(
         "notes": caller.notes,
         "appointments": listed,
     }
-
-
-def _shown(entry: Appointment, call: CallContext) -> dict[str, str]:
-    shown = {"id": str(entry.id), "service": entry.service, "when": time_words(entry.start, call.tz)}
-    return shown | ({"with": entry.who} if entry.who else {})
