@@ -18,6 +18,8 @@ import trio
 
 from relay.call import cost, ending, failover, playout, response_queue, state, turn_taking, turns, voice_loss
 from relay.call.conversation import Conversation
+from relay.call.early_answer import EarlyAnswer
+from relay.call.vocabulary import FunctionAsked
 from relay.functions import idempotency, registry
 from relay.functions.backend import client, contract
 from relay.realtime import protocol as model_dialect
@@ -151,6 +153,20 @@ def sure_of_everything(patch: Patch) -> None:
     patch.setattr(registry, "_failed", lambda *words: dataclasses.replace(failed(*words), unsure=False))
 
 
+def run_each_call_that_comes(patch: Patch) -> None:
+    """A call of a function that comes twice is run twice, also if it was held until the caller's turn ended."""
+    called = EarlyAnswer.called
+
+    def hold_again(early: EarlyAnswer, event: FunctionAsked) -> str:
+        runs = called(early, event)
+        if runs == "held" and early._held[-1] is not event:
+            early._held.append(event)
+        return runs
+
+    patch.setattr(EarlyAnswer, "called", hold_again)
+    put(Conversation, "knows_call", no)(patch)
+
+
 def another_key_each_time(patch: Patch) -> None:
     numbers = itertools.count()
     patch.setattr(idempotency.Wish, "digest", lambda *_: f"{next(numbers):064}")
@@ -164,7 +180,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
         "a failed answer is asked for again",
         unrescued(put(response_queue.Answers, "_ask_again", no)),
     ),
-    ("model_says_twice", "a function is run once", put(Conversation, "knows_call", no)),
+    ("model_says_twice", "a function is run once", run_each_call_that_comes),
     ("model_done_in_other_order", "the done events may come in either order", no_order_but_the_live_one),
     ("model_two_messages", "the first of two messages is over when the second begins", wait_for_its_end),
     ("model_without_bills", "cost without a bill is estimated", put(cost.Meter, "_estimate_usd", lambda *_: 0.0)),
