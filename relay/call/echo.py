@@ -1,8 +1,8 @@
-"""Knows how loud our own voice may come back from the caller's phone. It notes the level and the time of what we send.
+"""Knows how loud the words were sent whose echo may come back now. It notes the level and the time of what we send.
 
 A hands-free phone returns the agent's words 50 to 300 ms later, and 10 to 30 dB quieter. For each caller frame,
-`Machine.caller_audio` asks here at which level the words were sent that may come back now. level_vad.py then decides
-whether the frame is louder than their echo.
+`Machine.caller_audio` asks here how loud the words were whose echo may arrive now. level_vad.py then decides whether
+the frame is louder than that echo.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AUDIBLE_DBFS = -60.0
 
 
 class Echo:
-    """The levels of what the caller has heard of us lately, and will hear."""
+    """The levels of our audio that the caller heard lately, or will hear."""
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[float, float, float]] = deque()  # The pieces in order: from_s, to_s, level_dbfs.
@@ -66,7 +66,8 @@ class Echo:
         since_s, until_s = played_s - LATEST_S, played_s - SOONEST_S
         while self._pieces and self._pieces[0][1] <= since_s:
             self._pieces.popleft()
-        # The result is valid until the oldest piece is too old, or until the next piece counts: for about four frames.
+        # The result is valid until the oldest piece is too old, or until the echo of the next piece may
+        # arrive. While audio plays, that is about four frames.
         self._loudest, self._from_s = NOTHING_DBFS, played_s
         self._to_s = self._pieces[0][1] + LATEST_S if self._pieces else math.inf
         for from_s, _, level_dbfs in self._pieces:

@@ -2,8 +2,9 @@
 
 A new session gets the conversation as text, and is told to continue. For a planned move, the new session is opened
 while the call still uses the present one. The call switches to it when nobody speaks and no words of the caller are
-missing. If a session seems stuck, it is not closed at once. Another one is opened, and the call uses the first of the
-two that speaks.
+missing. If a session seems stuck before it has begun its answer, it stays in use, and another one is opened. The
+call switches to that one as soon as it is ready, unless the first one has answered before. If a session stops in the
+middle of an answer, it is given up at once.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
     """A session is configured. Send it the conversation so far."""
     call.sessions.began(event.model, now)
     if call.sessions.count == 1:
-        call.figures.reconnects = 0  # Nothing can be lost before the first session.
+        call.figures.reconnects = 0  # Failed attempts before the first session are no reconnects.
     call.unheard.forget()
     call.meter.serves(call.model, call.plan.price_hard if call.model == call.plan.model_hard else call.plan.price)
     call.ids.clear()
@@ -126,7 +127,10 @@ def ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
 
 
 def begin(call: Call, model: str, why: Why, out: list[Action], *, urgent: bool = False) -> None:
-    """Open another session beside the present one. Does nothing if one is being opened or is ready."""
+    """Open another session beside the present one, or none if one is being opened or is ready.
+
+    With `urgent`, the call switches to it as soon as it is ready.
+    """
     order = call.sessions.dial_beside(model, why, urgent=urgent)
     if order is not None:
         fields = (("to", model), ("why", why), ("usd", round(call.meter.usd, 4)))
@@ -193,12 +197,12 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _find_another(call: Call, why: Why, now: float, out: list[Action]) -> None:
-    """The session may be stuck or only slow. Open another one. The call uses the first of the two that speaks."""
+    """Open another session. `why` says what is wrong with the present one."""
     out.append(Report(f"model.{why.replace(' ', '_')}", "warning", (_PAUSE,)))
     call.figures.reconnects += 1
     if _is_lost_for_good(call, (("why", why),), now, out):
         return
-    # If only an early answer is missing that was taken back, nobody waits for it.
+    # If the only missing answer is an early one that was taken back, nobody waits for it.
     caller_waits = call.answers.is_pending or call.floor.caller_waits
     if caller_waits and not call.floor.caller_speaks:
         ask_for_patience(call, now, out)
@@ -220,7 +224,7 @@ def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_wait
 
 
 def rescue(call: Call, now: float, out: list[Action]) -> None:
-    """The caller waits and hears nothing. Do what liveness.py says, whatever else is awaited."""
+    """The caller waits and hears nothing. Do what liveness.py says, also while a session or a function is awaited."""
     due = call.liveness.due(
         now,
         heard_until=max(call.playout.audible_until_s, call.arrived_at or 0.0),
@@ -248,7 +252,7 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
     has_begun = call.answers.has_begun and call.sessions.serves
     if call.playout.is_speaking(now):  # Audio waits or plays, but it is silent or held.
         cut_off(call, now, out)
-    call.floor.falls_idle()  # The VAD may hear noise. Our own level hears nobody.
+    call.floor.falls_idle()  # The VAD may hear noise. Our own level VAD finds no speech.
     call.rest.forget()
     if has_begun:  # The answer stopped in the middle. Its rest would not fit after the phrase.
         _give_up(call, "stuck", now, out, caller_waits=True)

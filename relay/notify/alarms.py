@@ -29,7 +29,7 @@ _ALARMS: dict[str, tuple[str, str, str]] = {
     "model.unreachable": (
         "model_unreachable",
         "OpenAI could not be reached",
-        "Look at status.openai.com and at the key's balance. Callers are put through to the human.",
+        "Look at status.openai.com and at the key's balance. Callers wait, or are put through to the human.",
     ),
     "function.failed": (
         "backend_failing",
@@ -54,7 +54,7 @@ _ALARMS: dict[str, tuple[str, str, str]] = {
     "files.broken": (
         "file_broken",
         "business.toml or a prompt has a mistake",
-        "Run `relay check`: it names every mistake. The old files stay in use until then.",
+        "Run `relay check`: it names every mistake. The old files stay in use until the mistakes are corrected.",
     ),
     "call.told_wrong": (
         "claim_without_deed",
@@ -108,7 +108,7 @@ class Alarms:
         try:
             body: Json = {"alarm": kind, "title": title, "do": do}
             if call := line.get("call_sid"):
-                body["call"] = str(call)  # The first call with this fault in this hour. The mail links to it.
+                body["call"] = str(call)  # The call whose log line made the alarm. The mail links to it.
             self._tell(f"alarm.{kind}.{hour}", "alarm", body)
         finally:
             self._telling = False

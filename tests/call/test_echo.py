@@ -1,5 +1,6 @@
-"""The level of our own voice that may come back as an echo. The stored maxima give the same level as a search through
-all audio.
+"""The level of our own voice that may come back as an echo.
+
+The result that Echo keeps between two looks equals a search through all audio.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 import dsp
 from relay.call.echo import LATEST_S, NOTHING_DBFS, PIECE_BYTES, SOONEST_S, Echo
 
-# Mu-law codes: silence first, then louder and quieter ones. A piece of audio repeats one of them.
+# Mu-law codes: silence, then from the loudest to quieter ones. A piece of audio repeats one of them.
 CODES = (0xFF, 0x80, 0x90, 0xB0, 0xD0, 0xE0)
 STEP = st.one_of(
     st.tuples(st.just("send"), st.integers(1, 20), st.sampled_from(CODES)),  # frames, loudness
@@ -40,9 +41,9 @@ class Anew:
 
 
 @given(st.lists(STEP, max_size=40))
-def test_the_level_from_the_stored_maxima_equals_the_level_of_the_sent_audio(steps: list[tuple[str, int, int]]) -> None:
+def test_the_kept_level_equals_a_search_through_all_audio_that_was_sent(steps: list[tuple[str, int, int]]) -> None:
     echo, anew = Echo(), Anew()
-    now, play_end = 0.0037, 0.0  # not at the edge of a frame, because rounding could put an exact edge on either side
+    now, play_end = 0.0037, 0.0  # never exactly at the edge of a piece: there the two may round differently
     for what, count, more in steps:
         if what == "send":
             play_end = max(play_end, now)
@@ -58,6 +59,6 @@ def test_the_level_from_the_stored_maxima_equals_the_level_of_the_sent_audio(ste
             for _ in range(count):
                 now += 0.0201
                 assert echo.level_dbfs(now, 0.0) == anew.level_dbfs(now)
-            if more:  # the lag was measured again, so the position jumps back
+            if more:  # another lag for the same place, 0.1 us earlier: the kept result cannot be used
                 later = now + 0.01 * more
                 assert echo.level_dbfs(later, 0.01 * more + 1e-7) == anew.level_dbfs(later - 0.01 * more - 1e-7)

@@ -1,4 +1,4 @@
-"""A client of the stand-in model. It has no socket. The test moves its clock. It checks each event."""
+"""A client of the stand-in model, without a socket. The test moves its clock. The client checks each event's types."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Line:
         return self.send_raw(json.dumps({"type": type_, **fields}))
 
     def send_raw(self, message: str | bytes) -> list[dict[str, Any]]:
-        """Send a frame."""
+        """Send a WebSocket message. Return the events that come back at once."""
         start = len(self.events)
         self.peer.receive(message, self.now)
         self._listen()
@@ -72,7 +72,10 @@ class Line:
         return answer
 
     def hear(self, *parts: bytes | int, form: dict[str, Any] | None = None, frame_ms: int = 20) -> list[dict[str, Any]]:
-        """Send mu-law, or that many ms of silence, in frames at the pace of speech. Return the events that came."""
+        """Send audio in frames at the pace of speech. Return the events that came.
+
+        Each part is mu-law, or a number of ms of silence.
+        """
         start = len(self.events)
         mulaw = b"".join(part if isinstance(part, bytes) else b"\xff" * (8 * part) for part in parts)
         form = form or self.peer.session["audio"]["input"]["format"]

@@ -23,7 +23,7 @@ FRAME = 160  # samples
 
 
 async def _call(steps: str, monkeypatch: pytest.MonkeyPatch) -> tuple[CallReport, Samples]:
-    """Play a call. Return its report and all audio that the model was sent, at 24 kHz."""
+    """Play a call. Return its report and all audio that was sent to the model, at 24 kHz."""
     heard: list[bytes] = []
     append = listening.InputBuffer.append
 
@@ -45,7 +45,10 @@ def _find(needle: Samples, hay: Samples) -> int:
 
 
 def _edges_over_middle(samples: Samples) -> float:
-    """The energy of the second difference at frame edges, divided by that inside frames: 1 without audible edges."""
+    """The energy of the second difference at frame edges, divided by the energy inside frames.
+
+    It is about 1 if no edge is audible.
+    """
     bends = np.abs(np.diff(samples.astype(float), 2))[: (len(samples) - 2) // FRAME * FRAME].reshape(-1, FRAME)
     edges = bends[:, [FRAME - 2, FRAME - 1]]
     return float(np.mean(edges**2) / np.mean(bends[:, 10 : FRAME - 10] ** 2))
@@ -62,7 +65,8 @@ async def test_the_caller_hears_the_agent_at_its_level_without_clipping_or_frame
     heard = dsp.decode(got.heard_mulaw)
     start = _find(spoken, heard)
     part = heard[start : start + len(spoken)]
-    # All words are in their place. Filters change the phase, and mu-law twice adds noise about 20 dB below the speech.
+    # All words are in their place. Filters change the phase, and the audio is coded as mu-law twice. The
+    # difference is about 20 dB below the speech.
     assert np.corrcoef(part, spoken)[0, 1] > 0.9
     assert abs(dsp.level_dbfs(dsp.encode(part)) - dsp.level_dbfs(clip.mulaw)) < 0.5
     assert np.max(np.abs(part)) < 32_000

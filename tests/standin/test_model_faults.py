@@ -332,8 +332,8 @@ def test_each_fault_can_be_ordered_by_a_scenario_and_by_a_header(fault: str) -> 
         ("nul_usage", "unknown fault 'nul_usage'"),
         ("stall_after_deltas=many", "fault stall_after_deltas must be a whole number, not 'many'"),
         ("null_usage=perhaps", "fault null_usage must be true or false, not 'perhaps'"),
-        ("close_code=99", "close_code must be one that an end may send, or 1006, not 99"),
-        ("close_code=1005", "close_code must be one that an end may send, or 1006, not 1005"),
+        ("close_code=99", "close_code must be a code that a close message may have, or 1006, not 99"),
+        ("close_code=1005", "close_code must be a code that a close message may have, or 1006, not 1005"),
     ],
 )
 def test_the_error_for_a_wrong_fault_in_a_header_names_it(header: str, message: str) -> None:

@@ -61,8 +61,10 @@ NAMES = {str: "a string", int: "an integer", dict: "an object", list: "an array"
 
 
 def decoded(message: str | bytes) -> dict[str, Any]:
-    """The event in a frame. Raises RefusedError if it is not a JSON object with a `type` (docs/protocol/openai.md
-    1.3)."""
+    """The event in a WebSocket message (docs/protocol/openai.md 1.3).
+
+    Raises RefusedError if it is not a JSON object with a `type`.
+    """
     if isinstance(message, bytes):
         raise RefusedError(BINARY_FRAME)
     try:

@@ -9,7 +9,7 @@ first_delta_ms = 400
 [model.faults]
 close_after_deltas = 3
 close_code = 1011
-response = 2                                   # only the second spoken response has the fault
+response = 2                                   # only the second response has the fault
 [[model.reaction]]
 heard = "what time do you open"                # words of the caller (or `clip = "ask_hours"`)
 call = "lookup_hours"
@@ -50,8 +50,9 @@ class ScriptError(ValueError):
 class Reaction:
     """One line of the script: its conditions, and what the model does. All conditions that are set must be true.
 
-    The first line that fits is used. So no line after a line without a condition is ever used. Words are compared
-    without capitals and punctuation.
+    With `after`, only `output` and `turn` are looked at besides it. The first line that fits is used. So a line without
+    conditions hides the lines below it, except those with `after`. If it has `times`, it hides them until it is used
+    up. Words are compared without capitals and punctuation.
     """
 
     heard: str = ""  # Condition: the caller has said these words since the model last spoke.
@@ -78,7 +79,7 @@ class Reaction:
 def _within(table: object, low: float, high: float, *names: str) -> None:
     """Raise ScriptError if a number is out of range, or if the first number of a pair is larger than the second.
 
-    None is accepted.
+    The value None is allowed.
     """
     for name in names:
         value = getattr(table, name)
@@ -103,39 +104,41 @@ class Faults:
     connections: int = _fault(0, "only the first n connections to this stand-in suffer, so that a reconnect succeeds")
 
     # Connecting
-    connect_refused: bool = _fault(False, "nothing listens (by header: the connection is reset)")
+    connect_refused: bool = _fault(False, "nothing listens (if a request header sets it: the connection is reset)")
     handshake_hangs: bool = _fault(False, "the upgrade is never answered")
     silent_after_connect: bool = _fault(False, "101, then nothing, ever")
-    connect_error: str = _fault("", "in-band refusal by code: invalid_api_key, model_not_found, insufficient_quota ...")
+    connect_error: str = _fault(
+        "", "the socket opens, then an error with this code comes: invalid_api_key, model_not_found ..."
+    )
     refuse_update: bool = _fault(False, "every session.update is answered with an error")
-    wrong_format: bool = _fault(False, "the other audio format is in session.updated, and in the audio")
+    wrong_format: bool = _fault(False, "the server announces and sends the audio format that was not asked for")
 
     # Listening
     deaf_after_turns: int | None = _fault(None, "no speech is detected after this many turns (0: never any)")
     transcription_failed: bool = _fault(False, "no turn is transcribed")
-    noise_words: str = _fault("", "a turn without words is transcribed as these, as live transcribers do")
-    slow_read_s: float = _fault(0.0, "pause after each read of at most 1 KiB: the client's sends back up")
+    noise_words: str = _fault("", "the transcript of a turn without words: real transcribers invent some")
+    slow_read_s: float = _fault(0.0, "pause after each read of at most 1 KiB, so that what the client sends piles up")
 
     # Speaking
     pace: float = _fault(0.0, "times real time: 1 is as slow as speech, 0.5 starves the caller")
     stall_after_deltas: int | None = _fault(None, "a response has no more deltas after this many")
     stall_s: float = _fault(0.0, "the stall ends after this time (0: never)")
     odd_deltas: bool = _fault(False, "deltas of an odd number of bytes")
-    late_deltas: int = _fault(0, "this many more deltas of a response that was cancelled, the first one twice")
+    late_deltas: int = _fault(0, "after a cancel this many deltas still come, the first one twice")
     cancel_first: bool = _fault(False, "response.done(cancelled) comes before speech_started")
     huge_event: bool = _fault(False, "one event of 15 MiB in the middle of a response")
     empty_response: bool = _fault(False, "a response completes without any output")
 
     # Ending
     response_failed: str = _fault("", "response.done fails by code: server_error, rate_limit_exceeded ...")
-    close_after_deltas: int | None = _fault(None, "the connection ends after this delta, counted from 1")
-    close_code: int = _fault(1006, "with this code; 1006 cuts TCP in the middle of that delta's frame")
+    close_after_deltas: int | None = _fault(None, "the connection ends at this delta, counted from 1")
+    close_code: int = _fault(1006, "the code of that end; 1006 cuts TCP in the middle of the delta's message")
 
     # Protocol
     broken_arguments: bool = _fault(False, "a function call is cancelled with half its JSON")
-    duplicate_ids: bool = _fault(False, "every closing event comes twice, with the same ids")
+    duplicate_ids: bool = _fault(False, "every .done event comes twice, with the same ids")
     two_messages: bool = _fault(
-        False, "an answer of several sentences is two messages, as long ones of gpt-realtime-2 are"
+        False, "an answer of several sentences is two messages: gpt-realtime-2 does this with long answers"
     )
     swap_done: bool = _fault(False, "output_item.done comes before conversation.item.done")
     null_usage: bool = _fault(False, "no response has a bill")
@@ -146,7 +149,9 @@ class Faults:
         _within(self, 0, math.inf, "deaf_after_turns", "stall_after_deltas")
         _within(self, 1, math.inf, "close_after_deltas")
         if self.close_code not in CLOSE_CODES:
-            raise ScriptError(f"close_code must be one that an end may send, or 1006, not {self.close_code}")
+            raise ScriptError(
+                f"close_code must be a code that a close message may have, or 1006, not {self.close_code}"
+            )
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Faults:

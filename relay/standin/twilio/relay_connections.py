@@ -39,7 +39,8 @@ class RelayConnections(Protocol):
     ) -> Reply:
         """Send an HTTP request. Redirects are not followed. The caller of this method sets the deadline.
 
-        Raises NoConnection if nobody answers, ssl.SSLError, trio.TooSlowError, OSError if the connection breaks later.
+        Raises NoConnection if no connection could be opened, ssl.SSLError if TLS fails, trio.TooSlowError if the answer
+        does not come in time, and OSError if the connection breaks later.
         """
 
     async def open_stream(self, url: str) -> trio.abc.Stream:
@@ -87,7 +88,7 @@ class NetworkConnections:
             raise trio.TooSlowError from error
         except UnicodeError as error:
             raise NoConnection(f"{urlsplit(url).netloc} is no host name: {error}") from error
-        # Also raised for a body that is not compressed as its header says.
+        # httpx also raises RequestError for a body that is not compressed as its header says.
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise OSError(f"the request to {url} broke: {error or type(error).__name__}") from error
         return Reply(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)

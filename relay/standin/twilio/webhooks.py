@@ -40,7 +40,10 @@ class FetchFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """The fragment of a webhook URL, `#ct=1000&rt=1000&rc=2` (docs/protocol/twilio.md 1.2). Limits are in seconds."""
+    """The fragment of a webhook URL, `#ct=1000&rt=1000&rc=2` (docs/protocol/twilio.md 1.2).
+
+    The fragment has milliseconds. The fields here have seconds.
+    """
 
     connect_s: float = 5.0
     read_s: float = TOTAL_LIMIT_S
@@ -50,7 +53,10 @@ class Overrides:
 
     @classmethod
     def of(cls, url: str) -> Overrides:
-        """Read the overrides from a URL. A value out of range is replaced by the nearest allowed value."""
+        """Read the overrides from a URL. A number out of range is replaced by the nearest allowed one.
+
+        A value that is no number of up to nine digits is ignored.
+        """
         given = dict(parse_qsl(urlsplit(url).fragment))
 
         def limit(name: str, least_ms: int, most_ms: int, default_s: float) -> float:
@@ -67,12 +73,12 @@ class Overrides:
         )
 
     def again(self, why: str) -> bool:
-        """True if a failure of this kind (ct, rt, 4xx, 5xx) is followed by another try."""
+        """True if the policy allows another try after a failure of this kind (ct, rt, 4xx, 5xx, redirects)."""
         return why in self.policy or "all" in self.policy
 
 
 class Webhooks:
-    """Asks a relay's URLs for one call. The cookies live as long as the call."""
+    """Sends the webhook requests of one call to the relay. The cookies live as long as the call."""
 
     def __init__(
         self,
@@ -138,14 +144,14 @@ class Webhooks:
         except ssl.SSLError as error:
             raise _Failed("ct", 11220, f"TLS: {error}") from error
         except trio.TooSlowError as error:
-            raise _Failed("rt", 11200, f"no answer within {overrides.read_s:g} s") from error
+            raise _Failed("rt", 11200, f"no answer within {overrides.connect_s + overrides.read_s:g} s") from error
         except OSError as error:
             raise _Failed("rt", 11200, str(error)) from error
         self._keep_cookies(parts.netloc, reply)
         return reply
 
     def _headers(self, host: str, method: str, target: str, fields: Mapping[str, str], token: str) -> dict[str, str]:
-        """The headers of a captured request (docs/protocol/twilio.md 1.1)."""
+        """The same headers as in a captured request of Twilio (docs/protocol/twilio.md 1.1)."""
         flow = quote(json.dumps({"flow_id": str(uuid.uuid4())}, separators=(",", ":")), safe="")
         headers = {"host": host, "user-agent": "TwilioProxy/1.1", "accept": "*/*"}
         if method == "POST":
