@@ -75,6 +75,9 @@ class Tape:
 
     @classmethod
     def of(cls, browser: Any) -> Tape:
+        # The tape records CHUNK samples at once (512 ms). The end of the call is in a chunk that is not complete yet.
+        chunks = browser.execute_script("return tape.chunks.length")
+        wait(browser, lambda: browser.execute_script("return tape.chunks.length") >= chunks + 2)
         told = browser.execute_script("return [tape.played(), tape.sent]")
         played = np.frombuffer(base64.b64decode(told[0]["pcm"]), np.int16)
         frames = [dsp.decode(base64.b64decode(mulaw)) for _, _, mulaw in told[1]]

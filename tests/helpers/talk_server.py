@@ -13,6 +13,7 @@ import trio
 
 from relay import settings as environment
 from relay.ledger.store import PostgresLedger
+from relay.phrases.prompts import PROMPTS_DIR
 from relay.server import app
 from relay.standin.commands.demo_stage import STAGE, environment_of
 from relay.standin.model.server import StandInModel
@@ -28,13 +29,20 @@ async def main(url: str, data_dir: str) -> None:
         model_port = await nursery.start(model.serve, 0)
         address = f"http://127.0.0.1:{port}"
         table = environment_of(address, port, url, Path(data_dir), model_port, free_port(), "embedded")
-        settings = environment.load(table | STAGE, serving=True)
+        settings = environment.load(table | STAGE | {"BUSINESS_FILE": str(_never_closed(data_dir))}, serving=True)
         ledger = PostgresLedger(url, spill_dir=Path(data_dir), keep_words=settings.keeps_words)
         nursery.start_soon(app.run, settings, ledger, url)
         async with httpx.AsyncClient(trust_env=False) as client:
             while not await _is_ready(client, address):  # noqa: ASYNC110 -- a server tells nobody that it is ready
                 await trio.sleep(0.1)
         print(address, flush=True)
+
+
+def _never_closed(data_dir: str) -> Path:
+    """The shipped business file without the greeting of closed hours: the greeting is the same at any time of day."""
+    path = Path(data_dir) / "business.toml"
+    path.write_text((PROMPTS_DIR / "business.toml").read_text().partition("[after_hours]")[0])
+    return path
 
 
 async def _is_ready(client: httpx.AsyncClient, address: str) -> bool:
