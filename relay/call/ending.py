@@ -11,6 +11,7 @@ from relay.call.actions import (
     Report,
 )
 from relay.call.interruption import cut_off
+from relay.call.interruption import take_back as take_back_early_answer
 from relay.call.state import Call, Ending, Next, Phase
 from relay.call.vocabulary import EndReason
 
@@ -158,6 +159,8 @@ def leave(
     call.floor.release()
     call.rest.forget()
     if after_speech:
+        if call.early.is_asked:  # It answers words that came later, and nobody has heard it.
+            take_back_early_answer(call, now, out)
         call.playout.resume()
         cancel = call.answers.cancel(now) if phrase is not None else None
         if cancel is not None:

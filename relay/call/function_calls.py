@@ -81,8 +81,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             if ending.transfer(call, EndReason.TRANSFERRED, reason, summary, now, out, by_agent=True):
                 return
         case EndCall():
-            phrase = None if call.playout.is_speaking(now) else "goodbye"
-            ending.leave(call, EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP, now, out, phrase=phrase, after_speech=True)
+            _say_goodbye(call, now, out)
             return
         case StaySilent():
             call.liveness.stays_silent(now)
@@ -95,6 +94,12 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
         if ending.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
             return
     want_answer(call, newest, now, out)
+
+
+def _say_goodbye(call: Call, now: float, out: list[Action]) -> None:
+    """End the call. The relay says goodbye itself if the caller hears nothing of the agent's now."""
+    phrase = None if call.playout.is_speaking(now) and not call.is_withheld() else "goodbye"
+    ending.leave(call, EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP, now, out, phrase=phrase, after_speech=True)
 
 
 def _failed_too_often(call: Call, event: FunctionReturned) -> bool:

@@ -37,6 +37,7 @@ from relay.call.vocabulary import (
     CallerTranscribed,
     DayMoneyShort,
     DigitPressed,
+    EndCall,
     FunctionAsked,
     FunctionReturned,
     ItemId,
@@ -580,3 +581,16 @@ def test_a_question_for_something_that_is_read_out_is_recognised(said: str) -> N
 )
 def test_other_words_are_not_a_question_for_something_that_is_read_out(said: str) -> None:
     assert not asks_signs(said)
+
+
+def test_if_an_earlier_function_ends_the_call_the_withheld_answer_is_taken_back_and_a_goodbye_is_said() -> None:
+    play = stage()
+    says(play, 1)
+    calls_a_function(play)
+    assert of(RunFunction, play.wait(WAIT_MS))
+    says(play, 2)
+    answers(play, R2, ItemId("item_2"))
+    done = play.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, effect=EndCall("bye")))
+    done += play.wait(500)
+    assert ItemId("item_2") not in {each.item_id for each in done if isinstance(each, Play)}
+    assert of(Play, done)
