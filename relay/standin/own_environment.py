@@ -1,8 +1,8 @@
 """Makes the environment of a process that a demo, a bench or a test starts: a few variables of this process, and no
 `.env`.
 
-The exported variables and the folder's `.env` may belong to a relay that takes real calls. A rehearsal must not use the
-database, the keys or the limits of that relay.
+The variables of the shell and the `.env` of the current folder may belong to a relay that takes real calls. A rehearsal
+must not use the database, the keys or the limits of that relay.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ OF_THE_MODEL = (
 
 
 def own_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> dict[str, str]:
-    """The variables that a rehearsal may see. `also` are further names."""
+    """The variables that a rehearsal may see. `also` are names of further variables.
+
+    The result has an empty `CHOICE`, so that no `.env` is read.
+    """
     kept = {
         name: value for name, value in environ.items() if name in _NAMES or name in also or name.startswith(_BEGINNINGS)
     }
@@ -40,7 +43,7 @@ def own_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> d
 
 @contextmanager
 def only_own_environment(also: tuple[str, ...] = ()) -> Iterator[None]:
-    """Remove all other variables from this process.
+    """Remove all variables from this process that `own_environment` does not return. Restore them at the end.
 
     Libraries read the environment too: libpq, for example, reads the PG… variables.
     """

@@ -15,7 +15,7 @@ _STEP = re.compile(r"\.(\w+)|\[(?:(\d+)|\.\.\.)\]")
 
 
 def in_words(error: msgspec.ValidationError, shape: Any) -> str:
-    """Make a sentence of msgspec's message about a table of type `shape`.
+    """Turn msgspec's message about a table of type `shape` into a sentence for the author.
 
     Example: `expect.ended_by: Invalid enum value 'me'; there are: ...`.
     """
@@ -31,7 +31,7 @@ def in_words(error: msgspec.ValidationError, shape: Any) -> str:
 
 
 def _inside(kind: Type, name: str) -> list[Type]:
-    """The types that the field `name` may have. Without a name, the types of the elements."""
+    """The types that the field `name` of this type may have. If `name` is empty, the types of its elements."""
     match kind:
         case UnionType(types=types):
             return [inner for each in types for inner in _inside(each, name)]

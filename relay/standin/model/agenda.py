@@ -21,7 +21,7 @@ class Agenda:
         heapq.heappush(self._entries, (self.now + delay_s, next(self._order), action))
 
     def due(self, now: float) -> None:
-        """Do every action whose time has come. Each action gets its own time as the present time."""
+        """Do every action whose time has come. While an action runs, `now` is the time for which it was planned."""
         while self.next_deadline <= now:
             self.now, _, action = heapq.heappop(self._entries)
             action()

@@ -1,5 +1,4 @@
-"""The audio formats of the Realtime API: makes samples of bytes in PCM16 at 24 kHz, mu-law or A-law, and bytes of
-samples.
+"""Converts audio from and to the formats of the Realtime API: PCM16 at 24 kHz, mu-law and A-law.
 
 Internally, the stand-in model speaks mu-law at 8 kHz, because its clips have this format.
 """
@@ -33,14 +32,14 @@ def bytes_per_ms(form: dict[str, Any]) -> int:
 
 
 def from_wire(data: bytes, form: dict[str, Any]) -> Samples:
-    """Appended bytes as int16 samples, at the rate of the format. `data` must hold whole samples."""
+    """Convert the bytes of an append to int16 samples. The rate stays the same. `data` must hold whole samples."""
     if form["type"] == "audio/pcm":
         return np.frombuffer(data, "<i2").astype(np.int16)
     return dsp.decode(data) if form["type"] == "audio/pcmu" else _alaw_table()[np.frombuffer(data, np.uint8)]
 
 
 def to_wire(mulaw: bytes, form: dict[str, Any]) -> bytes:
-    """Mu-law speech in the output format of a session, exactly as long."""
+    """Convert mu-law speech to the output format of a session. Its length in ms stays exactly the same."""
     if form["type"] == "audio/pcmu":
         return mulaw
     return _upsampled(mulaw) if form["type"] == "audio/pcm" else _to_alaw(mulaw)

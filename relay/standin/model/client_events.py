@@ -1,4 +1,4 @@
-"""Checks a client's events before anything is done, and makes the items that a client creates."""
+"""Checks a client's events before the session handles them, and makes the items that a client creates."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def check_client_event(event: dict[str, Any]) -> None:
 
 
 def item_from_wire(wire: Any, fresh_id: str, hear: Callable[[bytes], tuple[str, int]], history: History | None) -> Item:
-    """Make the item that a client wants to create.
+    """Make the item that a client wants to create. `hear` returns the text and the length (ms) of audio in it.
 
     If `history` is given and the item is a function's output, the history must have the function call.
     """

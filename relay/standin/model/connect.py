@@ -21,7 +21,7 @@ def asked_model(path: str) -> str:
 def refusal(path: str, headers: Mapping[str, str], only_key: str) -> tuple[int, Refusal] | None:
     """The close code and the error for a refused connection. None if it is accepted.
 
-    `headers` have names in small letters. If `only_key` is "", any key is accepted.
+    The names in `headers` are in lower case. If `only_key` is "", any key is accepted.
     """
     key, model = offered_key(headers), asked_model(path)
     if not key:

@@ -166,8 +166,8 @@ def no_such_item(verb: str, item_id: str) -> Refusal:
     )
 
 
-# Refusals of a connection, after its upgrade: the close code and the error. 3000 is about the key, 4000 about the
-# request (docs/protocol/openai.md 1.2).
+# Refusals of a connection, after its upgrade: the close code and the error. Code 3000 means a wrong key, and 4000 means
+# a wrong request (docs/protocol/openai.md 1.2).
 def bad_key(key: str) -> tuple[int, Refusal]:
     """The API key is wrong. The server masks it in the text."""
     masked = key if len(key) < 12 else f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"

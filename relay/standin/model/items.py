@@ -29,7 +29,7 @@ class Item:
     status: str = "completed"
     text: str = ""
     audio_ms: int = 0  # The length of the item's audio.
-    audio: bytes = b""  # For `retrieve`: the model's audio in the output format, the caller's as PCM16.
+    audio: bytes = b""  # For conversation.item.retrieve: output format (model) or PCM16 (caller).
     truncated: bool = False  # True if the item was truncated. It then has no transcript any more.
     content: list[dict[str, Any]] = field(default_factory=list)  # The content, in the form of the events.
     call_id: str = ""
@@ -78,7 +78,7 @@ class History:
         return item
 
     def add(self, item: Item, previous: str | None = None) -> str | None:
-        """Add an item after the item `previous`. "root" means at the beginning, None at the end.
+        """Add an item after the item with the id `previous`. "root" means at the beginning, None means at the end.
 
         Returns the id of the item before it.
         """
@@ -101,7 +101,10 @@ class History:
         return self.items[at - 1].id if at else None
 
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None:
-        """Forget audio that was not heard. Raises RefusedError as the real model does (docs/protocol/openai.md 2.1)."""
+        """Forget the audio of an item after `audio_end_ms`, and its text.
+
+        Raises RefusedError as the real model does (docs/protocol/openai.md 2.1).
+        """
         item = self.require(item_id, "truncate")
         if item.role != "assistant" or item.type != "message" or not item.audio_ms or content_index != 0:
             raise RefusedError(NO_MODEL_AUDIO)

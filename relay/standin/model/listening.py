@@ -1,7 +1,7 @@
 """The input audio buffer of a session: takes appended audio, detects speech in it, and gives the audio of a commit.
 
-With a VAD, only the speech and its prefix are kept, so that an hour of silence needs no memory. Positions are ms of
-audio since the session began.
+With a VAD, the buffer holds only speech and its prefix, so that an hour of silence needs no memory. Positions are ms of
+received audio since the session began.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from relay.standin.model.audio import Samples, from_wire, rate_hz
 from relay.standin.model.vad import Started, Stopped, Vad
 
-KEEP_MS = 1000  # This much audio is kept while nobody speaks. It is longer than the prefix.
-# The pauses after which the semantic VAD ends a turn. If a sentence sounds unfinished, the real one waits up to 8, 4 or
-# 2 s (docs/protocol/openai.md 2.1). The stand-in cannot judge that, so its times are shorter.
+KEEP_MS = 1000  # While nobody speaks, the buffer holds the length of the prefix and this much more.
+# The pauses after which the semantic VAD ends a turn. The real model waits up to 8, 4 or 2 s if a sentence sounds
+# unfinished (docs/protocol/openai.md 2.1). The stand-in cannot judge sentences, so its times are shorter.
 SEMANTIC_SILENCE_MS = {"low": 1500, "medium": 900, "auto": 900, "high": 500}
 
 
@@ -26,7 +26,7 @@ class InputBuffer:
         self._vad: Vad | None = None
         self._prefix_ms = 0
         self._samples: list[Samples] = []
-        self._held = 0  # The number of samples in the list.
+        self._held = 0  # The number of samples in `_samples`.
         self._dropped_ms = 0.0  # How much audio was dropped, or was received at another rate.
         self._settings: tuple[Any, Any] | None = None
         self._format: dict[str, Any] = {"type": "audio/pcm"}

@@ -1,8 +1,8 @@
-"""Chooses the line of the script that applies.
+"""Chooses the reaction of the script that fits. Pure.
 
-It depends on what the caller said, what the model was told, and what a function answered. Pure. Only the items after
-the assistant's last message count. Sentences that the relay says for the agent, such as a greeting or a holding phrase,
-are messages of the assistant too.
+The choice depends on the caller's words, the instructions, and the outputs of functions. Only the items after the
+assistant's last message count. Sentences that the relay says for the agent, such as a greeting or a holding phrase, are
+messages of the assistant too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Plan:
     say: str = ""
     call: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    then: str = ""  # The text to say when the call has its answer.
+    then: str = ""  # The text to say when the function has answered.
 
 
 def literal(text: str) -> str:
@@ -46,12 +46,12 @@ def literal(text: str) -> str:
 
 
 class Director:
-    """Chooses the reactions of one session, and counts the uses of each."""
+    """Chooses the reactions of one session, and counts how often each was used."""
 
     def __init__(self, script: Script, now: datetime.datetime) -> None:
         self._script, self._now = script, now
         self._used: Counter[int] = Counter()
-        self._then: dict[str, str] = {}  # Call id -> the text to say when the call has its answer.
+        self._then: dict[str, str] = {}  # Call id -> the text to say when the function has answered.
         self.notes: list[str] = []  # Mistakes of the script's calls, as sentences.
 
     def calls(self, call_id: str, plan: Plan) -> None:
@@ -69,8 +69,8 @@ class Director:
     ) -> Plan:
         """The plan for a response to these items. `declared` are the tools that the model may call.
 
-        With `must_call` it must call one of them. If the script has no call then, the first tool is called, without
-        words.
+        With `must_call` the model must call one of them. If the reaction calls none, the plan only calls the first
+        function.
         """
         plan = self._choose(items, instructions, turn, declared)
         functions = [each for each in declared if each["type"] == "function"]
@@ -84,7 +84,7 @@ class Director:
             return Plan(text)
         recent = _behind_last(items, lambda each: each.role == "assistant")
         if text := next((literal(each.text) for each in recent if each.role == "system" and literal(each.text)), ""):
-            return Plan(text)  # What the model was told while the caller spoke.
+            return Plan(text)  # The client asked for these words while the caller spoke.
         output = next((each for each in reversed(recent) if _counts(each)), None)
         if output is not None and output.type == "function_call_output":
             return self._answered(output, items, turn)
@@ -113,9 +113,11 @@ class Director:
         return Plan(fill(self._then.get(output.call_id, "") or self._script.default, output.output))
 
     def _allowed(self, plan: Plan, declared: list[dict[str, Any]]) -> Plan:
-        """The plan, without its call if the function is not declared, and without arguments that the function lacks.
+        """The plan as the declared tools allow it.
 
-        If a required argument is missing, the call stays. Both mistakes of the script are noted.
+        A call of an undeclared function is removed. Arguments that the function does not have are removed. A call
+        without a required argument stays. An undeclared function and a missing argument are mistakes of the script, and
+        go into `notes`.
         """
         tool = next((each for each in declared if each.get("name") == plan.call), None)
         if not plan.call:
@@ -138,8 +140,8 @@ class Director:
         return None
 
     def _filled(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Fill {today}, {tomorrow} and {offset} in arguments. {offset} is the UTC offset of the time before it, or
-        of the present time."""
+        """Fill {today}, {tomorrow} and {offset} in arguments. {offset} becomes the UTC offset of the time that
+        is written before it, or else of the present time."""
         here = self._now.astimezone(self._script.zone)
         known = {
             "{today}": here.date().isoformat(),

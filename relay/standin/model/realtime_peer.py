@@ -37,19 +37,19 @@ BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class Send:
-    """A text frame."""
+    """A text frame to send."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Ping:
-    """A WebSocket ping."""
+    """A WebSocket ping to send."""
 
 
 @dataclass(frozen=True)
 class Close:
-    """A close frame. Code 1006 means: write half of the last text frame, and cut the connection."""
+    """A close frame to send. Code 1006 means: write half of the last text frame, and cut the connection."""
 
     code: int
     reason: str
@@ -60,14 +60,14 @@ Out = Send | Ping | Close
 
 @dataclass
 class Report:
-    """What happened in a session, for tests and for the operator. `story` has everything as lines, in order."""
+    """What happened in a session, for tests and for the operator. `story` has all of it as lines, in order."""
 
     heard: list[str] = field(default_factory=list)  # The words of the caller's turns. "" for a turn without words.
     said: list[str] = field(default_factory=list)  # The texts that the model began to say.
     called: list[str] = field(default_factory=list)  # The names of functions.
     errors: list[str] = field(default_factory=list)  # The messages of the error events that were sent.
-    received: list[str] = field(default_factory=list)  # The types of the client's events, without audio.
-    notes: list[str] = field(default_factory=list)  # What the script asked for and the session does not have.
+    received: list[str] = field(default_factory=list)  # The types of the client's events, except appends.
+    notes: list[str] = field(default_factory=list)  # Mistakes of the script (reactions.py, `_allowed`).
     story: list[str] = field(default_factory=list)
 
 
@@ -78,9 +78,9 @@ class RealtimePeer:
         self, script: Script, voice: Voice, recogniser: ClipRecogniser, path: str, headers: Mapping[str, str],
         epoch_s: int, connection: int = 1,
     ) -> None:  # fmt: skip
-        """`headers` are in lower case. `epoch_s` is the date for expires_at and {tomorrow}.
+        """The names in `headers` are in lower case. `epoch_s` is the present time, for expires_at and {tomorrow}.
 
-        `connection` counts from 1.
+        `connection` is the number of this connection to the stand-in, counted from 1.
         """
         self.script, self._recogniser = script, recogniser
         faults = script.faults.with_header(headers.get("x-standin-faults", ""))
@@ -102,11 +102,11 @@ class RealtimePeer:
         self._speech_item = ""  # The id of the item that speech_started has announced.
         self._speech_start_ms = 0
         self._turns = 0
-        self._idle_round = 0  # A planned idle timeout is ignored if this number has changed since.
+        self._idle_round = 0  # If this number has changed when a planned idle timeout comes, the timeout is ignored.
         self._outs: list[Out] = []
         self.closed = False
 
-    # For the shell
+    # For server.py
 
     def opened(self, now: float) -> None:
         """The upgrade is done: send session.created, or refuse the connection (docs/protocol/openai.md 1.2)."""
@@ -148,7 +148,7 @@ class RealtimePeer:
 
     @property
     def next_deadline(self) -> float:
-        """When `due` must be called next. Infinity if nothing is planned."""
+        """When `due` must be called next. -Infinity if there are frames to send, infinity if nothing is planned."""
         return -float("inf") if self._outs else self._agenda.next_deadline
 
     def take(self) -> list[Out]:
@@ -183,7 +183,7 @@ class RealtimePeer:
         self.closed = True
 
     def called(self, call_id: str, plan: Plan) -> None:
-        """A function is being called."""
+        """Note that the response calls a function."""
         self._director.calls(call_id, plan)
         self.report.called.append(plan.call)
         self.report.story.append(f"calls {plan.call}({dict(plan.arguments)})")
@@ -257,7 +257,7 @@ class RealtimePeer:
         self.emit("conversation.item.retrieved", item=item.wire(base64.b64encode(item.audio).decode()))
 
     def _create_response(self, event: dict[str, Any]) -> None:
-        # null means the session's value. LiveKit's plugin sends `instructions: null`.
+        # An option that is null has the session's value. LiveKit's plugin sends `instructions: null`.
         asked = {key: value for key, value in (event.get("response") or {}).items() if value is not None}
         settings.check_response(self.session["model"], asked)
         self._respond(asked, self._context(asked))

@@ -1,8 +1,8 @@
 """One response of the stand-in model.
 
 Its events come in the order and at the pace of the real model (docs/protocol/openai.md 2.3, 3). `Response.run` is a
-generator that yields the seconds to wait before it goes on. `stop` ends the response early. It sends the same closing
-events, with the content so far.
+generator that yields the seconds to wait before it goes on. `stop` ends the response early, and sends the closing
+events with the content so far.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ class Stage(Protocol):
         """An id in the form of the server's ids."""
 
     def padding(self) -> str:
-        """The content of `obfuscation`.
+        """The value of an event's field `obfuscation`.
 
-        Its length is random, so that the length of a frame says nothing about its words.
+        Its length is random, so that the length of a frame does not show the length of the text in it.
         """
 
     def close(self, code: int, reason: str) -> None:
-        """End the session. Code 1006 cuts the connection inside the last event."""
+        """End the session. Code 1006 cuts the connection in the middle of the last message."""
 
     def called(self, call_id: str, plan: Plan) -> None:
-        """A function is being called."""
+        """Note that the response calls a function."""
 
 
 @dataclass
 class Order:
-    """What a response.create asks for. Missing values are those of the session."""
+    """What a response.create asks for. An option that it does not name has the session's value."""
 
     plan: Plan
-    speech: list[tuple[str, bytes]]  # The messages to say: words and mu-law.
+    speech: list[tuple[str, bytes]]  # The messages to say: the text and the mu-law of each.
     modality: str  # The output: audio | text.
     format: dict[str, Any]
     voice: Any
@@ -79,7 +79,7 @@ class _Open:
 
 
 class Response:
-    """One response. See the head of this file."""
+    """One response, from response.created to response.done."""
 
     def __init__(self, stage: Stage, order: Order, faults: Faults) -> None:
         self.id = stage.new_id("resp")
@@ -93,12 +93,12 @@ class Response:
         self._arguments = ""
         self._deltas = 0
         self._per_ms = bytes_per_ms(order.format)
-        self._unsent = b""  # The rest of the message that is being spoken.
+        self._unsent = b""  # The audio of the current message that was not sent yet.
         self._limit = order.max_output_tokens if isinstance(order.max_output_tokens, int) else sys.maxsize
         self._limited = False
 
     def run(self) -> Iterator[float]:
-        """Generate the response, from response.created to response.done."""
+        """Generate the response. Yields the seconds to wait."""
         self._emit("response.created", response=self._wire("in_progress", None, None))
         low_ms, high_ms = self._stage.script.first_delta_ms
         yield self._stage.chance.uniform(low_ms, high_ms) / 1000
@@ -149,7 +149,7 @@ class Response:
         self._close_open("incomplete" if self._limited else "completed")
 
     def _words_until(self, message: _Open, said: str) -> None:
-        """Send the transcript up to `said`. It comes a little before its audio (docs/protocol/openai.md 2.3)."""
+        """Send the transcript up to `said`. Text comes a little before its audio (docs/protocol/openai.md 2.3)."""
         part, message.said = said[len(message.said) :], said
         if part:
             self._said += part
@@ -166,14 +166,14 @@ class Response:
         self._deltas += 1
         self.audio_ms += len(data) // self._per_ms
         message.audio_ms += len(data) // self._per_ms
-        if not message.item.truncated:  # If the item is truncated, the client has cut it while it was being spoken.
+        if not message.item.truncated:  # The client may truncate an item while it is being spoken.
             message.item.audio += data
             message.item.audio_ms = message.audio_ms
 
     def _late_deltas(self) -> list[dict[str, Any]]:
-        """The deltas to send after the cancellation, as the fault orders: those that would have been next.
+        """The deltas that the fault `late_deltas` sends after the cancellation.
 
-        The first one comes twice.
+        They are the deltas that would have come next. The first of them comes twice.
         """
         step = self._stage.script.delta_ms * self._per_ms
         pieces = [self._unsent[start : start + step] for start in range(0, len(self._unsent), step)]
@@ -242,7 +242,7 @@ class Response:
     def _close_open(self, status: str) -> None:
         """Send the closing events of the open items.
 
-        They also come if the response was cancelled (docs/protocol/openai.md 2.2). Then only the last item is
+        These events also come if the response was cancelled (docs/protocol/openai.md 2.2). Then only the last item is
         incomplete.
         """
         open_, self._open = self._open, []
@@ -272,7 +272,7 @@ class Response:
 
     def _close_part(self, closing: _Open) -> None:
         at, item, said = self._at(closing), closing.item, closing.said
-        if not item.truncated:  # A truncated item has lost its words already.
+        if not item.truncated:  # The truncation has already shortened the text.
             item.text = said
         if self.order.modality == "audio":
             item.content = [{"type": "output_audio", "transcript": None if item.truncated else said}]

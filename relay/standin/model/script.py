@@ -14,10 +14,10 @@ response = 2                                   # only the second response has th
 heard = "what time do you open"                # words of the caller (or `clip = "ask_hours"`)
 call = "lookup_hours"
 arguments = { date = "{tomorrow}" }
-then = "We are open from {open} until {close}." # said when the function has answered, with fields of its answer
+then = "We are open from {open} until {close}." # said when the function has answered; {open} is a field of the answer
 [[model.reaction]]
-after = "book_appointment"                     # an answer of that function ...
-output = "alternatives"                        # ... that contains these words
+after = "book_appointment"                     # this function has just answered
+output = "alternatives"                        # its answer contains this text
 say = "I'm sorry, that time is already taken."
 ```
 """
@@ -48,21 +48,21 @@ class ScriptError(ValueError):
 
 @dataclass(frozen=True)
 class Reaction:
-    """One line of the script: its conditions, and what the model does. All conditions that are set must be true.
+    """One reaction of the script: its conditions, and what the model does. All conditions that are set must be true.
 
-    With `after`, only `output` and `turn` are looked at besides it. The first line that fits is used. So a line without
-    conditions hides the lines below it, except those with `after`. If it has `times`, it hides them until it is used
-    up. Words are compared without capitals and punctuation.
+    The first reaction that fits is used. When a function has just answered, only reactions with `after` are tried, and
+    of their other conditions only `output` and `turn` count. At all other times only reactions without `after` are
+    tried. Words are compared without capitals and punctuation.
     """
 
     heard: str = ""  # Condition: the caller has said these words since the model last spoke.
-    clip: str = ""  # The same condition, but with the id of a caller's clip.
+    clip: str = ""  # Condition: the caller has said the words of the clip with this id.
     # Condition: these words are in the response's instructions, or in a system item since the model last spoke.
     told: str = ""
     after: str = ""  # Condition: this function has just answered.
     output: str = ""  # Condition: the function's answer, as JSON text, contains this.
-    turn: int = 0  # Condition: it is this turn of the caller, counted from 1. Turns without words count too.
-    times: int = 0  # The line applies at most this many times in a session. 0 means without limit.
+    turn: int = 0  # Condition: the number of the caller's turn, from 1. Turns without words count too.
+    times: int = 0  # The reaction is used at most this many times in a session. 0 means without limit.
 
     say: str = ""
     call: str = ""  # A function to call after the words.
@@ -97,7 +97,7 @@ def _fault(default: Any, says: str) -> Any:
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, and when. With the defaults, nothing does."""
+    """What goes wrong, and when. With the defaults, nothing goes wrong."""
 
     # The responses and connections that have the faults
     response: int = _fault(0, "only the n-th response of the default conversation suffers")
@@ -188,8 +188,8 @@ class Script:
     """How the stand-in model behaves in one scenario. `Script()` has the demo's reactions."""
 
     reactions: tuple[Reaction, ...] = field(default_factory=lambda: DEMO_REACTIONS)
-    opening: str = "Hello, how can I help you?"  # What it says if a response is asked for before anybody has spoken.
-    default: str = "Sorry, could you repeat that?"  # What it says if no line fits.
+    opening: str = "Hello, how can I help you?"  # What the model says if nobody has spoken yet.
+    default: str = "Sorry, could you repeat that?"  # What the model says if no reaction fits.
     faults: Faults = Faults()
 
     seed: int = 1
@@ -206,9 +206,9 @@ class Script:
     api_key: str = ""  # The only API key that is accepted. "" accepts every key.
     time_zone: str = "America/New_York"  # The business's time zone, for {today}, {tomorrow} and {offset} in arguments.
     utc_offset: str = ""  # A fixed UTC offset, instead of a time zone.
-    # If true, and if piper is installed, piper speaks a text that has no clip. Otherwise such a text is babbled. One
-    # second of piper's speech blocks this process for half a second. So it is the default only in `relay standin
-    # model`, where no relay runs in the same process.
+    # If true, and if piper is installed, piper speaks a text that has no clip. Otherwise such a text is babbled: it
+    # becomes a sound like speech, without words. One second of piper's speech blocks this process for half a second. So
+    # piper is the default only in `relay standin model`, where no relay runs in the same process.
     piper: bool = False
 
     def __post_init__(self) -> None:
@@ -237,7 +237,7 @@ class Script:
         """Read a script from a scenario's `[model]` table. Raises ScriptError, which names the wrong key.
 
         `time_zone` is used if the table has none. `first_delta_ms` and `transcription_s` may be one number. The demo's
-        reactions are used after those of the table, unless it has `only_these = true`.
+        reactions come after the table's reactions. With `only_these = true` there are only the table's reactions.
         """
         if not isinstance(table, Mapping):
             raise ScriptError(f"model must be a table, not {table!r}")
@@ -318,8 +318,8 @@ def _unknown(name: str, known: Iterable[str], what: str) -> str:
 
 
 # The conversation of `relay demo`, and of `relay standin model` without a script. Texts that have a clip are spoken as
-# the clip. Times are local times without an offset, as the relay's functions want them. So they are right in every time
-# zone.
+# the clip. Times are local times without an offset, as the relay's functions want them. So these times are right in
+# every time zone.
 DEMO_REACTIONS: tuple[Reaction, ...] = (
     Reaction(after="book_appointment", output="alternatives", say="I'm sorry, that time is already taken. "
              "Would half past seven work for you?"),

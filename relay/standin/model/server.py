@@ -1,7 +1,7 @@
 """Serves the stand-in model on a socket, like OpenAI's Realtime endpoint, for the demo, tests and rehearsals.
 
 `StandInModel` is the server. Each connection has a `RealtimePeer`, and `websockets` does the framing. The server serves
-a port (`serve`), or one Trio stream (`speak_to`) for plays on a fake clock.
+a port (`serve`), or one Trio stream (`speak_to`) for tests on a fake clock.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from relay.standin.speech.voice import Voice
 PATH = "/v1/realtime"
 FAULTS_HEADER = "x-standin-faults"
 READ_BYTES = 65536
-SLOW_READ_BYTES = 1024  # The fault slow_read_s reads this many bytes at once.
+SLOW_READ_BYTES = 1024  # With the fault slow_read_s, each read takes at most this many bytes.
 # The longest message. An append may have 15 MiB of audio (docs/protocol/openai.md 1.3), and base64 makes it one third
 # larger.
 MAX_MESSAGE_BYTES = 24 * 2**20
@@ -49,9 +49,10 @@ class StandInModel:
         utc_now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
         hears: Iterable[str] = (),
     ) -> None:
-        """Without a script, the demo's conversation is used. `utc_now` gives the date, for "tomorrow".
+        """Without a script, the demo's conversation is used. `utc_now` gives the date for `{tomorrow}` in the script.
 
-        `hears` are sentences of callers without a clip. They are babbled, and the model must recognise them.
+        `hears` are sentences that callers say and that have no clip. The callers babble them (`speech/voice.py`). With
+        `hears`, the model recognises this babble.
         """
         self.script = script if script is not None else Script()
         self.utc_now = utc_now
@@ -63,7 +64,7 @@ class StandInModel:
 
     @property
     def babbled(self) -> list[str]:
-        """Texts that were only babbled, because they have no clip."""
+        """Texts that the model babbled, because they have no clip (`speech/voice.py`)."""
         return self.voice.babbled
 
     def said(self) -> list[str]:
@@ -108,7 +109,7 @@ class StandInModel:
 
 
 class _Connection:
-    """One WebSocket: a task that reads, and a task that writes. Only the second one sends."""
+    """One WebSocket: a task that reads, and a task that writes. Only the writing task sends."""
 
     def __init__(self, house: StandInModel, stream: trio.abc.Stream, number: int) -> None:
         self._house, self._stream, self._number = house, stream, number
@@ -122,8 +123,8 @@ class _Connection:
         self._text = True
         self._unsent: list[bytes] = []  # Bytes to send. b"" means the end of the stream.
         self._cut = False
-        self._news = trio.Event()  # Set when the writer must look for something to send.
-        self._looks_at_s = math.inf  # When the writer will look without being woken.
+        self._news = trio.Event()  # Set to wake the writer.
+        self._looks_at_s = math.inf  # The time at which the writer wakes by itself.
 
     async def run(self) -> None:
         """Serve the connection until one side has ended it."""
@@ -259,12 +260,12 @@ async def serve_model(
     tls: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """`StandInModel(script).serve(...)`, if no report is needed."""
+    """Serve a new `StandInModel` with this script. Its reports cannot be read."""
     await StandInModel(script).serve(port, host=host, tls=tls, task_status=task_status)
 
 
 async def speak_to(stream: trio.abc.Stream, script: Script | None = None) -> None:
-    """`StandInModel(script).speak_to(stream)`, if no report is needed."""
+    """Serve one connection of a new `StandInModel` with this script. Its reports cannot be read."""
     await StandInModel(script).speak_to(stream)
 
 
@@ -283,9 +284,9 @@ async def main_model(port: int, script: Script, host: str = "127.0.0.1") -> None
 def load_script(path: str | None, faults: str = "", time_zone: str = "") -> Script:
     """The script of `relay standin model --script path --faults "name=value, name"`.
 
-    The file is a scenario, or any TOML file with a `[model]` table. Without a file it is the demo's conversation. Text
-    without a clip is spoken by piper, if it is installed and the file does not have `piper = false`. `time_zone` is the
-    business's time zone. It is used if the file names none.
+    The file is a scenario, or any TOML file with a `[model]` table. Without a file, the script is the demo's
+    conversation. If piper is installed, it speaks a text that has no clip, unless the file has `piper = false`.
+    `time_zone` is the business's time zone. It is used if the file names none.
     Raises ScriptError that names what is wrong, and OSError or tomllib.TOMLDecodeError if the file cannot be read.
     """
     table = tomllib.loads(Path(path).read_text("utf-8")).get("model", {}) if path else {}
@@ -317,9 +318,9 @@ def _applying(faults: Faults, connection: int) -> Faults:
 
 
 def _choose_subprotocol(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Choose the subprotocol. A browser offers `realtime` and its key.
+    """Choose `realtime` if the client is a browser. A browser offers two subprotocols: `realtime`, and its key.
 
-    Other clients offer nothing (docs/protocol/openai.md 1.1).
+    Other clients offer none (docs/protocol/openai.md 1.1).
     """
     return Subprotocol("realtime") if "realtime" in offered else None
 

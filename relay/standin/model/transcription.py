@@ -1,4 +1,4 @@
-"""Sends the words of the caller's turns. They come late, often after the answer has begun."""
+"""Sends the transcripts of the caller's turns. They come late, often after the answer has begun."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNINTELLIGIBLE = {
 
 
 def transcribe(stage: Stage, agenda: Agenda, item: Item, model: str, faults: Faults) -> None:
-    """Plan the transcription events of a committed turn. `script.transcription_s` says how much later they come."""
+    """Plan the transcription events of a committed turn. They come `script.transcription_s` after the commit."""
     soonest_s = stage.script.transcription_s[0]
     whole_s = stage.chance.uniform(*stage.script.transcription_s)
     at = {"item_id": item.id, "content_index": 0}

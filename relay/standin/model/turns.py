@@ -43,10 +43,10 @@ class Responses:
         self._count = 0
 
     def respond(self, session: Mapping[str, Any], asked: Mapping[str, Any], items: list[Item], turn: int) -> str:
-        """Begin a response to `items`, with the session's settings and the options of response.create.
+        """Begin a response to `items`. Returns the text that it will say.
 
-        Returns what will be said. `asked` must have been checked. Raises RefusedError if another response runs, or if
-        the conversation already has another voice.
+        `asked` are the options of response.create. `settings.check_response` must have checked them. A response in the
+        conversation raises RefusedError if another one runs there, or if the conversation has audio of another voice.
         """
         in_conversation = asked.get("conversation", "auto") == "auto"
         if in_conversation and self._active is not None:
@@ -65,9 +65,9 @@ class Responses:
         return response.order.plan.say
 
     def cancel(self, response_id: str | None) -> None:
-        """Cancel the response with this id, or the response in the conversation.
+        """Cancel the response with this id. Without an id, cancel the response in the conversation.
 
-        Raises RefusedError if it does not run.
+        Raises RefusedError if no such response runs.
         """
         running = (self._active, *self._beside) if response_id else (self._active,)
         meant = next((each for each in running if each and response_id in (None, each.id)), None)
@@ -76,7 +76,7 @@ class Responses:
         self._stop(meant, "client_cancelled")
 
     def interrupt(self, announce: Callable[[], None]) -> None:
-        """The caller begins to speak. Send speech_started, and stop the response in the conversation."""
+        """The caller begins to speak. Send speech_started (`announce`), and stop the response in the conversation."""
         active = self._active
         if active is not None and self._faults.cancel_first:
             self._stop(active, "turn_detected")
@@ -86,7 +86,7 @@ class Responses:
             self._agenda.after(CANCEL_S, self.settle)
 
     def settle(self) -> None:
-        """End the interrupted response: after CANCEL_S, or when the caller's turn is over if that comes first."""
+        """End the interrupted response. This happens after CANCEL_S, or earlier if the caller's turn ends earlier."""
         interrupted, self._interrupted = self._interrupted, None
         if interrupted is not None:
             self._stop(interrupted, "turn_detected")

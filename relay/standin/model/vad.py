@@ -40,7 +40,7 @@ class Vad:
     ) -> None:
         """A `threshold` from 0 to 1 means -55 to -30 dBFS.
 
-        `clock_ms` is how much audio the session has received before.
+        `clock_ms` is how much audio the session had received before this detector.
         """
         self._rms = 32768 * 10 ** ((-55 + 25 * threshold) / 20)
         self._window = rate_hz * WINDOW_MS // 1000
@@ -52,9 +52,9 @@ class Vad:
         self.speaking = False
 
     def feed(self, samples: npt.NDArray[np.int16]) -> list[Started | Stopped]:
-        """Look at further int16 samples. Returns what they show, in order.
+        """Take further int16 samples. Returns the events that are in them, in order.
 
-        A rest of less than 10 ms is kept for the next call.
+        If less than 10 ms is left at the end, the next call uses it.
         """
         samples = np.concatenate([self._rest, samples])
         whole = len(samples) // self._window * self._window

@@ -56,7 +56,7 @@ class Line:
         try:
             far = await self._reach()
         except OSError:
-            return  # The near end is then closed at once.
+            return  # trio.serve_listeners closes the near end at once.
         async with far, trio.open_nursery() as nursery:
             nursery.start_soon(_pump, near, far, nursery.cancel_scope)
             nursery.start_soon(_pump, far, near, nursery.cancel_scope)
@@ -77,5 +77,5 @@ async def _pump(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream, over:
         while data := await source.receive_some(CHUNK_BYTES):
             await sink.send_all(data)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # One end is broken, so the other end is closed too.
+        pass  # One end is broken. The cancellation below makes `_pass_on` close the other end.
     over.cancel()

@@ -1,4 +1,4 @@
-"""Reads and writes audio files: for `<Play>`, for `--wav`, and for the stereo WAV of a call."""
+"""Reads and writes audio files: the files of `<Play>` and `--wav`, and the stereo WAV of a call."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def mulaw_of(data: bytes, content_type: str = "audio/wav") -> bytes:
 
 
 def read_wav(path: Path) -> bytes:
-    """The mu-law audio of a WAV file on disk. Raises AudioRefused, even for a file without sound, and OSError."""
+    """The mu-law audio of a WAV file on disk. Raises AudioRefused (also if the file has no samples) and OSError."""
     mulaw = mulaw_of(path.read_bytes())
     if not mulaw:
         raise AudioRefused("the file has no samples")
@@ -52,7 +52,7 @@ def read_wav(path: Path) -> bytes:
 
 
 def check_writable(path: Path) -> None:
-    """Check, before a call, that its WAV can be written to this path. Raises OSError."""
+    """Check before a call that the call's WAV can be written to this path. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.open("ab").close()
 

