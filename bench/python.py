@@ -1,7 +1,7 @@
-"""The Python that the measured relay runs on: an optimised build, as in the image, if this machine has one.
+"""Finds the Python on which the measured relay runs: an optimised build, as in the image, if this machine has one.
 
-The image's Python and a distribution's are built with profile-guided optimisation (PGO). pyenv's builds have it only on
-request. Without it Python is about 10 % slower, so a figure measured with it is not that of the deployed relay.
+The Pythons of the image and of Linux distributions are built with profile-guided optimisation (PGO). pyenv's builds
+have PGO only on request. Without PGO Python is about 10 % slower than the Python of a deployed relay.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-# CPython's own option for PGO is in its configuration. Debian makes a profiled build without it (debian/rules of
-# python3.11: "build_all_use_profile"). Its builds are recognised by their own install scheme.
+# The option --enable-optimizations in CPython's configuration means PGO. Debian's builds have PGO without this option
+# (debian/rules of python3.11: "build_all_use_profile"). They are recognised by the install scheme "deb_system".
 _ASK = """
 import platform, sysconfig
 how = ""
@@ -27,7 +27,7 @@ print(platform.python_version(), how)
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A Python: its program, its version, and how it is optimised. `optimised` is empty if it is not."""
+    """A Python: its program, its version, and how it is optimised. `optimised` is empty for a build without PGO."""
 
     program: str
     version: str
@@ -56,7 +56,10 @@ def _ask(program: str) -> Interpreter | None:
 
 @cache
 def interpreter() -> Interpreter:
-    """This Python if it is optimised. Otherwise the system's Python of the same minor version, if optimised."""
+    """Return this Python if it is optimised, or else an optimised Python of the system with the same minor version.
+
+    If there is none, return this Python.
+    """
     own = _ask(sys.executable)
     assert own is not None, "this Python does not answer"
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"

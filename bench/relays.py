@@ -48,9 +48,9 @@ def ours() -> Iterator[Relay]:
 
 
 def quieten() -> None:
-    """Keep the garbage collector from stopping the load.
+    """Switch the garbage collector off, so that it does not delay the load.
 
-    BENCH_REALTIME=1 (as root) gives real-time priority to this process and to everything that it starts. So other
+    BENCH_REALTIME=1 (as root) gives real-time priority to this process and to everything that it starts. Then other
     programs on a shared machine disturb the figures little.
     """
     gc.collect()

@@ -1,4 +1,4 @@
-"""Measure a relay at several numbers of calls. Write a table, JSON, and the difference of two runs."""
+"""Measures a relay at several numbers of calls. Writes a table, JSON, and the difference of two runs."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def climb(
     to_the_end: bool = False,
     looks_every_s: float = 0.0,
 ) -> list[Step]:
-    """Measure steps of one relay process. Stop after the first that is late, unless `to_the_end`.
+    """Measure one relay process at each number of calls. Without `to_the_end`, stop when the relay does not keep up.
 
-    `looks_every_s`: see the load's loop.
+    `looks_every_s` is explained in relay/standin/load/loop.py.
     """
     steps: list[Step] = []
     with relay as one:

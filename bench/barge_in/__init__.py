@@ -1,3 +1,3 @@
-"""Barge-in: how exact the truncations are, how soon the caller hears silence, and what other values of GIVE_UP_MS would
-do.
+"""Measures barge-in: how exact the truncations are, and how soon the agent is silent. Compares values of GIVE_UP_MS
+(relay/call/turn_taking.py).
 """

@@ -1,10 +1,12 @@
 """`python -m bench.barge_in [--calls 1 20] [--interruptions 300]`: are truncations exact, and is `clear` in time?
 
-To measure how exact truncations are, a real relay, the stand-in model and the callers run in processes of their own.
-The time from the model's `speech_started` to the `clear` at the caller is measured with the small load of
-bench/latency. There, both ends are in one process, and the relay uses wss to the model. This time includes the relay's
-own work and the transport over loopback in both directions. Writes out/barge_in.txt and .json. The exit code is 1 if a
-truncation was wrong by more than 20 ms, if one was missing, or if the p99 to the clear was over 5 ms.
+There are two measurements. For the truncations, a real relay, the stand-in model and the callers run in three
+processes. For the time from the model's `speech_started` to the `clear` at the caller, one process is both the model
+and the callers (relay/standin/load/), and the relay uses wss to the model. This time includes the relay's own work and
+the transport over loopback in both directions.
+
+Writes out/barge_in.txt and .json. The exit code is 1 if a truncation was missing or wrong by more than 20 ms, if a
+`clear` was missing, if the p99 to the `clear` was over 5 ms, if a call failed, or if the model sent an error.
 """
 
 from __future__ import annotations
@@ -31,30 +33,30 @@ from relay.standin.model.server import PATH
 from relay.standin.ports import free_port
 
 ERROR_LIMIT_MS, CLEAR_LIMIT_MS = 20.0, 5.0
-# In seconds. The turns of the load come so fast that each one interrupts the 2 s answer before it.
+# Seconds between two turns of a caller. Each turn interrupts the answer to the turn before, which is 2 s long.
 TURN_S = 2.4
 
 
 @dataclasses.dataclass(slots=True)
 class Truth:
-    """How exact the truncations were with this many calls at a time."""
+    """How exact the truncations were with `calls` calls at the same time."""
 
     calls: int
     interruptions: int
-    off_ms: Spread  # |truncated at - heard by the caller|
-    missing: int  # clears without a truncation
+    off_ms: Spread  # the difference between the truncation and what the caller heard
+    missing: int  # how many `clear` messages had no truncation
     errors: list[str]  # error events of the model
     failures: list[str]
 
 
 @dataclasses.dataclass(slots=True)
 class Speed:
-    """How soon the agent was stopped with this many calls at a time."""
+    """How soon the agent was stopped with `calls` calls at the same time."""
 
     calls: int
     interruptions: int
-    clear_ms: Spread  # speech_started -> clear
-    load_late_ms: Spread  # how late the load itself was, which limits the exactness
+    clear_ms: Spread  # from `speech_started` to `clear`
+    load_late_ms: Spread  # how late the load itself was; `clear_ms` cannot be more exact than this
     others_busy: float  # the share of the relay's core that other programs used
 
     @property
@@ -155,14 +157,12 @@ def speeds(calls: list[int], interruptions: int) -> list[Speed]:
 
 
 def harmful(one: Truth) -> list[str]:
-    """The errors that count as faults. A cancellation that reached the model after the answer's end is left out,
-    because it is not a fault.
-    """
+    """The errors that count as faults. A cancellation that reached the model after the answer's end is not a fault."""
     return [words for words in one.errors if not words.startswith("Cancellation failed")]
 
 
 def truth_words(one: Truth) -> str:
-    """A line of the table."""
+    """A line of text about the truncations."""
     off = one.off_ms
     return (
         f"{one.calls:5} calls, {one.interruptions} interruptions: "
@@ -172,7 +172,7 @@ def truth_words(one: Truth) -> str:
 
 
 def speed_words(one: Speed) -> str:
-    """A line of the table."""
+    """A line of text about the times."""
     clear, late = one.clear_ms, one.load_late_ms
     return (
         f"{one.calls:5} calls, {one.interruptions} interruptions: "

@@ -1,4 +1,4 @@
-"""Callers who interrupt, on real sockets. Each `clear` is recorded, with how much of the answer was heard."""
+"""Callers who interrupt, on real sockets. For each `clear` the load records how much of the answer the caller heard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE_S = 20.0
 
 @dataclass(slots=True)
 class Cleared:
-    """A `clear` at Twilio's side."""
+    """A `clear` that the stand-in Twilio got."""
 
     who: str
     heard_ms: float  # how much of the interrupted answer was heard

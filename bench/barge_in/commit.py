@@ -1,8 +1,9 @@
 """Simulates other values of GIVE_UP_MS: the shipped clips go through the relay's own level VAD and turn-taking.
 
-A cough is the clip at five levels and eight positions of the frames, once, and twice within half a second. A word is
-the first word of a clip, or the whole clip. The simulation assumes that the server's VAD reports after 60 ms, and that
-words are known 1.25 s after the VAD's 500 ms of silence (docs/protocol/openai.md 3).
+The sounds are coughs, double coughs (two within half a second) and short words. A short word is the first word of a
+clip, or the whole clip. Each sound is played at five levels, and with eight positions of the frames relative to the
+sound. The simulation assumes that the model's VAD reports speech after 60 ms, and the end of the speech after 500 ms
+of silence. The words are known 1.25 s after that (docs/protocol/openai.md 3).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ VAD_MS, VAD_SILENCE_MS, WORDS_MS = 60, 500, 1_250
 SPEAKING = Agent(speaking=True, thinking=False, protected=False, early=False)
 GAINS_DB = (-9, -6, -3, 0, 3)
 OFFSETS = range(0, 160, 20)
-WORDS = {  # for each clip, the ms at its beginning that are one short word; None is the whole clip
+WORDS = {  # for each clip, how many ms at its beginning are one short word; None means the whole clip
     "stop_stop": 420,
     "no_thanks": 480,
     "yes_right": 480,
@@ -38,14 +39,14 @@ WORDS = {  # for each clip, the ms at its beginning that are one short word; Non
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The result for one value: shares of the sounds, and times in ms."""
+    """The result for one value of GIVE_UP_MS. The shares are 0 to 1: how many of these sounds had this effect."""
 
     commit_ms: int
     coughs_that_cut: float
     double_coughs_that_cut: float
     words_undone: float
-    talked_over_ms: float  # how long the agent speaks on after a hold that was undone, until the word is known
-    pause_ms: float  # for how long a cough makes the agent silent
+    talked_over_ms: float  # if the hold of a word was undone: how long the agent speaks until the word is known
+    pause_ms: float  # how long a cough makes the agent silent
 
 
 def _sound(mulaw: bytes, gain_db: float, offset: int) -> bytes:
@@ -54,8 +55,8 @@ def _sound(mulaw: bytes, gain_db: float, offset: int) -> bytes:
 
 
 def _act(sound: bytes) -> tuple[bool, int, int]:
-    """Play a sound over an answer. Return whether the answer is given up, the ms of silence, and the ms until it goes
-    on.
+    """Play a sound over an answer. Return whether the answer is given up, how many ms the agent is silent, and after
+    how many ms it goes on.
     """
     voice, floor = CallerVoice(), Floor()
     line = sound + b"\xff" * 8_000
@@ -94,7 +95,7 @@ def _words() -> Iterator[bytes]:
 
 
 def table() -> list[Row]:
-    """One row for each value."""
+    """One row for each value of GIVE_UP_MS."""
     rows = []
     usual = floors.GIVE_UP_MS
     try:

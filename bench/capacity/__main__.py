@@ -1,4 +1,7 @@
-"""`python -m bench.capacity [SECONDS [CALLS,…]]`: more and more calls on one core until audio is late. Two runs."""
+"""`python -m bench.capacity [SECONDS [CALLS,…]]` finds how many calls one core can serve.
+
+It adds calls until audio is late. It does so twice.
+"""
 
 import sys
 
@@ -7,7 +10,8 @@ from bench.capacity.plot import draw
 from bench.relays import OUT, machine, ours, quieten
 
 CALLS = (20, 60, 100, 140, 180, 200, 220, 240, 320, 400)
-# The load needs a fifth of its core at 200 calls with this, and half of it without. So it is valid at 400 calls.
+# The load looks at its sockets in these steps (relay/standin/load/loop.py). At 200 calls it then needs a fifth of its
+# core. Without the steps it needs half of it, and at 400 calls it would be too busy to measure.
 LOOKS_EVERY_S = 0.001
 
 

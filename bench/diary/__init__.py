@@ -1,1 +1,1 @@
-"""How quickly the diary answers, and how much it delays the loop."""
+"""Measures how quickly the diary answers, and how much it delays the event loop."""

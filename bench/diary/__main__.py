@@ -1,7 +1,7 @@
-"""`python -m bench.diary`: the free times of a month with 2,000 appointments in a real Postgres, and the loop's delay.
+"""`python -m bench.diary` asks for the free times of a month with 2,000 appointments in a real Postgres.
 
-One business has ten barbers, the other is a restaurant with ten tables. A visit takes 30 minutes. The exit code is 1 if
-half of the answers took 20 ms or longer.
+It measures the time of each answer, and how late the event loop is meanwhile. One business has ten barbers, the other
+ten tables. A visit takes 30 minutes. The exit code is 1 if the median answer took 20 ms or longer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SHOPS = {
 
 
 def fill(store: Store, business: Business) -> None:
-    """2,000 appointments of 40 minutes, spread over the month's mornings and afternoons."""
+    """Store 2,000 appointments of 40 minutes, spread over the month's mornings and afternoons."""
     (service,) = business.services
     resources: list[Resource] = business.resources_of(service)
     for number in range(APPOINTMENTS):
@@ -49,7 +49,7 @@ def fill(store: Store, business: Business) -> None:
 
 
 async def measure(business: Business, url: str) -> tuple[list[float], list[float]]:
-    """The time of each question, and the loop's delays meanwhile, in ms."""
+    """Return the time of each answer, and the delays of the event loop meanwhile, in ms."""
     diary, took, late = PostgresDiary(url), [], []
     await diary.write(lambda store: fill(store, business), limit_s=60)
     backend = Embedded(business, diary, lambda: NOW)

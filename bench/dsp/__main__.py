@@ -20,8 +20,8 @@ Row = tuple[str, str, str, str]
 
 
 def measure() -> dict[str, Any]:
-    """Measure everything. The self-test is timed first, because only the first one in a process counts. Times are
-    measured while nothing else runs.
+    """Measure everything. The self-test is timed first, because a relay runs it once in a new process. The other times
+    come next, while nothing else runs.
     """
     self_test_ms = cost.self_test_ms()
     timings = cost.microseconds()

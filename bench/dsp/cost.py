@@ -14,16 +14,16 @@ import pybase64
 
 import dsp
 
-RUNS = 9  # interleaved; a figure is the median of its runs, and a ratio the median of the ratios
+RUNS = 9  # each run times every step; a figure is the median of the runs, and a ratio the median of the runs' ratios
 REPEATS = 40
 FRAMES = 50
-GROWTH_FRAMES = 1_000_002  # a multiple of six, so that no odd byte or sample is kept at the end
+GROWTH_FRAMES = 1_000_002  # a multiple of six, so that at the end the downlink holds no odd byte and no odd sample
 
 Step = Callable[[], object]
 
 
 def audioop_module() -> ModuleType | None:
-    """Python's own audioop, which 3.13 no longer has."""
+    """Python's own audioop. Python 3.13 and later have none."""
     if sys.version_info >= (3, 13):
         return None
     with warnings.catch_warnings():
@@ -77,7 +77,7 @@ def _steps() -> dict[str, tuple[Step, int]]:
 
 
 def _run_us(steps: dict[str, tuple[Step, int]]) -> dict[str, float]:
-    """One run: every step in turn, many times. Return the median of the rounds."""
+    """Time every step in turn, many times. Return the median time of each step."""
     rounds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(REPEATS):
         for name, (step, frames) in steps.items():
@@ -89,7 +89,7 @@ def _run_us(steps: dict[str, tuple[Step, int]]) -> dict[str, float]:
 
 
 def microseconds() -> dict[str, object]:
-    """The median microseconds a frame, and the ratios to audioop. They are None if Python has no audioop."""
+    """The median microseconds a frame, and the ratios to audioop. The ratios are None if Python has no audioop."""
     steps = _steps()
     runs = [_run_us(steps) for _ in range(RUNS)]
     found: dict[str, object] = {name: round(statistics.median(run[name] for run in runs), 2) for name in steps}
@@ -109,7 +109,7 @@ def self_test_ms() -> float:
 
 def memory() -> dict[str, int]:
     """The bytes of a call in both directions, the bytes that all calls share, and the growth over a million frames."""
-    frame, delta = bytes(range(160)), bytes(961)  # 961 bytes, so that an odd byte is kept each time
+    frame, delta = bytes(range(160)), bytes(961)  # 961 is odd, so the downlink must hold half a sample each time
     tracemalloc.start()
     first = dsp.Uplink(), dsp.Downlink()
     first[0].feed(frame)

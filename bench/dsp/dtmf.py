@@ -1,5 +1,6 @@
-"""All sixteen keypad tones go through both directions and a Goertzel receiver, also when they are quiet, detuned, or of
-unequal level (twisted).
+"""Sends all sixteen keypad tones through both directions, and reads them with a simple receiver.
+
+The tones are also quiet, detuned (at a wrong frequency) or twisted (their two parts have unequal levels).
 """
 
 import itertools
@@ -15,16 +16,16 @@ LOW_HZ = (697, 770, 852, 941)
 HIGH_HZ = (1209, 1336, 1477, 1633)
 KEYS = ("123A", "456B", "789C", "*0#D")
 DIGITS = "".join(KEYS)
-TONE_S, PAUSE_S = 0.040, 0.050  # ITU-T Q.24: a receiver must accept 40 ms
+TONE_S, PAUSE_S = 0.040, 0.050  # ITU-T Q.24: a receiver must accept a tone of 40 ms
 LEVELS_DB = (-6.0, -12.0, -19.0, -25.0)
-DETUNES = (-0.015, 0.0, 0.015)  # Q.23 and Q.24: a receiver must accept up to 1.5 %
-TWISTS_DB = (-8.0, 0.0, 4.0)  # level of the high group over the low one: the limits in North America
+DETUNES = (-0.015, 0.0, 0.015)  # ITU-T Q.23 and Q.24: a receiver must accept frequencies that are wrong by up to 1.5 %
+TWISTS_DB = (-8.0, 0.0, 4.0)  # the level of the high tone minus that of the low tone: the limits in North America
 BLOCK_S, HOP_S = 0.025, 0.0025  # a block of 25 ms is long enough to separate detuned tones that are 73 Hz apart
-RUN = 3  # blocks in a row that must agree
+RUN = 3  # this many blocks in a row must give the same digit
 
 
 def dialled(rate_hz: int, level_db: float, detune: float, twist_db: float) -> npt.NDArray[np.int16]:
-    """All sixteen digits. `level_db` is the peak of the stronger tone, relative to full scale."""
+    """The sound of all sixteen digits. If both tones are equal, the peak of their sum is `level_db` (0: full scale)."""
     time_s = np.arange(round(TONE_S * rate_hz)) / rate_hz
     strong = 32768 * 10 ** (level_db / 20) / 2
     low = strong * 10 ** (min(0.0, -twist_db) / 20)
@@ -43,7 +44,7 @@ def dialled(rate_hz: int, level_db: float, detune: float, twist_db: float) -> np
 
 
 def received(samples: npt.NDArray[np.int16], rate_hz: int) -> str:
-    """The digits that a simple receiver hears. A run of blocks that agree is a digit."""
+    """The digits that a simple receiver hears. RUN blocks in a row with the same digit count as that digit."""
     size, hop = round(BLOCK_S * rate_hz), round(HOP_S * rate_hz)
     blocks = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop].astype(np.float64)
     window = np.hamming(size)  # so that a loud low group does not disturb a quiet high one
@@ -64,7 +65,7 @@ def _digit(power: Floats, whole: float) -> str:
 
 
 def measure() -> dict[str, object]:
-    """For each direction: how many of the sequences arrived whole, and which did not."""
+    """Count the sequences of digits that arrived whole, and list those that did not, over both directions."""
     failed = []
     sent = 0
     for level_db in LEVELS_DB:

@@ -1,5 +1,6 @@
-"""Exactness: pieces of any size, any BLAS kernel and any number of threads give the same bytes. G.711 equals ITU's
-tables.
+"""Checks exactness: pieces of any size, any BLAS kernel and any number of threads give the same bytes.
+
+It also counts where G.711 differs from ITU's tables.
 """
 
 import csv
@@ -19,7 +20,7 @@ KERNELS = ("SkylakeX", "Haswell", "Sandybridge", "Nehalem", "Katmai")
 
 
 def g711_differences() -> dict[str, int]:
-    """The numbers of inputs and of codes whose result differs from the golden tables."""
+    """How many inputs were encoded, and how many results of encoding and decoding differ from ITU's tables."""
     with (GOLDEN / "g711_decode.csv").open(newline="") as table:
         values = [int(row["value"]) for row in csv.DictReader(table)]
     found = dsp.decode(bytes(range(256))).tolist()
@@ -34,7 +35,7 @@ def g711_differences() -> dict[str, int]:
 
 
 def fingerprint(seed: int, most: int) -> int:
-    """One number for the output of both directions for a minute of noise, in random pieces of up to `most` bytes."""
+    """A checksum of the output of both directions for a minute of noise, in random pieces of up to `most` bytes."""
     draw = random.Random(seed)
     noise = np.random.default_rng(3).integers(0, 256, 480_000, dtype=np.uint8).tobytes()
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
@@ -49,7 +50,7 @@ def fingerprint(seed: int, most: int) -> int:
 
 
 def kernels() -> dict[str, int]:
-    """The fingerprint in new processes, for each BLAS kernel and thread count. The kernels' names are those of x86."""
+    """The fingerprint for each BLAS kernel and thread count, each in a new process. The kernels are those of x86."""
     code = "from bench.dsp.exact import fingerprint; print(fingerprint(1, 3000))"
     runs = [{"OPENBLAS_CORETYPE": kernel} for kernel in KERNELS]
     runs += [{"OPENBLAS_NUM_THREADS": threads} for threads in ("1", "2")]
@@ -63,9 +64,9 @@ def kernels() -> dict[str, int]:
 
 
 def held_back() -> int:
-    """The highest number of samples that were ever missing.
+    """The largest number of samples by which the output of a frame was too short. It must be 0.
 
-    Each frame of 20 ms, from the first on, gives 480 samples for 160, and 160 for 480.
+    Each frame of 20 ms must give a whole frame at once, also the first: 480 samples for 160, and 160 samples for 480.
     """
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     short = 0

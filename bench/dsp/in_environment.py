@@ -1,6 +1,7 @@
-"""Runs in the bench's own environment (out/dsp-venv). `voices FOLDER` speaks clips, `pesq FOLDER NAME...` scores them.
+"""Makes the voices for bench/dsp/speech.py and scores them with PESQ. It runs in an environment of its own.
 
-It imports nothing of the project, and prints one JSON object.
+That environment is out/dsp-venv. `voices FOLDER` speaks clips, and `pesq FOLDER NAME...` scores them. The program
+imports nothing of the project, and prints one JSON object.
 """
 
 import ctypes
@@ -49,7 +50,7 @@ def voices(folder: Path) -> dict[str, int]:
 
 
 def scores(folder: Path, names: list[str]) -> dict[str, dict[str, float]]:
-    """Narrow-band PESQ of each version of each clip, compared with the ideal version."""
+    """The narrow-band PESQ of the other versions of each clip, compared with the ideal version."""
     import pesq  # type: ignore[import-not-found]  # installed in out/dsp-venv only
 
     found = {}

@@ -1,4 +1,4 @@
-"""Gain, images, aliases and delay of each direction alone, measured with tones and impulses as int16."""
+"""Measures gain, images, aliases and delay of each direction alone, with tones and impulses as int16."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,10 @@ STEP_HZ = 10
 
 @dataclass(frozen=True)
 class Response:
-    """For each frequency: the tone's gain, and the worst image (up) or alias (down), in dB relative to the tone."""
+    """For each frequency: the gain of a tone, and the worst unwanted tone in the output, in dB relative to the input.
+
+    Unwanted are the images (up) and the aliases (down).
+    """
 
     freq_hz: Floats
     gain_db: Floats
@@ -30,14 +33,14 @@ def tone(freq_hz: float, rate_hz: int, duration_s: float) -> npt.NDArray[np.int1
 
 
 def spectrum_db(samples: npt.NDArray[np.int16], rate_hz: int) -> Floats:
-    """The level at each multiple of 10 Hz over the last tenth of a second, in dB relative to PEAK."""
+    """The level at each multiple of 10 Hz in the last tenth of a second, in dB relative to PEAK."""
     span = rate_hz // STEP_HZ
     magnitude = np.abs(np.fft.rfft(samples[-span:].astype(np.float64))) * 2 / span
     return np.asarray(20 * np.log10(magnitude / PEAK + 1e-7))
 
 
 def up() -> Response:
-    """Tones up to 3990 Hz. The images of a tone f are at 8000 - f and 8000 + f, and mirrored again at 12 kHz."""
+    """Measure the way up with tones up to 3990 Hz. The images of a tone f are at 8000 - f and 8000 + f."""
     freq_hz = np.arange(STEP_HZ, 4000, STEP_HZ)
     gain_db, unwanted_db = [], []
     for hz in freq_hz:
@@ -48,7 +51,7 @@ def up() -> Response:
 
 
 def down() -> Response:
-    """Tones up to 11990 Hz. Above 4000 Hz all output is unwanted, and the gain is that of the alias."""
+    """Measure the way down with tones up to 11990 Hz. Above 4000 Hz all output is an alias, so it is unwanted."""
     freq_hz = np.arange(STEP_HZ, 12_000, STEP_HZ)
     freq_hz = freq_hz[freq_hz % 4000 != 0]
     gain_db, unwanted_db = [], []
@@ -61,7 +64,9 @@ def down() -> Response:
 
 
 def delays_ms(freq_hz: Floats) -> tuple[Floats, Floats]:
-    """The group delay up and down, from the response to an impulse. The way down needs one impulse for each phase."""
+    """The group delay up and down, from the response to an impulse. The way down keeps only every third sample, so it
+    needs three impulses, one for each phase.
+    """
     impulse = np.zeros(96, np.int16)
     impulse[0] = 32767
     rising = Upsampler().feed(impulse).astype(float)
@@ -77,7 +82,7 @@ def _group_delay_ms(response: Floats, freq_hz: Floats) -> Floats:
 
 
 def figures(rising: Response, falling: Response) -> dict[str, float]:
-    """The figures of the data sheet as measured."""
+    """The measured values of the figures that the data sheet in dsp/taps.py gives."""
     speech_hz = np.arange(300.0, 3401.0, 10.0)
     up_ms, down_ms = delays_ms(speech_hz)
     found: dict[str, float] = {}

@@ -1,7 +1,8 @@
-"""PESQ of the model's voice as the caller hears it. The upper limit is the same clip with mu-law applied once.
+"""Measures the PESQ of the model's voice as the caller hears it.
 
-PESQ (ITU-T P.862, narrow band) comes from the package `pesq`, which is built from C source. The voices come from
-espeak-ng. Both are in an environment of their own under out/, so that neither the relay nor its tests need them.
+No telephone can do better than the same clip with mu-law applied once, so the PESQ of that is the upper limit. PESQ
+(ITU-T P.862, narrow band) comes from the package `pesq`, which is built from C source. The voices come from espeak-ng.
+Both are in the environment out/dsp-venv, so that neither the relay nor its tests need them.
 """
 
 import itertools
@@ -59,7 +60,9 @@ def _cut_in_deltas(downlink: dsp.Downlink, pcm24k: bytes) -> bytes:
 
 
 def measure() -> dict[str, object] | str:
-    """The mean and lowest PESQ of the downlink and of the upper limit. Or a sentence that says what is missing."""
+    """The mean and lowest PESQ of the downlink and of the upper limit. If out/dsp-venv is missing, return a sentence
+    that says how to build it.
+    """
     if not (ENVIRONMENT / "bin" / "python").exists():
         return "not measured: `python -m bench.dsp --build` first builds pesq and the voices in out/dsp-venv"
     CLIPS.mkdir(parents=True, exist_ok=True)

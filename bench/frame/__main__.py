@@ -1,9 +1,9 @@
-"""`python -m bench.frame [NAME=CHECKOUT…]`: the CPU that a caller's frame costs, compared with other checkouts.
+"""`python -m bench.frame [NAME=CHECKOUT…]` measures the CPU time that a caller's frame costs in several checkouts.
 
-All calls work in lock step: each gets one frame at the same moment, and the next one when the model has all frames. The
-bench counts the CPU time of the relay's process and does not use a clock. So other programs on the machine have little
-effect on it. Several checkouts, each with its own .venv, are measured in turn, round by round, on one core.
-`passthrough` instead of a checkout means the plain Node relay of bench/peers. All are compared with the first one.
+A checkout is a folder with the project and its own .venv. `passthrough` instead of a folder means the plain Node relay
+of bench/peers. The checkouts are measured in turn, round by round, on one core. The ratios compare them with the first.
+All calls work in lock step: each gets one frame, and the next frame only when the model has the frames of all calls.
+The bench counts the CPU time of the relay's process and uses no clock, so other programs disturb it little.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ class Bench:
     payloads: list[bytes] = field(default_factory=list)
 
     def take_over(self) -> None:
-        """Take the calls over from the load, so that only this bench sends frames. Wait until running answers have
-        ended and marks have returned.
-        """
+        """Take the calls over from the load, so that only this bench sends frames from now on."""
         self.load.loop._timers.clear()
         for caller in self.load.callers:
             session = cast("load_model.Session", caller.session)
@@ -117,7 +115,7 @@ class Bench:
                 raise LoadFailed(f"{self.name}: {wanted - self.reached} frames did not reach the model")
 
     def round(self, at_once: int) -> float:
-        """The CPU time of a frame in microseconds, measured over some hundred frames."""
+        """The CPU time of a frame in microseconds, measured over FRAMES frames. `at_once`: frames in each step."""
         callers, before = self.load.callers, cpu_ns(self.pid)
         steps = max(1, FRAMES // at_once)
         for n in range(steps):
@@ -140,7 +138,7 @@ def main() -> int:
     at_once = [int(n) for n in chosen.at_once.split(",")]
     os.sched_setaffinity(0, {LOAD_CORE})
     quieten()
-    load_model.FIRST_TURN_S = 1e9  # the model answers no caller
+    load_model.FIRST_TURN_S = 1e9  # the stand-in callers take no turn, so the model answers nothing
     source = random.Random(1)
     payloads = [pybase64.b64encode(bytes(source.choices(b"\xff\xfe\x7f\x7e\xfd\xfc\x7d", k=160))) for _ in range(16)]
     print(machine())

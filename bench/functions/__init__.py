@@ -1,1 +1,1 @@
-"""The silences that callers hear while a function takes two seconds, on real sockets."""
+"""Measures the silences that callers hear while a function takes two seconds, on real sockets."""

@@ -1,4 +1,4 @@
-"""`python -m bench.functions [--calls 1 20] [--rounds 4]`: slow functions (2 s) under load, as each caller hears them.
+"""`python -m bench.functions [--calls 1 20] [--rounds 4]` measures what callers hear while slow functions run.
 
 There are three processes: a real relay; the stand-in model and the stand-in business together; and this one, with the
 callers. The relay's ledger is an embedded Postgres. All callers ask repeatedly for something that takes two seconds.
@@ -44,20 +44,20 @@ ROUND_S = 9
 
 @dataclasses.dataclass(slots=True)
 class Figures:
-    """The figures for one step: this many calls at the same time."""
+    """The figures with `calls` calls at the same time."""
 
     calls: int
     functions: int
-    silence_ms: Spread  # from the caller's last sound to the agent's next, and between the agent's own sounds
+    silence_ms: Spread  # after the caller's last sound, and between two sounds of the agent
     gaps_ms: Spread  # gaps in the agent's words, because Twilio's buffer was empty
-    stop_ms: Spread  # at an interruption: from the caller's first sound to the agent's last
+    stop_ms: Spread  # at an interruption: from the caller's first sound until the agent is silent
     answered: int  # how many interruptions were answered
     interruptions: int
     failures: list[str]
 
     @property
     def is_fine(self) -> bool:
-        """True if the goal is met: otherwise the exit code is 1."""
+        """True if the goal is met."""
         quiet = self.silence_ms.most <= SILENCE_LIMIT_MS and self.gaps_ms.n == 0
         stops = self.interruptions == 0 or self.stop_ms.most <= STOP_LIMIT_MS
         return quiet and stops and self.answered == self.interruptions and not self.failures

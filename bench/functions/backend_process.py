@@ -20,11 +20,11 @@ SLOW_MS = 2_000
 HOURS = "We are open from eleven in the morning until ten at night."
 SCRIPT = Script(
     reactions=(
-        Reaction(clip="ask_hours", call="lookup_hours", then=HOURS),  # without words before it
+        Reaction(clip="ask_hours", call="lookup_hours", then=HOURS),  # the model says nothing before the function call
         Reaction(clip="ask_friday", say="Let me book that for you.", call="lookup_hours", then=HOURS),
         Reaction(clip="can_you_hear", say="Yes, I'm here. How can I help?"),
     ),
-    first_delta_ms=(150, 150),  # ms; short, so that silence comes from the function
+    first_delta_ms=(150, 150),  # short, so that a long silence can only come from the function
 )
 
 

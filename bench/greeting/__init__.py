@@ -1,1 +1,1 @@
-"""How soon a caller hears the greeting: real processes over loopback, one case for each rung of the ladder."""
+"""Measures how soon a caller hears the greeting, with real processes over loopback. The cases are in cases.py."""

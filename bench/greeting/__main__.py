@@ -1,5 +1,6 @@
-"""`python -m bench.greeting [--calls 100] [--at-once 20] [--only WORDS]`: every rung of the ladder, in real processes.
+"""`python -m bench.greeting [--calls 100] [--at-once 20] [--only WORDS]` measures how soon a caller hears the greeting.
 
+The cases (cases.py) cover each way in which the relay can greet. WORDS select the cases with these words in their name.
 Writes out/greeting.txt, .json and .png. The exit code is 1 if a call heard nothing within 500 ms.
 """
 
@@ -31,7 +32,7 @@ from relay.standin.ports import free_port
 
 OUT = Path(__file__).parents[2] / "out"
 NOBODY = "postgresql://nobody@127.0.0.1:9/none"
-# A start takes two seconds, so the cases that begin with one have fewer calls.
+# The most calls of a case in which each call needs a new start of the relay. A start takes two seconds.
 STARTS = 10
 VOICES = ("marin", "cedar", "alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse")
 
@@ -58,7 +59,7 @@ async def measure(case: Case, database_url: str, folder: Path, calls: int, at_on
         environ = environment(port, url, database_url if case.postgres else NOBODY, folder)
         served: dict[str, int] = {}
         for number in range(min(STARTS, calls) if case.fresh else 1):
-            if not case.kept:  # one start must not find what an earlier one rendered
+            if not case.kept:  # another voice, so that this start finds no greeting of an earlier start
                 environ["OPENAI_VOICE"] = VOICES[number % len(VOICES)]
             async with serving(environ, log, ready=not case.fresh) as origin, trio.open_nursery() as nursery:
                 load = Load(origin)
@@ -96,7 +97,7 @@ def run(calls: int, at_once: int, only: str) -> list[Measured]:
             root.chmod(0o711)
             folder = root / "relay"
             folder.mkdir(mode=0o711)
-            with database("embedded", root) as url:  # a new one, so that no case finds the greeting of another
+            with database("embedded", root) as url:  # a new one, so that no case finds the greeting of another case
                 migrate(url)
                 found.append(trio.run(measure, case, url, folder, calls, at_once))
         print(f"{case.name}: done", file=sys.stderr, flush=True)
@@ -112,7 +113,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, set(range((os.cpu_count() or 1) - 1)))  # only the relay runs on the last core
-    quieten()  # BENCH_REALTIME=1 keeps other programs of a busy machine away
+    quieten()
     if not any(arguments.only in case.name for case in CASES):
         parser.error(f"no case has these words in its name. The cases are: {'; '.join(case.name for case in CASES)}")
     found = run(arguments.calls, arguments.at_once, arguments.only)

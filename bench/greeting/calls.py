@@ -18,11 +18,11 @@ from relay.standin.twilio.streaming import Network
 
 # A caller who hears nothing for this many seconds hangs up, and the bench fails.
 PATIENCE_S = 3.0
-# The seconds from the first audio to the hang-up. A mark returns in this time.
+# The seconds from the first audio to the hang-up: long enough for a mark to return.
 STAYS_S = 0.1
 LAG_EVERY_S = 0.005
-# Twilio takes about 365 ms from the TwiML to its socket (docs/protocol/twilio.md 1.3). Each call gets a random value of
-# this range.
+# After the TwiML, Twilio takes about 365 ms until its socket opens (docs/protocol/twilio.md 1.3). Each call gets a
+# random value of this range, in ms.
 CONNECT_MS = (265.0, 465.0)
 
 
@@ -30,13 +30,13 @@ CONNECT_MS = (265.0, 465.0)
 class Heard:
     """One call, measured at the caller's side. None means that nothing was heard."""
 
-    greeting_ms: float | None  # `start` sent -> first media frame here
-    ring_ms: float | None  # first ring -> first media frame here
+    greeting_ms: float | None  # from the `start` message to the first media frame
+    ring_ms: float | None  # from the first ring to the first media frame
 
 
 @dataclass(slots=True)
 class Load:
-    """The calls of one case, and the delays of this process itself."""
+    """The calls of one case. It also measures how late its own process is."""
 
     origin: str
     heard: list[Heard] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Load:
         self.heard.append(Heard(after_ms, None if media is None else round(media * 1000, 2)))
 
     async def watch_lag(self) -> None:
-        """Measure how late this process wakes up, which limits the exactness of all figures."""
+        """Measure how late this process wakes up. No figure can be more exact than this."""
         while True:
             due = trio.current_time() + LAG_EVERY_S
             await trio.sleep_until(due)
@@ -89,7 +89,7 @@ class Load:
 
 
 async def rungs(origin: str) -> dict[str, int]:
-    """How many calls had each kind of greeting (rung of the ladder), by the relay's own metrics."""
+    """How many calls had each kind of greeting (rung of the ladder). The numbers come from the relay's metrics."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{origin}/metrics", timeout=5.0)).text
     found = re.findall(r'relay_greeting_ms_count\{rung="(\w+)"\} (\d+)', text)
@@ -97,7 +97,7 @@ async def rungs(origin: str) -> dict[str, int]:
 
 
 async def own_p99_ms(origin: str) -> float | None:
-    """The relay's own metric greeting_ms: the lowest bucket limit below which 99 of 100 calls are."""
+    """The p99 of the relay's own metric greeting_ms: the lowest bucket limit that 99 of 100 calls did not exceed."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{origin}/metrics", timeout=5.0)).text
     sums: dict[float, float] = {}

@@ -1,4 +1,4 @@
-"""The cases: which greeting is stored and what is broken when the phone rings."""
+"""The cases of bench.greeting: which greeting is stored and what is broken when the phone rings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from relay.standin.speech.voice import Voice
 # A usual model: 150 ms to the open socket, 300 to 700 ms to the first delta (docs/protocol/openai.md 3).
 CONNECT_MS = 150.0
 ORDINARY = Script(connect_ms=CONNECT_MS)
-# The session opens at once. This is the best that a pool of configured sessions could do.
+# The session opens at once. A pool of sessions that are always open could be no faster.
 POOLED = Script(connect_ms=0.0)
 DEAD = Script(faults=Faults(connect_refused=True))
 HUNG = Script(faults=Faults(silent_after_connect=True))
 
 
 class Hoarse(Voice):
-    """Speaks only the whole greeting. Renderings of its parts are silent, so the relay refuses them."""
+    """A voice that speaks only the whole greeting.
+
+    The relay renders the parts of the greeting one by one. Their sound is silence here, so the relay refuses them.
+    """
 
     def say(self, text: str) -> bytes:
         sound = super().say(text)
@@ -33,8 +36,8 @@ class Case:
     script: Script
     kept: bool  # the greeting was rendered before the relay started
     postgres: bool = True
-    hoarse: bool = False  # the model's renderings are refused, so that every greeting is live
-    fresh: bool = False  # every call is the first of a relay that has just started
+    hoarse: bool = False  # the model has the voice Hoarse, so no greeting can be kept and every greeting is live
+    fresh: bool = False  # every call is the first call of a relay that has just started
     goal_ms: float | None = None  # the goal for the p99 at 20 calls at once
 
 

@@ -1,6 +1,6 @@
-"""`python -m bench.greeting.model_process CASE`: the stand-in model of a case in a process of its own.
+"""`python -m bench.greeting.model_process CASE` is the stand-in model of a case. It prints its port.
 
-So its work does not delay the callers, who measure the times. It prints its port.
+It is a process of its own, so that its work does not delay the callers, who measure the times.
 """
 
 from __future__ import annotations

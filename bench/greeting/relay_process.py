@@ -1,4 +1,4 @@
-"""`relay serve` and `relay greet` as real processes, on a core of their own if there are several."""
+"""Runs `relay greet` and `relay serve` as real processes. With several cores, `relay serve` gets the last core."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def greet(environ: Mapping[str, str]) -> None:
 
 @asynccontextmanager
 async def serving(environ: Mapping[str, str], log: Path, *, ready: bool) -> AsyncIterator[str]:
-    """Run a relay, and return its origin. With `ready` wait for `/readyz`, otherwise only until it answers."""
+    """Run a relay, and yield its origin. With `ready` wait for `/readyz` first, otherwise only for `/healthz`."""
     origin = environ["PUBLIC_URL"]
     with log.open("ab") as out:
         process = await trio.to_thread.run_sync(_begin, environ, out)
@@ -99,6 +99,6 @@ async def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
                     if (await client.get(url, timeout=2.0)).status_code == 200:
                         return
                 except httpx.TransportError:
-                    pass  # it does not answer yet
+                    pass  # the relay does not answer yet
                 await trio.sleep(0.02)
     raise RelayFailed(f"the relay was not ready within {START_LIMIT_S:.0f} s, or stopped; its log is {log}")

@@ -19,7 +19,9 @@ LIMIT_MS = 500.0
 
 @dataclass(slots=True)
 class Measured:
-    """A case's figures in ms. `alone`: one call after the other. `together`: many at once. None: nothing was heard."""
+    """A case's figures in ms. The calls of `alone` came one after the other, and those of `together` at the same time.
+    None means that nothing was heard.
+    """
 
     case: Case
     alone: list[float | None]
@@ -40,7 +42,7 @@ class Measured:
 
 
 def percentile(values: Sequence[float | None], share: float) -> float:
-    """The percentile over all calls. A call that heard nothing counts as infinite. Without calls it is nan."""
+    """The percentile over all calls. A call that heard nothing counts as infinite. If there is no call, return nan."""
     ordered = sorted(float("inf") if ms is None else ms for ms in values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 

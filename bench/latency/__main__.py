@@ -1,4 +1,4 @@
-"""`python -m bench.latency [SECONDS]`: the relay's own delay at 1 and 20 calls, with wss to the model. Two runs."""
+"""`python -m bench.latency [SECONDS]` measures the relay's own delay at 1 and 20 calls, with wss to the model."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""The cost of five watchers for 20 running calls."""
+"""Measures how much five watchers of the page Live delay the audio of 20 running calls."""

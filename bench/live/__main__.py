@@ -1,7 +1,9 @@
 """`python -m bench.live [SECONDS]`: how much five watchers delay the audio of 20 running calls.
 
-There are ten pairs of windows on one relay process with the same calls: one unwatched and one watched. In every second
-pair the order is reversed. The goal is that the median of the ten differences of p99 is under 1 ms in each direction.
+A watcher is a browser that shows the page Live. The audio is measured during ten pairs of periods (windows), on one
+relay process with the same calls. In one window of a pair there are no watchers, in the other there are five. In every
+second pair the order is reversed. The goal is that the median of the ten differences of p99 is under 1 ms in each
+direction.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ CALLS, WATCHERS, PAIRS, GOAL_MS = 20, 5, 10, 1.0
 
 @contextmanager
 def watching(load: Load, port: int, count: int) -> Iterator[list[int]]:
-    """Run event clients on the load's core. When they have ended, the list has their counts of snapshots and bytes."""
+    """Run `count` watchers on the load's core. After the block, the list has two counts: their snapshots and bytes."""
     command = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "bench.live.watchers", str(port), str(count)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as clients:
@@ -59,7 +61,7 @@ def window(load: Load, pid: int, seconds: float, port: int, *, watched: bool) ->
 
 
 def difference(pairs: list[tuple[Step, Step]], way: str) -> float:
-    """The median of the increase of p99 by watching, in ms."""
+    """By how many ms watching raises the p99: the median of all pairs."""
     found = [getattr(watched, way).p99 - getattr(alone, way).p99 for alone, watched in pairs]
     print(f"{way:4} p99, watched minus unwatched, ms: {' '.join(f'{each:+.2f}' for each in sorted(found))}")
     return float(median(found))

@@ -1,7 +1,7 @@
-"""Event clients in a process of their own: `python -m bench.live.watchers PORT COUNT`.
+"""`python -m bench.live.watchers PORT COUNT` runs watchers: HTTP clients that read the event stream of the page Live.
 
-Each reads the event stream of the page Live. The process prints "ready" when each client has its first snapshot. At the
-end of its input it prints how many snapshots and bytes all clients have got, and ends.
+The process prints "ready" when each client has its first snapshot. When its standard input ends, it prints how many
+snapshots and bytes all clients together have got, and ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ASK = b"GET /console/live/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n"
 
 
 def main() -> int:
-    """Read until told to stop."""
+    """Read until the standard input ends."""
     port, count = int(sys.argv[1]), int(sys.argv[2])
     selector, events, n_bytes, waiting = selectors.DefaultSelector(), 0, 0, set[int]()
     for _ in range(count):

@@ -1,6 +1,7 @@
-"""`python -m bench.pacing`: the lead compared with sending at once: delay, CPU, audio that a hold resends, and gaps.
+"""`python -m bench.pacing` compares leads with sending every delta at once ("pushed through").
 
-Writes out/pacing.txt and .json. The exit code is 1 if a stall of 150 ms causes a gap although there is a lead.
+The figures are the delay, the CPU time, the audio that is sent again after a hold, and the gaps. Writes out/pacing.txt
+and .json. The exit code is 1 if the lead of 200 to 400 ms has a gap without trouble, or during stalls of 150 ms.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Two minutes of one call's answers through the real playout, with stalls and network bursts, in steps of 1 ms.
+"""Simulates two minutes of a call with the real playout, in steps of 1 ms, with stalls and network bursts.
 
 Answers of 10 s come every 12 s, in deltas of 250 ms, five times as fast as speech. The caller's frames wake the relay
-every 20 ms. During a stall the relay does nothing. Twilio is the stand-in's playback.
+every 20 ms. During a stall the relay does nothing. In a burst, audio to Twilio is delayed and then arrives together.
+Twilio's buffer is the `Playback` of the stand-in Twilio.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from relay.standin.twilio.playback import Playback
 
 CALL_S = 120
 ANSWER_MS, DELTA_MS, EVERY_S, PACE = 10_000, 250, 12.0, 5.0
-APART_S = 0.5  # seconds between two troubles
+APART_S = 0.5  # the shortest time between two stalls, and between two bursts
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A trouble: the loop stalls or the way to Twilio is blocked, this often and for this long."""
+    """How often and for how long the event loop stalls, and the way to Twilio is blocked."""
 
     name: str
     stall_ms: int = 0
@@ -47,23 +48,23 @@ class Row:
 
     way: str
     trouble: str
-    delay_ms: float  # from the first delta to the first written frame, mean
-    cpu_us_per_call_s: float  # the playout's own work
+    delay_ms: float  # the mean time from an answer's first delta to its first written frame
+    cpu_us_per_call_s: float  # the CPU time of the playout in a second of a call
     messages_per_call_s: float
-    at_twilio_ms: float  # the audio that a `clear` throws away, mean over random moments of speech
-    resent_kb: float  # sent again after the hold of a cough, with a cough every 3 s of speech
+    at_twilio_ms: float  # the mean audio in Twilio's buffer, which a `clear` would throw away
+    resent_kb: float  # the audio that is sent again after holds, if the caller coughs every 3 s
     gaps: int
     gaps_ms: float
 
 
 def measure(way: str, lead: Lead, trouble: Trouble) -> Row:
-    """Run one call under the trouble, and another one with coughs for `resent_kb`."""
+    """Run one call without coughs for most figures, and another one with coughs for `resent_kb`."""
     row = run(way, lead, trouble, coughs=False)
     return replace(row, resent_kb=run(way, lead, trouble, coughs=True).resent_kb)
 
 
 def run(way: str, lead: Lead, trouble: Trouble, *, coughs: bool, seed: int = 7) -> Row:
-    """Run one call. With `coughs` the silences come from coughs, so its gaps have no meaning."""
+    """Run one call. With `coughs`, coughs cause silences, so the gaps in the result have no meaning."""
     chance, playout, ear = random.Random(seed), Playout(lead), Playback()
     coming: deque[tuple[float, Play]] = deque()
     pushed: dict[ItemId, float] = {}
@@ -78,7 +79,7 @@ def run(way: str, lead: Lead, trouble: Trouble, *, coughs: bool, seed: int = 7) 
     def busy(work: object, *args: object) -> object:
         nonlocal cpu_s
         begun = time.perf_counter()
-        result = work(*args)  # type: ignore[operator] # a method of the ledger
+        result = work(*args)  # type: ignore[operator] # a method of the playout
         cpu_s += time.perf_counter() - begun
         return result
 

@@ -1,8 +1,8 @@
-"""`python -m bench.peers [--tls] [NAME…]`: our relay and others under the same load in the same run, and their ratios.
+"""`python -m bench.peers [--tls] [NAME…]` puts our relay and other relays under the same load, and compares them.
 
-The names are passthrough, agents and pipecat. Without a name all of them run. They are installed into out/peers first.
-The sockets are plain, so that the relays are compared and not their TLS libraries. With `--tls` the model's socket uses
-TLS, as OpenAI's does.
+The names of the other relays are passthrough, agents and pipecat. Without a name all of them run. They are installed
+into out/peers first. The sockets are plain, so that the relays are compared and not their TLS libraries. With `--tls`
+the socket to the model uses TLS, as OpenAI's does.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from relay.standin.load.generator import LoadFailed, Step
 
 CALLS = {"pipecat": (1, 20)}
 ALL_CALLS = (20, 100, 200)
-# The goal for CPU: ours for a second of a call, divided by that of the plain Node relay, which has no DSP.
+# The highest allowed ratio of our CPU time for a second of a call to that of passthrough, which has no DSP.
 GOAL = 1.6
 SECONDS = 15.0
 

@@ -1,4 +1,4 @@
-"""Other relays, and how each is started. They are installed into out/peers when they are needed."""
+"""Installs and starts the other relays of bench.peers. They are installed into out/peers when they are needed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Pipecat with Twilio: its Twilio serializer and Realtime service. It runs in its own environment (PORT, MODEL_URL).
+"""A relay made of Pipecat's Twilio serializer and Realtime service, for comparison.
 
-It imports nothing of the project.
+It runs in a virtual environment of its own and imports nothing of the project. Environment variables: PORT, MODEL_URL.
 """
 # mypy: ignore-errors
 

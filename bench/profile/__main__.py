@@ -1,8 +1,8 @@
-"""`python -m bench.profile [CALLS [SECONDS]]`: the microseconds of a caller's frame, for each file and function.
+"""`python -m bench.profile [CALLS [SECONDS]]` prints the CPU time of a caller's frame, for each file and function.
 
-It uses py-spy, which looks at the real `relay serve` from outside 400 times a second. py-spy is installed into
-out/profile-venv. The microseconds are the CPU of the process divided by the callers' frames, so answers, marks and the
-ledger are included.
+It uses py-spy, which reads the stack of the real `relay serve` from outside, 400 times a second. py-spy is installed
+into out/profile-venv. The time of a frame is the CPU time of the process divided by the number of the callers' frames.
+So it includes the work for answers, marks and the ledger.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ RATE_HZ = 400
 SHOWN, ROOMS_SHOWN = 45, 20
 FRAMES_PER_S = 50
 FOLDER = OUT / "profile-venv"
-# All work of the loop is below this stack frame of Trio's. The ledger's threads are not below it.
+# All work of the event loop is below this stack frame of Trio. The ledger's threads are not below it.
 LOOP = "unrolled_run"
 
 
@@ -32,7 +32,10 @@ def _spy() -> Path:
 
 
 def shares(folded: str) -> tuple[Counter[str], Counter[str], int]:
-    """The loop's samples, from py-spy's raw format: by innermost function, by any function on the stack, and in all."""
+    """Count the samples of the event loop in py-spy's raw format.
+
+    Return the counts by the innermost function, the counts by every function on the stack, and the number of samples.
+    """
     own, within, total = Counter[str](), Counter[str](), 0
     for row in folded.splitlines():
         stack, _, count = row.rpartition(" ")

@@ -1,1 +1,1 @@
-"""How much recording delays the audio: pairs of runs at 20 calls, with RECORD=on and without."""
+"""Measures how much recording delays the audio: pairs of runs at 20 calls, with and without RECORD=on."""

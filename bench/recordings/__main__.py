@@ -1,7 +1,7 @@
-"""`python -m bench.recordings [PAIRS [SECONDS [CALLS]]]`: RECORD=on compared with transcripts, in interleaved pairs.
+"""`python -m bench.recordings [PAIRS [SECONDS [CALLS]]]` compares runs with and without RECORD=on, in pairs.
 
-Each run is a new `relay serve` with the same load. The figure is the median of the pairs' differences of p99, with a
-95 % interval by bootstrap. The goal is less than 1 ms.
+Each run is a new `relay serve` with the same load. For each pair the difference of the p99 is taken. The figure is the
+median of the differences, with a 95 % interval by bootstrap. The goal is less than 1 ms.
 """
 
 import random
@@ -38,7 +38,7 @@ def recording() -> Iterator[Relay]:
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float, float]:
-    """The median, and the bounds that 95 % of the medians of random redraws are in."""
+    """The median, and the bounds of its 95 % interval (bootstrap: the medians of random draws from the differences)."""
     rng = random.Random(1)
     drawn = sorted(statistics.median(rng.choices(differences, k=len(differences))) for _ in range(DRAWS))
     return statistics.median(differences), drawn[DRAWS // 40], drawn[-DRAWS // 40]
@@ -53,7 +53,7 @@ def main() -> int:
     print(steps.HEAD)
     runs: dict[bool, list[Step]] = {True: [], False: []}
     for number in range(pairs):
-        for records in (True, False) if number % 2 else (False, True):  # each comes first in half of the pairs
+        for records in (True, False) if number % 2 else (False, True):  # in turn, each comes first
             relay = recording() if records else ours()
             runs[records] += steps.climb(relay, (calls,), seconds, tls=True, to_the_end=True)
     both = list(zip(runs[True], runs[False], strict=True))

@@ -1,1 +1,1 @@
-"""How long callers wait for their answer, and how often an answer cuts them off in a pause. See __main__.py."""
+"""Measures how long callers wait for an answer, and how often an answer cuts them off in a pause. See __main__.py."""

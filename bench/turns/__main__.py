@@ -1,10 +1,10 @@
 """`python -m bench.turns [SECONDS] [NAME…]`: how long callers wait, and how often they are cut off in a pause.
 
-Our relay with ANSWER_EARLY=off and on, and the named peers of bench.peers (passthrough, agents, pipecat), get the same
-turns and the same delays of the model. There are two interleaved rounds (`--rounds N`). The goals are judged with the
-turns that our relay took with both settings. Writes out/turns.json. `--after` goes on after the rounds of that file,
-with other turns, and judges all of them together. `python -m bench.turns.paired` plays many more turns without a relay
-process.
+In each round the relays run one after the other: our relay with ANSWER_EARLY=off ("today"), our relay with
+ANSWER_EARLY=on, and the named relays of bench.peers (passthrough, agents, pipecat). All get the same turns and the same
+delays of the model. There are two rounds (`--rounds N`). The goals are judged only with the turns that our relay took
+with both settings. Writes out/turns.json. `--after` adds rounds with other turns to those of that file, and judges all
+of them together. `python -m bench.turns.paired` plays many more turns without a relay process.
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ def main() -> int:
 
 
 def _judge(pairs: list[tuple[Turn, Turn]], refused: int) -> int:
-    """Judge the turns that both settings took, as pairs: the turn with ANSWER_EARLY=off, and the same turn with on."""
+    """Judge pairs of turns: the turn with ANSWER_EARLY=off, and the same turn with ANSWER_EARLY=on. Return the exit
+    code.
+    """
     if not pairs:
         return 1
     today, early = ([t.wait_ms for t in turns if t.wait_ms is not None] for turns in zip(*pairs, strict=True))

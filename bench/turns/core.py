@@ -1,7 +1,7 @@
-"""One call in the core alone: the state machine, a caller who speaks in frames, a model with a VAD, and a fake clock.
+"""Plays a call with the state machine alone: a caller who speaks in frames, a model with a VAD, and a fake clock.
 
-A call takes milliseconds instead of minutes, so thousands of turns can be played with both settings. There are no
-sockets, no other calls, and no loop that is late. bench.turns measures with those.
+A call takes milliseconds instead of minutes. So thousands of turns can be played with ANSWER_EARLY=off and on. There
+are no sockets, no other calls, and no event loop that is late. bench/turns/__main__.py measures with all of these.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ PRICE = Price(0.6, 0.06, 2.4, 10.0, 0.3, 20.0)
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """How a model behaves. The default values are those of the model in bench.turns."""
+    """How a model behaves. The default values are those of the model in bench/turns/ends.py."""
 
     name: str = "as in bench.turns"
-    way_ms: float = 2.0  # from the relay to the model, and the same back
+    way_ms: float = 2.0  # the time of a message from the relay to the model, and of a message back
     threshold: float = 0.5  # the threshold of its VAD: 0 to 1 means -55 to -30 dBFS
     told_late_ms: float = 0.0  # speech_started comes later by this time
-    # From the cancellation to response.done. NO_ANSWER_MS or more: the cancellation is ignored.
+    # The time from a cancellation to its response.done. With NO_ANSWER_MS or more the model ignores cancellations.
     cancels_ms: float = 0.0
 
 
@@ -84,7 +84,7 @@ def _level_dbfs(frame: bytes) -> float:
 
 
 class CoreCall:
-    """A call of one caller. All random values depend on `seed`, so both settings get the same values."""
+    """A call of one caller. All random values depend only on `seed`, so they are the same with both settings."""
 
     def __init__(self, seed: str, peer: Peer, *, answer_early: bool, silence_ms: int) -> None:
         self._machine = Machine(_plan(answer_early=answer_early))
@@ -99,7 +99,7 @@ class CoreCall:
         self._items = 0
         self._active = ""
         self._turn: Turn | None = None
-        self._at = 0  # the number of frames of the turn that were sent
+        self._at = 0  # how many frames of the turn were sent
         self._ended_ms: float | None = None  # the time of the turn's last sound
         self.turns: list[Turn] = []
         self.asked = self.cancelled = self.refused = 0

@@ -1,9 +1,9 @@
-"""`python -m bench.turns.curve`: the share of false cuts and the median wait, for other waits than those of the relay.
-No call is played.
+"""`python -m bench.turns.curve`: how long callers would wait, and how often they would be cut off, with other rules.
 
-The silences of each turn are found with the stand-in's VAD and our level. A wait then decides when an answer would be
-heard. After the caller's last sound, this time is the caller's wait. In a pause the answer is a false cut, unless the
-caller goes on before it would be heard.
+A rule says how long the relay waits in a silence before the caller hears the answer. No call is played. The silences of
+each turn are found with the VAD of the stand-in model and with our own level. The rule then gives the moment at which
+the answer would be heard. After the caller's last sound, the time until this moment is the caller's wait. In a pause,
+the answer is a false cut if the caller has not gone on by this moment.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ LEAD_FRAMES = 5
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """One silence: when the VAD reported it, the last sound before it by our level, and when the caller went on."""
+    """One silence of a turn."""
 
-    told_ms: float
-    loud_ms: float
-    spoken_ms: float
-    goes_on_ms: float | None
+    told_ms: float  # when the VAD reported the silence
+    loud_ms: float  # when the last sound before it ended, by our own level
+    spoken_ms: float  # how long the caller had spoken by then
+    goes_on_ms: float | None  # when the caller went on; None after the end of the turn
 
 
 def silences(say: Say, silence_ms: int) -> list[Silence]:
@@ -56,13 +56,13 @@ def silences(say: Say, silence_ms: int) -> list[Silence]:
 
 
 class Flat:
-    """A wait that is the same for all turns."""
+    """A rule with the same wait for all turns."""
 
     def __init__(self, ms: float) -> None:
         self._ms = ms
 
     def wait_ms(self, spoken_ms: float, came_ms: float) -> float:
-        """The wait. It depends on nothing."""
+        """The wait, which is always the same."""
         return self._ms
 
     def ended(self, spoken_ms: float) -> None:
@@ -70,21 +70,23 @@ class Flat:
 
 
 class Ours:
-    """The rule of relay/call/turn_end.py. `knows_late`: a late answer waits as after a beginning."""
+    """The rule of relay/call/turn_end.py. With `knows_late`, a late answer waits for BEGINNING_WAIT_MS."""
 
     def __init__(self, *, knows_late: bool = True) -> None:
         self._lengths, self._knows_late = turn_end.TurnLengths(), knows_late
         self.ended = self._lengths.ended
 
     def wait_ms(self, spoken_ms: float, came_ms: float) -> float:
-        """The wait after this much speech, for an answer that came this long after the silence had begun."""
+        """The wait after `spoken_ms` of speech, for an answer that came `came_ms` after the silence had begun."""
         if self._knows_late and came_ms > turn_end.ON_TIME_MS:
             return turn_end.BEGINNING_WAIT_MS
         return self._lengths.wait_ms(spoken_ms)
 
 
 def measure(silence_ms: int, rule: Callable[[], Flat | Ours]) -> tuple[float, float, float, float]:
-    """Return the median wait, the 95th percentile, the share of cut pauses, and the requests for each turn."""
+    """Return the median wait, the 95th percentile of the waits, the share of pauses that were cut, and the number of
+    requests a turn.
+    """
     waits: list[float] = []
     cut = paused = asked = 0
     for call in range(CALLS):

@@ -1,4 +1,4 @@
-"""Both ends of bench.turns: callers who speak and listen, and a model with a VAD that obeys `silence_duration_ms`.
+"""The callers and the model of bench.turns. The callers speak and listen. The model has a VAD.
 
 A caller's wait begins when the last loud frame of a turn was sent, and ends when the first frame of the answer is
 played. An answer that is played before that last loud frame is a false cut. The model's first delta comes 300 to 700 ms
@@ -30,8 +30,8 @@ from relay.standin.model.vad import Started, Vad
 FIRST_DELTA_S = (0.300, 0.700)
 ANSWER_DELTAS = 4  # 1 s of audio
 TRANSCRIBED_AFTER_S = 1.2
-# For a session that does not set it. This is the documented default. In captures the default is 200 ms
-# (docs/protocol/openai.md 2.1).
+# The `silence_duration_ms` of the VAD if the session does not set it. 500 is the documented default. In captures the
+# default is 200 ms (docs/protocol/openai.md 2.1).
 SILENCE_MS = 500
 FIRST_TURN_S = 7.0
 REST_S = (0.5, 1.2)  # the seconds between an answer and the next turn
@@ -46,12 +46,12 @@ class Turn:
     caller: int
     number: int  # the first turn of the caller has the number 1
     pause_ms: int
-    wait_ms: float | None = None  # from the last sound to the answer; None: no answer came
+    wait_ms: float | None = None  # from the caller's last sound to the answer; None means that no answer came
     was_cut: bool = False
 
     @property
     def key(self) -> tuple[int, int]:
-        """The key of a turn. With another relay, the same turn of the same round has the same key."""
+        """The name of a turn within its round. It is the same for all relays."""
         return self.caller, self.number
 
 
@@ -62,7 +62,7 @@ class Found:
     turns: list[Turn] = field(default_factory=list)
     asked: int = 0
     cancelled: int = 0
-    refused: int = 0  # conversation_already_has_active_response
+    refused: int = 0  # requests that came while another response was active
 
 
 class Speaker(Caller):
@@ -77,7 +77,7 @@ class Speaker(Caller):
 
     @property
     def delay_s(self) -> float:
-        """How long the model thinks about the last words. An answer in a pause has a delay of its own."""
+        """The delay of the model's answer. An answer in a pause has another delay than the answer after the turn."""
         place = "end" if self._spoke_at else "pause"
         return random.Random(f"{self._load.run_id}/{self.number}/{self._turns}/{place}").uniform(*FIRST_DELTA_S)
 
@@ -141,7 +141,7 @@ class Speaker(Caller):
 
 
 class ListeningSession(Session):
-    """A model session with a VAD."""
+    """A model session with a VAD that obeys `silence_duration_ms`."""
 
     def __init__(self, load: Stage, link: Any) -> None:
         super().__init__(load, link)
@@ -198,7 +198,7 @@ class ListeningSession(Session):
             self._answer({})
 
     def _answer(self, wanted: dict[str, Any]) -> None:
-        if self.caller is None or "instructions" in wanted:  # this request is for a phrase or the greeting
+        if self.caller is None or "instructions" in wanted:  # the relay asks for a phrase or the greeting
             super()._answer(wanted)
             return
         found = self._turns_load.found

@@ -1,7 +1,8 @@
-"""`python -m bench.turns.paired [TURNS]`: the same turns with ANSWER_EARLY=off ("today") and on ("ours"), in the core.
+"""`python -m bench.turns.paired [TURNS]` plays the same turns with ANSWER_EARLY=off ("today") and on ("ours").
 
-There are several kinds of speech and of models, because those of real calls are not known. For each kind a row is
-printed: medians, false cuts, and the turns that were cut with only one of the two settings.
+The turns are played with the state machine alone (core.py). There are several kinds of speech and of models, because
+those of real calls are not known. For each kind a row is printed: medians, false cuts, and the turns that were cut with
+only one of the two settings.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ PEERS = (
 
 
 def _bursts(seed: str, longest_ms: int = 900) -> Iterator[Say]:
-    """Noise in syllables instead of a voice. Turns take 0.8 to 4 s. Half of them have a pause of 200 to 900 ms."""
+    """Turns of noise in syllables instead of a voice. A turn has 0.8 to 4 s of sound. Half of the turns have a pause of
+    200 to 900 ms.
+    """
     chance = random.Random(seed)
     noise = np.random.default_rng(random.Random(f"{seed}/noise").getrandbits(32))
     syllable = [dsp.encode((noise.standard_normal(FRAME_BYTES) * 1_500).astype(np.int16)) for _ in range(200)]
@@ -59,7 +62,9 @@ def _bursts(seed: str, longest_ms: int = 900) -> Iterator[Say]:
 
 
 def _measured(seed: str) -> Iterator[Say]:
-    """The clips with pauses of the stated length: the quiet frames around the place are part of the pause."""
+    """The turns of sounds.py with shorter pauses. There, silence is put between frames that are already quiet, so the
+    pause is longer than `pause_ms`. Here, the whole run of quiet frames is `pause_ms` long.
+    """
     for say in sounds.turns(seed):
         if not say.pause_ms:
             yield say

@@ -1,7 +1,7 @@
 """The sentences of the callers of bench.turns: the shipped clips of callers (piper's "joe"), with and without a pause.
 
-A pause is silence that is inserted at a quiet place between two words, at least 400 ms from both ends. It is not a
-recording of a person who thinks, so the words before it may sound more finished than before a real pause.
+A pause is silence that is inserted at a quiet place between two words, at least 400 ms from both ends of the clip. In
+the recording the speaker did not pause. So the words before the pause may sound more finished than before a real pause.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from relay.standin.speech.voice import clips
 FRAME_BYTES = 160
 FRAME_MS = 20
 QUIET = bytes([0xFF, 0x7F]) * (FRAME_BYTES // 2)
-# In the literature a pause in speech has 250 to 1,000 ms. Here 900 ms is the longest.
+# Pauses in speech are mostly 250 to 1,000 ms long.
 PAUSES_MS = (300, 500, 700, 900)
 WITH_A_PAUSE = 0.5
 EDGE_MS = 400
@@ -26,7 +26,7 @@ NOT_SPOKEN = ("cough", "mm_hmm", "hello")
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """One turn: frames of mu-law, the number of the last loud one, and the length of the pause (0 without a pause)."""
+    """One turn: frames of mu-law, the index of the last loud frame, and the length of the pause (0 without a pause)."""
 
     frames: tuple[bytes, ...]
     last_loud: int
