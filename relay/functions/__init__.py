@@ -1,17 +1,17 @@
 """Has the functions that the model may call for a caller.
 
-The functions of every relay have a file each in builtin/. Functions of your own are in the package that FUNCTIONS
-names.
+builtin/ has one file for each function that every relay has. The setting FUNCTIONS names a package with the owner's
+functions.
 
     registry.py     finds a function and runs it
-    arguments.py    makes a JSON schema of a signature, and checked values of the model's JSON (pure)
+    arguments.py    makes a JSON schema from a signature, and checks the model's JSON (pure)
     invented.py     finds values that nobody has said, such as "John Doe" (pure)
-    questions.py    keeps the questions that the caller must answer first (pure)
+    questions.py    keeps the questions that the caller must answer before a function runs (pure)
     outcome.py      defines what a function returns: JSON of at most 1 kB, and an effect on the call (pure)
     idempotency.py  makes sure that a function that writes runs once
     builtin/        has the functions of every relay
     backend/        asks the business: the HTTP client, its contract (pure), and its breaker (pure)
-    claims/         compares what the agent says that it did with what functions did (pure)
+    claims/         compares what the agent says with what functions did (pure)
 """
 
 from relay.functions.backend.client import Backend

@@ -1,8 +1,8 @@
-"""Makes a JSON schema of a Python signature, and checked values of the model's JSON.
+"""Makes a JSON schema from a Python signature, and makes checked values from the model's JSON.
 
-msgspec does both, so no schema is written by hand. The model may write anything. So its text is limited in size,
-control characters become blanks, and the rest must fit the types of the signature. What models often get nearly right
-is corrected (`_loosen`), and text is read as a number where the signature wants a number.
+The model may write anything. So the length of its JSON is limited, control characters become blanks, and each value
+must have the type of the signature. Two common mistakes are corrected (`_loosen`). A number that the model has written
+as text is read as a number.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import msgspec
 
-ARGUMENTS_LIMIT_CHARS: Final = 4096  # The longest real arguments are a message of 500 characters.
-# Characters that are no text. Each row of them becomes a blank. Postgres refuses NUL. Other control characters break
-# log lines. Invisible marks turn the words around them, or make a name that looks empty. Joiners are kept, because some
-# scripts need them.
+ARGUMENTS_LIMIT_CHARS: Final = 4096  # The longest arguments are a message of 500 characters.
+# Characters that are not text. One or more of them in a row become one blank. Postgres refuses NUL. Other control
+# characters break log lines. Invisible characters change the direction of the text around them, or make a name that
+# looks empty. Joiners (U+200C, U+200D) are kept, because some scripts need them.
 _CONTROLS: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+"
 )
@@ -36,7 +36,7 @@ class BadArguments(ValueError):
 class Phone(str):
     """A phone number in E.164, such as +12125550123.
 
-    If an optional argument of this type is left out, it is the caller's own number.
+    If the model leaves out an optional argument of this type, `bind` fills in the caller's own number.
     """
 
     __slots__ = ()
@@ -45,7 +45,7 @@ class Phone(str):
     def parse(cls, text: str, country: str) -> Phone:
         """Read a number in any usual form. Without a country code, only numbers of +1 countries can be completed.
 
-        Raises ValueError in words for the model.
+        Raises ValueError. Its message is for the model.
         """
         digits = re.sub(r"[\s().\-/\u2010-\u2015]", "", text)
         if digits.startswith("00"):
@@ -118,7 +118,8 @@ def _inline(node: Any, definitions: Mapping[str, Any], seen: tuple[str, ...]) ->
         inner = _inline(definitions[name], definitions, (*seen, name))
         return {**inner, **{key: value for key, value in node.items() if key not in ("$ref", "$defs")}}
     return {
-        # An argument may be called "title", too. Only a string beside "type" is a label.
+        # msgspec adds labels with the key "title" and a string. An argument named "title" has a mapping there, and
+        # stays.
         key: _inline(value, definitions, seen)
         for key, value in node.items()
         if key != "$defs" and not (key == "title" and isinstance(value, str))
@@ -126,7 +127,7 @@ def _inline(node: Any, definitions: Mapping[str, Any], seen: tuple[str, ...]) ->
 
 
 def bind(arguments: type[msgspec.Struct], text: str, caller_number: str, country: str) -> msgspec.Struct:
-    """The model's JSON as checked values. Raises BadArguments in words for the model."""
+    """Make checked values from the model's JSON. Raises BadArguments. Its message is for the model."""
     if len(text) > ARGUMENTS_LIMIT_CHARS:
         raise BadArguments(f"the arguments are longer than {ARGUMENTS_LIMIT_CHARS} characters")
     try:
@@ -167,7 +168,7 @@ def _clean(value: Any) -> Any:
 
 
 def _kinds(annotation: Any) -> frozenset[Any]:
-    """The plain types in an annotation, through `Annotated` and unions."""
+    """The types in an annotation, without `Annotated`, and each type of a union separately."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _kinds(typing.get_args(annotation)[0])
     members = typing.get_args(annotation)
@@ -177,7 +178,7 @@ def _kinds(annotation: Any) -> frozenset[Any]:
 
 
 def _loosen(raw: dict[str, Any], fields: tuple[msgspec.structs.FieldInfo, ...]) -> dict[str, Any]:
-    """Correct what models often get nearly right: null or "" for what is left out, or a time without seconds."""
+    """Correct two common mistakes: null or "" for an optional argument, and a time in a form that msgspec refuses."""
     loose = dict(raw)
     for field in fields:
         if field.name not in raw:
@@ -198,12 +199,12 @@ _TIMES: Final[dict[Any, tuple[Callable[[str], Any], str]]] = {
 
 
 def _time(name: str, value: Any, kinds: frozenset[Any]) -> Any:
-    """A text that msgspec reads as a time.
+    """The model's text as a date or time. Raises BadArguments.
 
-    It would refuse a time without seconds, and take a number for seconds since 1970.
+    msgspec itself would refuse a time without seconds, and would read a number as seconds since 1970.
     """
     read, words = next(_TIMES[kind] for kind in _TIMES if kind in kinds)
-    # fromisoformat would read a date without a time as midnight, which nobody wants.
+    # A datetime must have a time of day, because fromisoformat would read a date alone as midnight.
     if isinstance(value, str) and (":" in value or "T" in value or dt.datetime not in kinds):
         try:
             return read(value)

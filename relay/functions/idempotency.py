@@ -4,20 +4,23 @@ Three guards do this. Each is enough if the others fail:
 
 1. The record of the call (`Once`). A repeat waits while the first attempt runs, and gets its result. A repeat that
    comes later gets the result only if it was a success.
-2. A reservation in Postgres. If another machine resumes the call, it finds the result there.
-3. The backend's Idempotency-Key. It is the same key, so a retry after a lost answer books nothing new.
+2. A reservation in Postgres. Another machine that resumes the call finds the result there.
+3. The header Idempotency-Key in the request to the backend. A retry after a lost answer has the same key, so the
+   backend books nothing new.
 
-The function declares which arguments make two wishes the same. For a booking it is the time, and not the notes or the
-spelling of the name. If the model repeats a wish in other words after its success, the agent must ask the caller. If
-the caller wants a second one, it is done.
+A wish is a function with its arguments. The function declares which arguments identify a wish. A booking is identified
+by its time, and not by the notes or the spelling of the name. If a booking has succeeded and the model books the same
+time with other notes, the agent asks whether the caller wants a second booking. If the caller wants it, the function
+runs again with a new key.
 
-Only a success is final. After a refusal (the time is taken) the next attempt has a new key, because a backend may store
-its answers by key and would repeat the refusal. After a lost answer the key stays. If the next attempt is then refused,
-the result is still not known, because the first attempt may have caused the refusal.
+Only a success is final. After a refusal (for example, the time is taken) the next attempt has a new key. A backend may
+store its answers by key, and would repeat the refusal for the old key. After a lost answer the next attempt has the
+same key. If that attempt is refused, it is still not known whether the booking was made: the first attempt may have
+made it, and so caused the refusal.
 
-A later write may undo a success: it cancels or moves the booking. Then the success does not count any more, and a
-repeat is a new wish with a new key. A write undoes another one if both functions have the same `about` and both results
-have the same `id`. The id alone is not enough, because two tables may have equal ids.
+A later write may undo a success: for example, it cancels the booking. Then a repeat of the first wish runs again with a
+new key. A write undoes another one if both functions have the same `about` and both results have the same `id`. The id
+alone is not enough, because two tables of a backend may have equal ids.
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ from relay.functions.outcome import Outcome, envelope
 from relay.functions.questions import Questions
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-# The longest wait for Postgres. While it is away, the Idempotency-Key of the backend is enough, so the caller does not
-# wait.
+# The longest wait for Postgres, in seconds. If Postgres does not answer, the function runs without a reservation. The
+# backend's Idempotency-Key still prevents a second booking.
 RESERVE_LIMIT_S: Final = 0.3
 
 log = structlog.get_logger()
@@ -52,9 +55,10 @@ class Reservations(Protocol):
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
-        """Reserve a key. Already(state="done") has the first result.
+        """Reserve a key.
 
-        With any other result, the function runs with the same key.
+        If this returns Already(state="done"), a success with this key is in its `output`. After any other return value,
+        the function runs with this key.
         """
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
@@ -63,10 +67,10 @@ class Reservations(Protocol):
 
 @dataclass(frozen=True)
 class Wish:
-    """What the model wants: one function of one call with these arguments. Defaults are filled in.
+    """What the model wants: one function of one call with these arguments, defaults included.
 
-    `same`: the arguments that make two wishes the same. None: all of them. `about`: the kind of thing that has the `id`
-    in the result.
+    `same`: the arguments that identify the wish. If it is None, all arguments do. `about`: the kind of thing whose `id`
+    is in the result, such as "appointment".
     """
 
     call_sid: str
@@ -78,7 +82,7 @@ class Wish:
     about: str | None = None
 
     def digest(self, again: int = 0) -> str:
-        """The idempotency key: 64 hex digits, equal on every machine and for all wordings of the same wish.
+        """The idempotency key: 64 hex digits, equal on every machine for the same wish.
 
         `again`: how many earlier keys of this wish were given up.
         """
@@ -87,7 +91,7 @@ class Wish:
         return hashlib.sha256(msgspec.json.encode([*parts, again] if again else parts)).hexdigest()
 
     def words(self) -> dict[str, Any]:
-        """All arguments, without differences that do not matter."""
+        """All arguments, normalised."""
         return normalised(self._said(None), self.tz)
 
     def _said(self, names: tuple[str, ...] | None) -> dict[str, Any]:
@@ -122,13 +126,13 @@ def _normal(value: Any, tz: ZoneInfo) -> Any:
 class _Record:
     """What is known of one wish.
 
-    `wish` has the words of the first attempt whose result may count. A retry sends them again, because backends compare
-    bodies.
+    `wish` has the arguments that attempts send to the backend. After a lost answer, the next attempts send the same
+    arguments again, because a backend may refuse a known key with another body.
     """
 
     wish: Wish
-    # How many keys were given up: another write has undone the result, it was a refusal, or the caller wants a second
-    # one.
+    # How many keys were given up. A key is given up after a refusal, when another write has undone the result, and when
+    # the caller wants a second booking.
     again: int = 0
     under_way: trio.Event | None = None
     outcome: Outcome | None = None
@@ -144,7 +148,7 @@ class _Record:
         return self.outcome is not None and self.outcome.ok
 
     def give_up_key(self) -> None:
-        """The result does not count any more. The next attempt has a new key."""
+        """Forget the result. The next attempt has a new key."""
         self.again, self.outcome, self.unsure, self.changed = self.again + 1, None, False, None
 
 
@@ -153,7 +157,7 @@ class Once:
 
     def __init__(self, reservations: Reservations | None = None) -> None:
         self._reservations = reservations
-        self._records: dict[str, _Record] = {}  # The first digest of a wish -> what is known of the wish.
+        self._records: dict[str, _Record] = {}  # `digest()` of a wish -> its record.
         self.questions = Questions()
 
     def key(self, wish: Wish) -> str:
@@ -166,14 +170,15 @@ class Once:
     ) -> Outcome:
         """Carry the wish out: return the result of `work(key, arguments)`, or the result of an earlier attempt.
 
-        `work` must not raise.
+        `work` must not raise. `caller_turn`: the number of the caller's newest turn. None if it is not known.
         """
         record = self._records.setdefault(wish.digest(), _Record(wish))
         while record.under_way is not None:
             await record.under_way.wait()
             if record.outcome is not None and record.wish.words() == wish.words():
                 return replace(record.outcome, effect=None)
-            # The first attempt was cancelled before it had a result, or it had other words. This one goes on.
+            # The first attempt was cancelled before it had a result, or it had other arguments. So this attempt goes
+            # on.
         if record.is_done:
             assert record.outcome is not None
             if record.wish.words() == wish.words():
@@ -200,9 +205,9 @@ class Once:
         return outcome
 
     async def _settled(self, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> Outcome:
-        """Make attempts until one has a key that was not refused earlier.
+        """Make an attempt. While it is refused with a key that was refused earlier, make another one with a new key.
 
-        If a key was refused earlier, a new refusal may only be the backend's stored answer.
+        Such a refusal may only be the answer that the backend has stored for the old key.
         """
         while True:
             outcome, had_failed = await self._attempt(record, work)
@@ -228,7 +233,7 @@ class Once:
         return outcome, isinstance(before, Already) and before.state == "failed"
 
     def _give_up_what_it_undoes(self, record: _Record) -> None:
-        """This success may have changed what an earlier success wrote. Then the earlier one does not count any more."""
+        """If this success has undone an earlier success, give up the key of the earlier one."""
         assert record.outcome is not None
         output = msgspec.json.decode(record.outcome.output)
         record.changed = output.get("id")
@@ -277,7 +282,7 @@ def _question(wish: Wish) -> str:
 
 
 def _second(record: _Record) -> Outcome:
-    """The wish was done before, in other words. The agent must ask the caller whether they want a second one."""
+    """The answer to a repeat with other arguments: the agent must ask the caller whether they want a second one."""
     assert record.outcome is not None
     first = {name: value for name, value in msgspec.json.decode(record.outcome.output).items() if name != "status"}
     words = "This was done for this caller in this call already, under other words; nothing was done again."
@@ -287,10 +292,10 @@ def _second(record: _Record) -> Outcome:
 
 
 def _undoes(newer: Wish, older: Wish, output: Mapping[str, Any]) -> bool:
-    """True if a success changes what an older success wrote. Both results must have the same id.
+    """True if a success has undone an older success. Both results have the same id.
 
-    If the functions have no `about`, two more things must be true: the newer function got this id as an argument, and
-    its result says that it cancelled or moved something.
+    If a function declares `about`, both must declare the same. If neither does, the newer function must have got the id
+    as an argument, and its result must say that it cancelled or moved something.
     """
     if newer.about is not None or older.about is not None:
         return newer.about == older.about

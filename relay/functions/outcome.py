@@ -1,7 +1,7 @@
 """Defines what a function returns: an outcome for the model, and at most one effect on the call.
 
-A function never uses the call's sockets or Twilio's API. To end or transfer the call, it returns an effect. The machine
-carries such an effect out after the caller has heard what the agent is saying.
+A function never uses the call's sockets or Twilio's API. To end or transfer the call, it returns an effect. The call's
+state machine (relay/call/machine.py) carries the effect out after the caller has heard what the agent is saying.
 
 The model reads each output again in every later turn, and this costs money (docs/protocol/openai.md 4). So an output
 has at most 1 kB. A larger one is shortened and is still valid JSON: lists lose elements (`more` says how many), and
@@ -58,9 +58,10 @@ class Outcome:
     writes: bool = False
     key: str | None = None
     took_s: float = 0.0
-    refused: bool = False  # True if the function said no (taken, unknown). The caller can be told, and it is no fault.
+    refused: bool = False  # True if the function said no, for example because a time is taken. This is not a fault.
     unsure: bool = False  # True if a write may have been done although it failed. Only a repeat can show this.
-    is_no: bool = False  # True if the backend refused: nothing was done, and the next attempt needs a new key.
+    # True if nothing was done, because the function or the backend refused. The next attempt needs a new key.
+    is_no: bool = False
     error: str | None = None
     blocked_s: float = 0.0
     is_known: bool = True  # False if there is no function of this name.
@@ -70,7 +71,7 @@ class Outcome:
 class NotPossible(Exception):
     """A function raises this to say no, in words for the model. `fields` go into its output (alternatives, choices).
 
-    It must have written nothing.
+    The function must have written nothing.
     """
 
     def __init__(self, words: str, **fields: Any) -> None:
@@ -80,7 +81,7 @@ class NotPossible(Exception):
 
 
 def envelope(result: Mapping[str, Any], limit_bytes: int = OUTPUT_LIMIT_BYTES) -> str:
-    """The result as JSON of at most `limit_bytes`. If it has no status of its own, the status is "ok".
+    """The result as JSON of at most `limit_bytes`. If the result has no `status`, it gets the status "ok".
 
     Raises TypeError if something in it is not JSON, which is a mistake in the function.
     """
@@ -129,7 +130,7 @@ def at_a_word(text: str, limit: int) -> str:
 
 
 def _leave_out(whole: dict[str, Any], limit_bytes: int) -> bytes:
-    """The first fields in short form, as many as fit. `more` says how many were left out."""
+    """The fields that fit, each in its shortest form. `more` says how many were left out."""
     elements, characters = _STEPS[-1]
     kept: dict[str, Any] = {}
     for name, value in whole.items():

@@ -1,6 +1,7 @@
 """Keeps the questions that the caller must answer before a function runs: about an invented name, or a second booking.
 
-Each question is asked once. If the same wish comes again, and the caller has spoken in between, it is accepted.
+Each question is asked once. If the model calls the function again in the same way, and the caller has spoken in
+between, the call is accepted.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-QUESTIONS_LIMIT: Final = 200  # A call has at most this many questions. If a wish needs one more, it is refused.
+# A call has at most this many questions. A function call that needs one more question is refused.
+QUESTIONS_LIMIT: Final = 200
 
 
 @dataclass(slots=True)
@@ -36,5 +38,5 @@ class Questions:
         return False
 
     def believe(self, question: str) -> None:
-        """This question need not be asked, because the business knows the answer."""
+        """Note that this question is answered already. It is not asked."""
         self._believed.add(question)

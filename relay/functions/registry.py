@@ -1,7 +1,8 @@
 """Finds the functions that a model may call, and runs them.
 
-A function is one async Python function in its own file. The model is told only its signature and the first paragraph of
-its docstring. `@function` adds the deadline, whether it writes, and what the caller hears while it runs.
+A function is an async Python function with the decorator `@function`. The model gets only its signature and the first
+paragraph of its docstring. The decorator declares the rest: the deadline, whether the function writes, and what the
+caller hears while it runs.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ Result: TypeAlias = Mapping[str, Any] | Effect | tuple[Mapping[str, Any], Effect
 
 
 class FunctionRefused(Exception):
-    """A function cannot be offered to a model. The message names it, and says what must be changed."""
+    """A function cannot be offered to a model. The message names the function, and says what must be changed."""
 
 
 class CallerSaid(Protocol):
@@ -96,10 +97,10 @@ class CallContext:
     attested: bool = True
     key: str | None = None
     caller_words: CallerSaid | None = None  # None if the caller's words are not known, as in tests.
-    is_dry: bool = False  # True in a test call: functions of the owner's own that write are not run.
+    is_dry: bool = False  # True in a test call that must change nothing: the owner's functions that write are not run.
 
     def believe(self, value: str | None) -> None:
-        """The business knows this caller by this value, so the value does not count as invented."""
+        """Note that this name or number is real, so that it does not count as invented."""
         if value:
             self.once.questions.believe(_is_it_real(value))
 
@@ -132,7 +133,7 @@ class Function:
 
     @property
     def has_news(self) -> bool:
-        """False if its result is no news for the caller."""
+        """False if the result has nothing that the caller must hear."""
         return self.tells is not False
 
     async def __call__(self, call: CallContext, **arguments: Any) -> Result:
@@ -154,13 +155,13 @@ def function(
 
     `deadline_s`: the longest time that the function may take.
     `writes`: True if it changes anything.
-    `holding`: what the agent says if the function takes longer than 700 ms. None: nothing is said.
+    `holding`: what the agent says if the function takes longer than 700 ms. If it is None, nothing is said.
     `silent`: nothing is said while it runs. This is for functions that return StaySilent.
     `same`, if it writes: two calls with equal values of these arguments are the same wish, even if other arguments
-    differ. Before the second call, the agent asks the caller. None: all arguments count.
-    `about`, if it writes: the kind of thing that has the `id` in the result, such as "appointment". If two functions
-    have the same `about`, the later one undoes what the earlier one did to the thing with the same id.
-    `tells`: False if the result is no news for the caller.
+    differ. Before the second call, the agent asks the caller. If it is None, all arguments count.
+    `about`, if it writes: the kind of thing whose `id` is in the result, such as "appointment". If two functions have
+    the same `about`, the later one undoes what the earlier one did to the thing with the same id.
+    `tells`: False if the result has nothing that the caller must hear.
     `names_caller`: the `name` in the result is the caller's, as the business knows it ("known") or as the caller said
     it ("said").
 
@@ -236,15 +237,15 @@ class Registry:
         ]
 
     def holding(self) -> dict[str, str | None]:
-        """Function -> the phrase that the caller hears while it runs. None: none."""
+        """Function -> the phrase that the caller hears while it runs. None if there is no phrase."""
         return {f.name: f.holding for f in self}
 
 
 def load(package: str | None = None) -> Registry:
-    """Load the built-in functions and those of the owner's package. The owner's replace built-in ones of the same name.
+    """Load the built-in functions and the owner's. An owner's function replaces a built-in one of the same name.
 
-    Raises FunctionRefused if one of them is broken, with the name of the function or file. This happens when the relay
-    starts, and not in a call.
+    Raises FunctionRefused, with the name of the function or file, if a function is broken. The relay calls this when it
+    starts, so a broken function is found before the first call.
     """
     found = _of_package("relay.functions.builtin")
     if package:
@@ -255,7 +256,8 @@ def load(package: str | None = None) -> Registry:
 def _in_place_of(ours: Function | None, theirs: Function) -> Function:
     """The owner's function that replaces a built-in one.
 
-    Where it declares nothing (`same`, `about`, `tells`, `names_caller`), the built-in one's declaration is used.
+    If the owner's function does not declare `same`, `about`, `tells` or `names_caller`, the declaration of the built-in
+    function is used.
     """
     if ours is None:
         return theirs
@@ -276,7 +278,7 @@ def _of_package(package: str) -> dict[str, Function]:
     for module in (root, *(_import(name) for name in names)):
         for each in vars(module).values():
             if not isinstance(each, Function) or each.module != module.__name__:
-                continue  # It was only imported into this file.
+                continue  # This function was only imported into this file.
             if each.name in found and found[each.name] is not each:
                 raise FunctionRefused(f"function {each.name} is in {found[each.name].module} and in {each.module}")
             found[each.name] = each
@@ -308,7 +310,7 @@ async def run(
     else:
         try:
             outcome = await _run(function, call, arguments_json, function_call_id)
-        except Exception as error:  # This is a bug of the relay. The call goes on all the same.
+        except Exception as error:  # This is a bug of the relay. The call goes on.
             outcome = _mapped(function, error)
     names_caller = function.names_caller if function is not None else None
     return replace(outcome, took_s=trio.current_time() - began, names_caller=names_caller)
@@ -445,7 +447,7 @@ def _outcome(result: Result) -> Outcome:
         effect = result
     if not isinstance(effect, Effect | None):
         raise TypeError(f"it returned {type(effect).__name__}: return a mapping, an effect, or both as a tuple")
-    # Only "error" is a failure. Any other status belongs to the function, such as the status of an order.
+    # Only the status "error" is a failure. A function may use any other status for itself, such as that of an order.
     return Outcome(envelope(mapping), ok=mapping.get("status") != "error", effect=effect)
 
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-FAULTS_TO_OPEN: Final = 5  # After this many faults in a row, requests are not sent any more.
-REST_S: Final = 10.0
+FAULTS_TO_OPEN: Final = 5  # After this many faults in a row, the breaker opens.
+REST_S: Final = 10.0  # Seconds between two tests.
 
 
 @dataclass
 class Breaker:
     """Counts faults in a row.
 
-    After too many, only one request in `REST_S` is sent, to test whether the backend works again.
+    After FAULTS_TO_OPEN faults, one request is sent every REST_S seconds. This request is a test: it shows whether the
+    backend works again.
     """
 
     faults: int = 0
     next_try: float = 0.0
 
     def wait_s(self, now: float) -> float:
-        """0.0 if a request may be sent now. Otherwise the seconds until the next test.
+        """0.0 if a request may be sent now. Otherwise this returns the seconds until the next test.
 
-        If a test is due, this request is the test.
+        If a test is due, this request becomes the test.
         """
         if self.faults < FAULTS_TO_OPEN:
             return 0.0

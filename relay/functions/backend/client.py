@@ -1,10 +1,11 @@
 """Asks the business's backend over HTTP, by the contract in docs/functions.md. One client serves all calls.
 
 Rule 1: each request ends within 2.5 s, with an answer or a `BackendFault`.
-Rule 2: a caller's words are escaped before they go into a URL. Redirects are not followed, so that the key goes to one
-        host only.
-Rule 3: look-ups are tried again. A write is tried again once, with the same Idempotency-Key.
-Rule 4: after a lost answer, a refusal does not count as a refusal. The first attempt may have caused it.
+Rule 2: a caller's words are escaped before they go into a URL. Redirects are not followed, so that BUSINESS_API_KEY
+        goes to one host only.
+Rule 3: a look-up is tried up to three times. A write is tried up to twice, with the same Idempotency-Key.
+Rule 4: if the answer to a write was lost and the retry is refused, the result is not known. The first attempt may have
+        been done, and so caused the refusal.
 Rule 5: the backend's own words are never logged, because they may quote a caller.
 """
 
@@ -32,14 +33,14 @@ from relay.functions.outcome import at_a_word
 
 __all__ = ["Appointment", "Backend", "BackendFault", "Caller", "Hours", "Refused", "Taken"]
 
-LIMIT_S: Final = 2.5  # The longest time of a request. docs/functions.md names this number.
-# A request ends this much before the deadline of its function. So the relay itself reports the fault, and the breaker
-# counts it.
+LIMIT_S: Final = 2.5  # The longest time of a request, in seconds. docs/functions.md names this number.
+# A request ends this many seconds before the deadline of its function. So `_ask` sees that it took too long, and the
+# breaker counts the fault.
 MARGIN_S: Final = 0.05
 BODY_LIMIT_BYTES: Final = 64 * 1024
 READ_ATTEMPTS: Final = 3
 WRITE_ATTEMPTS: Final = 2
-UNSURE_KEYS: Final = 1_000  # How many keys of lost writes are remembered. A call has one or two.
+UNSURE_KEYS: Final = 1_000  # How many keys of writes with a lost answer are remembered. A call has one or two.
 _MARK: Final = b"\xef\xbb\xbf"  # The byte order mark, which some editors and frameworks write before UTF-8.
 CONNECTIONS: Final = 40  # How many connections are kept open. A call rarely sends two requests at a time.
 # If one of these errors is raised, nothing was sent to the backend.
@@ -71,7 +72,7 @@ class Backend:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         )
         self.breaker = Breaker()
-        self._unsure: dict[str, None] = {}  # The keys of writes whose answer was lost. They may have been done.
+        self._unsure: dict[str, None] = {}  # The keys of writes that may have been done, although no answer has come.
 
     @property
     def trouble(self) -> str:
@@ -98,7 +99,10 @@ class Backend:
     async def availability(
         self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """Free times on a day, or until another day. A backend that does not know `until` and `with` ignores them."""
+        """Free times on `day`, or from `day` to `until`.
+
+        A backend that does not know `until` and `with` ignores them.
+        """
         query = {"service": service, "date": day.isoformat()}
         query |= ({"until": until.isoformat()} if until else {}) | ({"with": who} if who else {})
         slots, odd = await self._get("GET /availability", "/availability", query, Answer.slots)
@@ -193,9 +197,9 @@ class Backend:
         return result
 
     async def _answer(self, route: str, request: httpx.Request, attempts: int, was_lost: bool) -> Answer:
-        """The first answer that comes, or the fault of the last attempt.
+        """The first answer that comes. Raises the fault of the last attempt if no answer comes.
 
-        A request is tried again only after a passing fault.
+        The request is tried again only after a fault that may pass (`BackendFault.passing`).
         """
         lost = was_lost  # True if an earlier attempt may have been done.
         try:
@@ -249,9 +253,9 @@ class Backend:
 
 
 def _try_again(error: Exception) -> bool | float:
-    """Whether to try again, or after how many seconds, if the backend names a time.
+    """Whether to try again. If the backend names a time, this returns the seconds until then.
 
-    False if this time is longer than a caller waits.
+    Returns False if this time is after the deadline of the request.
     """
     if not isinstance(error, BackendFault) or not error.passing:
         return False
@@ -262,7 +266,7 @@ def _try_again(error: Exception) -> bool | float:
 
 
 def _retry_after_s(headers: httpx.Headers) -> float | None:
-    """The header Retry-After in seconds. It may be a date. None if it is missing or cannot be read."""
+    """The header Retry-After in seconds, also if it is a date. None if it is missing or cannot be read."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,6}", text):
         return float(text)
@@ -273,19 +277,19 @@ def _retry_after_s(headers: httpx.Headers) -> float | None:
 
 
 def _trusted() -> ssl.SSLContext:
-    """The authorities by which certificates are checked.
+    """The authorities that are trusted when a certificate is checked.
 
-    They are those of the system, those of SSL_CERT_FILE and SSL_CERT_DIR (OpenSSL reads both), and those that Mozilla
-    trusts.
+    They are the system's authorities, those of SSL_CERT_FILE and SSL_CERT_DIR (OpenSSL reads both), and Mozilla's.
     """
-    # This adds Mozilla's authorities. With trust_env=True, httpx would use either the system's or Mozilla's.
+    # This adds Mozilla's authorities. With trust_env=True, httpx would use those of SSL_CERT_FILE instead, if it is
+    # set.
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     return context
 
 
 def why(error: BaseException) -> str:
-    """Why a connection failed, by the innermost error. It does not quote the other side."""
+    """Why a connection failed, in the words of the innermost error. The text quotes nothing that the backend sent."""
     said = type(error).__name__
     for each in _chain(error):
         if isinstance(each, ssl.SSLCertVerificationError):

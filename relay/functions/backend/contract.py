@@ -19,7 +19,7 @@ from relay.functions.outcome import at_a_word
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int
 T = TypeVar("T")
-WORDS_LIMIT: Final = 300  # The longest sentence of the backend that is used, in characters.
+WORDS_LIMIT: Final = 300  # A longer sentence of the backend is shortened to this many characters.
 _LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 # An error code is one word with an underscore, a point, a digit, or a capital letter inside. So it cannot be a person's
@@ -36,7 +36,7 @@ class BackendFault(Exception):
     `words`: for the operator, without phone numbers. `told`: for the model. `may_have_happened`: the answer to a write
     was lost, and only a repeat with the same Idempotency-Key can show whether it was done. `passing`: another attempt
     may succeed, after `retry_after_s` if the backend names a time. `reason`: the backend's own words. They may quote a
-    caller, so they go to the model and into rows that may hold words, and never into the log.
+    caller. So they go to the model and into rows that may hold the caller's words, but never into the log.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class BackendFault(Exception):
 class Refused(BackendFault):
     """The backend has understood the request and refused it (4xx). Nothing was done.
 
-    The same request would be refused again. `told`: the reason in words for the caller, if the backend gives one. Such
-    a refusal is not a fault.
+    The same request would be refused again. `told`: the reason in words for the caller, if the backend gives one. A
+    refusal is not counted as a fault of the backend.
     """
 
     def __init__(self, words: str, status: int, told: str = "", reason: str = "") -> None:
@@ -172,7 +172,7 @@ class Answer:
     """The status and the body of an answer. The body's size is limited.
 
     `writes`: the request was a write. `was_lost`: an earlier attempt of this write got no answer and may have been
-    done. Then a 4xx does not count as a refusal, because it may only mean that there is nothing left to do.
+    done. Then a 4xx does not count as a refusal, because the earlier attempt may have caused it.
     """
 
     route: str
@@ -183,7 +183,7 @@ class Answer:
     retry_after_s: float | None = None
 
     def raise_for_fault(self) -> None:
-        """Raise BackendFault for 5xx, for 3xx, and for an answer that asks us to wait."""
+        """Raise BackendFault for 5xx, for 3xx, and for 408, 425 and 429."""
         if self.status >= 500 or self.status in (408, 425, 429):
             raise BackendFault(
                 self._words(),
@@ -197,7 +197,10 @@ class Answer:
             raise BackendFault(words, may_have_happened=self.writes)
 
     def accept(self) -> None:
-        """Raise Taken for a 409 of a write, and Refused for any other 4xx. If an attempt was lost: BackendFault."""
+        """Raise Taken for a 409 of a write, and Refused for any other 4xx.
+
+        If the answer to an earlier attempt was lost, any 4xx raises BackendFault.
+        """
         if self.status < 400:
             return
         if self.was_lost:
@@ -209,10 +212,9 @@ class Answer:
         raise Refused(self._words(), self.status, self._told(), self.reason())
 
     def gone(self) -> None:
-        """Check the answer to a request that ends something.
+        """Check the answer to a DELETE.
 
-        If an earlier attempt was lost, it may have ended the thing. Then the answer that the thing does not exist is a
-        success.
+        An earlier attempt whose answer was lost may have deleted the appointment. Then a 404 or 410 is a success.
         """
         if not (self.was_lost and self.status in (404, 410)):
             self.accept()
@@ -226,7 +228,7 @@ class Answer:
             raise self._not_agreed(str(error)) from None
 
     def caller(self) -> Caller | None:
-        """What the business knows about this number. It may say "nobody" by 404, 204, null, [] or {}."""
+        """What the business knows about this number. The backend may say "nobody" by 404, 204, null, [] or {}."""
         if self.status == 404 or self._is_nothing():
             return None
         return self.typed(Caller)
@@ -249,9 +251,9 @@ class Answer:
         return read, odd
 
     def _each(self, listed: object, kind: Any, name: str) -> tuple[list[Any], int]:
-        """The elements of a list that can be read. Others are left out.
+        """The elements of a list that can be read. The others are left out.
 
-        If none of them can be read, that is a fault.
+        Raises BackendFault if the list has elements and none of them can be read.
         """
         if not isinstance(listed, list):
             raise self._not_agreed(f"no list of `{name}`")
@@ -268,7 +270,7 @@ class Answer:
         return BackendFault(words, may_have_happened=self.writes)
 
     def _taken(self) -> Taken:
-        """The exception for a 409, with the free times in it. It is a refusal even if its body cannot be read."""
+        """The exception for a 409, with the free times in it. A 409 is a refusal even if its body cannot be read."""
         try:
             instead = msgspec.json.decode(self.body, type=Alternatives)
             return Taken(_read(instead.alternatives or [], Aware)[0], at_a_word(instead.why, WORDS_LIMIT))
@@ -285,7 +287,7 @@ class Answer:
     def _words(self) -> str:
         """What happened, for the log.
 
-        It has no words of the backend, because these may quote a caller. Only an error code is repeated.
+        The text has no words of the backend, because these may quote a caller. Only an error code is repeated.
         """
         code = error_code(self.body)
         return f"{self.route} answered {self.status}" + (f" ({code})" if code else "")
@@ -297,7 +299,7 @@ class Answer:
 
 
 def _read(listed: list[Any], kind: Any) -> tuple[list[Any], str]:
-    """The elements that can be read as this type, and why the last of the others cannot."""
+    """The elements that can be read as this type, and the error of the last one that cannot be read."""
     read: list[Any] = []
     why = ""
     for each in listed:

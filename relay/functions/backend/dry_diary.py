@@ -1,7 +1,7 @@
 """Keeps the bookings of test calls, if the business has a backend of its own. The backend itself is only read.
 
 All test calls of a process share these bookings: a test call finds, moves and cancels what an earlier one has booked.
-After a restart they are gone.
+After a restart of the process, these bookings are gone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ ALTERNATIVES = 3
 class DryBookings:
     """The appointments that test calls have booked, moved and cancelled."""
 
-    made: OrderedDict[str, tuple[str, Appointment]] = field(default_factory=OrderedDict)  # Key -> number, appointment.
+    # Idempotency key -> the caller's number, the appointment.
+    made: OrderedDict[str, tuple[str, Appointment]] = field(default_factory=OrderedDict)
     moved: OrderedDict[str, dt.datetime] = field(default_factory=OrderedDict)  # Id -> its new start.
     cancelled: OrderedDict[str, None] = field(default_factory=OrderedDict)  # Ids.
 
@@ -48,13 +49,13 @@ class DryBookings:
 
 @dataclass(frozen=True)
 class DryDiary:
-    """The backend's port for test calls: for one call, or before there is one."""
+    """The port (`BackendPort`) for test calls. It reads from the real backend, and writes only to `tests`."""
 
     real: BackendPort
     tests: DryBookings
 
     def for_call(self, call_sid: str) -> DryDiary:
-        """The same, with the backend's port for this call."""
+        """A DryDiary with the real backend's port for this call."""
         return DryDiary(self.real.for_call(call_sid), self.tests)
 
     async def hours(self, day: dt.date) -> Hours:
@@ -74,7 +75,7 @@ class DryDiary:
         return [each for each in free if each not in taken]
 
     async def appointments(self, phone: str) -> list[Appointment]:
-        """The appointments of a number: the backend's as test calls changed them, and those booked by test calls."""
+        """The appointments of a number: the backend's, as test calls changed them, and those booked in test calls."""
         theirs = [self.tests.as_left(each) for each in await self.real.appointments(phone)]
         theirs = [each for each in theirs if str(each.id) not in self.tests.cancelled]
         ours = [each for number, each in self.tests.standing() if number == phone]
@@ -99,7 +100,7 @@ class DryDiary:
         self.tests.forget_old()
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Cancel for a test call. It may be cancelled twice."""
+        """Cancel for a test call. A second cancellation is no error."""
         self.tests.cancelled[appointment] = None
         self.tests.forget_old()
 

@@ -1,6 +1,6 @@
-"""Says what a business's backend must have: hours and bookings.
+"""Defines the interface of the business's backend: hours, callers, bookings and messages.
 
-It is a server over HTTP, or is embedded in this process.
+The backend is a server over HTTP (client.py), or it is embedded in this process (relay/business/).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class BackendPort(Protocol):
     """
 
     def for_call(self, call_sid: str) -> BackendPort:
-        """The port for one call. It is the same from the call's first question to its last."""
+        """The port for one call. The call uses it from its first question to its last."""
 
     async def hours(self, day: dt.date) -> Hours:
         """When the business is open on this day."""
@@ -26,7 +26,7 @@ class BackendPort(Protocol):
     async def availability(
         self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """Free times on a day, or until another day. `who`: only with this person."""
+        """Free times on `day`, or from `day` to `until`. If `who` is given, only times with this person."""
 
     async def appointments(self, phone: str) -> list[Appointment]:
         """The coming appointments of a number."""
@@ -37,10 +37,13 @@ class BackendPort(Protocol):
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
     ) -> Appointment:
-        """Book an appointment. Raises Taken."""
+        """Book an appointment. Raises Taken if the time is not free."""
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move an appointment. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
+        """Move an appointment. Raises Taken if the time is not free.
+
+        Raises Refused with status 404 if there is no such appointment.
+        """
 
     async def cancel(self, key: str, appointment: str) -> None:
         """Cancel an appointment. Raises Refused with status 404 if there is no such appointment."""

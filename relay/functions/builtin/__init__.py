@@ -1,1 +1,1 @@
-"""Has the functions of every relay. Each has a file of its own. proof.py and times.py help them."""
+"""Has the functions of every relay, each in its own file. proof.py and times.py are helpers."""

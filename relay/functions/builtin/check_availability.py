@@ -16,8 +16,8 @@ PartOfDay = Literal["morning", "afternoon", "evening"]
 NOON_H, EVENING_H = 12, 17
 FEW: Final = 6  # At most this many times of one day are given. The agent offers two or three of them.
 NEXT: Final = 4  # At most this many times are given if the next free ones are wanted.
-A_DAY: Final = 2  # At most this many of those are on the same day.
-# For the next free times, 14 days are asked for at once, and at most four times: eight weeks.
+A_DAY: Final = 2  # At most this many of these next free times are on the same day.
+# To find the next free times, the backend is asked about 14 days at a time, at most four times: eight weeks.
 WINDOW_DAYS, WINDOWS = 14, 4
 
 
@@ -86,9 +86,9 @@ def _is_in(slot: dt.datetime, part_of_day: PartOfDay | None) -> bool:
 
 
 def few(slots: Sequence[dt.datetime], number: int) -> list[dt.datetime]:
-    """At most `number` of these times, spread over all of them.
+    """At most `number` of these times, spread over the whole list.
 
-    Of neighbours, the one that is easiest to say is taken.
+    The list is cut into `number` parts. From each part, the time that is easiest to say is taken.
     """
     if len(slots) <= number:
         return list(slots)

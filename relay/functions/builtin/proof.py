@@ -22,7 +22,7 @@ NOT_FOUND = "No booking under this number has this name and this day. Offer a me
 async def prove(call: CallContext, name: str, day: dt.date | None) -> dict[str, Any]:
     """The bookings of this day, if the name and the day are right.
 
-    Otherwise: what the agent must do next. It repeats nothing that the business knows.
+    If they are not, the result only says what the agent must do next. It repeats nothing that the business knows.
     """
     if not name.strip() or day is None:
         return {"known": False, "why": ASK}
@@ -41,7 +41,7 @@ async def prove(call: CallContext, name: str, day: dt.date | None) -> dict[str, 
 
 
 def same_name(said: str, known: str) -> bool:
-    """True if the caller's name has all parts of the known name, or two of them: "Ms Dana Reed", "Dana Reed"."""
+    """True if the caller's name has all parts of the known name, or two of them: "Ms Dana Reed" fits "Dana Reed"."""
     theirs, ours = _parts(said), _parts(known)
     return bool(ours) and (ours <= theirs or len(ours & theirs) >= 2)
 

@@ -1,4 +1,4 @@
-"""Takes a message for the business. It goes to the backend, if that takes messages, and always to Postgres."""
+"""Takes a message for the business: into Postgres, and to the backend if the backend takes messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def take_message(
         await call.business.message(call.idempotency_key, name=name, phone=number, message=message)
         delivered = True
     except (BackendFault, Taken):
-        delivered = False  # The message is in the table `messages`, with the same words.
+        delivered = False  # TakeMessage writes the message into the table `messages` in any case.
     return {"done": "message_taken", "callback_number_known": bool(number)}, TakeMessage(
         name, number, message, delivered
     )

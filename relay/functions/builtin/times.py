@@ -31,10 +31,10 @@ def time_words(start: dt.datetime, tz: ZoneInfo) -> str:
 
 
 def in_business_time(start: dt.datetime, tz: ZoneInfo) -> dt.datetime:
-    """A time of the model's with an offset. Without one, it is local time of the business.
+    """The model's time with the offset of the business. A time without an offset is local time of the business.
 
-    Raises NotPossible if the offset is not the business's: models often add a "Z", and the booking would be at another
-    hour. Also raises NotPossible if the hour does not exist, because the clocks go forward.
+    Raises NotPossible if the time has another offset. Models often add a "Z" to a local time, and the booking would be
+    at another hour. Also raises NotPossible if the hour does not exist, because the clocks go forward.
     """
     local = start.replace(tzinfo=tz)
     if start.tzinfo is not None and start.utcoffset() != local.utcoffset():

@@ -1,1 +1,1 @@
-"""Compares what the agent says that it did with what functions did."""
+"""Compares what the agent says with what functions did."""

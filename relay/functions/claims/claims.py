@@ -1,7 +1,7 @@
-"""Compares what the agent says that it did with what functions did. English only.
+"""Compares what the agent says it has done with what functions did. Only English is understood.
 
 Rule 1: a claim says that a deed is done: "I've booked", "your table is booked". Offers, questions, plans, conditions,
-        denials, and a summary before "shall I?" are no claims. If it is not clear, it is no claim. Otherwise a false
+        denials, and a summary before "shall I?" are no claims. Words that are not clear are no claim, because a false
         alarm would make the agent contradict itself.
 Rule 2: a deed is the success of a function that writes (`done` in its output). If a look-up showed a booking, the agent
         may say that something *is* booked, but not that it has booked it.
@@ -56,7 +56,7 @@ _DENIALS: Final = tuple(
         (r"(?:send|sent|text|texted|e-?mail|e-?mailed)\b", SENT),
     )
 )
-# Words before the claim in the same clause. With one of them, it is an offer, a plan, a wish or a denial.
+# If one of these words stands before the claim in the same clause, the clause is an offer, a plan, a wish or a denial.
 _NOT_A_CLAIM: Final = re.compile(
     r"\b(?:would|shall|should|could|might|may|must|can(?! (?:see|confirm|tell))|cannot|not|never|no|nothing|without|"
     r"want|need|like|let|let's|going to|gonna|about to|try|trying|make sure|making sure|to (?:have|get|see|be)|"
@@ -112,11 +112,11 @@ _CLAUSES: Final = re.compile(r"[,:;()\u2013\u2014]|\s-\s|\b(?:but|and|so|because
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found in a turn of the agent's.
+    """What was found in a turn of the agent.
 
-    `unproved`: deeds that it claims and no function did. `told`: news that it may tell. `untold`: news that it does not
-    tell. `withdrawn`: deeds that it denies. `correction`: instructions with which the agent must correct itself. None:
-    it is right.
+    `unproved`: deeds that the turn claims and no function did. `told`: new deeds that the turn may tell the caller.
+    `untold`: new deeds that the turn does not tell. `withdrawn`: deeds that the turn denies. `correction`: instructions
+    with which the agent must correct itself. None if the turn is right.
     """
 
     unproved: frozenset[str] = frozenset()
@@ -132,7 +132,7 @@ def claims(said: str) -> tuple[frozenset[str], ...]:
     found: list[frozenset[str]] = []
     sentences = _SENTENCES.split(_plain(said))
     for sentence, following in zip(sentences, [*sentences[1:], ""], strict=True):
-        # It is searched once in each sentence, because a sentence may have a thousand clauses.
+        # The condition is searched once in each sentence, because a sentence may have a thousand clauses.
         condition = _CONDITION_BEFORE.search(sentence)
         offset = 0
         for clause in _clauses(sentence):
@@ -148,7 +148,7 @@ def claims(said: str) -> tuple[frozenset[str], ...]:
 
 
 def _is_taken_back(pattern: Pattern, rest: str, following: str) -> bool:
-    """True if a question follows that asks whether to do it, whether it is right, or for the next detail."""
+    """True if a question follows that shows that nothing is done yet, such as "Shall I book it?" or "Which name?"."""
     question = rest if rest.rstrip().endswith("?") else following
     if not question.endswith("?"):
         return False
@@ -160,10 +160,10 @@ def _is_taken_back(pattern: Pattern, rest: str, following: str) -> bool:
 
 
 def check(said: str, deeds: Collection[str], news: Collection[str] = (), *, more_comes: bool = False) -> Verdict:
-    """Check a turn of the agent's that has ended.
+    """Check a turn of the agent that has ended.
 
-    `deeds`: all deeds of this call. `news`: those that were done before this turn, and that no turn has told.
-    `more_comes`: the agent may still tell them.
+    `deeds`: all deeds of this call. `news`: the deeds that were done before this turn, and that no turn has told the
+    caller. `more_comes`: True if another answer follows, which may still tell them.
     """
     claimed = claims(said)
     # A booking and a cancellation together are a move.
@@ -216,7 +216,7 @@ def _asks(sentence: str, end: int) -> bool:
 def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
     """The pattern that shows that this clause claims a deed. None if it claims none.
 
-    `rest` is the rest of the sentence.
+    `rest` is the part of the sentence after the clause.
     """
     clause = clause.strip(" .!?\"'")
     is_own = OWN.search(clause) is not None
@@ -238,7 +238,7 @@ def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
 
 
 def _first(claim: frozenset[str]) -> str:
-    """The deed that gives a claim its name: the first one of this order."""
+    """The deed that stands for the whole claim: the first one in this order."""
     return next(deed for deed in (DONE, BOOKED, CANCELLED, MOVED, SENT, MESSAGE) if deed in claim)
 
 

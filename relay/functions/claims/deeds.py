@@ -10,8 +10,8 @@ from typing import Any, Final
 from relay.functions.claims import claims
 from relay.functions.claims.patterns import DONE, LISTED
 
-# If the agent tells a deed wrong, the relay makes it correct itself. After this many corrections of the same deed, the
-# relay stops doing so.
+# If the agent says something wrong about a deed, the relay makes it correct itself. After this many corrections of the
+# same deed, the relay stops doing so.
 CORRECTIONS: Final = 2
 
 
@@ -21,7 +21,7 @@ class Deeds:
 
     done: set[str] = field(default_factory=set)
     unproved: set[str] = field(default_factory=set)  # Deeds that the agent claimed and no function did.
-    # Deeds that were done, and that a turn of the agent should have told but did not.
+    # Deeds that were done, and that the agent has not told the caller in its next turn.
     untold: set[str] = field(default_factory=set)
     # Deed -> when it was done. It is removed when the caller was told.
     _news: dict[str, float] = field(default_factory=dict)
@@ -50,10 +50,10 @@ class Deeds:
             self._news |= dict.fromkeys(deeds - {LISTED}, now)
 
     def heard(self, said: str, began_s: float, *, more_comes: bool) -> str | None:
-        """The caller has heard a turn of the model's. It began at `began_s`.
+        """The caller has heard a turn of the model. The turn began at `began_s`.
 
-        Returns instructions with which the agent must correct itself, or None. `more_comes`: another answer was asked
-        for or is coming, which may still tell the deed.
+        Returns instructions with which the agent must correct itself, or None. `more_comes`: True if another answer was
+        asked for or is coming. It may still tell the deed.
         """
         known = {deed for deed, at_s in self._news.items() if at_s <= began_s}
         verdict = claims.check(said, self.done, known, more_comes=more_comes)

@@ -18,8 +18,8 @@ DONE: Final = "done"
 class Pattern:
     """A way to claim a deed.
 
-    The claim is true if one of `deeds` was done. english.toml explains `is_state` and `is_weak`. `is_own`: the clause
-    must have "I" or "we". So most clauses need not be searched.
+    The claim is true if one of `deeds` was done. english.toml explains `is_state` and `is_weak`. `is_own`: True if the
+    pattern fits only clauses with "I" or "we". It is not searched in other clauses.
     """
 
     regex: re.Pattern[str]
@@ -33,7 +33,7 @@ _FILE: Final = tomllib.loads(Path(__file__).with_name("english.toml").read_text(
 
 
 def _filled(text: str) -> str:
-    """The text with its {NAMES} replaced, and those inside them."""
+    """The text with each {NAME} replaced by its words, which may have names themselves."""
     while names := re.findall(r"\{([A-Z_]+)\}", text):
         for name in names:
             text = text.replace(f"{{{name}}}", _FILE["words"][name])
