@@ -8,8 +8,8 @@
 Every chunk except the last is full, so the place of each chunk in the file is known. To play from any moment, only the
 header, the last chunk and the chunk of this moment must be read. The last chunk is always shorter. The key of a file
 comes from RECORDING_KEY, the salt and the whole header, by HKDF. So a file whose header was changed cannot be opened.
-The tag of a chunk does not fit if the chunk was changed, cut or moved, because the number and the flag are parts of the
-nonce. Such a chunk is refused.
+A chunk is refused if its tag does not fit. The chunk's number and the flag of the last chunk are parts of the nonce. So
+the tag does not fit if the chunk was changed, cut or moved.
 
 Rule: no chunk is ever encrypted twice with the same file key and nonce. To change a recording, write a new file with a
 new header and delete the old one.
@@ -86,7 +86,7 @@ class Keys:
     """The keys in RECORDING_KEY. The first key encrypts new recordings. All keys decrypt."""
 
     by_id: Mapping[bytes, bytes] = field(repr=False)
-    first: bytes  # The id of the key that encrypts.
+    first: bytes  # The id of the first key.
 
     @classmethod
     def parse(cls, text: str) -> Keys:
@@ -101,7 +101,7 @@ class Keys:
 class Header:
     """The facts about a file.
 
-    The file's key is derived from all of them, so a file with a changed header cannot be decrypted.
+    The file's key is derived from all these facts, so a file with a changed header cannot be decrypted.
     """
 
     key_id: bytes

@@ -27,9 +27,9 @@ def listen(settings: Settings, url: str, call_sid: str, out: Path | None) -> str
 
 
 def export_call(settings: Settings, url: str, call_sid: str, out: Path | None) -> list[Path]:
-    """Write all that is kept of a call into one folder. Returns the files.
+    """Write everything that is stored of a call into one folder. Returns the files.
 
-    Raises NotHeard if nothing is known of the call, or if a recording that has a row cannot be opened.
+    Raises NotHeard if nothing is stored of the call, or if a recording that has a row cannot be opened.
     """
     tables = history.rows_of_call(url, call_sid)
     try:
@@ -37,7 +37,7 @@ def export_call(settings: Settings, url: str, call_sid: str, out: Path | None) -
     except NotHeard:
         if not any(tables.values()) or tables["recordings"]:
             raise
-        recordings = []  # The call was not recorded. There are only its words and rows.
+        recordings = []  # The call was not recorded. Only rows are stored of it.
     return export(out or Path(call_sid), tables, recordings)
 
 

@@ -1,12 +1,13 @@
-"""Recordings on disk. A file is written chunk by chunk, and renamed when it is closed. It can be read from any place.
+"""Writes and reads recordings on disk. A file is written chunk by chunk, and renamed when it is closed.
 
 These functions block, so call them in a thread.
 
     DATA_DIR/recordings/2026-11-29/140512-CA0123...-4f2a9c1b.rec          (.rec.part while the call lasts)
 
 If a process dies, its .part file stays, with all complete chunks. If the last chunk is missing, `close_left_over`
-writes them into a new file with a new key and deletes the old file. If nothing is missing, it only renames the file. A
-new key is needed, because the incomplete last chunk has used its nonce, and no nonce may be used twice.
+writes the complete chunks into a new file with a new key, and deletes the old file. If nothing is missing,
+`close_left_over` only renames the file. A new key is needed, because the incomplete last chunk has used its nonce, and
+no nonce may be used twice with one key.
 """
 
 from __future__ import annotations
@@ -26,21 +27,23 @@ from relay.recordings.cipher import HEADER_BYTES, SEALED_BYTES, TAG_BYTES, Chunk
 from relay.recordings.peaks import Peaks
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
+# The suffixes of a closed file, of a file that is written, of the new file that `close_left_over` writes, and of a file
+# that may not be locked yet.
 SUFFIX, PART, CLOSING, NEW = ".rec", ".rec.part", ".rec.closing", ".rec.new"
-# A younger `.rec.new` file may belong to another process that has not locked it yet, so it is left alone.
+# A `.rec.new` file that is younger than this is not deleted. Another process may have made it and not locked it yet.
 STALE_S = 60.0
 WHOLE, AFTER_A_CRASH = "whole", "closed after a crash"
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The values of a closed file for its row."""
+    """The facts about a closed file that its row in Postgres holds."""
 
     name: str  # The file's name below the folder, and in S3.
     header: Header
     samples: int
     n_bytes: int
-    ended: str  # WHOLE, AFTER_A_CRASH, or words that say why recording stopped.
+    ended: str  # WHOLE, AFTER_A_CRASH, or a text that says why recording stopped.
     peaks_step_ms: int
     peaks: bytes = field(repr=False)
 
@@ -77,9 +80,10 @@ class FileInProgress:
         return self._fd >= 0
 
     def open(self) -> None:
-        """Make the file.
+        """Make the file and lock it.
 
-        It is locked before it gets its name, so that no other process takes it for the file of a dead process.
+        The file gets the suffix `.rec.part` after it is locked. So no other process takes it for the file of a dead
+        process.
         """
         self._part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = self._path.with_suffix(NEW)
@@ -108,17 +112,18 @@ class FileInProgress:
         return Finished(self.name, self.header, samples, self._written, ended, step_ms, pairs)
 
     def give_up(self, why: str) -> Finished | None:
-        """The disk takes no more bytes, or is too slow. Try to close the file with what it has.
+        """The disk takes no more bytes, or is too slow. Try to close the file with its complete chunks.
 
-        If that fails, the next start of the relay closes the file. It also does so if `close` has failed: the nonce of
-        the last chunk was then used, and must not be used again.
+        If this fails, the next start of the relay closes the file. If `close` has failed before, `give_up` does not
+        try: the nonce of the last chunk was used, and must not be used again.
         """
         try:
             if self._is_last_sealed:
                 raise OSError
             os.ftruncate(self._fd, self._written)
             os.lseek(self._fd, self._written, os.SEEK_SET)  # ftruncate does not move the place of the next write.
-            # A chunk that was not written has used its number, but the last chunk has another flag in its nonce.
+            # A chunk whose write failed may have used this number. The last chunk may have the same number, because the
+            # flag in its nonce differs.
             self._chunks = max(0, self._written - HEADER_BYTES) // SEALED_BYTES
             return self.close(b"", why)
         except OSError:
@@ -162,7 +167,7 @@ class Recording:
 
     @property
     def first_sample(self) -> int:
-        """The file's first sample on the call's time line."""
+        """The place of the file's first sample on the call's time line."""
         return self.header.first_sample
 
     def chunk(self, number: int) -> bytes:
@@ -207,7 +212,7 @@ def peaks_of(recording: Recording) -> tuple[int, bytes]:
 
 
 def finished_of(folder: Path, name: str, keys: Keys, ended: str = WHOLE) -> Finished:
-    """The values for the row of a closed file, read from the file. Raises OSError, RecordingRefused, KeyMissing."""
+    """Read the facts about a closed file from the file. Raises OSError, RecordingRefused, KeyMissing."""
     path = folder / name
     recording = open_file(path, keys)
     step_ms, pairs = peaks_of(recording)
@@ -221,7 +226,7 @@ def call_of(name: str) -> str:
 
 
 def files_of(folder: Path, call_sids: Collection[str]) -> list[Path]:
-    """All files of these calls: closed ones, files that are being written, and what a dead process left."""
+    """All files of these calls: closed files, files that are being written, and files of dead processes."""
     return [path for path in sorted(folder.glob("*/*")) if call_of(path.name) in call_sids]
 
 
@@ -231,9 +236,9 @@ def is_being_written(path: Path) -> bool:
 
 
 def left_over(folder: Path) -> list[Path]:
-    """The unfinished files of dead processes. No process holds their lock.
+    """The `.rec.part` files that no process has locked, because their process is dead.
 
-    A file that a dead process was rewriting is deleted.
+    Also deletes the `.rec.closing` files and old `.rec.new` files of dead processes.
     """
     for path in [*folder.glob(f"*/*{CLOSING}"), *folder.glob(f"*/*{NEW}")]:
         with suppress(OSError):
@@ -268,13 +273,13 @@ def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
         return None
     header = Header.decode(head)
     time_and_call = path.name.rsplit("-", 1)[0]
-    # The process died after the last chunk and before the rename, so nothing is missing.
+    # If the process died after the last chunk and before the rename, nothing is missing.
     with suppress(RecordingRefused):
         open_file(path, keys)
         closed = path.with_name(path.name.removesuffix(PART) + SUFFIX)
         path.rename(closed)
         return finished_of(folder, str(closed.relative_to(folder)), keys)
-    # A process died after it had written the new file and before it deleted the old one.
+    # An earlier `close_left_over` may have died after it had written the new file and before it deleted the old file.
     for closed in path.parent.glob(f"{time_and_call}-*{SUFFIX}"):
         if open_file(closed, keys).first_sample == header.first_sample:
             path.unlink()

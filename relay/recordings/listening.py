@@ -1,6 +1,6 @@
 """Joins the recordings of a call to one sound, to play it or to export it with transcript and rows.
 
-These functions block. Commands use them. The console uses `recordings_of`, in a thread.
+These functions block. Commands use them directly. The console uses `recordings_of` in a thread.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def recordings_of(
 ) -> list[Recording]:
     """The recordings of a call in order, on disk and in S3. `rows` are the call's rows in the table `recordings`.
 
-    Raises NotHeard. Files on this disk are also found without a row. Their process may have been killed before it wrote
-    the row.
+    Raises NotHeard. A file on this disk is found even if it has no row: its process may have been killed before it
+    wrote the row.
     """
     deleted = {str(row["name"]) for row in rows if row.get("deleted_at") is not None}
     names = {str(row["name"]): str(row.get("stored_in") or "") for row in rows}
@@ -119,7 +119,7 @@ def write_wav_file(path: Path, recordings: Sequence[Recording]) -> None:
 
 
 def play(recordings: Sequence[Recording]) -> None:
-    """Play the call with a player of this machine. Raises NotHeard."""
+    """Play the call with one of PLAYERS. Raises NotHeard."""
     player = next((one for one in PLAYERS if shutil.which(one[0])), None)
     if player is None:
         names = ", ".join(one[0] for one in PLAYERS)

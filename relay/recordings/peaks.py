@@ -1,7 +1,7 @@
 """Finds the peaks of a recording, for its waveform: the loudest sample of each step, in each channel. Pure.
 
-A peak is one byte on mu-law's own scale: 0 is silence, 127 is the loudest, and 16 steps are 6 dB. Peaks are kept as
-pairs (left, right), at most 4 kB for each recording. So each pair of a long call covers more time.
+A peak is one byte on mu-law's own scale: 0 is silence, 127 is the loudest, and a difference of 16 is 6 dB. Peaks are
+stored as pairs (left, right), at most 4 kB for each recording. So each pair of a long call covers more time.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 from relay.recordings.timeline import RATE_HZ
 
 STEP_SAMPLES = 400  # 50 ms while the recording goes on: a chunk of 250 ms has five steps.
-LIMIT = 2_000  # The most pairs that are kept.
+LIMIT = 2_000  # The largest number of pairs in a result.
 
-# The loudest mu-law sample is 0x80 or 0x00, and silence is 0xFF or 0x7F. This table makes 127 and 0 of them.
+# The peak of each mu-law code. Silence (0xFF or 0x7F) becomes 0, and the loudest sample (0x80 or 0x00) becomes 127.
 _HEIGHT = np.array([127 - (code & 0x7F) for code in range(256)], np.uint8)
 
 

@@ -1,7 +1,9 @@
-"""Records what both sides of one stream heard, in chunks of 250 ms. Pure, except that the tape writes to the disk.
+"""Records the caller (left) and what the caller heard (right) on one stream. Pure.
+
+The recording has chunks of 250 ms. The recorder gives them to a tape (`Tape`), which writes them to the disk.
 
 Nothing that is said or heard before `begin` gets into the recording. `begin` is called when the notice was heard, or at
-once if no notice is needed. Until then only the last seconds of our own audio are in memory. During a pause both
+once if no notice is needed. Until then only the last 4 s of our own audio are in memory. During a pause both
 channels are silent. The delay to Twilio and the delay back cannot be measured apart, so they are assumed to be equal.
 So caller audio that we get was said half a round trip earlier, and audio that we write is heard half a round trip
 later.
@@ -43,7 +45,10 @@ class Tape(Protocol):
 
 
 class Pauses(Protocol):
-    """Called when a pause begins or ends. Arguments: when it began, when it ended (None if it goes on), and why."""
+    """Called when a pause begins or ends.
+
+    Arguments: when the pause began, when it ended (None if it goes on), and why. The times are on the call's time line.
+    """
 
     def __call__(self, from_ms: int, to_ms: int | None, why: str) -> None: ...
 
@@ -51,12 +56,13 @@ class Pauses(Protocol):
 Hearer: TypeAlias = Callable[[bytes, bytes], None]
 """Gets full chunks of both channels, like the tape. Never blocks, never raises."""
 
-# If no frame comes for this long after a mark, the mark's time of arrival is used.
+# The caller's next frame after a mark shows when Twilio sent the mark. If no frame comes for this long, the mark's time
+# of arrival is used.
 FRAME_LIMIT = 60 * SAMPLES_PER_MS
-# A mark that comes this soon after the next frame does not count as late, because Twilio's timestamps are exact only to
-# some ms.
+# A mark that arrives up to this long after the place of the next frame is not late, because Twilio's timestamps are
+# exact only to some ms.
 MARK_JITTER = 5 * SAMPLES_PER_MS
-# Before recording begins, audio older than this is dropped. Its mark has surely come by then.
+# Before recording begins, our audio that is older than this is dropped. Its mark has surely come by then.
 FORGOTTEN = 4_000 * SAMPLES_PER_MS
 
 NOTICE = "the notice had not been heard"
@@ -73,7 +79,7 @@ class Recorder:
         self._caller, self._playback = CallerTrack(), PlaybackTrack()
         self._tape: Tape | None = None
         self._next = 0  # Where the next chunk begins on the time line.
-        self._half_lag = 0
+        self._half_lag = 0  # Half a round trip to Twilio, in samples.
         self._began_at = 0
         self._waits = False  # True until `begin` is called.
         self._refused = False
@@ -81,7 +87,7 @@ class Recorder:
         self._marks: list[tuple[str, int, int | None]] = []
         self._blanks: list[tuple[int, int | None, str]] = []
         self._closed = False
-        self.hearers: list[Hearer] = []  # They get each chunk, but not those of the stream's end.
+        self.hearers: list[Hearer] = []  # They get each chunk, except the chunks that `close` writes.
 
     def _place(self, now: float) -> int:
         return samples_at(now) - self._zero
@@ -166,7 +172,7 @@ class Recorder:
             self._playback.marked(mark, self._undisturbed(at, before, after))
 
     def _undisturbed(self, at: int, before: int | None, after: int | None) -> int:
-        """When a mark would have come without a delay on its way: between the two caller frames around it."""
+        """When a mark would have come without a delay on its way: between the caller's frames before and after it."""
         if before is None or after is None or before >= after:
             return at
         first, last = before + self._half_lag, after + self._half_lag

@@ -36,7 +36,7 @@ ROWS_AGAIN = 20
 class Recordings:
     """The recordings of a process.
 
-    While `run` does not run, all jobs are done in the caller's thread, as plays need it.
+    While `run` does not run, each job is done at once, in the thread that asks for it. Tests on a fake clock need this.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Recordings:
         """The recorder of a stream that begins now.
 
         `call_began_s` is the beginning of the call's time line (Trio's clock). If the notice must be heard first, the
-        recorder waits for `begin`. If the caller has refused, it records nothing.
+        recorder waits for `begin`. If the caller has refused, the recorder records nothing.
         """
         now = trio.current_time()
         began_at = now_utc - dt.timedelta(seconds=now - call_began_s)
@@ -175,7 +175,7 @@ class Recordings:
     # The store
 
     async def _upload_all(self) -> None:
-        """Upload all closed files, oldest first. Stop if the store does not take one."""
+        """Upload all closed files, oldest first. Stop at the first file that the store does not take."""
         assert self._store is not None
         waiting = 0
         for name in await trio.to_thread.run_sync(lambda: list(self._disk.names())):

@@ -1,6 +1,7 @@
 """Keeps closed recordings in a folder, or in an S3-compatible store (Tigris, R2, MinIO, AWS). These methods block.
 
-Both use the same names, like 2026-11-29/140512-CA...-4f2a9c1b.rec. So sorted names are in the order of time.
+A recording has the same name in the folder and in the store, like 2026-11-29/140512-CA...-4f2a9c1b.rec. So sorted names
+are in the order of time.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Store(Protocol):
     def names(self, before: str = "") -> Iterator[str]:
         """The names of the recordings, oldest first if the store can sort.
 
-        With `before`, only names that sort before it.
+        If `before` is given, only names that sort before `before` are returned.
         """
 
     def delete(self, names: Iterable[str]) -> None:
@@ -148,7 +149,8 @@ class ObjectStore:
         Raises StoreFailed.
         """
         size = path.stat().st_size
-        # The store has the whole file already: a process was killed after the upload and before it removed the file.
+        # The store may have the whole file already, if a process was killed after the upload and before it deleted the
+        # file on disk.
         if self.size(name) == size:
             return
         try:
@@ -204,6 +206,9 @@ class ObjectStore:
 
 
 def _words(error: Exception) -> str:
-    """The store's message as one line, up to a "?" or 200 characters. A signed URL has its signature after the "?"."""
+    """The store's message as one line of at most 200 characters. It ends at a "?".
+
+    The message may quote a signed URL, which has its signature after the "?".
+    """
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text.split('?', 1)[0][:200]}"

@@ -1,15 +1,14 @@
-"""Puts what both sides of a call heard at its place on the call's time line. Pure.
+"""Puts the audio of the caller and of the agent at its place on the call's time line. Pure.
 
 A place is a number of samples (8,000 a second) since the start of the call. `at` is the present moment as a place.
 
 CallerTrack has the caller's audio, placed by Twilio's timestamps. A gap keeps its length.
 
-PlaybackTrack has what the caller heard of us, on Twilio's playback clock. Audio that is written during silence plays at
+PlaybackTrack has our audio, placed as Twilio played it to the caller. Audio that is written during silence plays at
 once. Audio that is written while other audio plays comes after that audio. A `clear` drops what was not played. A mark
-proves that the piece before it was played. It also shows when, because it comes between two of the caller's frames, and
-these have Twilio's timestamps. A piece is settled when its mark
-has come and the piece is SETTLE_SAMPLES old. After that it is never moved again. If the
-mark is overdue, the piece is moved to a later place.
+proves that the piece before it was played. The mark also shows when the piece ended: it comes between two frames of the
+caller, and these frames have Twilio's timestamps. A piece is settled when its mark has come and the piece is
+SETTLE_SAMPLES old. A settled piece is never moved again. If the mark is overdue, the piece is moved to a later place.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 
 SAMPLES_PER_MS = 8
 RATE_HZ = 8_000
-CHUNK_SAMPLES = 2_000  # 250 ms: this much is passed on and encrypted together.
+CHUNK_SAMPLES = 2_000  # 250 ms are passed on and encrypted together.
 FRAME_SAMPLES = 160  # 20 ms.
 SILENCE = b"\xff"  # Silence in mu-law.
 
@@ -27,28 +26,31 @@ SILENCE = b"\xff"  # Silence in mu-law.
 GAP_SAMPLES = 30 * SAMPLES_PER_MS
 # A timestamp this far ahead of the clock is wrong. Its audio is placed by its arrival.
 AHEAD_SAMPLES = 1_000 * SAMPLES_PER_MS
-# After a stall of the network, audio comes in a burst and is placed later than it was said. If it is late by this much,
-# its silent frames are left out until the delay is gone.
+# After a stall of the network, audio comes in a burst and is placed later than it was said. If audio is placed more
+# than this too late, its silent frames are left out until the delay is gone.
 BEHIND_SAMPLES = 100 * SAMPLES_PER_MS
 QUIET_HEIGHT = 32  # A frame whose peak is below this counts as silent. 127 is the loudest, 32 is -38 dBFS.
 _HEIGHT = bytes(127 - (code & 0x7F) for code in range(256))
 
 NEVER = -(1 << 60)
 
-# A mark's time is exact to 10 ms (half a frame). A smaller delay comes from Twilio's rounding.
+# If the delay of a mark differs from the usual delay by at most this, the piece keeps its planned place. So small a
+# difference comes from Twilio's rounding of timestamps.
 JITTER_SAMPLES = 6 * SAMPLES_PER_MS
-# The usual delay may grow by 1 ms with each mark. So a delay that has become longer is learned within a minute.
+# The usual delay (see `lag`) may grow by 1 ms with each mark. So a delay that has become longer is learned within a
+# minute.
 USUAL_GROWS = SAMPLES_PER_MS
 # The assumed delay of marks until the first mark has come. The real delay to Twilio is shorter.
 USUAL_AT_FIRST = 400 * SAMPLES_PER_MS
-# A piece this old is settled if its mark has come. It must be longer than bursts: 233 ms are normal
-# (docs/protocol/twilio.md 3.3).
+# A piece this old is settled if its mark has come. This time must be longer than a burst of frames. Bursts of 233 ms
+# are normal (docs/protocol/twilio.md 3.3).
 SETTLE_SAMPLES = 300 * SAMPLES_PER_MS
 # If the mark of a piece has not come for this long, the mark is overdue. The piece is not being played yet, and is
 # moved to a later place.
 HOLD_SAMPLES = 600 * SAMPLES_PER_MS
+# A longer usual delay is not believed.
 USUAL_LIMIT = 1_500 * SAMPLES_PER_MS
-# If no mark has come for this long, the peer returns no marks. Then only the clock is used.
+# If a mark is late by more than this, the peer returns no marks. From then on only the clock is used.
 NO_MARKS_SAMPLES = 5_000 * SAMPLES_PER_MS
 
 
@@ -126,9 +128,9 @@ class Piece:
     mulaw: bytes
     mark: str | None
     planned: int  # The place if nothing delays the playback.
-    start: int
-    late: int = 0
-    proved: bool = False
+    start: int  # The place as far as it is known now.
+    late: int = 0  # How much later than planned it is played, in samples.
+    proved: bool = False  # True if the piece was surely played, or if it has no mark.
     moved: bool = False  # True if the mark is overdue. The piece is then not being played yet.
     follows: bool = False  # True if the piece was written before the previous piece had been played.
 
@@ -138,16 +140,16 @@ class Piece:
 
 
 class PlaybackTrack:
-    """The audio of ours that the caller of one stream hears."""
+    """Our audio that the caller hears on one stream."""
 
     def __init__(self) -> None:
         self._pieces: deque[Piece] = deque()
         self._marks: dict[str, Piece] = {}
         self._planned_to = NEVER
-        self._played_to = NEVER  # The end of the pieces that were dropped.
+        self._played_to = NEVER  # The end of the last piece that was read and removed.
         self._settled_to = NEVER
         self._usual: int | None = None
-        self._base: int | None = None  # The usual delay at the moment when recording began. Pieces are placed by it.
+        self._base: int | None = None  # The usual delay when recording began. `late` is measured from it.
         self._trusts_clock = False
 
     @property
@@ -250,7 +252,7 @@ class PlaybackTrack:
         self._place()
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` samples from `first` on, with silence where nothing is played. Pieces before them are dropped."""
+        """`count` samples from `first` on, with silence where nothing is played. Pieces before `first` are dropped."""
         while self._pieces and self._pieces[0].end <= first:
             piece = self._pieces.popleft()
             self._played_to = piece.end

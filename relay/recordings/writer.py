@@ -1,7 +1,7 @@
-"""The thread that writes recordings, and the tape through which a call gives it chunks.
+"""Writes recordings in a thread. A call gives its chunks to a tape, and the tape gives them to the thread.
 
-While no thread runs, each job is done at once, in the caller's thread. Plays need this, because a thread cannot use
-their fake clock.
+While the thread does not run, each job is done at once, in the thread that asks for it. Tests on a fake clock need
+this.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from relay.recordings.files import WHOLE, FileInProgress, Finished
 
 log = structlog.get_logger()
 
-# If more than this many chunks of a stream wait for the disk, its recording stops. 32 chunks are 8 s, or 128 kB of
-# memory.
+# If more than this many chunks of a stream wait for the disk, the recording of the stream stops. 32 chunks are 8 s, or
+# 128 kB of memory.
 WAITING_LIMIT = 32
 # At its end the process waits at most this long until the remaining chunks are written.
 STOP_LIMIT_S = 5.0
@@ -68,7 +68,7 @@ class Writer:
             await trio.to_thread.run_sync(thread.join, STOP_LIMIT_S)
             if not thread.is_alive():
                 self._thread = self._tell = None
-            await trio.lowlevel.checkpoint()  # Run the functions that the thread has reported.
+            await trio.lowlevel.checkpoint()  # Run the functions that the thread has given to `tell`.
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -1,7 +1,7 @@
 """Makes and reads messages of ElevenLabs' multi-context protocol. Source: docs/protocol/elevenlabs.md 2.
 
-The service writes keys in two ways: contextId and context_id. Its reference, its examples and its own package differ.
-Both ways are read here. Unknown keys are skipped and counted.
+The service writes keys in two ways: contextId and context_id. Its reference, its examples and its own package do not
+agree. Both ways are read here. Unknown keys are skipped and counted.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def begin_context(context_id: str) -> bytes:
 def speak(context_id: str, text: str, *, flush: bool) -> bytes:
     """Make a message with a piece of text. The text ends with a space.
 
-    `flush`: the service speaks it at once, even if it is short.
+    If `flush`, the service speaks the text at once, even if the text is short.
     """
     message: dict[str, object] = {"text": text, "context_id": context_id}
     return _encode(message | {"flush": True} if flush else message)
@@ -67,7 +67,7 @@ def speak(context_id: str, text: str, *, flush: bool) -> bytes:
 def close_context(context_id: str) -> bytes:
     """Make the message that ends the text of a context.
 
-    The service speaks the rest, and then sends the context's last message.
+    The service speaks the text that it has not spoken yet, and then sends the context's last message.
     """
     return _encode({"context_id": context_id, "close_context": True})
 
@@ -172,7 +172,7 @@ def _value(raw: msgspec.Raw) -> object:
 def _error(known: dict[str, msgspec.Raw]) -> tuple[str, str]:
     """The code and the text of an error.
 
-    It has the form {message, error, code}, or {detail: {...}} in an HTTP answer.
+    A message of the socket has {message, error, code}. An HTTP answer has {detail: {...}}.
     """
     if "detail" in known:
         return error_in_body(bytes(known["detail"]).decode(errors="replace"))
@@ -259,7 +259,7 @@ def remedy(fault: VoiceFault) -> str:
 
 
 def refused(code: str, words: str, status: int = 0) -> VoiceUnavailable:
-    """The exception for an error of the service. It has the code, and the beginning of the service's text."""
+    """The exception for an error of the service, with the error's code and the beginning of the service's text."""
     fault = fault_of(code, status)
     told = f"ElevenLabs refused: {code or f'HTTP {status}'}"
     return VoiceUnavailable(fault, f"{told}: {without_key(words)}".rstrip(": "), remedy(fault))

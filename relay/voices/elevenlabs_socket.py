@@ -1,9 +1,9 @@
-"""Speaks with ElevenLabs' server.
+"""Opens sockets to ElevenLabs, sends text to them, and reads their sound.
 
-The socket is opened when the phone rings, and read by a task beside the OpenAI reader. A socket uses one of the
+The socket of a call is opened when the phone rings. A task beside the OpenAI reader reads it. A socket uses one of the
 account's concurrent requests for the whole call, even while nobody speaks. So sockets are counted. They carry audio to
-the caller, so they use our own transport. ElevenLabs' v4 models need another endpoint and protocol (Text-to-Dialogue).
-That would be another implementation of voice.py.
+the caller, so they use relay/transport. ElevenLabs' v4 models need another endpoint and protocol (Text-to-Dialogue).
+They would need another implementation of the protocols in voice.py.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ DEFAULT_URL = "wss://api.elevenlabs.io"
 DEFAULT_MODEL = "eleven_flash_v2_5"
 # TCP, TLS and the upgrade must be done within this time. A slower voice would delay the greeting.
 CONNECT_LIMIT_S = 3.0
-# A phrase must be spoken within this time. It has fewer than 200 characters. That is 12 s of speech, which the service
-# generates faster than it plays.
+# All sound of a phrase must come within this time. A phrase has fewer than 200 characters, which are 12 s of speech.
+# The service generates speech faster than it is played.
 RENDER_LIMIT_S = 20.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TICK_S = 0.1
@@ -58,7 +58,10 @@ class Dial(Protocol):
 
 
 class ElevenLabs:
-    """Opens ElevenLabs' voices (voice.Voices). `slots`: how many sockets may be open at a time. 0: no limit."""
+    """Opens ElevenLabs' voices. Implements voice.Voices.
+
+    At most `slots` sockets are open at a time. 0 means no limit.
+    """
 
     def __init__(self, access: VoiceAccess, dial_end: Dial = dial, slots: int = 0) -> None:
         self.access = access
@@ -69,7 +72,7 @@ class ElevenLabs:
 
     @property
     def name(self) -> str:
-        """Service, model and voice. See voice.Voices."""
+        """The service, the model and the voice."""
         return f"elevenlabs/{self.access.model}/{self.access.voice_id}"
 
     @property
@@ -155,7 +158,7 @@ class ElevenLabs:
 
 
 class ElevenLabsVoice:
-    """Speaks in one call (voice.Voice)."""
+    """Speaks in one call. Implements voice.Voice."""
 
     def __init__(self, end: WebSocketEnd, closed: Callable[[], None]) -> None:
         self._end = end
@@ -209,7 +212,7 @@ class ElevenLabsVoice:
             try:
                 self._has_to_drain |= self._end.post(*messages)
             except Gone:
-                pass  # The reader gets the same error. It may first find the service's own error message.
+                pass  # `_read` gets Gone too. Before that, it may read an error message of the service.
         if self._has_to_drain or self._speaking.has_events:
             self._news.set()
 
@@ -275,7 +278,7 @@ class ElevenLabsVoice:
             try:
                 await self._end.drain()
             except Gone:
-                pass  # The reader gets the same error.
+                pass  # `_read` gets Gone too.
 
     async def _tell(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
         """Report all events in order. If another task is already doing this, return."""

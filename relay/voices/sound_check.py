@@ -1,8 +1,8 @@
 """Checks that a sound is mu-law at 8 kHz.
 
 If a service sent another format by mistake, the caller would hear noise at full volume. Another format that is read as
-mu-law is very loud, or loud and rough. In PCM16, every second byte is near full scale. In compressed audio, all codes
-are equally frequent. Loud speech is not rough: neighbouring samples are similar.
+mu-law is very loud, or it is loud and its neighbouring samples are not similar. In PCM16, every second byte is near
+full scale. In compressed audio, all codes are equally frequent. In speech, neighbouring samples are similar.
 """
 
 from __future__ import annotations

@@ -26,23 +26,26 @@ CONTEXTS = 4
 # The service closes a context after 180 s without a message. A message is sent after a third of this time.
 KEEP_ALIVE_S = 60.0
 # After a flush, sound comes within 0.15 to 0.44 s (docs/protocol/elevenlabs.md 3). If all earlier sound has been played
-# and none has come for this long, the voice counts as lost.
+# and no new sound has come for this long, the voice counts as lost.
 SILENT_S = 0.6
-# If no sound has come for this long, the voice counts as lost, even if earlier sound still plays.
+# If no sound has come for this long, earlier sound that still plays does not count. Then the voice is lost after
+# another SILENT_S.
 SILENT_LIMIT_S = 5.0
-# The last message of a context is awaited for FINAL_S after its last sound. If the service does not say which
-# characters were spoken, it is awaited for FINAL_UNALIGNED_S.
+# A context that is closing counts as spoken if its last message has not come FINAL_S after its last sound. If the
+# service does not say which characters were spoken, this time is FINAL_UNALIGNED_S after its last sound was played.
 FINAL_S, FINAL_UNALIGNED_S = 0.5, 2.0
-# If the service causes pauses inside an item that are longer than this in sum, the voice counts as lost.
+# If all pauses that the service causes inside an item are longer than this together, the voice counts as lost.
 HOLES_S = 0.8
-# A pause up to this long does not count, if the text came late.
+# The first 0.3 s after the last text was sent do not count as a pause, because then the text came late, not the sound.
 FIRST_SOUND_S = 0.3
 # A context that was cut off speaks its text to the end, several times faster than real time. It counts as open for this
 # long.
 GHOST_S = 10.0
-# The number of characters in the alignments may differ from the number that was sent, by this share or by this number.
+# All sound of an item has come if the alignments lack at most this share of the sent characters, or at most this number
+# of characters.
 ALIGNED_SHARE, ALIGNED_LEAST = 0.05, 2
-# If the model writes slowly, an unfinished sentence is spoken when the earlier sound lasts only this much longer.
+# An unfinished sentence is spoken if the earlier sound lasts less than this, and the model has written nothing for
+# longer than this.
 PRESS_S = 0.3
 
 
@@ -59,14 +62,14 @@ class _Context:
     is_closing: bool = False  # True after close_context.
     places: deque[tuple[int, int]] = field(default_factory=deque)  # Places in the sent text: see Clause.
     sent_sounds: int = 0  # How many characters were sent. Blanks do not count.
-    heard_sounds: int = 0  # How many of them were spoken, by the alignments.
+    heard_sounds: int = 0  # How many of the sent characters were spoken, as the alignments say.
     is_aligned: bool = False  # True if the service sends alignments: which characters are spoken when.
     bytes: int = 0
     began_at: float | None = None  # When its sound began to play.
     sent_at: float = 0.0  # When its last text was sent.
     changed_at: float = 0.0  # When its last text or sound came.
     said_at: float = 0.0  # When the model wrote its last text.
-    holes_s: float = 0.0  # How long the caller heard pauses in it, all together.
+    holes_s: float = 0.0  # How long all pauses together were that the caller heard inside the item.
     input_at: float = 0.0  # When the last message was sent to this context.
 
     @property
@@ -125,7 +128,7 @@ class Speaking:
         self._idle_at = now
 
     def say(self, item_id: ItemId, text: str, now: float) -> None:
-        """A piece of an item's text."""
+        """Add a piece of an item's text. Its complete clauses are sent."""
         if self.is_lost or item_id in self._over:
             return
         context = self._context(item_id)
@@ -135,7 +138,7 @@ class Speaking:
         self._add(context, context.text.feed(text), now)
 
     def finish(self, item_id: ItemId, now: float) -> None:
-        """The text of this item is complete."""
+        """The text of this item is complete. The last clauses are sent, and the context is closed."""
         if self.is_lost or item_id in self._over:
             return
         context = self._context(item_id)
@@ -146,7 +149,7 @@ class Speaking:
         self._close_if_sent(context, now)
 
     def cut(self, item_id: ItemId, now: float) -> None:
-        """This item is not wanted any more."""
+        """This item is not wanted any more. Its context is closed, and its sound is dropped."""
         self._over.add(item_id)
         context = self._by_item.pop(item_id, None)
         if context is None:
@@ -190,7 +193,7 @@ class Speaking:
             self._add(context, context.text.press(), now)
 
     def lose(self, fault: VoiceFault, words: str, do: str = "") -> None:
-        """The voice is lost. Only the first reason is kept."""
+        """The voice is lost. Only the first fault is reported."""
         if self.is_lost:
             return
         self.is_lost = True
@@ -277,7 +280,7 @@ class Speaking:
                 )
                 self.lose(VoiceFault.SLOW, words)
                 return
-        # This sound came too late to follow without a pause. So it plays from now on.
+        # The first sound plays from now on. So does a sound that came too late to follow without a pause.
         if context.began_at is None or now > context.played_until:
             context.began_at = now - context.bytes / BYTES_PER_MS / 1000
         positions = self._positions(context, message.aligned) if message.aligned is not None else ()

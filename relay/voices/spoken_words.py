@@ -1,7 +1,7 @@
 """Writes a text as it is read aloud: numbers, dates, times, prices and addresses in words, and no markdown.
 
-English only. ElevenLabs can do this, but on its fast models only for large accounts (its API reference,
-apply_text_normalization). And the relay would then not know which place of the model's text is spoken at which time.
+The rules are for English only. ElevenLabs can do the same, but on its fast models only for large accounts (its API
+reference, apply_text_normalization). Then the relay would not know which place of the model's text is spoken when.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from relay.voices.number_words import LARGEST, cardinal, digits, ordinal, year
 
 MONTHS = ("January February March April May June July August September October November December").split()
-# Only with a capital letter: in "a table for 5 may be free", "may" is no month.
+# A month must begin with a capital letter: in "a table for 5 may be free", "may" is no month.
 _MONTH = "(?-i:" + "|".join(f"{name}|{name[:3]}\\.?" for name in MONTHS) + r"|Sept\.?)"
 _CURRENCIES = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny")}
 _FRACTIONS = {"1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4": "one quarter", "3/4": "three quarters"}
@@ -119,7 +119,7 @@ def _clock(text: str) -> str:
 def _phone(text: str) -> str:
     """A phone number, in the groups in which it is written.
 
-    Without groups: groups of three, and the last four digits together.
+    A number without groups gets groups of three digits. Its last four digits are one group.
     """
     groups = re.findall(r"\d+", text)
     if len(groups) == 1:
@@ -186,7 +186,10 @@ def _spell_out(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """A code of letters and digits. Each is said by itself, except a short number after one letter: A12."""
+    """A code of letters and digits. Each letter and each digit is said by itself.
+
+    In a code like A12 (one or two letters, then one or two digits), the digits are said as one number.
+    """
     match = re.fullmatch(r"([A-Za-z]{1,2})-?(\d{1,2})", text)
     if match:
         return f"{' '.join(match[1])} {cardinal(int(match[2]))}"
@@ -197,7 +200,7 @@ def _other(text: str) -> str:
     return text if unicodedata.category(text)[0] in "LMN" else ""
 
 
-# These patterns are also used by the functions for prices, times and dates.
+# The functions above use these patterns to read the parts of a price, a time or a date.
 _PRICE = re.compile(r"([$€£])\s?(\d[\d,]*(?:\.\d+)?)(?: (thousand|million|billion))?", re.IGNORECASE)
 _HALF = r"[ap]\.?m\b\.?"
 _CLOCK = re.compile(rf"(\d{{1,2}})(?::(\d{{2}}))?(\s?{_HALF})?", re.IGNORECASE)

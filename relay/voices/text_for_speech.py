@@ -1,9 +1,9 @@
-"""Cuts the model's text into clauses for a voice service. Each clause knows its places in the text.
+"""Cuts the model's text into clauses for a voice service, and notes the places of each clause in the text.
 
-The first clause of an item should be sent early, because the caller hears nothing before it. It ends at the first
-comma, or before a word that begins a phrase. Later clauses are whole sentences, if these are not too long: earlier
-sound still plays, and a voice speaks a whole sentence better. Each clause is flushed, because the service would wait
-for more text if it has fewer than about 40 characters.
+The first clause of an item should be sent early, because the caller hears nothing before it. The first clause ends at
+the first comma, or before a word that begins a phrase. Later clauses are whole sentences, if the sentences are not too
+long. For these clauses there is time, because earlier sound still plays, and a voice speaks a whole sentence better.
+Each clause is flushed, because the service would wait for more text if a clause has fewer than about 40 characters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from relay.voices.spoken_words import joint, tokens
 # take 2.4 s to speak, so the next clause comes in time.
 FIRST_COMMA, FIRST_PHRASE = 8, 20
 LATER_SENTENCE, LATER_COMMA = 40, 90
-LONGEST = 240
+LONGEST = 240  # A clause that has no other end is cut at the first blank after this many characters.
 
 _SENTENCE = re.compile(r"[.!?…]+[\"')\]*_”’]*(?=\s)|\n")
 _COMMA = re.compile(r"[,;:][\"')\]*_”’]*(?=\s)|\s[—–-]+(?=\s)")
@@ -45,7 +45,7 @@ class Clause:
 
     @property
     def sounds(self) -> int:
-        """How many characters it has, without blanks."""
+        """How many characters the clause has, without blanks."""
         return self.places[-1][0]
 
 
@@ -54,7 +54,7 @@ class TextForSpeech:
 
     def __init__(self) -> None:
         self._waiting = ""  # Text that is in no clause yet.
-        self._given = 0  # How many characters came before this text.
+        self._given = 0  # How many characters of the item came before `_waiting`.
         self._is_first = True
 
     @property
@@ -72,7 +72,7 @@ class TextForSpeech:
         return self._give(is_end=True)
 
     def press(self) -> list[Clause]:
-        """Return what there is, up to the last whole phrase, because the caller would hear a pause otherwise."""
+        """Return a clause that ends early, like a first clause, because the caller would hear a pause otherwise."""
         self._is_first = True
         return self._give(is_end=False)
 
@@ -98,7 +98,7 @@ def _size(text: str, *, is_first: bool, is_end: bool) -> int | None:
     if len(text) > LONGEST:
         ends.append(_first(_BLANK, text, LONGEST))
     size = min((end for end in ends if end is not None), default=None)
-    # A short last sentence joins the rest of the item.
+    # At the end of an item, a text of at most LATER_COMMA characters is one clause, even if it has several sentences.
     if whole is not None and (size is None or (not is_first and whole <= LATER_COMMA)):
         return whole
     return size
@@ -107,7 +107,7 @@ def _size(text: str, *, is_first: bool, is_end: bool) -> int | None:
 def _first(pattern: re.Pattern[str], text: str, at_least: int) -> int | None:
     """The end of the first match of this pattern that is at least `at_least` characters from the beginning.
 
-    None if no text follows it.
+    None if there is no such match, or if no text follows the match.
     """
     for match in pattern.finditer(text):
         before, after = text[: match.end()], text[match.end() :].lstrip()
@@ -123,9 +123,9 @@ def _first(pattern: re.Pattern[str], text: str, at_least: int) -> int | None:
 
 
 def _clause(text: str, given: int) -> Clause | None:
-    """Make the clause for a text. None if nothing of it is spoken.
+    """Make the clause for a text. None if nothing of the text is spoken.
 
-    `given`: how many characters of the item come before it.
+    `given`: how many characters of the item come before the text.
     """
     spoken, places, sounds = "", [], 0
     for token in tokens(text):

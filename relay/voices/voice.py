@@ -41,7 +41,7 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class SpokenWhole:
-    """The last sound of this item was reported before."""
+    """All sound of this item has been reported."""
 
     item_id: ItemId
 
@@ -63,7 +63,7 @@ VoiceEvent: TypeAlias = Spoken | SpokenWhole | VoiceLost
 
 
 class VoiceUnavailable(Exception):
-    """No voice could be opened, or it could not speak. `fault`, the words and `do` are as in VoiceLost."""
+    """No voice could be opened, or the voice could not speak. `fault`, `words` and `do` are as in VoiceLost."""
 
     def __init__(self, fault: VoiceFault, words: str, do: str = "") -> None:
         super().__init__(words)
@@ -99,7 +99,7 @@ class Voice(Protocol):
     async def keep(self) -> None:
         """Keep the voice alive until cancelled, while its call has not begun.
 
-        If it is lost meanwhile, `run` reports that.
+        If the voice is lost meanwhile, `run` reports the loss later.
         """
 
     async def run(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
@@ -121,9 +121,9 @@ class Voices(Protocol):
         """The price of one character, from the table in prices.py."""
 
     async def open(self) -> Voice:
-        """Open the voice of a call. This begins when the phone rings.
+        """Open the voice of a call. The relay calls this when the phone rings.
 
-        If it fails, no socket stays open. Raises VoiceUnavailable.
+        If opening fails, no socket stays open. Raises VoiceUnavailable.
         """
 
     async def render(self, text: str) -> bytes:
