@@ -1,6 +1,6 @@
-"""Fixtures and settings of all tests: the number of hypothesis's examples, a fixed order of tasks, and a real Postgres.
+"""Fixtures and settings for all tests: the number of hypothesis's examples, a fixed task order, and a real Postgres.
 
-There is one Postgres server for each test process, and one database for each test.
+Each test process has one Postgres server, and each test that needs one gets a database of its own.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from relay.ledger.migrate import migrate
 from relay.settings import Settings
 from relay.settings.env_file import CHOICE
 
-# Exported variables, such as DATABASE_URL and the keys, may belong to a real business. So they are removed. Its `.env`
-# is not read either.
+# Exported variables, such as DATABASE_URL and the keys, may belong to a real business. So they are removed, and `.env`
+# is not read.
 for _name in [name for name in os.environ if name.lower() in Settings.__dataclass_fields__ or name.startswith("PG")]:
     del os.environ[_name]
 os.environ[CHOICE] = ""
@@ -52,28 +52,24 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_sessionstart() -> None:
-    """pytest makes half a million objects when it collects the tests, and keeps them. Let the garbage collector skip
-    them.
-    """
+    """Switch the garbage collector off while pytest collects the tests. This makes half a million lasting objects."""
     gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """From now on the garbage collector looks at the objects that the tests make."""
+    """Switch the garbage collector on again. It skips the objects that exist now."""
     gc.freeze()
     gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests marked `real` first. They mostly wait, so the plays can compute meanwhile. At the end they would
-    only make the run longer.
-    """
+    """Run the tests marked `real` first. They mostly wait, so other workers can compute plays meanwhile."""
     items.sort(key=lambda item: item.get_closest_marker("real") is None)
 
 
 @pytest.fixture(autouse=True)
 def _log_as_it_was() -> Iterator[None]:
-    """Every command configures the log. A test that does so must not change the log of the next test."""
+    """Restore the configuration of the log after each test, because the relay's commands change it."""
     yield
     structlog.reset_defaults()
 

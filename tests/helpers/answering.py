@@ -1,4 +1,4 @@
-"""A call on a `Stage`, after the greeting, with its first answer."""
+"""Makes a call on a `Stage` (playbook.py), from the greeting to the beginning of the first answer."""
 
 from __future__ import annotations
 

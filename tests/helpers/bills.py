@@ -1,4 +1,4 @@
-"""The cost of the stand-in model's answers."""
+"""Adds up what the answers of the stand-in model cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relay.standin.model.realtime_peer import RealtimePeer
 
 
 def collect_bills(patch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Collect the cost of the stand-in's answers for each model, in dollars, at that model's price."""
+    """Collect the cost of the stand-in's answers, in dollars. The keys are models. Each model has its own price."""
     usd: dict[str, float] = {}
     emit = RealtimePeer.emit
 

@@ -1,6 +1,4 @@
-"""A caller in a browser, for plays. It sends the page's requests and uses its socket, and it speaks and listens on the
-play's clock.
-"""
+"""Simulates a caller in a browser, for plays: it does what the page "Talk to it" does, on the play's clock."""
 
 from __future__ import annotations
 
@@ -34,7 +32,9 @@ FRAME_S = 0.02
 
 
 def open_console(daemon: Daemon) -> BrowserCalls:
-    """Put the console on a play's relay, as `relay serve` does. There is no Postgres here for its pages with rows."""
+    """Add the console to a play's relay, as `relay serve` does. Pages that need rows do not work, because there is no
+    Postgres.
+    """
     calls = BrowserCalls(daemon.desk)
     console = Console(owner_of(daemon.desk, None, calls=calls), Reads("postgresql://nobody@127.0.0.1:1/none"))
     daemon.add_console(console, {browser_calls.SOCKET: calls.serve})
@@ -73,7 +73,7 @@ async def open_socket(play: Play, path: str, headers: Mapping[str, str] = OWN) -
 
 
 class BrowserCaller:
-    """One call. It plays the audio that it gets, returns a mark when its audio was heard, and says clips."""
+    """The browser's side of one call. It says clips, plays audio, and returns marks when their audio was heard."""
 
     def __init__(self, end: WebSocketEnd, told: Mapping[str, str]) -> None:
         self.end, self.told = end, told
@@ -87,7 +87,7 @@ class BrowserCaller:
 
     @property
     def call_sid(self) -> str:
-        """The call's sid, as the page knows it."""
+        """The call's sid, which the page gets in the URL of the call's end."""
         return self.told["end"].rpartition("/")[2].partition("?")[0]
 
     async def send(self, **message: object) -> None:
@@ -103,7 +103,7 @@ class BrowserCaller:
         return self.mouth.say(found.mulaw, trio.current_time(), found.text)
 
     async def hear(self) -> None:
-        """Read the socket until it is over."""
+        """Read the socket until it is closed."""
         try:
             while True:
                 for message in await self.end.receive():
@@ -126,7 +126,7 @@ class BrowserCaller:
                     await self.send(kind="mark", name=name)
 
     async def speak(self) -> None:
-        """Send a frame every 20 ms, and marks when they are due."""
+        """Send a frame every 20 ms, and each mark when the audio before it was heard."""
         due = trio.current_time()
         while not self.is_over.is_set():
             mulaw = self.mouth.read(samples_at(due), 160)

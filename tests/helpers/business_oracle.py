@@ -1,4 +1,4 @@
-"""A slow and simple second version of the booking rules: it checks every minute. Also random businesses for both."""
+"""An oracle for the booking rules: a slow, simple version that checks every minute. It also makes random businesses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-# The first day of a random business: both clock changes in New York and London, one of 30 minutes, or an ordinary day.
+# The zone and the first day of a random business. Soon after most of these days the clocks change (in Lord Howe by only
+# 30 minutes). On the last two lines no clock changes.
 BEGINNINGS = [
     ("America/New_York", dt.date(2026, 3, 6)),
     ("America/New_York", dt.date(2026, 10, 30)),
@@ -144,7 +145,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 @lru_cache(maxsize=64)
 def walls(zone: str, first: dt.date) -> tuple[int, list[dt.datetime]]:
-    """The number of the first minute since 1970, and the local time of each minute from then on."""
+    """The first minute, as a number since 1970, and the local time of each minute from then on."""
     begin = dt.datetime.combine(first - dt.timedelta(days=MARGIN_DAYS), dt.time(), dt.UTC)
     start = int(begin.timestamp()) // 60
     length = (LENGTH_DAYS + 2 * MARGIN_DAYS) * 1440
@@ -154,7 +155,7 @@ def walls(zone: str, first: dt.date) -> tuple[int, list[dt.datetime]]:
 
 @dataclass
 class Oracle:
-    """Decides by checking each minute."""
+    """Says which times can be booked. It checks every minute of the appointment."""
 
     world: World
     taken: dict[tuple[str, int], set[int]] = field(default_factory=dict)  # (name, number) -> minutes
@@ -178,11 +179,11 @@ class Oracle:
 
         minutes, stretches = self._minutes(hours)
         there = minutes & self.business[0]
-        # A person's time begins when they come, or when the business opens if they are there by then.
+        # A person's time begins when the person comes, or when the business opens, whichever is later.
         return there, [within for stretch in stretches for within in _runs(stretch, there)]
 
     def _minutes(self, hours: object) -> tuple[set[int], list[range]]:
-        """The minutes within the hours, and the same hours as stretches."""
+        """All minutes within these hours, as a set, and one range of minutes for each opening."""
         inside: set[int] = set()
         stretches: list[range] = []
         for number in range(-MARGIN_DAYS, LENGTH_DAYS + MARGIN_DAYS - 1):
@@ -204,7 +205,7 @@ class Oracle:
         return [(each.name, 0) for each in self.world.people if service.name in each.does]
 
     def can(self, service: RandomService, start: int, resource: tuple[str, int]) -> bool:
-        """Whether this person or place can do the service at that time, checked minute by minute."""
+        """Whether this person or place can do the service at this time."""
         inside = self.own[resource[0]][0] if resource[1] == 0 else self.business[0]
         taken = self.taken.get(resource, set())
         today = self.aware[self.now - self.start].date()
@@ -222,7 +223,7 @@ class Oracle:
         self.taken.setdefault(resource, set()).update(range(start, start + service.minutes + service.buffer))
 
     def offers(self, service: RandomService, first: dt.date, last: dt.date, who: str = "") -> set[int]:
-        """All times that can be booked. They are whole steps after the beginning of a stretch."""
+        """All times that can be booked. They are whole steps after the beginning of a range of opening hours."""
         part = gcd(service.step, 60)
         found: set[int] = set()
         for resource in self.resources(service):

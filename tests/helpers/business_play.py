@@ -26,7 +26,7 @@ BOOK = {"name": "Dana Reed", "service": "table for two", "start": "2026-11-24T19
 def standin(
     faults: dict[str, Any] | None = None, *, capacity: int = 1, callers: dict[str, Known] | None = None
 ) -> BusinessApp:
-    """The stand-in at `NOW`, with Dana Reed known and verified."""
+    """The stand-in backend. Its time is `NOW`, and it knows the caller Dana Reed."""
     known = {CALLER: Known("Dana Reed", verified=True, notes="Likes the window.")} | (callers or {})
     books = Diary(tz=TZ, now=lambda: NOW, callers=known, capacity=capacity)
     return business_app(books, Faults.from_table(faults or {}))
@@ -46,7 +46,11 @@ class Answering(httpx.AsyncBaseTransport):
 
 
 class Line(httpx.ASGITransport):
-    """A connection to the stand-in that can break: "refuse" before a request, "lose" after it was carried out."""
+    """A connection to the stand-in that can break.
+
+    `breaks` has an entry for each request. "refuse": the request is not sent. "lose": the stand-in carries the request
+    out, and its answer is lost. None: nothing breaks.
+    """
 
     def __init__(self, app: BusinessApp, breaks: Sequence[str | None] = ()) -> None:
         super().__init__(cast(Any, app), raise_app_exceptions=False)
@@ -66,7 +70,7 @@ class Line(httpx.ASGITransport):
 
 @asynccontextmanager
 async def business(app: BusinessApp, breaks: Sequence[str | None] = ()) -> AsyncIterator[tuple[Backend, Line]]:
-    """The real client on such a connection, and the connection itself."""
+    """The relay's real client, and its connection to the stand-in, which breaks as `breaks` says."""
     line = Line(app, breaks)
     async with Backend("http://business.test/", transport=line) as backend:
         yield backend, line

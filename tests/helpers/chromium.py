@@ -1,4 +1,4 @@
-"""A real Chromium with an empty profile: its log, and the page as a person sees it."""
+"""Starts a real Chromium with an empty profile, and checks its log and the page that it shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-r
 
 @contextmanager
 def chromium(*flags: str, may_say: tuple[str, ...] = ()) -> Iterator[Any]:
-    """A browser. At the end, check that it logged no error and no CSP report, except those that `may_say` names."""
+    """A browser. At the end, check its log. Only messages with a text of `may_say` are allowed."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for flag in (*FLAGS, *flags):
@@ -38,7 +38,10 @@ def chromium(*flags: str, may_say: tuple[str, ...] = ()) -> Iterator[Any]:
 
 
 def check_says_nothing(browser: Any, may_say: tuple[str, ...] = ()) -> None:
-    """Check that it has logged no error and no CSP report since the last check, except those that `may_say` names."""
+    """Fail if the browser has logged an error, a warning or a CSP report since the last check.
+
+    Messages with a text of `may_say` are allowed.
+    """
     told = [line["message"] for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
     assert [words for words in told if not any(each in words for each in may_say)] == []
 
@@ -64,7 +67,7 @@ def window(browser: Any) -> Iterator[None]:
 
 
 def wait(browser: Any, until: Any, limit_s: float = LIMIT_S) -> Any:
-    """Wait until this is true."""
+    """Wait until the function `until` returns something true, and return it."""
     ignored = (NoSuchElementException, StaleElementReferenceException)  # the page is being replaced
     return WebDriverWait(browser, limit_s, ignored_exceptions=ignored).until(lambda _: until())
 

@@ -1,4 +1,4 @@
-"""The console as an app of its own with a real Postgres. A test sets the rest: settings, running calls, health."""
+"""Makes an app with the console alone, on a real Postgres. A test sets what else it shows: settings, calls, health."""
 
 from __future__ import annotations
 

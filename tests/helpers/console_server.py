@@ -1,4 +1,4 @@
-"""A console in a process of its own, for a browser: `python -m tests.helpers.console_server URL DATA_DIR [HASH]`.
+"""Serves a console for a browser: `python -m tests.helpers.console_server DATABASE_URL DATA_DIR [PASSWORD_HASH]`.
 
 It prints its address. The database has calls. One of them has a recording of 20 s, with a tone in each channel.
 """
@@ -28,11 +28,11 @@ from tests.helpers.console_app import LOCAL, console_app
 from tests.helpers.owner_data import NOW, fill, sid
 
 SECONDS = 20
-RECORDED = 24  # the number of the recorded call: it was 24 hours ago
+RECORDED = 24  # the number of the recorded call; there is one call an hour, so it was 24 hours ago
 
 
 def tones() -> bytes:
-    """The audio of both channels, byte by byte: left, right, left and so on."""
+    """The audio of both channels. Their bytes alternate: left, right, left and so on."""
     at = np.arange(SECONDS * 8000) / 8000
     left = dsp.encode((8000 * np.sin(2 * np.pi * 440 * at)).astype(np.int16))
     right = dsp.encode((8000 * np.sin(2 * np.pi * 880 * at)).astype(np.int16))
@@ -40,7 +40,7 @@ def tones() -> bytes:
 
 
 def add_recording(url: str, settings: Settings, call_sid: str) -> None:
-    """A closed recording on disk, and its row."""
+    """Add a closed recording of this call on disk, and its row."""
     keys = Keys.parse(settings.recording_key)
     header = Header.fresh(keys, call_sid, 0, round(NOW.timestamp() * 1000))
     file = FileInProgress(folder_of(settings), f"2026-11-28/180000-{call_sid}-00000001.rec", keys, header)

@@ -1,7 +1,7 @@
-"""The relay's defences, and how a test takes each away.
+"""Lists the relay's defences, and says how a test takes each of them away.
 
-A scenario that still passes without its defence would prove nothing. Each entry has a scenario, a sentence that
-describes the defence, and a function that takes the defence away.
+A defence is code that keeps one kind of fault from the caller. A scenario that still passes without its defence would
+prove nothing. Each entry has a scenario, a sentence that describes the defence, and a function that takes it away.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def no(*_: Any, **__: Any) -> bool:
 
 
 def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    """Break something, and also the rescue from dead air, which would hide the effect."""
+    """Take away a defence, and also the rescue from dead air. The rescue would hide that the defence is missing."""
 
     def both(patch: Patch) -> None:
         patch.setattr(liveness.Liveness, "due", lambda *_, **__: "nothing")
@@ -136,7 +136,7 @@ def unknown_words_are_words(patch: Patch) -> None:
 
 
 def take_late_audio(patch: Patch) -> None:
-    """Take away both checks: one refuses audio of a cancelled answer, the other audio of a cut item."""
+    """Take away the check that refuses audio of a cancelled answer, and the check that refuses audio of a cut item."""
     append = playout.Playout.append
 
     def append_anyway(line: playout.Playout, item: Any, *audio: Any, **how: Any) -> None:
@@ -178,7 +178,7 @@ def believe_anything(patch: Patch) -> None:
 
 
 def wait_for_ever(patch: Patch) -> None:
-    """Take away both limits: the backend client's and the function's."""
+    """Take away the time limit of the backend client, and the deadline of the function."""
     attempt = registry._attempt
 
     async def attempt_patiently(function: registry.Function, call: registry.CallContext, arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What early answers cost over the scenarios, beside the time that they gain.
+"""Measures what early answers cost in the scenarios, and how much waiting time they save.
 
 `python -m tests.helpers.early_cost [NAME…]` plays every shipped scenario (or the named ones) twice, with
 ANSWER_EARLY=off and on. It prints a line for each scenario, and the sums.
@@ -24,20 +24,20 @@ from tests.helpers.play import perform
 
 @dataclass(frozen=True)
 class Cost:
-    """One call: its dollars, those of answers that were taken back, and the waits of its caller."""
+    """What the calls of a scenario cost, and how long their callers waited for answers."""
 
     usd: float
-    asked: int
+    asked: int  # the number of early answers
     taken_back: int
-    back_usd: float
+    back_usd: float  # the dollars of early answers that were taken back
     waits_ms: list[float]
 
 
 def play(name: str, answer_early: str) -> Cost:
-    """Play one scenario. The sums are those of all its calls."""
+    """Play one scenario. The result is the sum over all its calls."""
     chance = random.Random(1)
     runner = cast(Any, trio._core._run)
-    runner._r, runner._ALLOW_DETERMINISTIC_SCHEDULING = chance, True  # as the fixture same_order of the tests
+    runner._r, runner._ALLOW_DETERMINISTIC_SCHEDULING = chance, True  # as the fixture same_order in tests/conftest.py
     got, _, stage = trio.run(
         lambda: perform(name, settings={"ANSWER_EARLY": answer_early}), clock=MockClock(autojump_threshold=0)
     )

@@ -1,4 +1,4 @@
-"""One call on a stage, from a few steps of a scenario. The result has what was sent, heard and stored."""
+"""Plays one call with a few steps of a scenario. The result has what was sent, heard and stored."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ async def ring(
 
 
 def items(play: Play, session: int = -1) -> list[tuple[str, str]]:
-    """The model's conversation, as (role, text)."""
+    """The items in a model session's conversation, as (role, text). The default is the last session."""
     return [(item.role or item.type, item.text) for item in play.model.sessions[session].history.items]

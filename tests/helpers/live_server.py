@@ -1,6 +1,6 @@
-"""A real relay with its stand-ins, for a browser: `python -m tests.helpers.live_server DATABASE_URL DATA_DIR HASH`.
+"""Serves a real relay with its stand-ins: `python -m tests.helpers.live_server DATABASE_URL DATA_DIR PASSWORD_HASH`.
 
-It prints the relay's address. Each line of its input starts a call, and has the steps of the caller as in a scenario.
+It prints the relay's address. Each line of its input starts a call. The line has the caller's steps, as in a scenario.
 An empty line makes all callers hang up. Then the process prints NO_CALL.
 """
 

@@ -1,4 +1,4 @@
-"""An owner in a play, who is signed in and uses the page Live of the relay on the stage. The audit is in memory."""
+"""Simulates a signed-in owner who uses the page Live of a play's relay. The audit is in memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class OwnerAtLive:
     """The owner looks at the calls and presses buttons."""
 
     def __init__(self, play: Play) -> None:
-        """Make the owner before the first request of the play, because pages cannot be added later."""
+        """Must be called before the first request of the play, because pages cannot be added later."""
         self._play = play
         self.audits = Audits()
         desk = play.daemon.desk
@@ -66,14 +66,14 @@ class OwnerAtLive:
         return cast(dict[str, str], got.json())
 
     async def when(self, seen: Callable[[LiveCall], bool]) -> LiveCall:
-        """Wait until this is true of a call, and return that call."""
+        """Wait until `seen` is true of a call, and return that call."""
         while True:
             if found := next((call for call in self.calls.seen() if seen(call)), None):
                 return found
             await trio.sleep(LOOK_S)
 
     async def listen(self, call_sid: str, *, wire: tuple[trio.abc.Stream, trio.abc.Stream]) -> WebSocketEnd:
-        """A listener's socket. Raises Refused."""
+        """Open the socket of a listener to this call. Raises Refused."""
         ours, theirs = wire
 
         async def serve() -> None:

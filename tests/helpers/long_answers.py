@@ -1,4 +1,4 @@
-"""A stand-in model that talks long enough to be interrupted."""
+"""Makes the stand-in model talk long enough to be interrupted: two answers, and a part of a scenario with them."""
 
 from __future__ import annotations
 

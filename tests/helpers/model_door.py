@@ -1,6 +1,4 @@
-"""Connects the relay with the stand-in model over memory streams. On a network `relay.transport.handshake.dial` does
-this.
-"""
+"""Connects the relay with the stand-in model over memory streams. In production relay/transport/handshake.py dials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that tests send to the stand-in model, and the script of the model."""
+"""Makes messages that tests send to the stand-in model, and a script for the model (BOOKING)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def say(line: Line, text: str, **response: Any) -> list[dict[str, Any]]:
 
 
 def listening(**detection: Any) -> dict[str, Any]:
-    """A session's audio input with server VAD."""
+    """The audio configuration of a session whose input has server VAD."""
     return {"input": {"turn_detection": {**SERVER_VAD, **detection}}}
 
 

@@ -1,8 +1,9 @@
-"""Breaks the audio path on purpose, one fault at a time. `python -m tests.helpers.mutants` runs all of them.
+"""Breaks the audio path on purpose, one fault at a time, to see that a test fails: `python -m tests.helpers.mutants`.
 
-Each mutant changes a line of dsp/ in a copy of the source. The faults are those of other relays: 0xff becomes 0x7e, or
-state is lost at every frame, or every third sample is taken without a filter. Then the test that the mutant names runs
-in the copy. It must fail. The exit status is 1 if a mutant survives, or if a test fails on the unchanged copy.
+A mutant is one change of a line of dsp/, in a copy of the source. The faults are common in other relays: 0xff becomes
+0x7e, or state is lost at every frame, or every third sample is taken without a filter. The test that the mutant names
+then runs in the copy, and must fail. The exit status is 1 if a mutant's test passes, or if a test fails on the
+unchanged copy.
 """
 
 import concurrent.futures
@@ -30,7 +31,10 @@ TESTS = ["test_g711", "test_polyphase", "test_line", "test_spectrum", "test_self
 
 @dataclass(frozen=True)
 class Mutant:
-    """In dsp/`file`, `text` is replaced by `instead`. It must be there exactly once. `caught_by` is `module::test`."""
+    """In dsp/`file`, `text` is replaced by `instead`. The file must have `text` exactly once.
+
+    `caught_by` is the test that must fail, as `module::test`.
+    """
 
     name: str
     file: str
@@ -299,7 +303,7 @@ def copied(folder: str) -> Path:
 
 
 def passes(copy: Path, tests: list[str]) -> bool:
-    """Whether the named tests pass in the copy. If they cannot be collected, this is an error and not a catch."""
+    """Whether the named tests pass in the copy. If pytest cannot collect them, raise an error: no test has run."""
     ran = subprocess.run(
         [
             sys.executable,
@@ -307,7 +311,7 @@ def passes(copy: Path, tests: list[str]) -> bool:
             "pytest",
             "-x",
             "-q",
-            *("-n", "0"),  # xdist would end a failure under -x with 2, as an error of its own
+            *("-n", "0"),  # with xdist and -x, pytest returns 2 for a failed test, as for an error of pytest itself
             "--hypothesis-seed=0",
             *(f"tests/dsp/{test.replace('::', '.py::')}" for test in tests),
         ],
@@ -323,7 +327,7 @@ def passes(copy: Path, tests: list[str]) -> bool:
 
 
 def mutated(mutant: Mutant, source: str) -> str:
-    """The source with the mutation. Raises ValueError if the line is missing, or is there twice."""
+    """The source with the mutation. Raises ValueError if the source does not have the line exactly once."""
     if source.count(mutant.text) != 1:
         raise ValueError(f"{mutant.name}: {mutant.text!r} is {source.count(mutant.text)} times in dsp/{mutant.file}")
     return source.replace(mutant.text, mutant.instead)

@@ -1,9 +1,9 @@
-"""A slow second version of the audio path, in plain Python integers and without numpy.
+"""An oracle for the audio path: a slow version in plain Python integers, without numpy.
 
-G.711 comes from golden tables, and not from our formula. They were computed with the ITU-T G.191 reference code
-(openitu/STL @139db497, src/g711). The filters are those of a textbook, in whole numbers: insert zeros, convolve, take
-every third sample. Only the taps are shared with dsp/. tests/dsp/test_spectrum.py checks the taps by their effect on
-tones.
+G.711 comes from the tables in tests/golden, and not from our formula. The tables were computed with the ITU-T G.191
+reference code (openitu/STL @139db497, src/g711). Resampling follows a textbook, in whole numbers: insert zeros,
+convolve, take every third sample. Only the taps are shared with dsp/. tests/dsp/test_spectrum.py checks the taps by
+their effect on tones.
 """
 
 import csv
@@ -48,7 +48,7 @@ def filtered(samples: Sequence[int]) -> list[int]:
 
 
 def upsampled(samples: Sequence[int]) -> list[int]:
-    """8 kHz to 24 kHz: three samples for each one, rounded half up."""
+    """8 kHz to 24 kHz: three samples for each sample, rounded half up."""
     spread = [value for sample in samples for value in (sample, 0, 0)]
     return [saturated((total + UNIT // 2) // UNIT) for total in filtered(spread)]
 

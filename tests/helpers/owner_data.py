@@ -1,4 +1,4 @@
-"""Rows of several weeks of calls, for the console's tests. They are written at once, and have every kind of end."""
+"""Writes rows of several weeks of invented calls into Postgres, for the console's tests. The calls end in all ways."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sid(number: int) -> str:
 
 
 def fill(url: str, calls: int, *, seed: int = 1, words: bool = True) -> None:
-    """Write this many calls before NOW, one an hour. Each sixth call left a message that waits."""
+    """Write this many calls before NOW, one an hour. In every sixth call the caller left a message that is not done."""
     chance = random.Random(seed)
     with psycopg.connect(url) as connection:
         cursor = connection.cursor()

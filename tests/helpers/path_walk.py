@@ -1,14 +1,15 @@
-"""Which files a path through the relay visits, and how often it passes from one file to another.
+"""Records which files a frame or an event goes through, and how often one file calls another on the way (the path).
 
-A call is played on memory streams. A trio instrument divides the recorded function calls into steps of tasks. So one
-step of the Twilio reader is the path of one frame, and one step of the OpenAI reader is the path of one event. Every
-call from one of our files into another is counted once:
-- the wait for a message belongs to that message, and not to the one before;
-- a coroutine that goes on after a wait is not counted as a new call;
-- of messages that came together, each is read once, and only one of them belongs to the path;
-- an event that the path causes, such as a doubted claim, is a path of its own.
-`python -m tests.helpers.path_walk` prints the figures of all paths. With words of their names (`hold function`) it
-prints the calls on those paths.
+A call is played on memory streams. Python's profiler reports each function call, and a trio instrument says which step
+of which task runs. A step of a task is its work between two waits. So one step of the Twilio reader is the path of one
+frame, and one step of the OpenAI reader is the path of one event. Every call from one of our files into another counts
+once, with these rules:
+- The wait for a message belongs to that message, and not to the message before.
+- A coroutine that goes on after a wait does not count as a new call.
+- If a step takes several messages, the work for each of them becomes a path of its own.
+- An event that the path causes, such as a doubted claim, does not belong to the path.
+`python -m tests.helpers.path_walk` prints the number of calls on each path. With parts of names of paths as arguments
+(`hold function`) it also prints the calls on those paths.
 """
 
 from __future__ import annotations
@@ -48,21 +49,21 @@ steps = [
 
 @dataclass
 class Step:
-    """One step of one task: the files that it entered, in order. Each differs from the one before."""
+    """One step of one task, and the files that it went through. In this file a "room" is one of our source files."""
 
     task: str
-    rooms: list[str] = field(default_factory=list)
-    entered: list[str] = field(default_factory=list)  # the entered files, without the returns
-    ways: list[str] = field(default_factory=list)  # the same with the functions: which one called which
-    calls: set[str] = field(default_factory=set)  # the functions of this step, by file and name
+    rooms: list[str] = field(default_factory=list)  # the files in the order in which they ran, also after returns
+    entered: list[str] = field(default_factory=list)  # the files that were called from another file
+    ways: list[str] = field(default_factory=list)  # for each of `entered`: which function called which
+    calls: set[str] = field(default_factory=set)  # all functions that ran in this step, as "file:function"
 
     @property
     def changes(self) -> int:
-        """How often a file called another one."""
+        """How often one file called another file."""
         return len(self.entered)
 
     def begun(self) -> Step:
-        """A new step with the same beginning, for one of the messages that came together."""
+        """A new step with the same beginning, for the next message that the same step of the task takes."""
         kept = [at for at, way in enumerate(self.ways) if at == 0 or way != self.ways[at - 1]]
         return Step(self.task, list(self.rooms), [self.entered[at] for at in kept], [self.ways[at] for at in kept])
 
@@ -73,7 +74,7 @@ def _short(room: str) -> str:
 
 # A step may take several messages. The work for one of them begins with this function.
 BEGINS = ("_take_from_model",)
-# The waits for a message, on a socket. The next message belongs to the next path.
+# The functions in SOCKETS that wait for a message. A call of one of them belongs to the path of the next message.
 WAITS = ("receive", "read")
 SOCKETS = "relay/transport/"
 
@@ -90,7 +91,7 @@ class Walk(trio.abc.Instrument):
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self._step: Step | None = None
-        self._received: Step | None = None  # the step up to its first message
+        self._received: Step | None = None  # what the step did before it took its first message
         self._stack: list[str] = []
         self._other: FrameType | None = None  # another event that the step is handling now
         self._names: dict[str, str | None] = {}
@@ -123,7 +124,7 @@ class Walk(trio.abc.Instrument):
         return self._names[code_file]
 
     def _hides(self, frame: FrameType, event: str) -> bool:
-        """True inside another event that this path causes, for example a doubted claim. It is a path of its own."""
+        """True while the path handles another event that it has caused. The calls for that event do not count."""
         if self._other is None and event == "call" and frame.f_code.co_name == "_feed":
             caller = frame.f_back
             if caller is not None and caller.f_code.co_name in ("_write_down", "_obey"):
@@ -135,12 +136,12 @@ class Walk(trio.abc.Instrument):
         return self._other is not None
 
     def _is_new(self, frame: FrameType, room: str) -> bool:
-        """True for a call that belongs to this step and was not counted in an earlier one."""
+        """True for a call that counts in this step. A coroutine that goes on was counted when it was called."""
         is_wait, goes_on = room.startswith(SOCKETS) and frame.f_code.co_name in WAITS, _goes_on(frame)
         return goes_on if is_wait else not goes_on
 
     def _way(self, frame: FrameType, room: str) -> str:
-        """Which function called which, with their files. Deeper calls are indented more."""
+        """A line of text: which function called which function. The deeper the call, the more it is indented."""
         caller = frame.f_back
         while caller is not None and self._room(caller.f_code.co_filename) is None:
             caller = caller.f_back
@@ -149,7 +150,7 @@ class Walk(trio.abc.Instrument):
         return f"{'  ' * deep}{_short(room)}.{frame.f_code.co_name}  <- {by}"
 
     def profile(self, frame: FrameType, event: str, _: Any) -> None:
-        """For sys.setprofile: calls and returns of our own files."""
+        """Note a call or a return of our own files. `sys.setprofile` calls this function."""
         step = self._step
         if step is None or event not in ("call", "return"):
             return
@@ -213,17 +214,17 @@ def walked(*, by_phone: bool = True) -> list[Step]:
 
 
 def has(*calls: str) -> Callable[[Step], bool]:
-    """True for a step that went through all of these functions. Each is a file's name and a function."""
+    """A condition: the step called all of these functions. Each is the end of "file:function"."""
     return lambda step: all(any(done.endswith(call) for done in step.calls) for call in calls)
 
 
 def without(*calls: str) -> Callable[[Step], bool]:
-    """True for a step that went through none of them."""
+    """A condition: the step called none of these functions."""
     return lambda step: not any(done.endswith(call) for done in step.calls for call in calls)
 
 
 def shortest(steps: list[Step], *conditions: Callable[[Step], bool]) -> Step:
-    """The step with the fewest changes that meets the conditions, so that it is this path only."""
+    """The step that meets the conditions with the fewest changes of file. Longer steps also did other things."""
     found = [step for step in steps if all(condition(step) for condition in conditions)]
     assert found, "no step of this kind"
     return min(found, key=lambda step: step.changes)
@@ -242,7 +243,7 @@ PATHS: dict[str, Callable[[list[Step]], Step]] = {
 
 
 def function_steps(steps: list[Step]) -> list[Step]:
-    """A function that writes: the step in which it is called, and the steps of its task until its output is sent."""
+    """The steps for the first function that ran: the step that started it, and its steps until its output was sent."""
     at = next(at for at, step in enumerate(steps) if any(call.endswith(":_run_function") for call in step.calls))
     begin = next(step for step in reversed(steps[:at]) if any("_obey" in c or "_perform" in c for c in step.calls))
     own = [step for step in steps[at:] if step.task.endswith("_run_function")]
@@ -255,7 +256,7 @@ def function_steps(steps: list[Step]) -> list[Step]:
 
 
 def main() -> None:
-    """Print the figures. With names of paths ("hold", "function") print the calls on them."""
+    """Print the number of calls on each path. Print all calls of the paths that the arguments name."""
     logging.disable()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     steps = walked()

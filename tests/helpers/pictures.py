@@ -1,7 +1,7 @@
 """Makes the pictures of docs/images: `python -m tests.helpers.pictures`. This needs Chromium and takes two minutes.
 
-Today and Calls show the invented calls of owner_data.py. The page of a call is the one of `relay demo --console`. The
-sound of the demo call is played on a fake clock, as the stand-in caller hears it.
+The pages Today and Calls show the invented calls of owner_data.py. The page of one call comes from
+`relay demo --console`. The picture of the sound shows the demo call, which is played on a fake clock.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COLOURS = {"the caller": "#4a5899", "what the caller heard": "#0f6b5c"}
 
 
 def draw_sound(report: CallReport, path: Path) -> None:
-    """Draw both sides of the call, one above the other, with the loudest sample of each frame."""
+    """Draw the loudest sample of each frame: the caller above, and what the caller heard below."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -1,7 +1,7 @@
-"""A pair of byte streams in memory for plays. A write takes no schedule point. A read takes one only if it must wait.
+"""A pair of byte streams in memory, for plays. A write has no schedule point. A read has one only if it must wait.
 
-In Trio's own `memory_stream_pair` each of them takes one or two schedule points. With 50 frames a second in each
-direction, they are most of the cost of a play.
+In Trio's own `memory_stream_pair` a read or a write has one or two schedule points. With 50 frames a second in each
+direction, these schedule points would be most of the cost of a play.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from relay.transport.wire import StreamWire
 
 
 class Pipe(trio.abc.HalfCloseableStream):
-    """One end. Its writes wait at the other end without a limit, until they are read."""
+    """One end of a connection. The other end holds what was written, without a limit, until it is read."""
 
     def __init__(self) -> None:
         self._other: Pipe = self
@@ -25,7 +25,7 @@ class Pipe(trio.abc.HalfCloseableStream):
         self._news.set()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Give the bytes to the other end. Raises trio.BrokenResourceError if that is closed."""
+        """Give the bytes to the other end. Raises trio.BrokenResourceError if the other end is closed."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed:
             raise trio.ClosedResourceError("this end was closed")
@@ -35,7 +35,7 @@ class Pipe(trio.abc.HalfCloseableStream):
         self._other._wake()
 
     def take(self, data: bytes) -> int:
-        """Give bytes to the other end without waiting. Return how many it took: 0 if it is closed."""
+        """Give bytes to the other end without waiting. Return how many it took: 0 if one of the ends is closed."""
         if self._closed or self._other._closed or self._other._eof:
             return 0
         self._other._held += data
@@ -62,7 +62,7 @@ class Pipe(trio.abc.HalfCloseableStream):
         return data
 
     async def send_eof(self) -> None:
-        """Say that nothing more comes."""
+        """Tell the other end that nothing more comes."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._other._eof = True
         self._other._wake()
@@ -77,7 +77,10 @@ class Pipe(trio.abc.HalfCloseableStream):
 
 
 class PipeWire(StreamWire):
-    """A wire on a pipe. It takes all bytes at once, as a socket with room does. This saves a third of a play's cost."""
+    """A wire on a pipe. It takes all bytes at once, like a socket whose buffer is empty.
+
+    This saves a third of the cost of a play.
+    """
 
     def _push(self, data: bytes) -> int:
         nothing = super()._push(data)

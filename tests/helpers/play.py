@@ -1,4 +1,4 @@
-"""A play: the relay and all its stand-ins in one Trio run, on memory streams and any clock.
+"""Runs plays: the relay and all its stand-ins in one Trio run, on memory streams and any clock.
 
 Nothing inside the relay is replaced. Its HTTP app answers the exchange's requests, and its media door gets the
 exchange's stream. Its model sessions reach the stand-in model, and its functions the stand-in business. Its rows go to
@@ -53,7 +53,8 @@ from tests.helpers.pipe import PipeWire, pipe
 PUBLIC_URL = "https://relay.example.com"
 NUMBER = "+12125550100"
 EPOCH = dt.datetime(2026, 11, 23, 15, 0, tzinfo=dt.UTC)
-ROWS_LIMIT_S = 5.0  # a call that has ended waits for late words, and for functions that still run
+# A call that has ended still waits for late words and running functions, so its last row comes within this time.
+ROWS_LIMIT_S = 5.0
 ACCOUNT = Account("AC" + "0" * 31 + "1", "play-auth-token")
 ENVIRONMENT = {
     "OPENAI_API_KEY": "sk-play",
@@ -82,7 +83,7 @@ class PlayDoor:
 
     def __init__(self, play: Play) -> None:
         self._play = play
-        self.dead = False  # True: the relay does not answer at all
+        self.dead = False  # if True, the relay does not answer at all
 
     async def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_limit_s: float = 5.0
@@ -104,7 +105,7 @@ class PlayDoor:
 
 @dataclasses.dataclass
 class Play:
-    """One stage: the relay and all the stand-ins, for the test to use."""
+    """The stage of a play: the relay and all the stand-ins, for the test to use."""
 
     nursery: trio.Nursery
     daemon: Daemon
@@ -121,16 +122,16 @@ class Play:
     diary: MemoryDiary | None = None  # only if the relay has the embedded backend
     own: scenarios.BusinessTable = dataclasses.field(default_factory=scenarios.BusinessTable)
     model_is_gone: bool = False
-    alone: bool = True  # there is only one call, so every model session belongs to it
+    alone: bool = True  # True if there is only one call at a time, so every model session belongs to that call
     voice: StandInVoice = dataclasses.field(default_factory=StandInVoice)
-    broken: list[str] = dataclasses.field(default_factory=list)  # rules of every play that were broken
+    broken: list[str] = dataclasses.field(default_factory=list)  # what `observe` found to be wrong
 
     async def make(self, trouble: str) -> None:
-        """Make one of a scenario's troubles, by its name."""
+        """Make the trouble of a scenario that has this name."""
         match trouble:
             case "relay_dies":
                 self.door.dead = True
-                self.daemon.desk.ledger = MemoryLedger()  # rows that are written from now on are lost with the process
+                self.daemon.desk.ledger = MemoryLedger()  # rows that this relay still writes are lost
                 for stream in self.media_streams:
                     await trio.aclose_forcefully(stream)  # the kernel closes the sockets of a killed process
                 self.kill_model_sessions()
@@ -155,7 +156,7 @@ class Play:
                 assert self.rest.faults.make(trouble), f"a play cannot make the trouble {trouble}"
 
     async def owner_does(self, trouble: str) -> None:
-        """Make a change to the business during the call."""
+        """Make the trouble that needs a change of the business: of its file, or of its diary."""
         desk = self.daemon.desk
         path = desk.settings.business_file
         if trouble == "slot_is_taken":
@@ -169,7 +170,7 @@ class Play:
         self.nursery.start_soon(desk.tasks["files"])
 
     def observe(self, kind: str, fields: dict[str, Any]) -> None:
-        """Check at each event what must be true in every play."""
+        """Check two rules at each event: a call with a human has no model session, and only settings are dialled."""
         if kind == "bridged" and self.alone and any(not scope.cancel_called for scope in self.model_scopes):
             self.broken.append("a model session was open, and paid for, while the caller talked with a human")
         ours = self.daemon.desk.settings
@@ -177,12 +178,12 @@ class Play:
             self.broken.append(f"{fields['number']} was dialled, which is not in the settings")
 
     def kill_model_sessions(self) -> None:
-        """The model's process dies: every connection to it breaks, without a close frame."""
+        """Break every connection to the model without a close frame, as if the model's process had died."""
         for scope in self.model_scopes:
             scope.cancel()
 
     async def serve_model(self, stream: trio.abc.Stream) -> None:
-        """One connection to the stand-in model."""
+        """Serve one connection to the stand-in model."""
         scope = trio.CancelScope()
         self.model_scopes.append(scope)
         with scope:
@@ -239,14 +240,14 @@ def _rendered(text: str) -> bytes:
 
 
 def keep_greeting(book: PhraseBook) -> None:
-    """Render everything at once with the stand-in's voice, as `relay greet` does before a start."""
+    """Store all phrases in the stand-in's voice, as if `relay greet` had rendered them before the start."""
     for text in book.texts():
         book._kept[text] = _rendered(text)
     book.complete.set()
 
 
 def clock_from(epoch: dt.datetime) -> Callable[[], dt.datetime]:
-    """The clock of a play. A call rings at the same time of day in every run."""
+    """The wall clock of a play. It begins at `epoch` in every run."""
     began_s = trio.current_time()
     return lambda: epoch + dt.timedelta(seconds=trio.current_time() - began_s)
 
@@ -287,7 +288,7 @@ async def stage(
                     raise ConnectionRefusedError("the stand-in model refuses")
                 if play.model_is_gone:
                     raise ConnectionRefusedError("the stand-in model refuses")
-                # A pipe takes every write at once. With a model that reads slowly, a write must wait, as on a socket.
+                # A pipe takes every write at once. If the model reads slowly, a write must wait, as on a real socket.
                 pair = lockstep_stream_pair() if faults.slow_read_s else pipe()
                 return await connect(play.serve_model, pair, url, headers, limit_s)
 
@@ -303,7 +304,7 @@ async def stage(
                 try:
                     with trio.fail_after(limit_s):
                         return await upgrade(wire, url, headers)
-                except BaseException:  # as `dial` does, so that a cancelled connect leaves no connection
+                except BaseException:  # a cancelled connect leaves no connection, as in relay/transport/handshake.py
                     wire.abort()
                     raise
 
@@ -348,8 +349,8 @@ async def stage(
                 nursery.cancel_scope.cancel()
 
 
-# With another voice an answer may be later by this time: VoiceScript.first_audio_ms from the flush to the first sound,
-# and a frame. The model's first text comes as soon as its first audio would.
+# With another voice an answer may be later by this time: the stand-in voice needs VoiceScript.first_audio_ms for its
+# first sound, and one frame is added. The model's first text comes as soon as its first audio would come.
 VOICE_MS = 200
 
 

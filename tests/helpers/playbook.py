@@ -1,7 +1,7 @@
-"""A stage for the pure call machine: scripts of events and actions, and a Twilio that plays step by step.
+"""A stage for the call machine alone: a test gives it events, and compares the actions that follow.
 
-`Ear` simulates what the caller hears. The tests compare the relay with it. It has no playback clock: it plays 40 bytes
-every 5 ms.
+`Ear` simulates Twilio's buffer and what the caller hears. The tests compare what the machine believes with it. The ear
+counts bytes instead of times: it plays 40 bytes every 5 ms.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ CODES = bytes([*range(0x40, 0x7C), *range(0xC0, 0xFC)])
 
 
 def tone(ms: int, first_frame: int = 0) -> bytes:
-    """Mu-law in which each frame can be recognised: it repeats one of 120 codes. It is as loud as quiet speech."""
+    """Mu-law in which each frame can be recognised: it repeats one of 120 codes. It sounds as loud as quiet speech."""
     frames = b"".join(CODES[(first_frame + k) % len(CODES) :][:1] * 160 for k in range(ms // 20 + 1))
     return frames[: ms * 8]
 
@@ -93,7 +93,7 @@ STEP_MS = 5
 
 @dataclass
 class Run:
-    """The bytes from `at` up to `end` of one item, which play one after the other."""
+    """The bytes of one item from `at` up to `end`, in the buffer of an `Ear`."""
 
     item: ItemId
     at: int
@@ -108,12 +108,13 @@ class Ear:
     """
 
     delay_ms: int = 0
-    # The number of bytes that were heard without a gap from the beginning of the item
+    # How many bytes of an item were heard, counted from its beginning
     heard: dict[ItemId, int] = field(default_factory=dict)
     repeated: dict[ItemId, int] = field(default_factory=dict)  # bytes that were heard a second time
     holes: list[str] = field(default_factory=list)
     now_ms: int = 0
-    begins: dict[ItemId, int] = field(default_factory=dict)  # the first frame of a rest; 0 for other items
+    # The number of the first frame of an item: 0, but a rest of an answer begins at a later frame of the answer
+    begins: dict[ItemId, int] = field(default_factory=dict)
     _next: dict[ItemId, int] = field(default_factory=dict)
     _coming: deque[tuple[int, Action]] = field(default_factory=deque)
     _buffer: deque[Run | str] = field(default_factory=deque)
@@ -137,7 +138,7 @@ class Ear:
                 self._going.extend((self.now_ms + self.delay_ms, name) for name in names)
 
     def _placed(self, play: Play) -> Run:
-        """The place of these bytes in their item. Each frame of `tone` has its number in its code."""
+        """Where these bytes are in their item. The code of a frame of `tone` shows the number of the frame."""
         item, frame = play.item_id, CODES.index(play.mulaw[0])
         begins = self.begins.setdefault(item, frame if item.startswith("rest_") else 0)
         following = self._next.get(item, 0)
@@ -195,7 +196,7 @@ class Stage:
     def __init__(self, plan: CallPlan = PLAN, delay_ms: int = 0) -> None:
         self.machine = Machine(plan)
         self.ear = Ear(delay_ms)
-        self.actions: list[Action] = []  # all actions in their order, without those that went to the caller
+        self.actions: list[Action] = []  # all actions in their order, except Play and ClearPlayback
         self.level_dbfs = SILENCE_DBFS
         self.frames_come = True
         self._frame_ms = 0
@@ -206,7 +207,7 @@ class Stage:
         return 1_000.0 + self.ear.now_ms / 1000
 
     def tell(self, *events: Event) -> list[Action]:
-        """Feed events. Return all actions that follow, also those that follow from the caller's audio."""
+        """Feed events. Return all actions that follow."""
         done: list[Action] = []
         for event in events:
             done += self._do(self.machine.handle(event, self.now))
@@ -221,7 +222,7 @@ class Stage:
         return actions
 
     def wait(self, ms: int) -> list[Action]:
-        """Let time pass. Frames come every 20 ms, marks when they are due, and the watchdog looks every 200 ms."""
+        """Let time pass. Frames come every 20 ms, marks when they are due, and the watchdog's tick every 200 ms."""
         done: list[Action] = []
         for _ in range(ms // STEP_MS):
             self.ear.step()
@@ -233,16 +234,14 @@ class Stage:
                 done += self.tell(Ticked())
         return done
 
-    # Whole situations
-
     def arrive(self, wait_ms: int = 0) -> Stage:
-        """Let the model be ready, and the stream begin."""
+        """Let the model be ready and the stream begin, and then let `wait_ms` pass."""
         self.tell(ModelReady("sess_1", "mini"), CallerArrived(StreamSid("MZ1")))
         self.wait(wait_ms)
         return self
 
     def answer(self, number: int, ms: int, text: str = "", *, ended: bool = True, ref: str | None = None) -> ItemId:
-        """Let the model give answer `number`: this many ms of audio at once, in deltas of 250 ms."""
+        """Let the model answer with `ms` of audio, all at once, in deltas of 250 ms. Return the answer's item."""
         response, item = ResponseId(f"resp_{number}"), ItemId(f"item_{number}")
         asked = self.machine.answers._asked_ref if ref is None else ref
         self.tell(ResponseBegan(response, asked or None))
@@ -257,7 +256,10 @@ class Stage:
         return item
 
     def caller_says(self, text: str | None, number: int, ms: int = 600) -> list[Action]:
-        """Let the caller speak. The VAD reports it after 60 ms, and its end after 500 ms. The words come 1 s later."""
+        """Let the caller speak. The VAD reports the speech after 60 ms, and its end after 500 ms of silence.
+
+        The words come 1 s later.
+        """
         item = ItemId(f"caller_{number}")
         self.level_dbfs = SPEECH_DBFS
         done = self.wait(60)
@@ -278,7 +280,7 @@ def without_reports(actions: list[Action]) -> list[Action]:
 
 
 def expect(got: list[Action], wanted: list[Action]) -> None:
-    """Compare actions (without audio and reports), and show the two columns where they differ."""
+    """Check that these are the wanted actions. Play and Report do not count. If they differ, show the differences."""
     ours = [str(a) for a in without_reports(got) if not isinstance(a, Play)]
     theirs = [str(a) for a in wanted]
     assert ours == theirs, "\n" + "\n".join(difflib.ndiff(theirs, ours))

@@ -1,7 +1,7 @@
-"""A relay's process without telephone: the functions with the embedded backend and a real Postgres.
+"""Runs function calls in a process of its own, with the embedded backend and a real Postgres, but without phone calls.
 
-Start it with `python -m tests.helpers.racing_relay URL BUSINESS_FILE`. Each line on stdin is a function call and its
-time. Each line on stdout is the output that the model would get.
+Start it with `python -m tests.helpers.racing_relay DATABASE_URL BUSINESS_FILE`. Each line on stdin is a function call
+and the time at which it runs. Each line on stdout is the output that the model would get.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A client of the stand-in model, without a socket. The test moves its clock. The client checks each event's types."""
+"""A client of the stand-in model, without a socket. The test moves the clock. The client checks each event's type."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PCMU = {"type": "audio/pcmu"}
 
 
 class Line:
-    """A connected client. `events` has the (time, event) of each event that came. `closed` is the close, if any."""
+    """A connected client. `events` has (time, event) for each event that came. `closed` is the close of the model."""
 
     def __init__(
         self, script: Script | None = None, url: str = URL, headers: dict[str, str] | None = None, typed: bool = True

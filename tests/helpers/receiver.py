@@ -1,4 +1,4 @@
-"""A receiver of webhooks. It answers as the test orders, and keeps the requests."""
+"""An HTTP server for webhooks. It answers with the status that the test sets, and keeps the requests."""
 
 from __future__ import annotations
 

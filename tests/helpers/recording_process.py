@@ -1,9 +1,9 @@
 """A process that records calls in real time, for tests that kill it.
 
-Start it with `python -m tests.helpers.recording_process FOLDER KEY N`: N calls. The bytes of each frame contain the
-call's number and the frame's number, so a test knows where in a recording a frame belongs. The file FOLDER.progress
-holds two figures for each call: how many frames were recorded, and the longest delay of one frame in ms (the machine
-may be busy).
+Start it with `python -m tests.helpers.recording_process FOLDER KEY N`. It records N calls. The bytes of each frame
+contain the call's number and the frame's number, so a test knows where in a recording a frame belongs. The file
+FOLDER.progress holds two figures for each call: how many frames were recorded, and by how many ms the latest frame was
+late, because the machine was busy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Frame:
 
 
 def sound(call: int, number: int, side: int) -> bytes:
-    """The 20 ms of audio of this frame of this side of this call. No other frame has the same bytes."""
+    """The 20 ms of audio of one frame. Side 0 is the caller, side 1 the agent. No other frame has the same bytes."""
     return (bytes([1 + side, call, number >> 7 & 0x7F, number & 0x7F]) + b"\x55\x2a\x55\x2a") * 20
 
 

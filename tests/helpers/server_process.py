@@ -24,13 +24,13 @@ class Server:
     process: subprocess.Popen[str]
 
     def tell(self, line: str) -> None:
-        """Write a line to its input."""
+        """Write a line to the process's input."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
 
     def told(self) -> str:
-        """The next line of its output."""
+        """The next line of the process's output."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 

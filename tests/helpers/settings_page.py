@@ -1,4 +1,4 @@
-"""Write docs/settings.md from relay/settings/__init__.py: `python -m tests.helpers.settings_page`.
+"""Writes docs/settings.md from relay/settings/__init__.py: `python -m tests.helpers.settings_page`.
 
 Names, defaults, limits and choices come from the code. Only the sentence about each setting is here.
 """

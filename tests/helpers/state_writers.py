@@ -1,9 +1,9 @@
-"""Which files write each attribute of a call's state. The answer is read from the source.
+"""Finds out which files write each attribute of a call's state, from the source of relay/call/.
 
-The state of a call is the class `Call` and the classes of `relay.call` that its attributes hold. A write is an
-assignment to an attribute, a deletion, or a call of a method that changes a set, a dict, a list or a deque. The first
-value from a constructor does not count. An attribute that only one file writes can be understood in that file.
-`python -m tests.helpers.state_writers` prints the list.
+The state of a call is the class `Call`, and all classes of relay/call/ that are reached from its attributes. A write is
+an assignment to an attribute, a deletion, or a call of a method that changes a set, a dict, a list or a deque. The
+first value from a constructor does not count. A reader can understand an attribute in one file if only that file
+writes it. `python -m tests.helpers.state_writers` prints the attributes that two or more files write.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CHANGES = frozenset("add append appendleft clear discard extend insert pop pople
 
 
 class _Classes(ast.NodeVisitor):
-    """The attributes and methods of each class of a folder, and the classes that they hold or return."""
+    """Collects the attributes and methods of each class, and the classes that they hold or return."""
 
     def __init__(self) -> None:
         self.holds: dict[str, dict[str, set[str]]] = {}
@@ -60,7 +60,7 @@ def _names(node: ast.AST) -> set[str]:
 
 
 class _Writes(ast.NodeVisitor):
-    """Every write to an attribute of the state in one file."""
+    """Collects every write to an attribute of the state in one file."""
 
     def __init__(self, holds: dict[str, dict[str, set[str]]], file: str, found: dict[str, set[str]]) -> None:
         self._holds, self._file, self._found = holds, file, found

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for streams: audio that is hard for a codec, and cuts of the same stream at any places."""
+"""Hypothesis strategies for the audio tests: audio that is hard for a codec, and streams that are cut anywhere."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 @st.composite
 def chunked(draw: st.DrawFn, stream: bytes, most_cuts: int = 12) -> list[bytes]:
-    """The stream in pieces. It may be cut anywhere, also twice at the same place, which gives an empty piece."""
+    """The stream in pieces. It may be cut anywhere. Two cuts at the same place give an empty piece."""
     places = draw(st.lists(st.integers(0, len(stream)), max_size=most_cuts).map(sorted))
     return [stream[start:end] for start, end in zip([0, *places], [*places, len(stream)], strict=True)]
 
@@ -23,7 +23,7 @@ def _square(low: bytes, high: bytes, half_period: int, size: int) -> bytes:
 
 
 def noise(most: int) -> st.SearchStrategy[bytes]:
-    """Any bytes: short ones, which shrink well, and noise of up to `most` bytes. One step converts fewer bytes."""
+    """Any bytes: short ones, which hypothesis can shrink well, or noise of up to `most` bytes."""
     return st.binary(max_size=64) | st.builds(_noise, st.integers(0, 2**32), st.integers(0, most))
 
 
@@ -32,7 +32,8 @@ def _squares(values: Sequence[bytes], most: int) -> st.SearchStrategy[bytes]:
     return st.builds(_square, value, value, st.integers(1, 40), st.integers(0, most))
 
 
-# The loudest codes, both codes of silence, and the code beside them. Half-periods of 1 to 40 samples: 4 kHz to 100 Hz.
+# Noise, or square waves of 100 Hz to 4 kHz. Their codes are the loudest ones, those of silence, and one near silence.
 mulaw_audio = noise(4000) | _squares([b"\x00", b"\x80", b"\xff", b"\x7f", b"\xfe"], 4000)
-# Both ends of int16, silence, and the values that floor rounding would give for silence. Sizes may be odd.
+# Noise, or square waves. Their values are both ends of int16, 0, and the values that floor rounding would give for 0.
+# The number of bytes may be odd.
 pcm24k_audio = noise(24000) | _squares([b"\x00\x80", b"\xff\x7f", b"\x00\x00", b"\xff\xff", b"\xfc\xff"], 24000)

@@ -1,4 +1,4 @@
-"""A relay, its console and a stand-in model in one process.
+"""Serves a relay, its console and a stand-in model in one process.
 
 Start it with `python -m tests.helpers.talk_server DATABASE_URL DATA_DIR`. It prints its address when it takes calls.
 """
@@ -39,7 +39,7 @@ async def main(url: str, data_dir: str) -> None:
 
 
 def _never_closed(data_dir: str) -> Path:
-    """The shipped business file without the greeting of closed hours: the greeting is the same at any time of day."""
+    """Copy the shipped business file without the greeting of closed hours. So the greeting is the same at any time."""
     path = Path(data_dir) / "business.toml"
     path.write_text((PROMPTS_DIR / "business.toml").read_text().partition("[after_hours]")[0])
     return path

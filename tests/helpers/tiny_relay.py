@@ -1,4 +1,4 @@
-"""A relay of a few lines for tests of the stand-in Twilio: fixed documents, and a media socket that a test controls."""
+"""A relay of a few lines, for tests of the stand-in Twilio. It has fixed documents and a media socket for the test."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Media:
         self.stream_sid = ""
 
     async def next(self, *events: str) -> dict[str, Any]:
-        """The next message with one of these events. The others are kept in `got`."""
+        """Read messages until one with one of these events has come, and return it. `got` has all messages."""
         while True:
             for data in await self.end.receive():
                 message = json.loads(data)
@@ -60,7 +60,7 @@ class Media:
                     return earlier
 
     async def drain(self) -> Gone:
-        """Read to the end."""
+        """Read until the socket ends."""
         try:
             while True:
                 await self.next("nothing")
@@ -73,7 +73,7 @@ class Media:
 
 @dataclass
 class TinyRelay:
-    """A RelayConnections that leads to a relay in memory."""
+    """The relay. To the stand-in Twilio it is a `RelayConnections` (relay/standin/twilio/relay_connections.py)."""
 
     pages: dict[str, Page]
     stream: Callable[[Media], Awaitable[None]] | None = None
@@ -125,7 +125,7 @@ LINE = CallerLine(network=Network(connect_ms=0))
 
 
 async def stay(call: LiveCall) -> None:
-    """A caller who only listens."""
+    """What a caller does who only listens."""
     await trio.sleep_forever()
 
 
@@ -139,7 +139,7 @@ async def ring(
     line: CallerLine = LINE,
     at: Exchange | None = None,
 ) -> LiveCall:
-    """One call to a tiny relay, from the first ring to the last callback."""
+    """Make one call to a tiny relay, from the first ring to the last callback."""
     async with trio.open_nursery() as nursery:
         relay.nursery = nursery
         call = await (at or exchange(relay)).ring(line, act)

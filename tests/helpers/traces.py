@@ -1,4 +1,4 @@
-"""What a caller leaves in every table that may hold words or numbers, and a search for it in every column."""
+"""Puts a caller's words and number into every table that may hold them, and searches for them in every column."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from relay.recordings.stores import FolderStore
 from relay.retention.erasure import Erasure, Places, Whom
 
 NUMBER, SECRET = "+12125550901", "a secret of theirs"
-OTHER = "CA" + "e" * 32  # a call of somebody else that names the number
+OTHER = "CA" + "e" * 32  # a call of another caller, in which NUMBER is named
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
 def leave_traces(connection: Connection, call_sid: str) -> None:
-    """Make this call, which exists, a call of NUMBER with SECRET everywhere. Needs autocommit."""
+    """Change an existing call: its caller becomes NUMBER, and all its words become SECRET. Needs autocommit."""
     text = f"""
 update calls set from_number = '{NUMBER}', caller_state = 'NY' where call_sid = '{call_sid}';
 update transcripts set said = '{SECRET}', heard = '{SECRET}' where call_sid = '{call_sid}';
@@ -45,7 +45,7 @@ insert into appointment_history (appointment, kind, by, call_sid, key, resource,
 
 
 def name_the_number(connection: Connection) -> None:
-    """A call of another number in which NUMBER is named, as people and models write it."""
+    """Write a call of another number in which NUMBER is named, in the spellings of people and models."""
     text = f"""
 insert into calls (call_sid, started_at, from_number) values ('{OTHER}', now() - interval '1 day', '+13105550177');
 insert into call_outcomes (call_sid, ended_at, seconds) values ('{OTHER}', now() - interval '1 day', 60);

@@ -1,4 +1,4 @@
-"""A voice service for tests: the stand-in on memory streams, and our client that is connected to it."""
+"""A stage for tests of voices: the stand-in voice service on memory streams, and our client that is connected to it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class VoiceStage:
     nursery: trio.Nursery
 
     async def speaking(self) -> tuple[ElevenLabsVoice, Heard]:
-        """A voice that is connected and runs, with a watchdog that ticks. Also its events."""
+        """Open a voice and run it, with a watchdog that ticks. Return the voice and its events."""
         voice, heard = await self.client.open(), Heard()
         self.nursery.start_soon(voice.run, heard.tell)
         self.nursery.start_soon(self._watch, voice)
@@ -77,7 +77,7 @@ async def voice_stage(
     foretold: Callable[[], Sequence[str]] = lambda: [*shipped_texts(), ANSWER],
     slots: int = 0,
 ) -> AsyncIterator[VoiceStage]:
-    """Set the stage, on the clock of the present run."""
+    """Start the stand-in service and make our client. Times follow the clock of the present Trio run."""
     built = script if isinstance(script, VoiceScript) else VoiceScript.from_table(script or {})
     service = StandInVoice(built, foretold)
     async with trio.open_nursery() as nursery:

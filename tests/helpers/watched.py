@@ -1,4 +1,4 @@
-"""A stage that checks each action against the rules of Twilio and OpenAI."""
+"""A stage (playbook.py) that checks each action of the call machine against the rules of Twilio and OpenAI."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.helpers.playbook import PLAN, Stage
 
 
 class Watched(Stage):
-    """A stage that checks each action against the rules of Twilio and OpenAI."""
+    """A stage that fails when an action breaks a rule."""
 
     def __init__(self, plan: CallPlan, delay_ms: int) -> None:
         self.items: dict[ItemId, str] = {}  # the items of the present session, by kind: "audio", "text", "caller"
@@ -49,10 +49,10 @@ class Watched(Stage):
         self.active: ResponseId | None = None
         self.cancelled: set[ResponseId] = set()
         self.asked: AskForResponse | None = None
-        self.open_turn: object = None  # the caller's open turn when `asked` was sent
-        self.open_turns: dict[ResponseId, object] = {}  # the same for responses that have begun
+        self.open_turn: object = None  # the turn of the caller that was open when `asked` was sent
+        self.open_turns: dict[ResponseId, object] = {}  # the turn that was open when this response was asked for
         self.called_by: dict[str, ResponseId] = {}
-        self.order: Action | None = None  # an order about sessions that is not answered yet
+        self.order: Action | None = None  # an action that dials or switches a session, and has no answer yet
         self.orders = self.answered = 0
         self.kept = False  # a session is ready beside the present one
         self.items_of: Callable[[ResponseId], list[ItemId]] = lambda _: []
@@ -69,7 +69,7 @@ class Watched(Stage):
         for action in actions:
             self.check(action)
         done = super()._do(actions)
-        while self.probes:  # for the server, the previous answer still runs
+        while self.probes:  # refuse each request that was sent while a response was active, as the real model does
             self.tell(ModelObjected(ALREADY_ACTIVE, "words", self.probes.pop().ref))
         return done
 
@@ -153,7 +153,7 @@ class Watched(Stage):
         self.active, self.asked = response, None
 
     def is_early(self, response: ResponseId) -> bool:
-        """True if the turn in which the response was asked for is still open. Then it must not be heard."""
+        """True if the turn in which the response was asked for is still open. Then the caller must not hear it."""
         turn = self.open_turns[response]
         return turn is not None and turn is self.machine.call.early.turn and self.machine.phase is Phase.TALKING
 

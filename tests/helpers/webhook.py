@@ -1,4 +1,4 @@
-"""Requests to a play's relay as Twilio sends them: signed webhooks, and their answers."""
+"""Sends webhooks to a play's relay as Twilio does, and reads the answers."""
 
 from __future__ import annotations
 
@@ -85,7 +85,10 @@ def caller(number: str = "+12125550101") -> Caller:
 
 
 def call_file(play: Play, *, streams: int = 1, then: Next = Next.HUMAN, **known: Any) -> CallFile:
-    """The file of a call whose stream has ended. `known`: fields of it or of its decision, or the caller's number."""
+    """Make the file of a call whose stream has ended.
+
+    `known` has the caller's number, and fields of the file or of its decision.
+    """
     file = play.daemon.desk.open_file(SID, caller(known.pop("number", "+12125550101")), "US", 0.0)
     decided = {name: known.pop(name) for name in ("reason", "why", "summary") if name in known}
     file.streams, file.decision = streams, Decision(then, **decided)
@@ -95,7 +98,7 @@ def call_file(play: Play, *, streams: int = 1, then: Next = Next.HUMAN, **known:
 
 
 class OpenStream:
-    """A stream that serves its caller until it is told that it has ended."""
+    """A stream that is open until `end` or `close_rows` is called."""
 
     def __init__(self, file: CallFile, then: Next = Next.RESUME) -> None:
         self._file, self._then = file, then
