@@ -1,7 +1,8 @@
-"""Collects the keys that the caller presses: rows of keys for the model, and the key that calls a human.
+"""Collects the keys that the caller presses, and decides whether they call a human or go to the model.
 
-A 0 may be a digit of a number. So a row is judged only after KEYS_TOGETHER_S without a key. If the row has only the
-human's key, it calls a human. Any other row is sent to the model.
+Keys that follow each other within KEYS_TOGETHER_S form one row. The human's key (usually 0) may also be a digit of a
+number. So a row is judged only when it is complete. A row that has only the human's key calls a human. Any other row is
+sent to the model.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Keypad:
         return bool(self._row) and set(self._row) == {self._human_key}
 
     def is_complete(self, now: float) -> bool:
-        """True if a row is complete that has had no effect yet."""
+        """True if the newest row is complete, and its keys have had no effect yet."""
         return bool(self.untold) and now - self._at >= KEYS_TOGETHER_S
 
     def take_call_for_human(self) -> None:
@@ -42,7 +43,7 @@ class Keypad:
         self._row = ""
 
     def take(self) -> str:
-        """Take the keys that the model gets now. If the newest row may still call a human, it is left out."""
+        """Return the keys that the model gets now. The newest row is not among them if it may still call a human."""
         kept = self._row if self.may_ask_for_human else ""
         taken, self.untold = self.untold.removesuffix(kept), kept
         return taken

@@ -1,7 +1,7 @@
 """Finds the caller's voice by its level: whether somebody speaks, since when, and whether the sound is our own echo.
 
-It helps to decide about the agent's speech, the caller's silence, the end of an open turn (early_answer.py) and a deaf
-session (unheard_speech.py). The model always gets the audio unchanged.
+With these results, other files stop the agent (turn_taking.py), end an open turn (early_answer.py), and find a model
+session that does not hear the caller (unheard_speech.py). The model always gets the audio unchanged.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 
 # No speech is below this level. Speech on a phone line has -15 to -35 dBFS (measured with espeak and piper over
-# mu-law). A quiet caller is 15 dB below that. The noise of a quiet line is below -60 dBFS.
+# mu-law). A quiet caller may have 15 dB less. The noise of a quiet line is below -60 dBFS.
 QUIETEST_SPEECH_DBFS = -50.0
 # A sound counts as a voice if it is louder than the noise by this much. The noise of a usual car or office varies less.
 ABOVE_NOISE_DB = 12.0
@@ -19,24 +19,25 @@ LOUDEST_DBFS = 0.0
 # The threshold never goes above this level. Otherwise a caller who shouts in a loud place could not interrupt.
 LOUDEST_THRESHOLD_DBFS = -25.0
 # Speech and its echo have pauses in every second, noise has none. So the lowest level in this time is the level of the
-# noise. The time is shorter than the words that may interrupt a greeting (turn_taking.py, EARLY_WORD_MS).
+# noise. At the beginning of a call, the noise is known after this time. That is before a steady noise could interrupt
+# the greeting (EARLY_WORD_MS in turn_taking.py).
 NOISE_MS = 750
 # A pause up to this length does not end a run of speech. Consonants, and breath between syllables, make such pauses.
 BREAK_MS = 120
-# The echo return: how loud the echo is, relative to our own voice as we sent it. At first the value of a bad hands-free
-# phone is used, then what was measured, but never less than -45 dB. It is measured while only we speak. It can fall
-# from the first value to the best one in 3.5 s.
+# The echo return is the level of the echo minus the level of the agent's voice, in dB. It begins with the value of a
+# bad hands-free phone (ECHO_RETURN_AT_FIRST_DB). It is measured while only the agent speaks, and stays between that
+# value and ECHO_RETURN_BEST_DB. It can fall from the first value to the best one in 3.5 s.
 ECHO_RETURN_AT_FIRST_DB = -10.0
 ECHO_RETURN_BEST_DB = -45.0
 ECHO_MARGIN_DB = 6.0
 ECHO_UP_DB_PER_S = 50.0
 ECHO_DOWN_DB_PER_S = 10.0
-# The echo is judged by its loudest frame of the last 15, because our own speech is judged so, too (echo.py). A soft
-# syllable of the echo does not show how loud the next syllable comes back.
+# The echo is measured by the loudest of the last 15 frames, because echo.py also gives the loudest level of the agent's
+# voice in 300 ms. A soft syllable of the echo does not show how loud the next syllable comes back.
 ECHO_PEAK_FRAMES = 15
-# If our own voice is below this level, no echo comes back.
+# If the agent's voice is below this level, no echo comes back.
 OWN_SILENCE_DBFS = -60.0
-# The echo return is measured only while our own voice is above this level.
+# The echo return is measured only while the agent's voice is above this level.
 OWN_SPEECH_DBFS = -40.0
 
 
@@ -44,8 +45,8 @@ OWN_SPEECH_DBFS = -40.0
 # fewer such frames, the shortest word has more.
 SOUND_FRAMES = 3
 SOUND_ABOVE_NOISE_DB = 6.0
-# This many frames before the VAD's report belong to the turn, too. The server's VAD reports speech 0.3 s after it
-# began, and a quiet voice later.
+# This many frames before the VAD's report belong to the turn, too. The server's VAD reports speech 0.3 s after the
+# speech began. It reports a quiet voice even later.
 LEAD_IN_FRAMES = 30
 
 
@@ -92,7 +93,8 @@ class CallerVoice:
     def hear(self, level_dbfs: float, ms: int, echo_dbfs: float = -100.0) -> None:
         """Measure `ms` of caller audio.
 
-        `echo_dbfs` is the level at which we sent the voice whose echo may come back now.
+        `echo_dbfs` is the level of the agent's words whose echo may come back now. It is the level at which they were
+        sent.
         """
         loud = level_dbfs > QUIETEST_SPEECH_DBFS and level_dbfs > self.threshold_dbfs
         if loud and echo_dbfs > OWN_SILENCE_DBFS:
@@ -112,7 +114,7 @@ class CallerVoice:
         self._learn_noise(level_dbfs, ms)
 
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
-        """Measure the noise. The value falls at once.
+        """Measure the noise. The value falls at once to the level of a quieter frame.
 
         It rises only to the lowest level of the last two periods of NOISE_MS.
         """
@@ -138,7 +140,7 @@ class CallerVoice:
         self._echo_return_db = min(ECHO_RETURN_AT_FIRST_DB, max(ECHO_RETURN_BEST_DB, wanted_db))
 
     def lately(self) -> Sound:
-        """The loudness of a turn that the server's VAD reports now. The turn began before the report."""
+        """The loudness of a turn that the server's VAD reports now, from the LEAD_IN_FRAMES before the report."""
         return Sound(self._lead_in)
 
     def is_above_noise(self, sound: Sound) -> bool:

@@ -1,12 +1,13 @@
-"""Measures dead air: how long a caller who waits for an answer has heard nothing. Decides what must be done against it.
+"""Measures dead air: how long a caller who waits for an answer has heard nothing. Decides what must be done then.
 
-Other modules may explain the silence: an answer is coming, or a session is being opened. Such an explanation may be
-wrong. So the silence is measured from two moments only: when something audible was last played, and when the caller
-last spoke. Whether an answer is under way or a function runs decides only which step is due. The caller's wait begins
-when any answer is wanted. It ends when the caller hears an answer. A phrase that asks for patience does not end it.
+Other modules may expect an answer or a session that never comes. So what they expect does not shorten the silence. The
+silence is measured from two moments only: when something audible was last played, and when the caller last spoke.
+Whether an answer is under way or a function runs decides only which step is due. The caller's wait begins when any
+answer is wanted, and ends when the caller hears an answer. A phrase that asks for patience does not end the wait. In
+the names of this file, "owed" means that the caller waits for an answer.
 
 After LIMIT_S of dead air the caller hears a phrase, and an answer is asked for if none is coming. After another
-LIMIT_S, another session is opened. After the third, a human takes the call.
+LIMIT_S, another session is opened. After the third LIMIT_S, a human takes the call.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ Missing = Literal["promise", "answer"]
 # last sound: 0.5 s until the request, and 4.7 s until the answer.
 LIMIT_S = 5.3
 # If a wait begins this long after the last sound, a key or a function's output caused it, and not the caller's speech.
-# Then the silence before it does not count.
+# Then the silence before the wait does not count.
 UNRELATED_S = 3.5
-# If the agent has promised to look something up and does not do it, the model is told so after 2 s. If it has left a
-# turn unanswered, it is told so later, because the words may have been for somebody else.
+# After this silence (seconds), the model gets a message that something is missing (a nudge). For an unanswered turn the
+# silence is longer, because the caller's words may have been for somebody else.
 NUDGE_AFTER_S: dict[Missing, float] = {"promise": 2.0, "answer": 4.0}
-# After this many such messages to the model, a human takes over.
+# If something is still missing after this many nudges, a human takes over.
 NUDGES = 2
 
 Due = Literal["nothing", "nudge", "phrase", "session", "human"]
@@ -43,8 +44,8 @@ class Liveness:
     steps: int = 0  # How many steps were taken since the caller last heard an answer.
     silent_turns: int = 0  # How many turns in a row the model has left unanswered.
     answered_at: float = 0.0  # When the caller last heard an answer (Trio clock).
-    owed_at: float | None = None
-    nudges: int = 0  # How often the model was told that something is missing, since its last real answer.
+    owed_at: float | None = None  # When the caller's wait began. None if the caller does not wait.
+    nudges: int = 0  # How many nudges the model got since its last real answer.
     _missing: Missing | None = None
     _bridges: set[ItemId] = field(default_factory=set)  # Phrases that only ask for patience.
 
@@ -73,7 +74,7 @@ class Liveness:
         self.missing("answer", now)
 
     def nudge(self) -> Missing | None:
-        """What the model must be told about: a promise or an answer that has not come. None if it was told before."""
+        """Count a nudge. Returns what the model must be told is missing. None if it was told before."""
         missing, self._missing = self._missing, None
         self.nudges += 1
         return missing
@@ -98,9 +99,9 @@ class Liveness:
     def due(self, now: float, *, heard_until: float, spoke_until: float, under_way: bool, function_runs: bool) -> Due:
         """What is due now.
 
-        A returned "phrase", "session" or "human" counts as one step, and the last step repeats. While a function runs,
-        "phrase" is returned and no step is counted. The caller must do what is due: the sound that it plays begins
-        the silence again.
+        The steps are "phrase", "session" and "human". They come in this order, and "human" repeats. While a function
+        runs, "phrase" is returned in their place, and no step is counted. failover.py does what is due. The phrase that
+        it plays makes the measured silence begin again.
 
         `under_way`: an answer was asked for or is being generated.
         """

@@ -2,8 +2,8 @@
 
 Rule 1: all decisions about a call are made here and in the files that are called from here: greeting (the first words),
         turns, answering_early and interruption (the caller), responses and function_calls (the model), voice_loss (the
-        other voice), failover (the model's sessions), orders (the owner), ending. state.py holds the state that they
-        share. Parts of this state have files of their own: playout (what was heard), turn_taking (who may speak),
+        other voice), failover (the model's sessions), orders (the owner), ending. state.py holds the state that these
+        files share. Parts of this state have files of their own: playout (what was heard), turn_taking (who may speak),
         response_queue (`response.create`), conversation (what was said), cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
 Rule 3: `handle` takes an event and returns its actions. Caller audio has a method of its own, because it comes fifty
@@ -17,8 +17,8 @@ The phases of a call:
                called. A call that costs too much, lasts too long or stays silent is ended.
     Leaving    The last words play. The stream ends when they were heard, or at a deadline. Words of the caller may
                still bring a human, or keep the call going.
-    Gone       The stream has ended. Late words of the caller are still written down. Then this machine is done. The
-               caller may come back on another stream, with another machine.
+    Gone       The stream has ended. Transcripts that come late are still stored. Then this machine is done. The caller
+               may come back on another stream, with another machine.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ __all__ = ["Ending", "Figures", "Machine", "Next", "Phase"]
 
 # The roles of items that belong to an answer of the model.
 GENERATED = ("assistant", "function_call")
-# A sound that is shorter than this may be a knock on the phone or cloth that rubs on it. It does not prove that
+# A sound that is shorter than this may be a knock on the phone, or cloth that rubs on the phone. It does not prove that
 # somebody spoke.
 KNOCK_MS = 200
 
@@ -111,11 +111,12 @@ class Machine:
         self._settle(now, out)
         return out
 
-    # Complex because each file is called only if it has something to do: in this method a call costs more than a check.
+    # Complex because it checks for each file whether there is something to do. This method runs for every frame, and a
+    # check is faster than a function call.
     def caller_audio(self, level_dbfs: float, ms: int, now: float) -> list[Action]:
-        """Handle `ms` of caller audio by its level: a frame (two if the loop is behind), or silence that fills a gap.
+        """Handle `ms` of caller audio by its level: one frame (two if the loop is behind), or silence that fills a gap.
 
-        Returns the actions, usually none. It is called for each frame, also if several frames came together.
+        Returns the actions, usually none. If many frames arrive together, this method is called for each of them.
         """
         call = self.call
         voice, playout, speech = call.voice, call.playout, call.floor.speech
@@ -133,15 +134,16 @@ class Machine:
         has_ended = call.early.turn is not None and answering_early.frame(call, now, out)
         if has_ended:
             self._settle(now, out)
-        # A holding phrase is checked at each frame, because the watchdog ticks only every 200 ms. If the turn has just
-        # ended, its functions have just begun, and get one frame's time first. A quick function needs no phrase.
+        # Each frame checks whether a holding phrase is due, because the watchdog ticks only every 200 ms. If the turn
+        # has ended with this frame, its functions have just begun. They get the time of one frame first, because a
+        # quick function needs no phrase.
         if call.functions.running and not has_ended and call.phase is Phase.TALKING:
             function_calls.tick(call, now, out)
         if (playout.queue and now > playout.due_s) or call.figures.rung is Rung.NONE:
             self._play(now, out)
         return out
 
-    # For readers
+    # What other packages read
 
     @property
     def phase(self) -> Phase:
@@ -165,17 +167,17 @@ class Machine:
 
     @property
     def notice_was_begun(self) -> bool:
-        """True if the notice has come, and audio was written to the caller."""
+        """True if audio of the notice has come, and audio was written to the caller."""
         return self.call.notice_item is not None and self.call.figures.greeting_ms is not None
 
     @property
     def dialled(self) -> str:
-        """Why a human is called. "" if none is."""
+        """Why a human is called. "" if no human is called."""
         return self.call.dialled
 
     @property
     def is_over(self) -> bool:
-        """True when nothing more is awaited. The stream can be closed."""
+        """True when the stream has ended, and no late words or function outputs are awaited."""
         return self.call.phase is Phase.GONE and self.call.over_at is None
 
     def wants(self, response_id: ResponseId, item_id: ItemId) -> bool:
@@ -294,7 +296,7 @@ class Machine:
             failover.rescue(call, now, out)
 
     def _settle(self, now: float, out: list[Action]) -> None:
-        """Do what must be done after each event. A file is called only if it has something to do."""
+        """Do what must be done after each event."""
         call = self.call
         answers = call.answers
         if call.playout.held is not None and not call.floor.is_holding:
@@ -312,7 +314,7 @@ class Machine:
             ending.settle(call, now, out)
 
     def _play(self, now: float, out: list[Action]) -> None:
-        """Add the audio that must be written now. If a greeting has not come in time, something else is played."""
+        """Add the audio that must be written now. If a greeting has not come in time, a clip is played."""
         call = self.call
         if call.playout.queue and call.playout.held is None and now > call.playout.due_s:
             self._write(now, out)
@@ -350,10 +352,10 @@ class Machine:
         if call.early.turn is not None:
             call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
             if not call.early.may_ask(wish):
-                return  # It will be asked for when the caller's turn has ended.
+                return  # The answer will be asked for when the caller's turn has ended.
         if not call.consent.heard and call.notice_is_open(now):
-            # The caller would hear the answer only after the notice, and a function would store words before the
-            # notice.
+            # An answer to this wish would wait behind the notice. But its functions could store words before the notice
+            # was heard.
             return
         request = call.answers.due(now)
         if request is None:

@@ -1,7 +1,7 @@
 """Carries out the owner's orders to a running call: put it through, hang up, say this sentence.
 
-The same order may come twice, from one person or from two. An order may come too late. Each order gets one result, and
-the same order is carried out once.
+The same order may come twice, from one person or from two people, and an order may come too late. Each order gets one
+answer. A repeated order is not carried out again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from relay.call.vocabulary import (
 )
 
 WHY = "the owner put the call through"
-# The same sentence within this time is a second click, or comes from a second person.
+# If the same sentence is ordered again within this time, somebody has clicked twice, or a second person has ordered it.
+# Then the agent does not say it again.
 SAME_SENTENCE_S = 10.0
 
 
@@ -65,6 +66,6 @@ def _say(call: Call, text: str, now: float, out: list[Action]) -> OrderAnswer:
     call.conversation.noted("system", words)
     if call.sessions.serves:
         out.append(call.note(words))
-    call.rest.forget()  # The agent has something else to say now.
+    call.rest.forget()  # The agent says this sentence now, and not the rest of an earlier answer.
     call.answers.want("order")
     return OrderAnswer.DONE

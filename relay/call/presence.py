@@ -1,7 +1,7 @@
-"""Knows how long nobody has heard from the caller.
+"""Measures how long the caller has been silent.
 
 A noise is not a sign that the caller is there. But only the transcript shows that a turn was a noise. So a turn counts
-as a sign at once, and stops counting if it was a noise. The agent's answer to a noise does not count either.
+as a sign until its transcript shows a noise. The agent's answer to a noise does not count as speech either.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ class Presence:
     """The signs that one caller is there. Times are of the Trio clock."""
 
     sign_at: float = 0.0  # When the last certain sign came.
-    perhaps_at: float = 0.0  # When the last turn ended whose words are not known yet. 0: there is none.
+    perhaps_at: float = 0.0  # When the last turn ended whose words are not known yet. 0 if there is none.
     asked: int = 0  # How often the agent has asked whether the caller is there, since the last sign.
-    # When both sides became silent, before turns that were noises. None: there were none.
+    # When both sides became silent before the first noise since the last sign. None if there was no noise.
     _silent_from: float | None = None
 
     def sign(self, at: float) -> None:
@@ -27,7 +27,7 @@ class Presence:
     def was_served(self, now: float) -> None:
         """Something that the caller waited for is done.
 
-        They may now think about it, so the silence is counted from here.
+        The caller may need time to think about the result, so the silence is counted from now on.
         """
         self.sign_at = max(self.sign_at, now)
 
@@ -41,7 +41,10 @@ class Presence:
             self.sign(self.perhaps_at)
 
     def was_nothing(self, silent_from: float | None) -> None:
-        """The last turn was a noise. `silent_from`: when both sides had become silent before it. None: not known."""
+        """The last turn was a noise. `silent_from`: when both sides had become silent before this turn.
+
+        None if that is not known.
+        """
         self.perhaps_at = 0.0
         known = [at for at in (self._silent_from, silent_from) if at is not None]
         self._silent_from = min(known, default=None)
@@ -51,9 +54,10 @@ class Presence:
         self.asked += 1
 
     def silent_s(self, now: float, agent_quiet_since: float, least_s: float) -> float:
-        """How long nobody has heard from the caller, and the agent has not spoken.
+        """How many seconds the caller has given no sign, and the agent has not spoken.
 
-        An answer to a noise does not count as speech, if the agent has been quiet for at least `least_s`.
+        The agent's answer to a noise does not count as speech once the agent has been quiet for `least_s`. But it
+        counts after the agent has asked whether the caller is there.
         """
         since = max(self.sign_at, agent_quiet_since)
         if self._silent_from is not None and not self.asked and now - agent_quiet_since >= least_s:
