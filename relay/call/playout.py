@@ -2,15 +2,16 @@
 
 Twilio plays audio in the order in which it gets it, in real time. It returns a mark when the audio before the mark was
 played, but also when a `clear` dropped that audio (docs/protocol/twilio.md 3.2). So the name of each mark has a
-generation, which grows with each hold. A mark of an older generation proves nothing. Between two marks, the position is
-calculated: audio that is written while other audio plays comes after it, and audio that is written during silence plays
-at once. A constant delay to Twilio does not matter, because a `clear` has the same delay as the audio.
+generation, which grows with each hold. After a hold, a mark of an older generation proves something only if its audio
+had been played before the hold. Between two marks, the position is calculated: audio that is written while other audio
+plays is played after that audio, and audio that is written during silence is played at once. A constant delay to Twilio
+does not matter, because a `clear` has the same delay as the audio.
 
-Twilio gets only a little audio ahead of time (`Lead`). The rest waits here. So one `clear` is enough to stop the agent.
-If the agent should not have stopped, the answer goes on from the frame at which it stopped.
+Twilio gets only a little audio ahead of time (`Lead`). All other audio waits here. So one `clear` is enough to stop the
+agent. If the agent should not have stopped, the answer goes on from the frame at which it stopped.
 
-`item_ms` counts only the model's own audio. It does not count the last samples that the filter adds, nor the silence
-that fills the last frame. Nothing here reads a clock: `now` is the Trio clock in seconds.
+`said_ms` and `heard_ms` count only the model's own audio. They do not count the last samples that the filter adds, nor
+the silence that fills the last frame. Nothing here reads a clock: `now` is the Trio clock in seconds.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ FIRST_MARK_BYTES = FRAME_BYTES
 # If a mark comes later than usual by more than this, the playback is late, because the way to Twilio had a stall. A
 # smaller delay is jitter on the mark's way back.
 LATE_MARK_S = 0.040
-# With each mark, the usual delay may grow by this much. There are about four marks a second, so a slower way is learned
-# within a minute.
+# With each mark, the usual delay may grow by this much. There are about four marks a second, so the relay learns within
+# a minute that the connection has become slower.
 USUAL_GROWS_S = 0.001
 # After a hold is undone, the audio goes on from the frame that was played one millisecond before the hold, because our
 # clock and Twilio's round differently. Nobody notices a frame that is played twice. A missing sample would be a click.
@@ -50,15 +51,17 @@ CLOCK_ROUNDS_BYTES = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """How much audio Twilio has that was not played yet. If it is less than `low_ms`, it is filled up to `high_ms`.
+    """How much audio Twilio should have that is not played yet. At less than `low_ms`, more is sent, up to `high_ms`.
 
-    With 200 and 400, nobody hears a stall of the loop of 150 ms, and a barge-in drops at most 400 ms (bench/pacing).
+    With 200 and 400 ms, nobody hears that the loop stalls for 150 ms, and a barge-in drops at most 400 ms of audio
+    (bench/pacing).
     """
 
     low_ms: int = 200
     high_ms: int = 400
 
 
+# All audio is sent at once. Only tests use this.
 PUSH_THROUGH = Lead(low_ms=10**9, high_ms=10**9)
 
 
@@ -78,7 +81,7 @@ class Utterance:
     complete: bool = False  # True if the item seems to have no more audio.
     filled_bytes: int = 0  # How many bytes of silence fill its last frame.
     written: bool = False
-    stopped: bool = False  # True after a hold: the silence before the next frame was intended.
+    stopped: bool = False  # True after a hold. Then the silence before the next frame is no gap.
 
     @property
     def waiting_bytes(self) -> int:
@@ -102,7 +105,7 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A mark has proved that an item was heard up to `heard_ms`. `whole`: that is its end."""
+    """A mark has proved that an item was heard up to `heard_ms`. `whole`: the item was heard to its end."""
 
     item: ItemId
     heard_ms: float
@@ -114,7 +117,7 @@ class Heard:
 class Cut:
     """An item that was cut off at `heard_ms`, which is from 0 to `said_ms`.
 
-    `complete`: no more of it would have come.
+    `complete`: all audio of the item had come.
     """
 
     item: ItemId
@@ -130,7 +133,7 @@ class Playout:
 
     def __init__(self, lead: Lead | None = None) -> None:
         self._lead = lead or Lead()
-        # Utterances with audio that was not sent, and utterances that may get more. In order.
+        # The utterances that have audio to send or may get more audio, in the order of playing.
         self.queue: deque[Utterance] = deque()
         self._bursts: deque[Burst] = deque()  # Bursts that were sent and not played yet.
         self.echo = Echo()  # Knows how loud the sent audio may come back.
@@ -138,17 +141,17 @@ class Playout:
         # Before this time, `due` returns nothing, because Twilio has enough audio. Infinite while there is no whole
         # frame to send.
         self.due_s = -math.inf
-        self._late_s = 0.0
+        self._late_s = 0.0  # How much later Twilio plays the audio than is calculated here.
         self.usual_lag_s: float | None = None  # How long a mark usually takes to come back after its audio was played.
         self._generation = 0
         self._mark_number = 0
         self._marks: dict[str, Burst] = {}
-        # None: nothing is held. Otherwise item -> ms of it that were heard at the hold.
+        # While audio is held: item -> how many ms of the item had been heard at the hold. None if nothing is held.
         self.held: dict[ItemId, float] | None = None
         self.finished: set[ItemId] = set()  # Items for which no more audio is accepted.
         self._complete: dict[ItemId, Utterance] = {}  # Items that seem complete. More of their audio may still come.
         self.audible_until_s = 0.0  # When the last audible audio was played, or will be.
-        self.sounded: ItemId | None = None  # The item whose audible audio the last `due` returned.
+        self.sounded: ItemId | None = None  # The item of the audible audio that the last call of `due` returned.
         self.gaps_ms = 0.0  # How much silence the caller heard inside answers, because their audio came too late.
         self.cleared_marks = 0  # How many marks of an older generation came back.
         self.unknown_marks = 0
@@ -166,10 +169,10 @@ class Playout:
         protected: bool = False,
         first: bool = False,
     ) -> None:
-        """Add audio of an item. `said_ms` is the item's length so far. None: the bytes are counted.
+        """Add audio of an item. `said_ms` is the item's length so far. If it is None, the length is that of all bytes.
 
-        `first`: a new item plays before everything that waits. Audio of an item that was finished or cut off is
-        dropped.
+        `first`: if the item is new, it plays before everything that waits. Audio of an item that was finished or cut
+        off is dropped.
         """
         if item in self.finished:
             return
@@ -196,8 +199,8 @@ class Playout:
     def complete(self, item: ItemId, tail: bytes = b"") -> Heard | None:
         """All audio of this item seems to have come. `tail` is what the filter adds at the end.
 
-        The last frame is filled with silence. Returns what the marks have proved already: the last byte may be heard
-        before the relay knows that it is the last.
+        The last frame is filled with silence. Returns `Heard` if the marks have proved already that the whole item was
+        heard. The relay may learn that an item is complete only after its last byte was played.
         """
         utterance = self._open(item)
         if utterance is None or utterance.complete:
@@ -241,7 +244,7 @@ class Playout:
         """The audio that must be written to the caller now."""
         self.sounded = None
         # If the playback is late, Twilio has more audio than is counted here. But a late mark does not prove this,
-        # because only the mark may be late. So it is not counted.
+        # because only the mark may be late. So `_late_s` is not counted here.
         if not self.queue or self.held is not None or now <= self.due_s:
             return []
         ahead_s = self._play_end_s - now
@@ -372,7 +375,7 @@ class Playout:
         return self.held is not None
 
     def heard_now(self, now: float) -> tuple[Utterance | None, float]:
-        """What the caller hears now or will hear next, and `quiet_since_s`. None: nothing."""
+        """The utterance that the caller hears now or will hear next (None if there is none), and `quiet_since_s`."""
         until_s = self._play_end_s + self._late_s
         if until_s > now:
             for burst in self._bursts:
@@ -386,7 +389,7 @@ class Playout:
         return max(0.0, (self._play_end_s + self._late_s - now) * 1000) + waiting / BYTES_PER_MS
 
     def heard_ms(self, item: ItemId, now: float) -> float | None:
-        """How much of an item the caller has heard. None if all of it, or if it never came here."""
+        """How many ms of an item the caller has heard. None if they have heard all of it, or if it was never added."""
         for utterance, heard_bytes in self._unheard(now):
             if utterance.item == item:
                 if self.held is not None:

@@ -1,4 +1,5 @@
-"""Notices that the caller does not want their words kept. Then no more words are kept, and the agent confirms this."""
+"""Finds out that the caller does not want their words stored. Then no more words are stored, and the agent confirms it.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +115,7 @@ REFUSALS: Final = {
     ),
 }
 _REFUSALS: Final = tuple(re.compile(pattern) for patterns in REFUSALS.values() for pattern in patterns)
-# Sentences with such words that are no refusal.
+# Sentences that look like these patterns but are no refusal.
 _NO_REFUSAL: Final = re.compile(
     r"\b(?:don't|do not|wouldn't) (?:mind|care)|\bnot? (?:a )?problem|\bwhy (?:don't|do you not)|"
     r"\bdon't (?:you|they|i|we) (?:record|have)|\b(?:have|has|there's|there is|got) no record|\bif (?:you|i) don't|"
@@ -123,7 +124,7 @@ _NO_REFUSAL: Final = re.compile(
 
 
 def refuses(text: str) -> bool:
-    """True if the caller says in this text that their words must not be kept."""
+    """True if the caller says in this text that their words must not be stored."""
     plain = " ".join(text.replace("\u2019", "'").casefold().split())
     if _NO_REFUSAL.search(plain):
         return False
@@ -131,9 +132,9 @@ def refuses(text: str) -> bool:
 
 
 def heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
-    """Check whether these words refuse. Returns True if they do.
+    """Stop storing words if the caller refuses with these words. Returns True if this is the first refusal.
 
-    Must be called before the words are written down, because the refusal itself must not be kept either.
+    Must be called before these words are stored, because the refusal itself must not be stored either.
     """
     if call.consent.refused or not refuses(text):
         return False
@@ -143,7 +144,7 @@ def heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
 
 
 def confirm(call: Call, now: float, out: list[Action]) -> None:
-    """Let the agent confirm the refusal. An answer to the same words that has begun is given up."""
+    """Let the agent confirm the refusal. If the agent is already answering, that answer is given up."""
     if call.phase is not Phase.TALKING or not call.sessions.serves:
         return
     cut_off(call, now, out)

@@ -1,9 +1,10 @@
-"""Is the only file that asks the model for a response (`response.create`).
+"""Decides when the model is asked for a response (`response.create`). No other file of call/ asks for one.
 
-It holds one wish for an answer, and knows which earlier answers must not be heard any more. Only one response may write
-to the conversation at a time (docs/protocol/openai.md 2.1). A request for a second one is an error, which has ended
-calls of other relays (openai-agents-python #1466, #1168). So a wish waits until the active response has ended. A later
-wish replaces an earlier one, except one with special instructions (`Answers.want`).
+A wish is an answer that is wanted and not asked for yet. This file holds at most one wish. It also knows which
+responses must not be heard any more. Only one response may write to the conversation at a time (docs/protocol/openai.md
+2.1). The server refuses a request for a second one. This error has ended calls of other relays (openai-agents-python
+#1466, #1168). So a wish waits until the active response has ended. A later wish replaces an earlier one. But a wish
+without special instructions does not replace one that has them.
 """
 
 from __future__ import annotations
@@ -14,25 +15,27 @@ from typing import Literal
 from relay.call.actions import AskForResponse, CancelResponse
 from relay.call.vocabulary import ResponseId
 
-# If `response.created` takes longer than this, something is wrong. Usually it comes after one round trip (0.28 s from
+# If `response.created` takes longer than this, the session is stuck. Usually it comes after one round trip (0.28 s from
 # India).
 BEGIN_LIMIT_S = 5.0
 # If a response brings neither audio nor its end for this long, it is stuck. The slowest first audio measured was 4.7 s.
 PROGRESS_LIMIT_S = 10.0
+# An answer that has failed is asked for again at most this often in a row. After that a human takes over.
 ASK_AGAIN_LIMIT = 2
-# A request that was refused or that failed is repeated after this pause, so that the server is not asked without end.
-# If it was refused because another response is active, the pause doubles each time.
+# A request that was refused or that failed is repeated after this pause. If it was refused because another response is
+# active, the pause doubles each time, up to ASK_AGAIN_AFTER_LIMIT_S.
 ASK_AGAIN_AFTER_S = 0.5
 ASK_AGAIN_AFTER_LIMIT_S = 4.0
 # If the server says "Please try again in 2.5s", the relay waits that long and RETRY_MARGIN_S more, because the two
 # clocks differ. All such waits for one answer together last at most RETRY_LIMIT_S. After that a human takes over.
 RETRY_MARGIN_S = 0.1
 RETRY_LIMIT_S = 15.0
-# After all audio of a response, its end usually comes within 50 ms (captures). If it does not, the next answer is asked
-# for after this time. If the server is not ready then, it refuses, which does no harm.
+# `response.done` usually comes within 50 ms after the last audio of a response (captures). If it has not come after
+# this time, the next answer is asked for without it. If the server is not ready then, it refuses the request, which
+# does no harm.
 END_EXPECTED_S = 1.0
-# If the end has not come after this time, the response counts as ended. A function call after spoken words may take as
-# long.
+# If `response.done` has not come after this time, the response counts as ended. The time is this long because a
+# function call may come after the spoken words.
 END_LIMIT_S = 3.0
 
 # What follows after a response has ended. "nothing": no request. "again": the same request again. "rest": a request for
@@ -60,17 +63,17 @@ class Answers:
         self.wish: Wish | None = None
         self._asked: Wish | None = None
         self._asked_ref = ""
-        self._since = 0.0
+        self._since = 0.0  # When the answer was asked for, or when its newest part came.
         self._not_before = 0.0
         self._number = 0
         self._failures = 0
         self._refusals = 0  # How often in a row the server refused because another response was active.
         self._retry_until = 0.0  # The server has said not to ask before this time.
-        self._retry_s = 0.0  # All these waits for the present wish together.
-        # When the last part of the active response came. None: the response does not seem complete.
+        self._retry_s = 0.0  # How long the server has asked to wait for the present answer, all waits together.
+        # When the active response seemed to be complete. None if more of it seems to come.
         self._complete_at: float | None = None
         self._cancel_when_begun = False
-        self._discarded: set[ResponseId] = set()
+        self._discarded: set[ResponseId] = set()  # Responses of which nothing more may be heard.
         self._ended: set[ResponseId] = set()
         self._presumed: set[ResponseId] = set()  # Responses that count as ended, although their end was not reported.
 
@@ -108,7 +111,7 @@ class Answers:
 
     @property
     def is_going_on(self) -> bool:
-        """Like `is_pending`, but without a response that seems complete."""
+        """Like `is_pending`, but False if only a response is left that seems complete."""
         return self.is_asked or (self.is_pending and self._complete_at is None)
 
     def waits_as_told(self, now: float) -> bool:
@@ -135,11 +138,11 @@ class Answers:
         return self._complete_at is not None and now - self._complete_at >= after_s
 
     def unended(self, now: float) -> ResponseId | None:
-        """The active response, if it counts as ended although its end was not reported."""
+        """The active response, if it counts as ended because its `response.done` is overdue."""
         return self.active if self._seems_over(now, END_LIMIT_S) else None
 
     def expect(self, ref: str, now: float, instructions: str | None = None) -> None:
-        """A greeting was asked for at the ring, before the call had this session."""
+        """The greeting was asked for when the phone rang (realtime/client.py), before the call had this session."""
         self._asked, self._asked_ref, self._since = Wish(ref, instructions), ref, now
 
     def began(self, response_id: ResponseId, ref: str | None, now: float) -> CancelResponse | None:
@@ -154,12 +157,12 @@ class Answers:
         if self._cancel_when_begun:
             self._cancel_when_begun = False
             self._discarded.add(response_id)
-            self._complete_at = now  # Its end is due at once.
+            self._complete_at = now  # Its `response.done` is due at once.
             return CancelResponse(response_id)
         return None
 
     def progressed(self, response_id: ResponseId, now: float, *, is_audible: bool = True) -> None:
-        """A part of the response came. `is_audible` is False if it has only words. Nobody hears these."""
+        """A part of the response came. `is_audible` is False if the part is only text, because nobody hears text."""
         if self.active is None and response_id in self._presumed:  # It counted as ended, but was only slow.
             self._presumed.discard(response_id)
             self._ended.discard(response_id)
@@ -181,7 +184,7 @@ class Answers:
         return "has ended" if response_id in self._ended else "goes on"
 
     def called(self, response_id: ResponseId, now: float) -> Literal["call", "speak", "nothing"]:
-        """The response called a function. Returns what is allowed: to call it, only to speak, or nothing."""
+        """The response called a function. Returns what the response may do: call it, only speak, or nothing."""
         if self.is_discarded(response_id):
             return "nothing"
         self.progressed(response_id, now)
@@ -189,7 +192,7 @@ class Answers:
         return "speak" if self.forbids_functions(response_id) else "call"
 
     def completed(self, response_id: ResponseId, now: float) -> None:
-        """Everything that has come of this response is complete, so its end is due."""
+        """All items of this response that have come are complete, so its `response.done` is due."""
         if response_id == self.active:
             self._since = self._complete_at = now
 
@@ -223,9 +226,9 @@ class Answers:
         return response_id in self._ended
 
     def was_presumed_ended(self, response_id: ResponseId) -> bool:
-        """True for a response that counted as ended before its end came. True only once.
+        """True for a response that counted as ended before its `response.done` came.
 
-        The response's usage comes with its end.
+        True only once, so that the usage in `response.done` is counted only once.
         """
         if response_id not in self._presumed:
             return False
@@ -257,7 +260,7 @@ class Answers:
     def refused(self, ref: str | None, as_active: bool, now: float, retry_after_s: float | None = None) -> Follows:
         """The server refused the request.
 
-        `as_active`: another response is active. The relay waits for its end, and then asks again.
+        `as_active`: it refused because another response is active. The relay asks again after a pause.
         """
         asked = self._asked
         if asked is None or (ref != self._asked_ref and not (as_active and ref is None)):
@@ -277,7 +280,7 @@ class Answers:
     def nothing_is_active(self, cancelled: ResponseId | None) -> ResponseId | None:
         """The server says that nothing was active that could be cancelled.
 
-        Returns the response that has ended without a report.
+        Returns the response that must have ended without `response.done`.
         """
         active = self.active
         return active if active in self._discarded and cancelled in (None, active) else None
@@ -289,14 +292,14 @@ class Answers:
             self._cancel_when_begun = True
         if self.active is not None and self.active not in self._discarded:
             self._discarded.add(self.active)
-            self._complete_at = now  # Its end is due at once.
+            self._complete_at = now  # Its `response.done` is due at once.
             return CancelResponse(self.active)
         return None
 
     def restart(self, now: float, *, wants_rest: bool) -> CancelResponse | None:
-        """The answer must be given in another way. Cancel it, and ask for it again.
+        """The voice that speaks the answer was lost. Cancel the answer, and note that it is wanted again.
 
-        If the caller has heard a part and `wants_rest` is set, only the rest is asked for. A greeting is always
+        If sound of the answer has come, only its rest is wanted, and only if `wants_rest` is set. A greeting is always
         repeated as a whole.
         """
         again = self.wish
@@ -327,12 +330,12 @@ class Answers:
         return self.active is not None and self._produced
 
     def lost(self) -> None:
-        """The session has ended. The same answer is wanted from the next session."""
+        """The session has ended. The next session must give the answer."""
         again: Wish | None = None
         if self._asked is not None and not self._cancel_when_begun:
             again = self._asked
         elif self.active is not None and self.active not in self._discarded:
-            # The caller has heard its beginning, so it is not repeated.
+            # The caller has heard the beginning of the answer, so it is not asked for with the same instructions.
             again = Wish("again") if self._produced else self._active_wish
         self.wish = self.wish or again
         if self.active is not None:

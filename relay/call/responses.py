@@ -21,8 +21,8 @@ from relay.call.vocabulary import (
     ResponseId,
 )
 
-# Errors of messages that crossed: ours was on its way when the server began or ended an answer. They do no harm. In
-# captures, 1 of 300 cancellations caused one (20 calls).
+# Errors because two messages crossed: our request was on its way when the server began or ended an answer. These errors
+# do no harm. In captures of 20 calls, 1 of 300 cancellations caused one.
 ALREADY_ACTIVE = "conversation_already_has_active_response"
 NOT_ACTIVE = "response_cancel_not_active"
 CROSSINGS = frozenset({ALREADY_ACTIVE, NOT_ACTIVE})
@@ -46,7 +46,7 @@ def _may_sound(call: Call, item_id: ItemId) -> bool:
 def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
     """A part of a cancelled answer came late.
 
-    It stands in the model's conversation as if it was heard, so it will be deleted.
+    In the model's conversation its item counts as heard, so the item is deleted when the response has ended.
     """
     if call.answers.is_discarded(response_id) and call.conversation.turn(item_id) is None:
         call.soundless_items.setdefault(response_id, set()).add(item_id)
@@ -54,7 +54,7 @@ def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
 
 def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
     """The model began an answer."""
-    # This session was given up, and the answer is asked for in the next session.
+    # If this session was given up, the answer is asked for in the next session.
     if not call.sessions.serves and call.sessions.count:
         call.answers.discard(event.response_id)
         out.append(CancelResponse(event.response_id))
@@ -71,7 +71,7 @@ def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> No
 
 
 def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
-    """A delta of an answer's audio."""
+    """A delta of an answer's audio came."""
     item_id = event.item_id
     response = call.answers.sounded(event.response_id, now) if _may_sound(call, item_id) else "unwanted"
     if response == "unwanted":
@@ -103,7 +103,7 @@ def _belongs(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
 
 
 def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> None:
-    """A piece of an answer's text. It usually comes before its audio, sometimes after it."""
+    """A piece of an answer's text came. Text usually comes before its audio, and sometimes after it."""
     turn = call.conversation.turn(event.item_id)
     if turn is None:
         if not wants(call, event.response_id, event.item_id):
@@ -146,7 +146,7 @@ def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) ->
 def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is_told: bool = True) -> None:
     """An answer has ended: complete, cancelled, broken off or failed. `is_told`: an event has reported the end."""
     response_id = event.response_id
-    if call.answers.has_ended(response_id):  # The end is reported twice, or after the relay has assumed it.
+    if call.answers.has_ended(response_id):  # The end was reported before, or was assumed.
         if call.answers.was_presumed_ended(response_id):
             call.meter.responded(response_id, event.usage, taken_back=call.early.was_taken_back(response_id))
         return
@@ -184,7 +184,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out: list[Action]) -> None:
-    """An answer was empty or broke off. Write a log line, and tell the model and the caller what follows."""
+    """An answer failed or broke off. Write a log line, and tell the model and the caller what follows."""
     match follows:
         case "nothing":
             return
@@ -227,7 +227,7 @@ def heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Ac
     asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
     if asked is None or not call.plan.rules.says("repeat_words", said):
         return
-    if call.rest.kept is not None:  # The agent may have asked what a noise meant.
+    if call.rest.kept is not None:  # The turn may have been a noise. It counts as misunderstood only if it has words.
         call.caller_turns.ask_again(asked.item_id)
     else:
         turns.misunderstood(call, asked.item_id, asked.said, now, out)

@@ -1,4 +1,5 @@
-"""Knows which functions of a call run, which of them the caller waits for, and which phrases the caller has heard."""
+"""Knows which functions of a call run, for which of them the caller waits, and how many phrases the caller has heard.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +9,18 @@ from typing import Literal
 
 from relay.call.vocabulary import ResponseId
 
-# Under this name, refusals and failures of all functions in a row are counted.
+# Under this name, the refusals and failures of all functions together are counted.
 ANY = ""
 # After this many answers in a row that only call functions, the model must answer in words. Three to five look-ups are
 # usual before an answer: the caller, the hours, two days, and a booking.
 SILENT_ROUNDS = 6
-# The same limit for answers that also have words ("let me check"). It counts from the caller's last turn.
+# After this many answers with functions since the caller's last turn, the model must answer in words, even if those
+# answers had words too ("let me check").
 ROUNDS = 10
 # How many functions the model may call after one turn of the caller. One answer may call many at once.
 CALLS = 24
-# How often the model is asked for an answer without functions before a human takes over: once after one turn of the
-# caller, twice in one stream of a call.
+# How often the model is asked for an answer without functions before a human takes over: once after each turn of the
+# caller, but at most twice in one stream of a call.
 FORCED_IN_A_TURN, FORCED = 1, 2
 
 
@@ -76,7 +78,7 @@ class RunningFunctions:
     _quiet: set[str] = field(default_factory=set)  # Running functions for which the caller hears no phrase.
     _outputs_wanted: list[ResponseId] = field(default_factory=list)  # Responses whose outputs the model must answer.
     _callers: set[ResponseId] = field(default_factory=set)  # All responses that have called a function.
-    phrase: str = "holding"  # The first phrase for the newest function.
+    phrase: str = "holding"  # The key of the first phrase for the newest function.
     phrase_at: float = 0.0  # When the last phrase was said (Trio clock). 0: none was said.
     asked_at: float = 0.0  # When the newest function was called (Trio clock).
     phrases: int = 0  # How many phrases were said since somebody last spoke.
@@ -109,7 +111,7 @@ class RunningFunctions:
         """The model calls a function. Returns False if it may not run.
 
         It may not run if the answer had to be in words, or if the model has called too many functions. `newest`: the
-        newest turns. `phrase` is "" if the caller hears no phrase for this function.
+        numbers of the newest turns. `phrase` is "" if the caller hears no phrase for this function.
         """
         self._listen(newest)
         self.rounds.calls += 1
@@ -122,7 +124,7 @@ class RunningFunctions:
         if not phrase:
             self._quiet.add(function_call_id)
         self.phrase, self.asked_at = phrase, now
-        if not self.phrases:  # If it follows another function without words between them, it is the same wait.
+        if not self.phrases:  # Otherwise nobody has spoken since the last phrase, so the same wait continues.
             self.phrase_at = 0.0
         return True
 
@@ -169,7 +171,10 @@ class RunningFunctions:
         return len(due)
 
     def next_answer(self, active: ResponseId | None, newest: tuple[int, int]) -> NextAnswer:
-        """What must follow after outputs have come. `active` is the active response, `newest` are the newest turns."""
+        """What must follow after outputs have come. `active` is the active response.
+
+        `newest`: the numbers of the newest turns.
+        """
         if not self._take_complete(active):
             return "none"
         self._listen(newest)

@@ -7,8 +7,9 @@ Each order has exactly one event as its result. No other order is given before t
     DialBeside   opens a session and keeps it ready             NextModelReady, or MoveFailed
     SwitchModel  replaces the present session by the kept one   ModelReady, or ModelLost with code 0
 
-If the present session ends by itself, ModelLost comes with the code of its socket. If the kept one does, NextModelLost
-comes. At the beginning of a call, DialModel counts as ordered, because the session is opened when the phone rings.
+If the present session ends by itself, ModelLost comes with the code of its socket. If the kept session ends by itself,
+NextModelLost comes. At the beginning of a call, DialModel counts as ordered, because the session is opened when the
+phone rings.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Literal
 from relay.call.actions import DialBeside, DialModel, ForgetNext, SwitchModel
 
 Order = Literal["dial", "beside", "switch"]
-# "expiry" and "escalation" are planned moves: they wait until nobody speaks. In all other cases the caller waits.
+# "expiry" and "escalation" are planned moves, which wait until nobody speaks. With all other reasons, the caller waits
+# for the next session.
 Why = Literal["lost", "expiry", "escalation", "stuck", "deaf", "dead air"]
 
 
@@ -30,7 +32,7 @@ class Sessions:
     model: str  # The model of the present session, or of the last one.
     count: int = 0  # How many sessions the stream has used.
     serves: bool = False  # True while there is a session that seems to work.
-    ready_at: float = 0.0
+    ready_at: float = 0.0  # When the present session became ready (Trio clock).
     order: Order | None = "dial"  # The order whose result has not come.
     next_is_ready: bool = False  # True while a session is kept ready beside the present one.
     why: Why = "lost"  # Why the newest session was ordered.
@@ -53,7 +55,7 @@ class Sessions:
     def dial(self, model: str, why: Why) -> DialModel | SwitchModel | None:
         """There is no session any more. Returns the order for the next one.
 
-        If a session is kept ready, it is used. None if one is being opened already.
+        If a session is kept ready, the call switches to it. Returns None if a session is being opened already.
         """
         self.serves, self.is_urgent = False, True
         if self.next_is_ready:
@@ -64,9 +66,9 @@ class Sessions:
         return DialModel(model, why)
 
     def dial_beside(self, model: str, why: Why, *, urgent: bool) -> DialBeside | None:
-        """Another session is wanted. The present one is used until it is ready.
+        """Returns the order to open another session. The call uses the present one until then.
 
-        None if one is being opened or is ready.
+        Returns None if another session is being opened already, or is ready.
         """
         self.is_urgent |= urgent
         if self.order is not None or self.next_is_ready:

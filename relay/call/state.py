@@ -1,7 +1,7 @@
 """Holds the state of one call.
 
 The files of call/ that decide are functions on this object, and have no state of their own. Among them are greeting,
-turns, responses, failover and ending. What several of them do is a method here.
+turns, responses, failover and ending. What several of these files need is a method here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from relay.call.vocabulary import (
 )
 from relay.call.waterfall import Waterfalls
 
-# A mark comes back within a second. If the marks of the notice do not come, the call goes on without storing words.
+# A mark usually comes back within a second. If the notice was played and its mark does not come within this time, the
+# call goes on without storing words.
 NOTICE_PROOF_LIMIT_S = 2.0
 
 
@@ -140,7 +141,7 @@ class Call:
         # Functions
         self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
-        self.dialled = ""  # Why a human is called. "" if none is.
+        self.dialled = ""  # Why a human is called. "" if no human is called.
         self.dialled_by_agent = False  # True if the model wrote the reason. It may then hold words of the caller.
         self.dialled_by_owner = False  # True if the owner ordered it. The owner may do so outside HUMAN_HOURS.
         self.missed_human = False  # True if a human was wanted outside HUMAN_HOURS.
@@ -188,7 +189,7 @@ class Call:
     def awaits_words(self, now: float) -> bool:
         """True while the words of a caller's turn are awaited.
 
-        Nobody waits for words that come very late, but they still count.
+        Words that come very late still count, but nothing waits for them.
         """
         return self.caller_turns.awaits_words(now)
 
