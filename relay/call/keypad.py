@@ -21,7 +21,6 @@ class Keypad:
         self._at = 0.0
 
     def press(self, key: str, now: float) -> None:
-        """A key was pressed."""
         if now - self._at >= KEYS_TOGETHER_S:
             self._row = ""
         self._row += key

@@ -65,7 +65,6 @@ class Sound:
 
     @property
     def level_dbfs(self) -> float:
-        """The level that at least SOUND_FRAMES frames have."""
         return self._loudest_dbfs[0]
 
 

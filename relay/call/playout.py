@@ -51,7 +51,9 @@ CLOCK_ROUNDS_BYTES = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """How much audio Twilio should have that is not played yet. At less than `low_ms`, more is sent, up to `high_ms`.
+    """How much audio Twilio should have that is not played yet.
+
+    If Twilio has less than `low_ms`, more is sent, up to `high_ms`.
 
     With 200 and 400 ms, nobody hears that the loop stalls for 150 ms, and a barge-in drops at most 400 ms of audio
     (bench/pacing).

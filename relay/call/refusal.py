@@ -1,5 +1,4 @@
-"""Finds out that the caller does not want their words stored. Then no more words are stored, and the agent confirms it.
-"""
+"""Finds out that the caller does not want their words stored. Then none are stored, and the agent confirms this."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Knows which functions of a call run, for which of them the caller waits, and how many phrases the caller has heard.
-"""
+"""Knows which functions of a call run, for which of them the caller waits, and how many phrases were said."""
 
 from __future__ import annotations
 
@@ -183,7 +182,6 @@ class RunningFunctions:
         return "in words" if self.rounds.force() else "human"
 
     def said_phrase(self, now: float) -> None:
-        """A phrase was said."""
         self.phrase_at, self.phrases = now, self.phrases + 1
 
     def failed(self, name: str) -> int:

@@ -6,11 +6,11 @@ own level (level_vad.py). The caller is in one of four states:
 
     QUIET         the VAD hears nobody
     SPEAKS        the VAD hears speech, and the agent is not stopped for it
-    STOPS_AGENT   the agent is stopped; the sound may be a cough, so its answer is not given up yet
+    STOPS_AGENT   the agent is stopped; the sound may be a cough, so the answer is not given up yet
     INTERRUPTS    the sound is no cough, so the agent's answer was given up
 
     event                         QUIET     SPEAKS                      STOPS_AGENT                 INTERRUPTS
-    the VAD hears speech begin *  SPEAKS    SPEAKS                      stays: the end got lost     SPEAKS
+    the VAD hears speech begin *  SPEAKS    SPEAKS                      stays (a report was lost)   SPEAKS
     frame, the voice is up,       -         STOPS_AGENT: hold, if the   stays                       -
     shorter than 250 ms                     agent speaks or thinks
     frame, the voice is up,       -         INTERRUPTS: give up, if     INTERRUPTS: give up         -
@@ -23,13 +23,15 @@ own level (level_vad.py). The caller is in one of four states:
                                             decide
     the session is lost           -         QUIET                       QUIET                       QUIET
 
+In the column QUIET, "(waits)" means that the VAD has not reported that this speech began. So its words decide.
+
 The words of an item come later, in any state. They may mean nothing, or "go on" (a backchannel), or they may need an
 answer, or show an interruption that the sound did not show. If our own level was quiet for 2 s while the VAD still
-hears speech, the VAD hears noise: the speech is marked as idle, and nobody waits for it. After 15 s it is dropped
-(turns.py).
+hears speech, the VAD hears noise: the speech is marked as idle, and nothing waits for its end. After 15 s the speech is
+dropped (turns.py).
 
 * The speech is then judged at once, as at a frame. The VAD reports speech later than our level hears it, and the 250 ms
-  count from the rise of the level. If they are over already, the answer is given up without a hold.
+count from the rise of the level. If the 250 ms are over already, the answer is given up without a hold.
 
 Protected words of the agent (the notice, last words) are never stopped. A short "Hello?" does not stop the first words
 of the greeting either. Such speech is marked as overheard, and its words decide later. bench/barge_in tries other
@@ -52,7 +54,8 @@ from relay.call.words import Meaning
 GIVE_UP_MS = 250
 # A shorter turn may be a cough, a door or a key. It is answered only if it has words.
 SHORT_TURN_MS = 250
-# The words of a turn are awaited this long. They come 1.0 to 1.5 s after the commit (docs/protocol/openai.md 3).
+# If only its words can decide about a turn, they are awaited this long. They come 1.0 to 1.5 s after the commit
+# (docs/protocol/openai.md 3).
 WORDS_LIMIT_S = 2.5
 # A short "Hello?" during the first words of the greeting is not a barge-in. Callers say it 250 to 450 ms after the call
 # was answered (Patter #95).
@@ -110,7 +113,7 @@ class Agent:
     thinking: bool  # An answer was asked for or is being generated.
     protected: bool  # What the caller hears now must not be interrupted.
     early: bool  # The first EARLY_S of the call are not over, and the agent speaks.
-    silent_since_s: float = 0.0  # When both sides became silent. While audio is playing: when it will end.
+    silent_since_s: float = 0.0  # When both sides became silent. While audio is playing: when that audio will end.
 
 
 NO_AGENT = Agent(speaking=False, thinking=False, protected=False, early=False)
@@ -118,13 +121,13 @@ NO_AGENT = Agent(speaking=False, thinking=False, protected=False, early=False)
 
 @dataclass(slots=True)
 class Speech:
-    """Speech of the caller, from its start by the server's VAD until it becomes an item."""
+    """Speech of the caller, from the VAD's report that it began until it becomes an item."""
 
     item_id: ItemId
     voiced_ms: int = 0  # The longest time without a pause in which our own level heard a voice.
     sound: Sound | None = None  # How loud the speech is. None: its start was not reported.
     state: State = State.SPEAKS
-    # True if it came while the agent could not be interrupted, and did not go on after that.
+    # True if it came while the agent could not be interrupted, and ended before the agent could be interrupted.
     overheard: bool = False
     over_agent: bool = False  # True if a part of it came while the agent spoke.
     paused: bool = False
@@ -199,7 +202,6 @@ class Floor:
         return self._judge(agent, voice)
 
     def frame(self, agent: Agent, voice: CallerVoice) -> Step:
-        """A caller frame came."""
         if self.speech is None or self.speech.paused:
             return Step.NOTHING
         if self.speech.sound is not None:
@@ -252,7 +254,7 @@ class Floor:
         return self.release()
 
     def release(self) -> Step:
-        """End a hold, without regard to what the caller does."""
+        """End a hold, whatever the caller does."""
         if self.speech is None or not self.is_holding:
             return Step.NOTHING
         self.speech.state = State.SPEAKS

@@ -15,21 +15,21 @@ from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, Speech, State, Worth
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 from relay.call.words import Meaning
 
-# If the agent was stopped, and neither words nor the end of the speech come within this time, it goes on. The VAD or
-# the line may have failed.
+# If the agent was stopped, and neither words nor the end of the speech come within this time, the agent goes on. The
+# VAD or the line may have failed.
 HOLD_LIMIT_S = 2.0
-# Noise can keep the server's VAD in speech for ever. Then the caller would never get an answer. Our own level takes
-# this noise for quiet. If our level is quiet for this long and the caller has spoken before, the caller has finished.
-# This is four times the pause after which the VAD ends a turn with ANSWER_EARLY=off. Then the relay sends silence, so
-# that the VAD ends the turn.
+# The server's VAD may hear speech in noise for ever. Then the caller would never get an answer. Our own level VAD takes
+# such noise for quiet. If it hears quiet for this long after the caller has spoken, the caller has finished. Then the
+# relay sends silence, so that the server's VAD ends the turn. This time is four times the pause after which that VAD
+# ends a turn with ANSWER_EARLY=off.
 DONE_AFTER_S = 2.0
-# After this time the VAD gets silence even if there was only noise. So the next turn does not begin with minutes of
-# noise. If the VAD hears speech even then, it does not work (twilio-samples python #6). unheard_speech.py finds out
-# whether it misses the caller's next words.
+# After this time, the relay sends silence to the server's VAD even if the caller has not spoken. So the next turn does
+# not begin with minutes of noise. If that VAD hears speech even then, it does not work (twilio-samples python #6).
+# unheard_speech.py finds out whether it misses the caller's next words.
 NOISE_LIMIT_S = 15.0
 SILENCE_MS = 1_000
-# Nothing waits longer than this for a transcription. Transcriptions took 1.0 to 1.5 s. That of a minute of speech may
-# come later, and still counts.
+# Nothing waits longer than this for a transcription. Transcriptions took 1.0 to 1.5 s. The transcription of a minute of
+# speech may come later, and still counts.
 WORDS_LIMIT_S = 5.0
 
 
@@ -44,7 +44,6 @@ def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
 
 
 def frame(call: Call, now: float, out: list[Action]) -> None:
-    """A caller frame came."""
     speech = call.floor.speech
     if speech is not None:
         # In the other states of the speech, the agent's state changes nothing.
@@ -92,7 +91,7 @@ def _may_go_on(
     if speech is not None and speech.idle:
         return wants_answer  # By our own level this turn ended long ago. What the VAD has heard since is noise.
     if call.early.is_asked:
-        take_back(call, now, out)  # The beginning of this speech was not reported.
+        take_back(call, now, out)  # The VAD did not report that this speech began, so `spoke` has not done it.
     call.floor.opens_turn()
     reads_out = asks_signs(call.conversation.asked())
     return call.early.piece(
@@ -168,10 +167,10 @@ def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: fl
         worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, meaning)
     is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
-        # The answer was given up for an echo of it. From now on only a louder sound stops the agent.
+        # The agent's answer was given up because of its own echo. From now on only a louder sound stops the agent.
         call.voice.was_echo()
     before, whole = _with_others(turn, event)
-    if before and text:  # The other pieces were judged earlier. What they asked for is left out here.
+    if before and text:  # What the other pieces meant was followed earlier, so it is left out here.
         meaning = call.plan.rules.words.judge(whole)
         meaning = replace(meaning, says=meaning.says - call.plan.rules.words.judge(before).says)
     return _Said(item_id, whole if text else "", text, meaning, worth, is_nothing, turn.is_answered, turn)
@@ -290,7 +289,10 @@ def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bo
 
 
 def _heed(call: Call, item_id: ItemId, said: _Said, now: float, out: list[Action]) -> bool:
-    """Carry out the other effects of the caller's words. Returns True if a human is called."""
+    """Carry out the other effects of the caller's words: a misunderstanding, a hard topic, or anger.
+
+    Returns True if a human is called.
+    """
     rules, says = call.plan.rules, said.meaning.says
     if "misunderstood" in says and misunderstood(call, item_id, said.text, now, out):
         return True
@@ -300,7 +302,7 @@ def _heed(call: Call, item_id: ItemId, said: _Said, now: float, out: list[Action
         call.offered_human = True
         call.rest.forget()  # The agent has something else to say now.
         out.append(call.note(wording.OFFER_HUMAN))
-        call.answers.want("offer")  # This note came after the request for the answer, so the answer is asked for again.
+        call.answers.want("offer")  # An answer may have been asked for before this note, so ask again.
     return False
 
 
@@ -331,7 +333,6 @@ def _bring_the_harder_model(call: Call, out: list[Action]) -> None:
 
 
 def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
-    """The caller has pressed a key."""
     if call.phase in (Phase.ARRIVING, Phase.GONE):
         return
     call.presence.sign(now)
@@ -375,7 +376,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     end_noise(call, now, out)
     kept = call.rest.kept
     if kept is not None and kept.was_none and not call.answers.is_pending:
-        # The model does not answer these words either. If the agent did not go on, both sides would be silent.
+        # The model does not answer the caller's words either. If the agent did not go on, both sides would be silent.
         go_on(call, now, out)
     if not call.awaits_words(now) and call.floor.speech is None:
         call.presence.words_are_overdue()

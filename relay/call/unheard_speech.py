@@ -15,7 +15,7 @@ DEAF_AFTER_MS = 1_500
 # cough, or two words to somebody else, are shorter.
 QUESTION_MS = 600
 WAITED_S = 2.5
-# A run that is shorter than this is a knock, even if its level swings.
+# A run is sound without a pause. A run that is shorter than this is a knock, even if its level swings.
 RUN_MS = 400
 # A swing is a fall and a rise of the level by at least SWING_DB. A run with SWINGS swings is speech.
 SWING_DB = 5.0
@@ -88,7 +88,7 @@ class UnheardSpeech:
         return self._run_ms if is_speech or is_question else 0
 
     def is_enough(self, waited_s: float) -> bool:
-        """True if the session must be deaf. `waited_s`: how long the caller has been silent since."""
+        """True if the session must be deaf. `waited_s`: how many seconds the caller has been silent."""
         ms = self._ms + self._speech_ms
         return ms >= DEAF_AFTER_MS or (ms >= QUESTION_MS and waited_s >= WAITED_S)
 

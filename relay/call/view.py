@@ -1,6 +1,6 @@
 """Shows a watcher what a call does: its stage, who speaks, and the last words. It changes nothing in the call.
 
-A view is made only when somebody looks, so calls that nobody watches cost nothing.
+A view is made only while the page Live is open, so calls that nobody watches cost nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One look at a call. `said` is empty if no words may be kept."""
+    """What a call does at one moment. `said` is empty while no words may be stored."""
 
     stage: Stage
     caller_speaks: bool
@@ -51,7 +51,6 @@ class View:
 
 
 def look(call: Call, now: float) -> View:
-    """What the call does now."""
     return View(
         stage=_stage(call, now),
         caller_speaks=call.phase is not Phase.GONE and (call.voice.is_up or call.floor.speech is not None),

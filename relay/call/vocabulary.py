@@ -156,7 +156,7 @@ class CallerTranscribed:
 class ResponseBegan:
     """The model began to answer. `ref` is the reference of our request.
 
-    It is None if we did not ask for this answer.
+    `ref` is None if we did not ask for this answer.
     """
 
     response_id: ResponseId
@@ -253,7 +253,10 @@ class ModelObjected:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitsTold:
-    """The share of the account's rate limits that is left for this minute (0 to 1). The smallest one counts."""
+    """The share of the account's rate limits that is left for this minute (0 to 1).
+
+    If there are several limits, this is the smallest share.
+    """
 
     left: float
 
@@ -298,7 +301,7 @@ class OrderAnswer(enum.StrEnum):
     """The result of an order."""
 
     DONE = "done"  # The order is being carried out.
-    ALREADY = "already"  # The same was ordered before, or the call has done it already.
+    ALREADY = "already"  # The same order came before, or the call has done it already.
     TOO_LATE = "too_late"  # The agent does not have the call any more, or says its last words.
 
 
@@ -366,7 +369,7 @@ class ClaimDoubted:
     """The agent's words and the deeds do not agree.
 
     Either the agent said that something was done, and no function did it. Or a function did something, and the agent
-    did not say so.
+    did not say so. `correction` is the note that tells the model about it.
     """
 
     correction: str

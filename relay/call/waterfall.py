@@ -12,8 +12,8 @@ from relay.call.vocabulary import ItemId
 class Waterfall:
     """The times of one answer (Trio clock). 0 means that this step has not come."""
 
-    stopped: float
-    stopped_heard: float
+    stopped: float  # The caller's last sound.
+    stopped_heard: float  # When the VAD reported that the caller has stopped speaking.
     first_delta: float = 0.0
     first_written: float = 0.0
     first_heard: float = 0.0
@@ -34,7 +34,7 @@ class Waterfalls:
     """The waterfalls of a call, while they are not complete."""
 
     _paused: dict[ItemId, Waterfall] = field(default_factory=dict)
-    _answered: Waterfall | None = None
+    _answered: Waterfall | None = None  # The waterfall of the turn that waits for an answer.
     _of_answer: dict[ItemId, Waterfall] = field(default_factory=dict)
     # Answers that have come, and of which nothing was sent yet.
     unwritten: dict[ItemId, Waterfall] = field(default_factory=dict)

@@ -47,7 +47,7 @@ _OF_NOW = frozenset({"emergency"})
 
 
 class WordsInvalid(ValueError):
-    """A file of words cannot be used. The message names its mistakes, but only the first set that does not exist."""
+    """A file of words cannot be used. The message names all its mistakes, but only the first missing set."""
 
 
 @lru_cache(maxsize=PLAIN_TEXTS)
@@ -158,21 +158,20 @@ def _words(part: str) -> list[str]:
 
 
 class Expression:
-    """A regular expression that is compiled at its first use. To compile all of eight languages takes a second."""
+    """A regular expression that is compiled at its first use. Compiling those of all eight languages takes a second."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     @cached_property
     def regex(self) -> re.Pattern[str]:
-        """The compiled expression."""
         return re.compile(self._text)
 
 
 class Patterns:
-    """Many patterns.
+    """A set of patterns.
 
-    Only those are tried that can begin with a word of the text, so that the loop is not blocked for long.
+    Only the patterns that can begin with a word of the text are tried, so that Trio's loop is not blocked for long.
     """
 
     def __init__(self, rows: Iterable[str], sets: Sets) -> None:
@@ -217,7 +216,7 @@ class Patterns:
 
 def _compile(expressions: Iterable[Expression]) -> None:
     for expression in expressions:
-        expression.regex  # noqa: B018 -- the look compiles it
+        expression.regex  # noqa: B018 -- reading the property compiles it
 
 
 def _only(rows: Iterable[str], sets: Sets, also: str = "") -> Expression | None:
@@ -302,7 +301,6 @@ class Language:
         return self.credits.begins(said.words)
 
     def compile_all(self) -> None:
-        """See Words.compile_all."""
         lists = [*self.grammar.values(), self.credits, *(p for k in self.kinds.values() for p in (k.says, k.unless))]
         _compile(chain(filter(None, self.lists.values()), *(patterns.expressions() for patterns in lists)))
 

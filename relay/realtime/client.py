@@ -100,9 +100,9 @@ class Wanted:
     model: str
     instructions: str
     tools: tuple[dict[str, object], ...] = ()
-    greeting: str | None = None  # The greeting that the model must generate at once. None: none.
+    greeting: str | None = None  # The greeting that the model must generate at once, if any.
     writes: bool = False  # True if the model must answer in text, which another voice speaks.
-    silence_ms: int = SILENCE_MS  # After this much silence, the server's VAD ends a speech of the caller.
+    silence_ms: int = SILENCE_MS  # After this much silence, the server's VAD ends the caller's speech.
 
 
 class Realtime:
@@ -241,7 +241,7 @@ class WarmSessions:
         self._warm: dict[CallSid, _Warm] = {}
         self._nursery: trio.Nursery | None = None
         self._recent: deque[float] = deque()
-        # Called for a session whose greeting nobody will hear. It must be paid for.
+        # Called for a session whose greeting nobody will hear. The greeting must be paid for.
         self.unheard: Callable[[CallSid, ModelSession], None] = lambda *_: None
 
     def __len__(self) -> int:

@@ -144,7 +144,8 @@ _KNOWN_AND_SKIPPED = frozenset(
 def decode(message: bytes) -> Message:
     """Decode a server event. Raises ModelProtocolError if it is not JSON or has no type.
 
-    If a field cannot be read, only this field is left out. But an event without its `delta` says nothing, so it raises.
+    If a field cannot be read, only this field is left out. But an event without its `delta` says nothing, so `decode`
+    raises.
     """
     try:
         return _decoder.decode(message)
@@ -202,7 +203,7 @@ def parse(raw: bytes) -> tuple[Message, Event | None]:
 def event_of(message: Message) -> Event | None:
     """The machine's event for this message.
 
-    None if the machine does not need it. call_session.py reads audio itself.
+    None if the machine does not need it. Audio deltas give None, because session/call_session.py reads them itself.
     """
     reader = _READERS.get(message.type)
     return reader(message) if reader else None

@@ -14,9 +14,10 @@ _OF_THE_BILL = frozenset(
 
 
 def remedy(code: str, param: str = "", model: str = "") -> str:
-    """What the operator must do about a refusal. "" if nothing, because it may end by itself.
+    """What the operator must do about a refusal.
 
-    `code` and `param` are those of OpenAI's error. `model` is the model that was asked for.
+    "" if there is nothing to do, because OpenAI may accept a later attempt. `code` and `param` are those of OpenAI's
+    error. `model` is the model that was asked for.
     """
     code = code.rpartition(".")[2]  # The reason of a close frame has the form type.code.
     if param.endswith("output.voice") or param == "voice" or "voice_id" in code:

@@ -42,9 +42,9 @@ def session_config(
 ) -> dict[str, object]:
     """The content of the one `session.update`.
 
-    It is not changed during a call, because a change would empty the prompt cache. `writes`: the model answers in text.
-    Only this can change later: `protocol.SPEAK` lets the model speak. `silence_ms`: the VAD ends a speech of the caller
-    after this much silence.
+    The settings do not change during a call, because a change would empty the prompt cache. `writes`: the model answers
+    in text. Only this setting can change later: `protocol.SPEAK` lets the model speak. `silence_ms`: the VAD ends the
+    caller's speech after this much silence.
     """
     config: dict[str, object] = {
         "type": "realtime",
