@@ -1,6 +1,6 @@
-"""Names what a call can do: on the caller's socket, on the model's session, and elsewhere.
+"""Defines the actions: what must be done on the caller's socket, on the model's session, or elsewhere.
 
-All actions are frozen values.
+machine.py returns actions, and session/ carries them out. All actions are frozen values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from relay.call.vocabulary import ItemId, OrderAnswer, ResponseId
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """Write audio: whole frames of 160 bytes, then the mark, if there is one."""
+    """Write audio to the caller's socket: whole frames of 160 bytes, and then `mark` if it is not None."""
 
     mulaw: bytes = field(repr=False)
     mark: str | None
@@ -32,13 +32,14 @@ class ClearPlayback:
 
 @dataclass(frozen=True, slots=True)
 class AskForResponse:
-    """Send `response.create`. The response comes with `ref`, so that it can be recognised."""
+    """Send `response.create` with `ref` in its metadata. The response repeats `ref`, so that it can be recognised."""
 
     ref: str
     instructions: str | None = None
 
 
-# The event id of a cancellation is this prefix and the response's id. An error about the cancellation repeats it.
+# The event id of a `response.cancel` is this prefix and the response's id. An error about the cancellation repeats this
+# event id.
 CANCEL_PREFIX = "cancel-"
 
 
@@ -51,7 +52,7 @@ class CancelResponse:
 
 @dataclass(frozen=True, slots=True)
 class TruncateItem:
-    """Tell the model how much of its item was heard. `audio_end_ms` is above 0, and at most what the model has sent."""
+    """Tell the model how much of its item was heard. `audio_end_ms` is above 0, and at most the audio received."""
 
     item_id: ItemId
     audio_end_ms: int
@@ -59,7 +60,7 @@ class TruncateItem:
 
 @dataclass(frozen=True, slots=True)
 class DeleteItem:
-    """Remove an item from the conversation: nobody has heard it, or it has no words, or a shorter one replaces it."""
+    """Remove an item from the conversation: nobody has heard it, or it has no words, or a shorter item replaces it."""
 
     item_id: ItemId
 
@@ -79,7 +80,7 @@ class CreateItem:
 
 @dataclass(frozen=True, slots=True)
 class CreateFunctionPair:
-    """Put an earlier function call into a new session's conversation, with its output if there is one."""
+    """Put an earlier function call, and its output if there is one, into the conversation of a new session."""
 
     function_call_id: str
     name: str
@@ -97,12 +98,12 @@ class SendFunctionOutput:
 
 @dataclass(frozen=True, slots=True)
 class UseOwnVoice:
-    """Let the model speak by itself from now on, because the other voice is lost."""
+    """Let the model itself speak from now on, because the voice that spoke its text (ElevenLabs) has failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendSilence:
-    """Send `ms` of silence to the model, because no caller audio comes or only noise. So its VAD can end a turn."""
+    """Send `ms` milliseconds of silence to the model. Its VAD can then end a turn without caller audio, or in noise."""
 
     ms: int
 
@@ -112,14 +113,14 @@ class SendSilence:
 
 @dataclass(frozen=True, slots=True)
 class KeepAudio:
-    """Store the sound of this response, which is a live greeting."""
+    """Keep the sound of this response from now on, because the response is a live greeting."""
 
     response_id: ResponseId
 
 
 @dataclass(frozen=True, slots=True)
 class LearnGreeting:
-    """The live greeting was generated to its end. Its stored sound may greet the next caller."""
+    """Store the kept sound of this live greeting for later callers. The model has generated it to its end."""
 
     response_id: ResponseId
 
@@ -136,9 +137,10 @@ class RunFunction:
 
 @dataclass(frozen=True, slots=True)
 class DialModel:
-    """Open a model session. The call uses it at once, because it has none. `model` is its model, `why` is for the log.
+    """Open a session with this model, and use it as soon as it is ready, because the call has no session.
 
-    The result is ModelReady, or ModelLost with code 0. sessions.py lists all orders and their results.
+    `why` is for the log. The result is the event ModelReady, or the event ModelLost with code 0. sessions.py lists the
+    orders about sessions with their results.
     """
 
     model: str
@@ -149,7 +151,7 @@ class DialModel:
 class DialBeside:
     """Open a model session and keep it ready, while the call uses the present one.
 
-    The result is NextModelReady or MoveFailed.
+    The result is the event NextModelReady or the event MoveFailed.
     """
 
     model: str
@@ -158,12 +160,15 @@ class DialBeside:
 
 @dataclass(frozen=True, slots=True)
 class SwitchModel:
-    """Close the present model session, and use the kept one. The result is as for DialModel."""
+    """Close the present model session, and use the one that is kept ready.
+
+    The result is the event ModelReady, or the event ModelLost with code 0.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetNext:
-    """Close the model session that is kept ready, because the call does not need it any more. There is no result."""
+    """Close the model session that is kept ready, because the call does not need it any more. No event follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +198,16 @@ class RecordTurn:
     started_ms: int
     ended_ms: int
     interrupted: bool = False
-    gap: bool = False
+    gap: bool = False  # True if words of a caller's turn are missing.
     latency: TurnLatency | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TurnLatency:
-    """When the steps of one answer happened, in ms after the caller's last sound. None: this step was not seen.
+    """When the steps of one answer happened, in ms after the caller's last sound. None if a step was not seen.
 
-    `stopped_heard`: the model reported that speech stopped. `first_delta`: the model's first audio. `first_written`:
-    our first frame to Twilio. `first_heard`: the first mark came back.
+    `stopped_heard`: the model reported that speech stopped. `first_delta`: the model's first audio came.
+    `first_written`: the first frame was written to Twilio. `first_heard`: the first mark came back.
     """
 
     stopped_heard: int | None
@@ -213,14 +218,14 @@ class TurnLatency:
 
 @dataclass(frozen=True, slots=True)
 class RecordConsent:
-    """The notice was heard to its end. `heard_ms` says when."""
+    """Write down that the caller heard the notice to its end, `heard_ms` milliseconds after the stream began."""
 
     heard_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class StopKeepingWords:
-    """The caller does not want their words kept. From now on no row of the conversation and no recording gets any."""
+    """Store no words and record no sound of this call any more, because the caller does not want it."""
 
     at_ms: int
 
@@ -236,7 +241,7 @@ class AnswerOwner:
 class Report:
     """Write a line to the operator's log: a dotted name, and fields.
 
-    No field has words of the call or phone numbers.
+    No field may have words of the call or phone numbers.
     """
 
     name: str

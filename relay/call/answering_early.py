@@ -1,6 +1,7 @@
-"""Ends the caller's open turn.
+"""Ends the caller's open turn when the caller has been silent for long enough.
 
-Then the caller hears its early answer (early_answer.py), and the answer's functions run.
+Then the caller hears the early answer to this turn, and the functions that the answer calls run. early_answer.py
+explains open turns and early answers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def frame(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def look(call: Call, now: float, out: list[Action]) -> bool:
-    """End the open turn if the silence is long enough. True if it has ended."""
+    """End the open turn if the silence is long enough. Returns True if the turn has ended."""
     is_here = call.is_withheld() or call.early.calls_function
     is_over = not call.floor.is_hearing and call.early.is_over(now, call.loud_at, call.voice.quiet_ms, is_here=is_here)
     if is_over:
@@ -28,13 +29,13 @@ def look(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """End an open turn if no frames come, so that the silence cannot be measured."""
+    """End an open turn if no caller frames come, because without frames the silence cannot be measured."""
     if not call.floor.is_hearing and call.early.is_overdue(now):
         _close(call, now, out)
 
 
 def _close(call: Call, now: float, out: list[Action]) -> None:
-    """The turn has ended. Let the early answer be heard and its functions run, or ask for an answer now."""
+    """End the turn. Let the caller hear the early answer, and run its functions. Without one, ask for an answer now."""
     turn, response_id, held = call.early.close(now, call.loud_at)
     call.floor.closes_turn()
     if why := call.early.governor.news():
@@ -49,12 +50,12 @@ def _close(call: Call, now: float, out: list[Action]) -> None:
     for event in held:
         function_calls.asked(call, event, now, out)
     if turn.wants_answer and response_id is None and not call.answers.is_pending:
-        # There is no early answer: it was not asked for, or it was taken back and then the caller said nothing.
+        # There is no early answer: it was not asked for, or it was taken back for a sound that was no speech.
         call.answers.want("turn")
 
 
 def _counts(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:
-    """The early answer may be heard from now on. Its turns begin now."""
+    """Let the caller hear the early answer. The turns of its items begin now."""
     waits_ms = 0.0
     for item in call.answer_items.get(response_id, []):
         turn = call.conversation.turn(item)

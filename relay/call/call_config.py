@@ -20,7 +20,7 @@ class Phrase:
 class Greeting:
     """The agent's first words, in two parts: `opening` and `question`.
 
-    If the opening has a notice, it cannot be interrupted. The question can be interrupted.
+    An opening with a notice cannot be interrupted. The question can be interrupted.
     """
 
     opening: Phrase
@@ -46,9 +46,10 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a call ends by itself: its greatest length and cost.
+    """The limits at which the relay ends a call: its length in seconds, and its cost in USD.
 
-    After `silence_s` the agent first asks whether the caller is there.
+    After `silence_s` seconds of silence the agent asks whether the caller is there. If the caller stays silent,
+    the call ends later.
     """
 
     call_s: float = 600.0
@@ -74,7 +75,7 @@ class Price:
 class Voice:
     """The voice that speaks the model's text. `name` is its name on the bill.
 
-    "" means that the model speaks by itself.
+    If `name` is "", the model itself speaks.
     """
 
     name: str = ""
@@ -85,12 +86,13 @@ class Voice:
 class Bill:
     """What a call has cost: tokens and characters by kind, and USD by model.
 
-    Transcription and the other voice count as models.
+    In `usd_by`, the transcription and the voice (`Voice.name`) count as models, too.
     """
 
     tokens: Mapping[str, int] = field(default_factory=dict)
     usd_by: Mapping[str, float] = field(default_factory=dict)
-    # How many early answers were asked for, and what those have cost that were taken back. `usd_by` has these USD, too.
+    # How many early answers were asked for and taken back, and the tokens, characters and USD of those that were taken
+    # back. `usd_by` includes these USD.
     early: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -112,7 +114,10 @@ class PastTurn:
 
 @dataclass(frozen=True, slots=True)
 class Midnight:
-    """The end of the business's day: seconds after the stream began (0: it is past already), and the new date."""
+    """Midnight at the business. It comes `in_s` seconds after the stream began. `day` is the new date.
+
+    `in_s` is 0 if midnight has passed between the ring and the stream.
+    """
 
     in_s: float
     day: str
@@ -128,7 +133,7 @@ class CallPlan:
     limits: Limits
     rules: Rules
     model: str  # The model that the call uses at first.
-    model_hard: str
+    model_hard: str  # The stronger model for difficult calls (OPENAI_MODEL_HARD).
     price: Price
     price_hard: Price
     transcription_usd_per_minute: float
@@ -138,11 +143,12 @@ class CallPlan:
     holding: dict[str, str | None] = field(default_factory=dict)
     voice: Voice = Voice()
     human_available: bool = True  # True if a human is there when the stream begins.
-    # After this time HUMAN_HOURS begin or end, so `human_available` changes. None: not during this call.
+    # How many seconds after the stream began HUMAN_HOURS begin or end. `human_available` is reversed from then on. None
+    # if this does not happen during the call.
     human_changes_s: float | None = None
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0
-    # From the earlier streams of this call
+    # From the earlier streams of this call (except `midnight`)
     bill: Bill = Bill()
     misunderstandings: int = 0
     failed_attempts: Mapping[str, int] = field(default_factory=dict)

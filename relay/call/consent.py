@@ -1,11 +1,11 @@
-"""Decides whether the words of a call may be kept. All code that writes words down asks this file.
+"""Decides whether the words of a call may be stored. All code that stores words asks this file.
 
-No words are kept with RECORD=off, or after the caller has refused. If the caller must hear a notice, no words are kept
-before it was heard. Two things are kept in any case: facts without words (what happened, when, and what it cost), and
-what the caller asks the relay to keep (a message, the notes of a booking).
+No words are stored with RECORD=off, or after the caller has refused. If the caller must hear a notice, no words are
+stored before the caller has heard it. Two things are always stored: facts without words (what happened, when, and what
+it cost), and what the caller asks the relay to store (a message, the notes of a booking).
 
-The machine changes this state. Code that writes words down reads `words` first. consent_law.py decides who must hear
-the notice.
+The files of call/ change the state of `Consent`. Code that stores words reads `Consent.words` first. consent_law.py
+decides who must hear the notice.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from relay.call.actions import RecordTurn
 
 
 class Words(enum.Enum):
-    """What happens with somebody's words now."""
+    """What happens now with the words of the caller and of the agent."""
 
-    KEPT = "kept"
-    WAITING = "waiting"  # The words wait. They are kept after the notice was heard.
-    NEVER = "never"
+    KEPT = "kept"  # They are stored.
+    WAITING = "waiting"  # They wait in memory. They are stored when the caller has heard the notice.
+    NEVER = "never"  # They are not stored.
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Consent:
     announces: bool = False
     heard: bool = False  # True after the notice was heard.
     refused: bool = False  # True after the caller has refused.
-    words: Words = field(init=False)  # What happens with somebody's words now.
+    words: Words = field(init=False)
     _waiting: list[RecordTurn] = field(default_factory=list)  # Rows with words that wait until the notice was heard.
 
     @property
@@ -47,7 +47,7 @@ class Consent:
         self._decide()
 
     def _decide(self) -> None:
-        """Decide again what happens with words."""
+        """Set `words` again, after one of the other fields has changed."""
         if not self.keeps or self.refused:
             self.words = Words.NEVER
         else:
@@ -55,11 +55,11 @@ class Consent:
 
     @property
     def may_keep(self) -> bool:
-        """True if words may be written down now."""
+        """True if words may be stored now."""
         return self.words is Words.KEPT
 
     def record(self, row: RecordTurn) -> list[RecordTurn]:
-        """Returns what may be written of this row now: the row, nothing yet, or the row without its words."""
+        """Returns the rows that may be written now: this row, no row yet, or this row without its words."""
         match self.words:
             case Words.KEPT:
                 return [row]
@@ -76,7 +76,7 @@ class Consent:
         return self._let_go()
 
     def refuse(self) -> list[RecordTurn]:
-        """The caller does not want their words kept. Returns the rows that waited, without their words."""
+        """The caller does not want their words stored. Returns the rows that waited, without their words."""
         self.refused = True
         self._decide()
         return [replace(row, said=None, heard=None) for row in self._let_go()]

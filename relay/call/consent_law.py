@@ -1,14 +1,15 @@
 """Decides which callers must hear the notice that the call is written down or recorded.
 
-This is no legal advice. With `RECORD_NOTICE=always`, the default, everybody hears the notice. With `by_state`, callers
-hear it if they or the business may be in a state that needs the agreement of all parties. The caller's state, country
-and area code show this. A caller also hears it if one of the two states is not known, or if they call from abroad.
+This is no legal advice. With `RECORD_NOTICE=always`, the default, every caller hears the notice. With `by_state`, a
+caller hears the notice in these cases: the caller or the business may be in a state in which all parties must agree,
+the state of one of them is not known, or the call comes from abroad. The caller's area code may also name such a state.
 """
 
 from __future__ import annotations
 
-# The states in which all parties must agree to the recording of a phone call, with the law. The first nine are the
-# usual list. In the others the law is not clear, so they are included. Ask your lawyer before you change this list.
+# The states in which all parties must agree to the recording of a phone call, each with its law. The first nine states
+# are the usual list. In the other four the law is not clear. They are included to be safe. Ask your lawyer before you
+# change this list.
 TWO_PARTY_STATES: dict[str, str] = {
     "CA": "Cal. Penal Code § 632",
     "FL": "Fla. Stat. § 934.03",
@@ -25,8 +26,8 @@ TWO_PARTY_STATES: dict[str, str] = {
     "OR": "Or. Rev. Stat. § 165.540 (in person; telephone one-party, listed for caution)",
 }
 
-# The area codes of these states (North American Numbering Plan, 2026). A phone may be elsewhere than its area code
-# says.
+# The area codes of these states (North American Numbering Plan, 2026). A phone may be used in another state than its
+# area code says. So the area code and the state are both checked.
 _AREA_CODES: dict[str, str] = {
     "CA": (
         "209 213 279 310 323 341 350 357 369 408 415 424 442 510 530 559 562 619 "
@@ -50,7 +51,7 @@ _TWO_PARTY_CODES = frozenset(code for codes in _AREA_CODES.values() for code in 
 
 
 def must_announce(rule: str, caller: str, caller_state: str, caller_country: str, business_state: str) -> bool:
-    """True if this caller must hear the notice. `rule` is RECORD_NOTICE; states are two letters or ""."""
+    """True if this caller must hear the notice. `rule` is RECORD_NOTICE. States are two letters, "" if not known."""
     if rule == "always":
         return True
     states = {caller_state.upper(), business_state.upper()}

@@ -1,9 +1,9 @@
-"""Keeps the conversation in its own order: turns as they were said and heard, and functions as they were called.
+"""Keeps the turns and the function calls of a call, in the order of the model's conversation.
 
-The order is the model's (`previous_item_id`). The order of arrival differs, because transcriptions come about a second
-late. A turn gets a number when it is placed, and keeps it. So its row can be written early and completed later. The
-numbers have gaps, so that a turn can be placed between two others. Sorted by number, the rows are in the order of the
-conversation.
+The model reports this order (`previous_item_id`). The events come in another order, because transcriptions come about a
+second late. A turn gets a number (`seq`) when it is placed in the conversation. The number does not change, so the
+turn's row can be written early and replaced later. The numbers have gaps, so that a turn can be placed between two
+others. Sorted by number, the rows are in the order of the conversation.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from relay.call.wording import BROKEN_OFF
 # The usual speed of speech: the shipped clips have 16 to 22 characters a second. It is used until an item's length is
 # known.
 CHARACTERS_PER_MS = 0.0185
-# The distance between the numbers of two neighbours. It can be halved three times.
+# The distance between the numbers of two neighbours. It can be halved three times, for turns that are placed between
+# them later.
 NUMBERS_APART = 10
 
 
 def heard_words(said: str, said_ms: float, heard_ms: float, complete: bool = True) -> str:
     """The first words of `said`: those that the caller has heard when `heard_ms` of its `said_ms` have been played.
 
-    The API does not say when a word is spoken. So the share of time is taken as the share of characters, which is right
-    to about one word. The text comes before its audio. So while the item is not `complete`, the usual speed of speech
-    is used.
+    The API does not say when a word is spoken. So the share of the time is used as the share of the characters. The
+    result is right to about one word. The text comes before its audio. So while the item is not `complete`, the usual
+    speed of speech also limits the result.
     """
     if said_ms <= 0 or heard_ms <= 0:
         return ""
@@ -56,7 +57,7 @@ def heard_words(said: str, said_ms: float, heard_ms: float, complete: bool = Tru
 def words_at(said: str, positions: Sequence[Position], heard_ms: float) -> str:
     """The words of `said` that the caller has heard after `heard_ms`. Only whole words count.
 
-    `positions` say which place of the text is spoken at which time. They rise.
+    Each of the `positions` says how many characters have been spoken at which time. They are sorted by time.
     """
     index = bisect_right(positions, heard_ms, key=lambda position: position.item_ms)
     cut = min(positions[index - 1].chars, len(said)) if index else 0
@@ -66,7 +67,7 @@ def words_at(said: str, positions: Sequence[Position], heard_ms: float) -> str:
 
 
 def is_said(text: str, said: str) -> bool:
-    """True if `said` has all words of `text` in the same order, without others between them.
+    """True if `said` has all words of `text` in the same order, without other words between them.
 
     Case and punctuation do not count.
     """
@@ -89,17 +90,18 @@ class Turn:
     heard: str | None = None
     started_ms: int = 0
     ended_ms: int = 0
-    waits_ms: int = 0  # How long its sound waited until the audio before it was played.
+    waits_ms: int = 0  # How long its sound waited, because earlier audio was played first.
     said_ms: float = 0.0
     own: bool = False  # True for a sentence of the relay's own.
-    whole: bool = False  # True after the turn has ended. Usually nothing of it changes then.
+    whole: bool = False  # True after the turn has ended. False again if more audio of the turn comes.
     interrupted: bool = False
-    gap: bool = False
+    gap: bool = False  # True while words of a caller's turn are missing.
     latency: TurnLatency | None = None
-    # Which place of the text is spoken at which time. None if the model itself speaks.
+    # How many characters of the text have been spoken at which time. None if the model itself speaks.
     positions: list[Position] | None = None
     is_spoken: bool = False  # True if all sound of the text has come. Used only if another voice speaks it.
-    # The pieces of a caller's turn: item -> its words. None until they come.
+    # The pieces of a caller's turn. A piece is an item of the model's conversation. Item -> its words, None until they
+    # come.
     pieces: dict[ItemId, str | None] = field(default_factory=dict)
 
     # Turns of the caller
@@ -122,18 +124,18 @@ class Turn:
         return self.row()
 
     def has_lost(self, item_id: ItemId) -> bool:
-        """A piece was a noise. Returns True if no other piece is left."""
+        """Remove a piece, for example because it was a noise. Returns True if no piece is left."""
         self.pieces.pop(item_id, None)
         if self.pieces:
             self._put_together()
         return not self.pieces
 
     def said_without(self, item_id: ItemId) -> str:
-        """The known words of the other pieces."""
+        """The known words of the turn without this piece."""
         return " ".join(words for piece, words in self.pieces.items() if words and piece != item_id)
 
     def said_with(self, item_id: ItemId, words: str) -> str:
-        """All words of the turn, if this piece has these words."""
+        """The known words of the turn, with `words` as the words of this piece."""
         pieces = {**self.pieces, item_id: words}
         return " ".join(filter(None, pieces.values()))
 
@@ -148,11 +150,11 @@ class Turn:
         self.said, self.said_ms = words, said_ms
 
     def begins(self, now_ms: int, waits_ms: int) -> None:
-        """The turn's first sound came at `now_ms`. It waits for the audio before it."""
+        """The turn's first sound came at `now_ms`. It plays `waits_ms` later, after the audio that came before."""
         self.started_ms, self.waits_ms = now_ms, waits_ms
 
     def sounds(self, said_ms: float, positions: tuple[Position, ...] | None = None) -> None:
-        """More audio of the turn came. A turn that had ended then goes on."""
+        """More audio of the turn came. If the turn had ended, it goes on."""
         if self.whole and not self.interrupted:
             self.whole, self.heard = False, None
         self.said_ms = max(self.said_ms, said_ms)
@@ -166,7 +168,7 @@ class Turn:
 
     @property
     def is_text(self) -> bool:
-        """True if another voice speaks the text. Such an item cannot be truncated at the model."""
+        """True if another voice speaks the model's text. Then the model's item is text and cannot be truncated."""
         return self.positions is not None
 
     @property
@@ -175,7 +177,10 @@ class Turn:
         return self.said if self.positions is None else self.heard_until(self.said_ms, self.said_ms)
 
     def heard_until(self, heard_ms: float, said_ms: float, complete: bool = True) -> str:
-        """The words that were heard after `heard_ms` of the `said_ms` that have come. `complete`: see heard_words."""
+        """The words that the caller has heard when `heard_ms` of the turn's `said_ms` have been played.
+
+        `complete`: see heard_words.
+        """
         if self.positions is None:
             return heard_words(self.said, said_ms, heard_ms, complete)
         if self.is_spoken and heard_ms >= said_ms - 1:
@@ -199,7 +204,7 @@ class Turn:
     def row(self) -> RecordTurn:
         """The turn as a row of the transcript. The row begins when the caller could hear the turn."""
         begins_ms = self.started_ms + self.waits_ms
-        if self.whole:  # The turn may have been cut off before its sound was due.
+        if self.whole:  # The turn may have been cut off before its sound was played.
             begins_ms = min(begins_ms, max(self.started_ms, self.ended_ms))
         return RecordTurn(
             self.seq,
@@ -226,10 +231,10 @@ class CutOff:
 
 
 def _stays_with_the_turn_before(entry: Turn | Called | PastTurn) -> bool:
-    """True for an entry that no later turn can name as the item before it. It stays behind the entry before it.
+    """True for an entry that stays directly behind the entry before it. A new turn is placed behind such entries.
 
-    Such are function calls, and parts of an answer that were given up unheard, because the model has deleted their
-    items.
+    `place` does not find them by the id of an item. They are function calls, texts of earlier streams, and turns of the
+    agent that were given up unheard. The items of these turns were deleted at the model.
     """
     return not isinstance(entry, Turn) or (entry.interrupted and not entry.heard)
 
@@ -269,9 +274,9 @@ class Conversation:
         own: bool = False,
         part_of: ItemId | None = None,
     ) -> Turn:
-        """The turn of an item. A new turn is placed after the item `after`, or at the end.
+        """Returns the turn of an item. If the item is new, its turn is placed after the item `after`, or at the end.
 
-        `part_of`: the item is one more piece of the turn of that item.
+        `part_of`: the new item is one more piece of the turn of this other item.
         """
         turn = self._turns.get(item_id)
         if turn is not None:
@@ -290,7 +295,7 @@ class Conversation:
         return turn
 
     def _number(self, at: int) -> int:
-        """A number for a turn at this place, between those before and after it. If none is free: the next number."""
+        """A number between the numbers of the turns around the place `at`, or the next new number if none is free."""
         before, behind = (
             [e.seq for e in part if isinstance(e, Turn)] for part in (self._entries[:at], self._entries[at:])
         )
@@ -343,7 +348,7 @@ class Conversation:
             self._entries.remove(turn)
 
     def drop_soundless(self, item_ids: Iterable[ItemId]) -> list[ItemId]:
-        """Forget those of these items that have no sound. Returns them."""
+        """Forget the turns of the items that have no sound. Returns these items."""
         turns = [self._turns[item] for item in item_ids if item in self._turns]
         dropped = [turn.item_id for turn in turns if not turn.whole and turn.said_ms == 0]
         for item in dropped:
@@ -355,7 +360,7 @@ class Conversation:
         return function_call_id in self._calls
 
     def called(self, function_call_id: str, name: str, arguments: str) -> tuple[int, int] | None:
-        """A function was called. Returns the newest turns at this moment, or None if the call is known already."""
+        """A function was called. Returns `newest()`, or None if this function call is known already."""
         if self.knows_call(function_call_id):
             return None
         call = Called(function_call_id, name, arguments)
@@ -364,7 +369,7 @@ class Conversation:
         return self.newest()
 
     def returned(self, function_call_id: str, output: str) -> tuple[int, int]:
-        """The output of a function has come. Returns the newest turns at this moment."""
+        """The output of a function has come. Returns `newest()`."""
         if function_call_id in self._calls:
             self._calls[function_call_id].output = output
         return self.newest()
@@ -397,7 +402,7 @@ class Conversation:
     def past(self) -> tuple[PastTurn, ...]:
         """The conversation as text, for the next stream: what the caller said, and what they heard of the agent.
 
-        A function that still runs gets an output here that says so. Otherwise the next model would wait for it.
+        A function that still runs gets the output BROKEN_OFF. Without an output, the model would wait for it.
         """
         past = [each for _, each in self._past()]
         return tuple(replace(p, text=BROKEN_OFF) if p.role == "function" and not p.text else p for p in past)

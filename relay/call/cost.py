@@ -29,7 +29,7 @@ def _table(table: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 
 def response_usd(usage: Mapping[str, object] | None, price: Price) -> float:
-    """What one response costs in USD, by its `usage`. 0 without `usage`, as after a cancellation or failure."""
+    """What one response costs in USD, by its `usage`. 0 if there is no usage, for example after a failure."""
     if not usage:
         return 0.0
     inputs, outputs = _table(usage, "input_token_details"), _table(usage, "output_token_details")
@@ -57,7 +57,7 @@ def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float)
 
 
 class Meter:
-    """Counts the cost of one call. `before` is what its earlier streams have cost."""
+    """Counts the cost of one call. `before` is what the earlier streams of the call have cost."""
 
     def __init__(
         self, model: str, price: Price, transcription_usd_per_minute: float, before: Bill, *, voice: Voice | None = None
@@ -78,7 +78,7 @@ class Meter:
     def serves(self, model: str, price: Price) -> None:
         """Another session is used from now on.
 
-        The earlier session will report nothing more, so its open amounts are estimated and counted.
+        The earlier session reports nothing more, so its answers without a usage are estimated and counted.
         """
         self._settle(self._model, self._pending_usd)
         self._pending_ms.clear()
@@ -95,13 +95,13 @@ class Meter:
         self._pending_ms[response_id] = self._pending_ms.get(response_id, 0.0) + ms
 
     def wrote(self, response_id: str, characters: int) -> None:
-        """`characters` of a response's text have come, which another voice speaks. Its usage will come later."""
+        """`characters` of a response's text have come. A voice will speak them. The usage will come later."""
         self._pending_characters[response_id] = self._pending_characters.get(response_id, 0) + characters
 
     def responded(self, response_id: str, usage: Mapping[str, object] | None, *, taken_back: bool = False) -> None:
-        """The usage of a response has come. Without it, the estimate is counted.
+        """A response has ended. Count its usage, or the estimate if the server has sent no usage.
 
-        `taken_back`: it was an early answer that was taken back.
+        `taken_back`: the response was an early answer that was taken back.
         """
         estimate_usd = self._estimate_usd(
             self._pending_ms.pop(response_id, 0.0), self._pending_characters.pop(response_id, 0)
@@ -117,7 +117,7 @@ class Meter:
             self.taken_back_early(response_id)
 
     def taken_back_early(self, response_id: str) -> None:
-        """This response was an early answer that was taken back. Count what it has cost."""
+        """This response was an early answer that was taken back. Add its cost to `early`."""
         if characters := self._characters_of.pop(response_id, 0):
             usd = characters * self._voice.usd_per_character
             for key, amount in (("characters", characters), ("usd", usd)):
@@ -137,7 +137,7 @@ class Meter:
         self._settle("transcription", transcription_usd(usage, self._per_minute))
 
     def spoken(self, characters: int, response_id: str | None = None) -> None:
-        """`characters` of the model's text were sent to the other voice, and must be paid for."""
+        """`characters` of the model's text were sent to the voice that speaks them. They must be paid for."""
         self._settle(self._voice.name, characters * self._voice.usd_per_character)
         self.tokens["characters"] = self.tokens.get("characters", 0) + characters
         if response_id is not None:

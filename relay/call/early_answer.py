@@ -1,9 +1,10 @@
 """Keeps the caller's open turn and its early answer, which is asked for before the turn has certainly ended.
 
 The server's VAD makes an item of the speech after a silence of VAD_SILENCE_MS. People pause for longer than that inside
-a turn, so the turn is still open. But the relay asks for the answer at once. Until the turn has ended, the caller does
-not hear this answer, and its functions do not run. If the caller goes on, the answer is taken back: it is cancelled and
-deleted. The VAD may cut one turn into several pieces. They are one turn, with one row and one answer.
+a turn, so the caller may go on: the turn is open. But the relay asks for the answer at once. Until the turn has ended,
+the caller does not hear this answer, and its functions do not run. If the caller goes on, the answer is taken back: it
+is cancelled and deleted. The VAD may make several items of one turn. These items are the pieces of the turn. Together
+they have one row and one answer.
 
     CLOSED   no turn is open
     OPEN     a piece of a turn is an item, and the silence after it is not long enough yet
@@ -15,15 +16,16 @@ deleted. The VAD may cut one turn into several pieces. They are one turn, with o
     the VAD hears speech begin       -               the turn goes on            taken back: OPEN
     sound of the early answer        -               -                           withheld
     the answer calls a function      -               -                           held
-    the agent is cut off, or leaves  -               -                           taken back: OPEN
+    the agent is cut off             -               -                           taken back: OPEN
     the session is lost              -               -                           taken back: OPEN
     the silence is long enough       -               CLOSED: ask now             CLOSED: heard, functions run
-    the VAD hears noise (idle)       -               the silence counts          the silence counts
+    the VAD hears only noise         -               the silence counts          the silence counts
 
-turn_end.py decides how much silence is enough. It is more if the answer has not come after ON_TIME_MS. Our own level
-(level_vad.py) measures the silence. If our level hears sound after the item, but the server reports no speech within
-NO_SPEECH_MS, that sound is noise. Then the silence counts from the server's report. If no frames come, our level cannot
-measure, and the turn ends after NO_FRAMES_S.
+turn_end.py decides how much silence is enough. More silence is needed if the answer has not come after ON_TIME_MS. The
+silence is measured by our own level: the level of the caller's audio, in which level_vad.py finds the caller's voice.
+If our level hears sound after the item, but the server reports no speech within NO_SPEECH_MS, that sound is noise. Then
+the silence counts from the moment at which the server's VAD heard it begin. If no frames come, our level cannot measure
+the silence, and the turn ends after NO_FRAMES_S.
 """
 
 from __future__ import annotations
@@ -45,10 +47,9 @@ from relay.call.turn_end import (
 )
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 
-# After this much silence the VAD makes an item of the speech. Pauses inside words last up to 120 ms, so a shorter
-# silence would give answers to half words. With 200 ms, OpenAI's default, 8 of 100 early answers are lost, and all
-# answers come 30 ms later. To reach the same median wait with 200 ms, fewer turns could get a longer wait
-# (turn_end.py). So more callers would be cut off (docs/early-answers.md).
+# After this much silence the VAD makes an item of the speech. Pauses inside words last up to 120 ms. So with a much
+# shorter silence, more early answers would reply to half words. With 200 ms, half of the answers come 15 ms later
+# (docs/early-answers.md has the table).
 VAD_SILENCE_MS = 170
 # A VAD reports speech within 100 ms, and the report must travel to us. So if our level has heard sound for this long,
 # and the server has reported no speech, the sound is no speech.
@@ -56,10 +57,10 @@ NO_SPEECH_MS = 300
 # The time to the server and back. The server reports the end of speech later than it happened, by this time and by
 # VAD_SILENCE_MS.
 ROUND_TRIP_MS = 150
-# Our own level may hear a soft end of a word that the server's VAD does not hear. If our level hears up to this much
-# longer, the silence counts from the server's report.
+# Our own level may hear a soft end of a word that the server's VAD does not hear. If our level hears this end for at
+# most this long, the silence counts from the moment at which the server's VAD heard it begin.
 SOFT_END_MS = 40
-# A frame may come up to this much too early. So the measured silence may be too short by this.
+# A frame may come up to this much too early. So the clock may show up to this much less silence than the frames have.
 JITTER_MS = 15
 # If no frame has come for this long (a muted line, a stall), the turn ends, because the silence cannot be measured.
 NO_FRAMES_S = 0.5
@@ -70,15 +71,15 @@ class OpenTurn:
     """A turn of the caller that may still continue."""
 
     began_at: float  # When the turn began, by our own level (Trio clock).
-    stopped_at: float  # When the server reported the silence (Trio clock).
-    # Since when our own level hears sound again after that silence. None: it does not.
+    stopped_at: float  # When the server made an item of the newest piece, because it was silent (Trio clock).
+    # Since when our own level hears sound after that. None while it hears no sound.
     sounds_since: float | None = None
     pieces: list[ItemId] = field(default_factory=list)  # The turn's items. Items that were noises are removed.
     heard_at: float = 0.0  # When the newest frame came.
     wants_answer: bool = False
     reads_out: bool = False  # True if the caller reads out digits or letters, so more will come.
-    in_function: bool = False  # True if the turn began while the caller waited for a function. Then its wait is short.
-    is_late: bool = False  # True if its early answer had not come after ON_TIME_MS.
+    in_function: bool = False  # True if the turn began while the caller waited for a function. WAIT_MS then ends it.
+    is_late: bool = False  # True if its early answer had not come after ON_TIME_MS of silence.
 
 
 @dataclass(slots=True)
@@ -93,14 +94,14 @@ class EarlyAnswer:
     _asked_ref: str = ""  # The reference of an early answer that the model has not begun.
     _back_ref: str = ""  # The reference of an early answer that was taken back before the model began it.
     _items: list[ItemId] = field(default_factory=list)  # The items of the early answer.
-    _held: list[FunctionAsked] = field(default_factory=list)
+    _held: list[FunctionAsked] = field(default_factory=list)  # Function calls of the early answer. They must wait.
     _taken_back: set[ResponseId] = field(default_factory=set)
     _lengths: TurnLengths = field(default_factory=TurnLengths)
     _closed_at: float = 0.0  # When the last turn ended.
 
     @property
     def is_asked(self) -> bool:
-        """True while there is an early answer, requested or begun, and nobody may hear it yet."""
+        """True while a turn is open and its early answer was asked for or has begun. Nobody may hear it yet."""
         return self.turn is not None and (bool(self._asked_ref) or self.response is not None)
 
     # The turn
@@ -109,12 +110,12 @@ class EarlyAnswer:
     def piece_before(self) -> ItemId | None:
         """The newest piece of the open turn. None if no turn is open.
 
-        What the caller says now belongs to the same turn.
+        What the caller says now belongs to the turn of this piece.
         """
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
     def goes_on(self, at: float) -> bool:
-        """The VAD hears speech. By our own level it began at `at`.
+        """The VAD hears speech begin. By our own level the speech began at `at`.
 
         Returns True if an early answer must be taken back.
         """
@@ -129,8 +130,8 @@ class EarlyAnswer:
         """Speech became an item: it begins a turn, or is one more piece of the open turn.
 
         Returns True if the turn wants an answer. `reads_out`: the agent has asked for digits or letters. `in_function`:
-        the caller waits for a function. Both count only if the turn begins now. `sounds`: our own level hears somebody.
-        `wants_answer`: this piece alone wants an answer.
+        the caller waits for a function. `reads_out` and `in_function` count only if the turn begins now. `sounds`: our
+        own level hears a voice now. `wants_answer`: this piece alone wants an answer.
         """
         if self.turn is None:
             began_at = min(now, self._began_at or now)
@@ -143,7 +144,7 @@ class EarlyAnswer:
         return self.turn.wants_answer
 
     def was_nothing(self, item_id: ItemId) -> None:
-        """A piece of the turn was a noise. If it was the only one, the turn wants no answer."""
+        """A piece of the turn was a noise. If the turn has no other piece, it wants no answer."""
         if self.turn is not None and item_id in self.turn.pieces:
             self.turn.pieces.remove(item_id)
             self.turn.wants_answer = self.turn.wants_answer and bool(self.turn.pieces)
@@ -173,7 +174,7 @@ class EarlyAnswer:
         return min(wait_ms, FUNCTION_WAIT_MS) if self._held else wait_ms
 
     def words_are(self, item_id: ItemId, words: str) -> None:
-        """The words of a piece have come while the turn is open."""
+        """The words of a piece have come. Note whether the caller reads out digits or letters."""
         if self.turn is not None and item_id in self.turn.pieces and reads_out(words):
             self.turn.reads_out = True
 
@@ -188,8 +189,8 @@ class EarlyAnswer:
     def is_over(self, now: float, loud_at: float, quiet_ms: float, *, is_here: bool) -> bool:
         """True if the silence is long enough. `loud_at`: when our own level heard the last sound.
 
-        `quiet_ms`: the length of all frames since then. `is_here`: the early answer has begun to speak, or it calls a
-        function.
+        `quiet_ms`: the length of all frames since that sound. `is_here`: sound of the early answer has come, or the
+        early answer calls a function.
         """
         turn = self.turn
         if turn is None:
@@ -226,10 +227,10 @@ class EarlyAnswer:
     # The early answer
 
     def may_ask(self, wish: Wish | None) -> bool:
-        """True if this wish may be asked for now.
+        """True if the model may be asked for this answer (`wish`) now.
 
-        While a turn is open, only the answer to this turn may be asked for. Even this answer must wait if the governor
-        has stopped early answers, or if the caller reads something out.
+        While a turn is open, the model may be asked only for the answer to this turn. This answer must wait, too, if
+        the governor has stopped early answers, or if the caller reads something out.
         """
         if self.turn is None:
             return True
@@ -246,9 +247,9 @@ class EarlyAnswer:
         self.governor.was_asked()
 
     def began(self, response_id: ResponseId, ref: str | None) -> None:
-        """The model began an answer. Note whether it is the early one.
+        """The model began an answer. Note whether this is the early answer.
 
-        If the server sends no reference, it is the answer that was asked for last.
+        If the server sends no reference (`ref`), the answer counts as the one that was asked for last.
         """
         if self._asked_ref and ref in (None, self._asked_ref):
             self.response, self._asked_ref = response_id, ""
@@ -257,7 +258,7 @@ class EarlyAnswer:
             self._back_ref = ""
 
     def refused(self, ref: str | None) -> None:
-        """The server refused a response. If it was the early answer, forget its reference."""
+        """The server refused a request for a response. If the request was for the early answer, forget it."""
         if ref is not None and ref in (self._asked_ref, self._back_ref):
             self._asked_ref = self._back_ref = ""
 
@@ -273,7 +274,7 @@ class EarlyAnswer:
     def placed(self, item_id: ItemId, *, is_generated: bool) -> None:
         """The server has placed an item.
 
-        If the model generated it during the early answer, it belongs to this answer.
+        If the model generated the item during the early answer, the item belongs to this answer.
         """
         if is_generated and self.is_asked and self.response is not None and item_id not in self._items:
             self._items.append(item_id)

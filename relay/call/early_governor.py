@@ -1,21 +1,21 @@
-"""Decides whether a call asks for early answers. If they cost more than they gain, this call stops asking for them."""
+"""Decides whether a call asks for early answers (early_answer.py). A call stops when they cost more than they gain."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# If more than this share of a call's early answers is taken back, the call asks for no more. Each one costs its input
-# tokens (mostly cached) and what was generated. If a caller pauses once in every turn, half are taken back, and every
-# turn is answered sooner: that is worth the cost. A caller with more pauses gains little. The share is judged after
-# LEAST_ASKED early answers.
+# If more than this share of a call's early answers is taken back, the call asks for no more early answers. An early
+# answer that is taken back costs its input tokens (mostly cached) and what was generated. If a caller pauses once in
+# every turn, half of the early answers are taken back, but every turn is answered sooner. This is worth the cost. With
+# more pauses the caller gains little. The share is judged after LEAST_ASKED early answers.
 MOST_TAKEN_BACK = 2 / 3
 LEAST_ASKED = 6
 # If this share of a call's or a day's money is spent, the rest is kept for answers that are heard.
 MOST_OF_MONEY = 0.8
-# If less than this share of the account's rate limit is left for the minute, other calls need it.
+# If less than this share of the account's rate limit is left for the minute, other calls need what is left.
 LEAST_LEFT = 0.1
-# A turn with this many digits or single letters is read out in groups, with pauses between them.
+# If a turn has at least this many digits or single letters, the caller reads something out, with pauses between groups.
 LEAST_READ_OUT = 3
 _DIGIT = re.compile(r"\d")
 # Single letters count if there are two or more in a row, because "I" and "a" are words.
@@ -37,10 +37,10 @@ class Governor:
     asked: int = 0
     taken_back: int = 0
     why_off: str = ""  # Why the call asks for no more early answers. "" means that it still asks for them.
-    is_told: bool = False  # True if this was written to the log.
+    is_told: bool = False  # True if `why_off` was written to the log.
 
     def limits_are(self, left: float) -> None:
-        """The server has reported how much of a rate limit is left."""
+        """The server has reported which share of a rate limit is left (0 to 1)."""
         if left < LEAST_LEFT:
             self.stop("rate limit")
 
@@ -68,7 +68,7 @@ class Governor:
         self.why_off = self.why_off or why
 
     def news(self) -> str:
-        """Why no more early answers are asked for. "" while they are, or if the reason was returned before."""
+        """Why no more early answers are asked for. "" if they are asked for, or if the reason was returned before."""
         if self.is_told or not self.why_off:
             return ""
         self.is_told = True

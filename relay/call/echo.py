@@ -1,8 +1,8 @@
-"""Knows how loud the words were sent whose echo may come back now. It notes the level and the time of what we send.
+"""Notes how loud the audio for the caller is and when it plays, to know how loud its echo may be.
 
-A hands-free phone returns the agent's words 50 to 300 ms later, and 10 to 30 dB quieter. For each caller frame,
-`Machine.caller_audio` asks here how loud the words were whose echo may arrive now. level_vad.py then decides whether
-the frame is louder than that echo.
+A hands-free phone sends the agent's words back 50 to 300 ms later, and 10 to 30 dB quieter. For each caller frame,
+`Machine.caller_audio` asks `Echo.level_dbfs` how loud the words were whose echo may arrive now. level_vad.py then
+decides whether the frame is louder than this echo.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Echo:
         return audible_until_s
 
     def cleared(self, now: float) -> None:
-        """Audio that was not played at `now` was dropped. Forget it."""
+        """The audio that was not played before `now` was dropped. Forget its levels."""
         self._to_s = self._from_s
         while self._pieces and self._pieces[-1][0] >= now:
             self._pieces.pop()
@@ -66,8 +66,8 @@ class Echo:
         since_s, until_s = played_s - LATEST_S, played_s - SOONEST_S
         while self._pieces and self._pieces[0][1] <= since_s:
             self._pieces.popleft()
-        # The result is valid until the oldest piece is too old, or until the echo of the next piece may
-        # arrive. While audio plays, that is about four frames.
+        # The result is valid until the oldest piece is too old, or until the echo of the next piece may arrive. While
+        # audio plays, it is valid for about four frames.
         self._loudest, self._from_s = NOTHING_DBFS, played_s
         self._to_s = self._pieces[0][1] + LATEST_S if self._pieces else math.inf
         for from_s, _, level_dbfs in self._pieces:

@@ -1,4 +1,4 @@
-"""Ends a call: limits, silence, a transfer, and the last words. The caller's late words may change the end."""
+"""Ends a call: at a limit, after silence, for a transfer, or with a goodbye. Words of the caller may undo a goodbye."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from relay.call.vocabulary import EndReason
 
 # The model is told to end the call this long before the time limit.
 WARN_BEFORE_CAP_S = 30.0
-# The agent asks "are you still there" twice. This is the time between the two, and from the second to the goodbye.
+# The agent asks "are you still there" twice. This is the time between the two questions, and from the second question
+# to the goodbye.
 STILL_THERE_AGAIN_S = 10.0
-# The caller is not asked within this time after they have spoken.
+# The caller is not asked within this time after either side has spoken.
 BEHIND_WORDS_S = 4.0
 ASKED_STILL_THERE = 2
-# If the mark of the last words does not come back, the stream ends after their playing time and this much more. The
-# model may add words while they play, but after LAST_WORDS_LIMIT_S the stream ends in any case.
+# If the mark of the last words does not come back, the stream ends this long after the last words were played by our
+# clock. The model may add words while the last words play. This can delay the end, at most until
+# LAST_WORDS_LIMIT_S after the goodbye began.
 LAST_WORDS_SLACK_S = 2.0
 LAST_WORDS_LIMIT_S = 120.0
 FRAME_MS = 20
-# If the caller speaks over a goodbye, the call waits for their words at most this long. They may be a sentence or a
-# noise.
+# If the caller speaks over a goodbye, the end is delayed by at most this much, until the caller's words have come. The
+# sound may be a sentence or a noise, and only the words show this.
 SPOKEN_OVER_LIMIT_S = 30.0
 # With these end reasons, the caller's words can keep the call going. With any other reason, such as a limit, they
 # cannot.
@@ -36,13 +38,14 @@ _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENC
 # How long the call waits for words after the end of the stream. A transcription takes 1.0 to 1.5 s
 # (docs/protocol/openai.md 3).
 LATE_WORDS_S = 2.0
-# The same, if the caller is still on the line and comes back or is given to a human. The next stream begins after about
-# a second. It needs these words, and waits for them at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
+# How long the call waits for words if the caller stays on the line, for another stream or for a human. The next stream
+# begins after about a second. It needs these words, and waits for them at most 1.5 s (SETTLE_LIMIT_S in
+# session/call_file.py).
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 
 def check_caps(call: Call, now: float, out: list[Action]) -> None:
-    """Check the limits of money and time, and whether the process stops. Tell the model about midnight and the end."""
+    """Check the limits of money and time, and whether the process will stop. Tell the model of midnight and the end."""
     limits, age_s = call.plan.limits, call.since_arrival_s(now)
     if call.meter.usd >= limits.call_usd:
         leave(call, EndReason.COST_CAP, Next.HANG_UP, now, out, phrase="limit")
@@ -68,15 +71,15 @@ def _midnight_is_past(call: Call, age_s: float) -> bool:
 def check_silence(call: Call, now: float, out: list[Action]) -> None:
     """If nobody says anything, ask the caller twice whether they are there. Then say goodbye.
 
-    The silence is counted from the last audio that the caller heard. Words of the caller that got no answer do not
-    interrupt it. liveness.py handles a caller who waits for an answer.
+    The silence before the first question is counted from the last audio that the caller heard. Words of the caller that
+    got no answer do not end this silence. liveness.py handles a caller who waits for an answer.
     """
     if not call.is_silent(now) or call.liveness.is_owed or now - call.quiet_since() < BEHIND_WORDS_S:
         return
     limit_s = STILL_THERE_AGAIN_S if call.presence.asked else call.plan.limits.silence_s
     agent_quiet_since = max(call.playout.quiet_since_s, call.arrived_at or 0.0)
     silent_s = call.presence.silent_s(now, agent_quiet_since, STILL_THERE_AGAIN_S)
-    if not call.presence.asked:  # Words without an answer do not interrupt the silence.
+    if not call.presence.asked:
         silent_s = max(silent_s, now - agent_quiet_since)
     if call.awaits_words(now) or silent_s < limit_s:
         return
@@ -102,8 +105,8 @@ def transfer(
     """Connect the caller with the human. If no human is there, the model is told so.
 
     Returns False if there is no transfer. A goodbye that is playing is cut off. An emergency replaces a transfer for
-    another reason. `by_agent`: the model has asked for the transfer, and what it is saying is played to its end.
-    `by_owner`: HUMAN_HOURS do not count, because the owner knows whether somebody is there.
+    another reason. `by_agent`: the model has asked for the transfer. Words of the agent that are playing are played to
+    their end. `by_owner`: HUMAN_HOURS do not count, because the owner knows whether somebody is there.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
@@ -150,7 +153,7 @@ def leave(
 ) -> None:
     """End the call: play the last words, wait until they were heard, and end the stream.
 
-    `after_speech`: what the agent is saying is played to its end first. Otherwise it is cut off.
+    `after_speech`: words of the agent that are playing are played to their end first. If it is False, they are cut off.
     """
     if call.phase is not Phase.TALKING:
         return
@@ -159,7 +162,7 @@ def leave(
     call.floor.release()
     call.rest.forget()
     if after_speech:
-        if call.early.is_asked:  # It answers words that came later, and nobody has heard it.
+        if call.early.is_asked:  # The early answer replies to newer words of the caller. Nobody has heard it.
             take_back_early_answer(call, now, out)
         call.playout.resume()
         cancel = call.answers.cancel(now) if phrase is not None else None
@@ -227,7 +230,7 @@ def _follow_last_words(call: Call, ending: Ending, now: float) -> None:
     The last words may be long, and the model may add more while they play.
     """
     left_ms = call.playout.left_ms(now)
-    is_a_frame = left_ms >= FRAME_MS  # If less than a frame is left, its rest has never come.
+    is_a_frame = left_ms >= FRAME_MS  # Less than a frame is never sent: the rest of this frame has not come.
     if now < ending.deadline and is_a_frame and not call.playout.is_held:
         until = now + left_ms / 1000 + LAST_WORDS_SLACK_S
         ending.deadline = min(max(ending.deadline, until), ending.began_at + LAST_WORDS_LIMIT_S)
@@ -243,7 +246,7 @@ def _last_words_heard(call: Call) -> bool:
 def _has_spoken(call: Call, now: float) -> bool:
     """True if the caller speaks although the call is about to end, or if their words are awaited.
 
-    They may report an emergency, or want one more thing.
+    The caller may report an emergency, or want one more thing.
     """
     hears = call.sessions.serves and call.ending is not None and call.ending.then is Next.HANG_UP
     return hears and (call.floor.is_taken or call.awaits_words(now))
@@ -270,7 +273,7 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
         if turn.role != "agent" or turn.whole:
             continue
         cut = cuts.get(turn.item_id)
-        if cut is None:  # Its last mark has not come back, although all of it was played. Or it had no sound at all.
+        if cut is None:  # All of the turn was played, but its last mark has not come back. Or the turn had no sound.
             heard = turn.spoken if turn.said_ms > 0 else ""
         else:
             heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)
@@ -284,8 +287,9 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
 def _is_awaited(call: Call, now: float) -> bool:
     """True while late words or the output of a function are awaited.
 
-    The row of a booking that is being made must be written. A function ends at its own deadline. If the caller goes to
-    another stream or to a human, the call waits no longer for a function than for late words.
+    A function that runs may make a booking, and the row of this booking must be written. So the call waits for the
+    function, which ends at its own deadline. If the caller goes to another stream or to a human, the call waits for a
+    function only as long as for late words.
     """
     if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True

@@ -1,7 +1,7 @@
-"""Finds reasons to bring a human or the harder model: the caller's words, and how often something has failed.
+"""Holds the rules for when a human takes a call, and when the harder model does (OPENAI_MODEL_HARD).
 
-It does not ask the model. `prompts/escalation.toml` has the numbers and the operator's own phrases. `prompts/words/`
-has the phrases of each language.
+The relay applies these rules without asking the model. `prompts/escalation.toml` has the numbers and the operator's own
+phrases. `prompts/words/` has the phrases of each language.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROMISE_WORDS = (
     "let me check", "let me look", "let me see", "let me find", "let me book", "i'll check", "i will check",
     "i'm checking", "i'll look", "i will look", "i'm looking", "i'll find out", "i'm booking", "i'll book",
 )  # fmt: skip
-# What the caller's words may mean -> the operator's own list of phrases for that.
+# What the caller's words may mean -> the list in `Rules` with the operator's own phrases for it.
 CALLER_SAYS = {
     "emergency": "emergency_words",
     "human": "human_words",
@@ -36,9 +36,9 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The operator's rules: when a human or the harder model is brought.
+    """The operator's rules: when a human or the harder model takes the call.
 
-    The phrases in these lists are used together with those of the languages (`words`).
+    The phrases in these lists count in addition to the phrases of the `languages`.
     """
 
     human_words: tuple[str, ...] = ()
@@ -65,14 +65,14 @@ class Rules:
 
     @property
     def clerks(self) -> tuple[str, ...]:
-        """The operator's phrases for a person that are one word.
+        """The operator's phrases in `human_words` that are one word, such as "receptionist".
 
-        The languages judge them like "agent": a sentence with such a word does not always ask for a person.
+        Each language judges them like the word "agent": not every sentence with such a word asks for a person.
         """
         return tuple(phrase for phrase in self.human_words if len(plain(phrase).split()) == 1)
 
     def says(self, name: str, text: str) -> bool:
-        """True if the text has a phrase of the list `name` ("human_words", ...) that counts (words.py)."""
+        """True if the text has a phrase of the list `name` ("human_words", ...). words.py says which phrases count."""
         return self.words.says(name.removesuffix("_words"), text, self._own(name))
 
     def _own(self, name: str) -> Patterns | None:

@@ -1,10 +1,10 @@
 """Moves a call from one model session to the next: after a loss, for a planned move, or against dead air.
 
 A new session gets the conversation as text, and is told to continue. For a planned move, the new session is opened
-while the call still uses the present one. The call switches to it when nobody speaks and no words of the caller are
-missing. If a session seems stuck before it has begun its answer, it stays in use, and another one is opened. The
-call switches to that one as soon as it is ready, unless the first one has answered before. If a session stops in the
-middle of an answer, it is given up at once.
+while the call still uses the present session. The call switches to the new session when nobody speaks and no words of
+the caller are missing. If the present session seems stuck before it has begun an answer, the call still uses it, and
+another session is opened. If the stuck session answers first, the call stays with it. If not, the call switches as soon
+as the other session is ready. A session that stops in the middle of an answer is given up at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RECONNECTS = 2
 # OpenAI ends a session after 60 minutes (docs/protocol/openai.md 1.4). After 50 minutes the relay opens a new one, and
 # switches to it when nobody speaks.
 SESSION_LIMIT_S = 50 * 60.0
-# If a planned move has failed, it is tried again after this time. 10 of the 60 minutes are left for that.
+# If a planned move has failed, it is tried again after this time. 10 of the 60 minutes remain for such attempts.
 MOVE_AGAIN_AFTER_S = 60.0
 _PAUSE = ("caller_hears", "a pause, or a request to wait; then the same conversation")
 _NO_SESSION_YET = (
@@ -59,9 +59,9 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
 
 
 def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
-    """The session has ended, or the one that was ordered could not be opened."""
+    """The session has ended, or the session that was ordered could not be opened."""
     if not call.sessions.was_lost(event.code):
-        return  # The relay has closed it itself, because it ordered another one.
+        return  # The relay has closed this session itself, because it had ordered another one.
     caller_waits = call.answers.is_pending or call.floor.caller_waits
     caller_speaks = call.floor.caller_speaks
     _leave_session(call, now, out)
@@ -80,8 +80,10 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
 
 
 def _dial(call: Call, out: list[Action]) -> None:
-    """There is no session. Order the next one, if none is being opened."""
-    # The first session may be tried more often: greeting.py limits the time.
+    """There is no session. Order the next one, if none is being opened.
+
+    RECONNECTS does not limit the attempts to open the first session, because greeting.py limits their time.
+    """
     hard = call.figures.reconnects >= RECONNECTS
     order = call.sessions.dial(call.plan.model_hard if hard else call.model, "lost")
     if order is not None:
@@ -89,7 +91,7 @@ def _dial(call: Call, out: list[Action]) -> None:
 
 
 def _leave_session(call: Call, now: float, out: list[Action]) -> None:
-    """This session is not used any more: neither its answers nor the words that it has heard."""
+    """Stop using this session: end its answers, and do not wait for words that it has not transcribed yet."""
     _let_go_of_answers(call, now, out)
     call.lose_speech(now)
     call.caller_turns.forget_words()
@@ -127,9 +129,9 @@ def ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
 
 
 def begin(call: Call, model: str, why: Why, out: list[Action], *, urgent: bool = False) -> None:
-    """Open another session beside the present one, or none if one is being opened or is ready.
+    """Open another session beside the present one. Do nothing if another session is being opened or is ready.
 
-    With `urgent`, the call switches to it as soon as it is ready.
+    `urgent`: the call switches to the other session as soon as it is ready.
     """
     order = call.sessions.dial_beside(model, why, urgent=urgent)
     if order is not None:
@@ -141,7 +143,7 @@ def begin(call: Call, model: str, why: Why, out: list[Action], *, urgent: bool =
 def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[Action]) -> None:
     """The session beside the present one could not be opened, or was closed.
 
-    If the caller waits for it, another one is opened.
+    If the caller waits for this session, another one is opened.
     """
     was_urgent = call.sessions.is_urgent
     if not call.sessions.next_failed():
@@ -161,7 +163,7 @@ def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
-    """If a session is kept ready, switch to it when nobody speaks. If the caller waits for it, switch at once."""
+    """If another session is ready, switch to it when nobody speaks. If the caller waits for it, switch at once."""
     sessions = call.sessions
     if not sessions.next_is_ready or call.phase is not Phase.TALKING:
         return
@@ -180,7 +182,7 @@ def settle(call: Call, now: float, out: list[Action]) -> None:
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """Check whether this session is stuck or deaf, or will expire soon."""
+    """Check whether this session is stuck, does not hear the caller (deaf), or will expire soon."""
     sessions = call.sessions
     if not sessions.serves:
         return
@@ -190,7 +192,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
         caller_waits = call.answers.is_pending or call.floor.caller_waits
         if caller_waits and not call.answers.has_begun:
             _find_another(call, "stuck", now, out)
-        else:  # The agent may have said a phrase meanwhile. What this session still says would not fit after it.
+        else:  # The agent may have said a phrase meanwhile. More audio of this session would not fit after the phrase.
             _give_up(call, "stuck", now, out, caller_waits=caller_waits)
     elif now - sessions.ready_at > SESSION_LIMIT_S:
         begin(call, call.model, "expiry", out)
@@ -224,7 +226,10 @@ def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_wait
 
 
 def rescue(call: Call, now: float, out: list[Action]) -> None:
-    """The caller waits and hears nothing. Do what liveness.py says, also while a session or a function is awaited."""
+    """If the caller has waited too long in silence, do what liveness.py says.
+
+    This is also done while a session is being opened, or while a function runs.
+    """
     due = call.liveness.due(
         now,
         heard_until=max(call.playout.audible_until_s, call.arrived_at or 0.0),
@@ -252,7 +257,7 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
     has_begun = call.answers.has_begun and call.sessions.serves
     if call.playout.is_speaking(now):  # Audio waits or plays, but it is silent or held.
         cut_off(call, now, out)
-    call.floor.falls_idle()  # The VAD may hear noise. Our own level VAD finds no speech.
+    call.floor.falls_idle()  # The server's VAD may take noise for speech. level_vad.py has found no speech.
     call.rest.forget()
     if has_begun:  # The answer stopped in the middle. Its rest would not fit after the phrase.
         _give_up(call, "stuck", now, out, caller_waits=True)

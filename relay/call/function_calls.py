@@ -1,4 +1,4 @@
-"""Starts the functions that the model calls, asks for answers to their outputs, and says phrases meanwhile."""
+"""Starts the functions that the model calls, asks for answers to their outputs, and says phrases while they run."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from relay.call.vocabulary import (
     TransferCall,
 )
 
-# If a function runs for this long and nobody speaks, a holding phrase is due.
+# If a function runs for this long and nobody speaks, a holding phrase ("One moment, I'm checking that.") is due.
 HOLDING_AFTER_S = 0.700
-# The caller may have waited before that: a model may be silent first, and then call the function without a word. So a
-# phrase is also due after this much silence in all. The caller should hear it within 0.9 s. The difference of 0.34 s is
-# the time until it is heard: 160 ms, at worst 310 ms on a busy machine. It consists of a frame, the quiet end of the
-# agent's last words, the quiet beginning of the clip, and the way to the caller (bench/functions).
+# The caller may have waited in silence before the function was called, because a model can call a function without a
+# word. So a phrase is also due after this much silence in all. The caller should hear the phrase after at most 0.9 s of
+# silence. A phrase that is due is heard 160 ms later, at worst 310 ms later on a busy machine. This time consists of a
+# frame, the quiet end of the agent's last words, the quiet beginning of the clip, and the way to the caller
+# (bench/functions).
 SILENCE_LIMIT_S = 0.560
-# If another answer will come while the function runs, the phrase waits for it, but at most this long.
+# If another answer will come while the function runs, the phrase waits for this answer, but at most this long.
 HOLDING_BEHIND_ANSWER_S = 2.0
+# If the function still runs after this much silence behind a phrase, one of PHRASES_AGAIN follows.
 HOLDING_AGAIN_S = 5.0
 PHRASES_AGAIN = ("one_moment_again", "holding_again")
-# Refusals and failures of all functions are counted together. A human takes over after `human_after_failures`
-# (escalation.toml) and this many more in a row. A refusal, such as "taken", is no failure of its own function.
+# `human_after_failures` (escalation.toml) says after how many failures of one function in a row a human takes over. For
+# all functions together, refusals ("taken") count like failures, and a human takes over after this many more in a row.
 REFUSALS_BEFORE_HUMAN = 3
 
 
 def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> None:
-    """The model calls a function."""
+    """The model calls a function. Start it now or later, or refuse it."""
     if call.phase is not Phase.TALKING:
         return
     runs = call.early.called(event)
@@ -66,7 +68,7 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
 
 
 def returned(call: Call, event: FunctionReturned, now: float, out: list[Action]) -> None:
-    """A function has returned."""
+    """A function has returned. Send its output to the model, and carry out its effect."""
     wants_answer = call.phase is Phase.TALKING and not isinstance(event.effect, TransferCall | EndCall | StaySilent)
     if not call.functions.end(event.function_call_id, wants_answer=wants_answer):
         return  # The event came twice.
@@ -97,13 +99,13 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
 
 
 def _say_goodbye(call: Call, now: float, out: list[Action]) -> None:
-    """End the call. The relay says goodbye itself if the caller hears nothing of the agent's now."""
+    """End the call. The relay itself says goodbye if the caller does not hear the agent now."""
     phrase = None if call.playout.is_speaking(now) and not call.is_withheld() else "goodbye"
     ending.leave(call, EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP, now, out, phrase=phrase, after_speech=True)
 
 
 def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
-    """Count a failure. Returns True if a human must take over, because functions have failed too often."""
+    """Count how a function ended. Returns True if a human must take over, because functions failed too often."""
     if event.ok:
         if call.functions.failed_attempts:
             call.functions.worked(event.name)
@@ -122,7 +124,7 @@ def want_answer(call: Call, newest: tuple[int, int], now: float, out: list[Actio
     """Ask for one answer to all outputs of a response, when the response has ended and all its functions have returned.
 
     `newest`: the newest turns, as `Conversation.newest` returns them. A model that calls functions again and again is
-    asked for an answer without functions. After that a human takes over.
+    asked for an answer without functions. If it still calls functions, a human takes over.
     """
     answer = call.functions.next_answer(call.answers.active, newest)
     if answer == "none":
@@ -152,7 +154,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def say_phrase(call: Call, now: float, out: list[Action]) -> None:
-    """Tell the caller that it takes a while. The same phrase is never said twice in a row."""
+    """Tell the caller that the function takes a while. The same phrase is never said twice in a row."""
     functions = call.functions
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
     again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]

@@ -1,22 +1,24 @@
-"""Finds gaps in the caller's audio: how much silence must fill them, and how late the other audio comes.
+"""Says how much silence must fill a gap in the caller's audio, and measures how late caller audio comes.
 
-Twilio's timestamps step by about 20 ms. They jump where audio was lost or muted. The model's VAD counts the bytes of
-audio, so without silence in the gap it would not end the turn before it. openai-agents-js fills gaps, too.
+Twilio's timestamps step by about 20 ms. They jump where audio was lost or muted. The model's VAD measures time by the
+bytes of audio. So if a gap is not filled with silence, the VAD does not end the turn before the gap. openai-agents-js
+fills gaps, too.
 """
 
 from __future__ import annotations
 
-# In captures, the steps of Twilio's timestamps were up to 19 ms off. So only a gap of more than three frames is a gap.
+# In captures, the steps of Twilio's timestamps were up to 19 ms too long or too short. So a jump is a gap only if it is
+# longer than three frames.
 JITTER_MS = 60
-# At most this much silence is put in. Ten seconds end any turn.
+# At most this much silence is put into one gap. Ten seconds end any turn.
 LONGEST_PAD_MS = 10_000
 # If no audio comes for this long while the caller speaks, one second of silence is put in, as in openai-agents-js.
 IDLE_BEFORE_PAD_S = 0.750
 IDLE_PAD_MS = 1_000
-# A delay that grows more slowly than this is a difference of the two clocks, and not lateness. Clocks differ by less
-# than a millisecond in a second.
+# If the delay grows by less than this in a second, the reason is not lateness: Twilio's clock and our clock differ.
+# Clocks differ by less than a millisecond in a second.
 DRIFT_S_PER_S = 0.001
-# If audio is later than this, audio was lost. Then measuring begins again.
+# If audio seems to be later than this, audio before it was lost. Then measuring begins again.
 LOST_S = 2.0
 
 
@@ -58,8 +60,8 @@ class Gaps:
 class Lateness:
     """Measures how late caller audio comes, compared with the least delay so far.
 
-    Audio is late after a burst on the line, or after a stall of our loop. Marks come on the same socket, so they are
-    equally late.
+    Audio is late after a stall of the line or of our event loop. Marks come on the same socket, so a mark is as late as
+    the audio.
     """
 
     def __init__(self) -> None:
@@ -70,9 +72,9 @@ class Lateness:
 
     @property
     def ahead_s(self) -> float:
-        """How much more audio has come since the first frame than time has passed.
+        """How many seconds of audio have come since the first frame, less the seconds that have passed.
 
-        A phone cannot send faster than real time.
+        A phone cannot send faster than real time, so session/call_session.py ends a call in which this becomes large.
         """
         return 0.0 if self._best_s is None else self._first_s - self._best_s
 

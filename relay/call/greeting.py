@@ -1,4 +1,4 @@
-"""Decides the first words of a call. If the greeting is not stored, a clip or a human replaces it in time."""
+"""Decides the first words of a call. If no greeting is stored and the model is late, a clip or a human replaces it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from relay.call.actions import Action
 from relay.call.state import Call, Phase
 from relay.call.vocabulary import Rung
 
-# All three times count from Twilio's `start`. If a live greeting has not begun by then, a clip is played.
+# All three times count from Twilio's `start`. If a live greeting has not begun after CLIP_AFTER_S, a clip is played.
 CLIP_AFTER_S = 0.150
-# If the model has not begun to answer by then, and at most a clip was played, the caller is put through to the human.
+# If the caller has heard at most a clip, and no answer of the model has begun by then, the caller is put through to the
+# human.
 HUMAN_AFTER_S = 4.0
 # If a stored greeting was played and no model session has come by then, the caller is put through to the human.
 MODEL_LIMIT_S = 8.0
@@ -43,9 +44,10 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
 
 
 def climb(call: Call, now: float, out: list[Action]) -> bool:
-    """Called while no first words were played. True if the clip was added and must be written now.
+    """Note that the live greeting has begun, or play the clip if it is late. Called until the caller hears something.
 
-    Only audio that was written counts. So a first delta that is too small to be played is not a greeting yet.
+    Returns True if the clip must be written now. A live greeting has begun when audio of it was written. A first delta
+    that is too small to be played is not enough.
     """
     if call.figures.greeting_ms is not None:
         call.figures.rung = Rung.LIVE

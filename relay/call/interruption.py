@@ -1,10 +1,10 @@
-"""Holds the agent, lets it go on, gives an answer up, or goes on with an answer that was given up.
+"""Stops the agent, lets it go on, gives its answer up, or plays the rest of an answer that was given up.
 
 An answer is given up long before the words of the interruption are known. If these words mean nothing ("mm-hmm", a
-sneeze), the agent plays the rest of the answer, from the last pause that was heard. Audio that was truncated cannot
-come back, so the rest is a new text item in the model's conversation. The model's answer to the interruption is then
-dropped. If the answer was not generated to its end, the relay does not have its rest. Then the model itself goes on
-(prompts/system.md, Interruptions).
+sneeze), the agent plays the rest of the answer, from the last pause that was heard. The model's own item was truncated,
+and this cannot be undone. So the rest becomes a new text item in the model's conversation. The model's answer to the
+interruption is then dropped. If the given-up answer was not generated to its end, the relay does not have its rest.
+Then the model itself goes on (prompts/system.md, Interruptions).
 """
 
 from __future__ import annotations
@@ -31,15 +31,14 @@ from relay.call.vocabulary import ItemId, ResponseId
 SHORT_S = 0.400
 # The words of a short interruption come 1.65 to 1.8 s after its last sound (0.5 s for the VAD, then 1.15 to 1.3 s for
 # the transcription). The model's answer to it comes after 1.15 to 1.5 s (0.5 s, then 0.65 to 1.0 s). Captures of real
-# sessions show both. So the answer waits up to WITHHELD_LIMIT_S for the words. If the model is faster, the answer does
-# not wait.
+# sessions show both. So the answer waits up to WITHHELD_LIMIT_S for the words. If the answer comes so early that it
+# would wait longer, it does not wait.
 WORDS_BEHIND_VOICE_S = 1.8
 WITHHELD_LIMIT_S = 0.5
-# With early answers, the answer comes sooner by this much. So it may wait longer for the words, by the same time.
+# With early answers, the answer comes sooner by this much. So it may wait for the words longer by this much.
 EARLIER_S = 0.3
-# When the agent goes on, it begins at a pause, so that the sentence can be understood. It is the last pause that was
-# heard, if that was at most this long before the stop. Three quiet frames count as a pause, because a consonant is
-# shorter.
+# When the agent goes on, it begins at the last pause that was heard, so that the sentence can be understood. The pause
+# must be at most REWIND_BYTES before the stop. Three quiet frames count as a pause, because a consonant is shorter.
 REWIND_BYTES = 1_500 * BYTES_PER_MS
 PAUSE_FRAMES = 3
 PAUSE_DBFS = -45.0
@@ -53,7 +52,8 @@ def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
     if step is Step.NOTHING or call.phase is not Phase.TALKING:
         return
     speech = call.floor.speech
-    # True if the caller heard the agent when it was stopped. An answer that waits for words was not heard.
+    # True if the caller heard the agent when it was stopped. While the rest of an answer is kept, the next answer may
+    # still wait for words, so the caller has not heard it.
     was_heard = speech is not None and speech.over_agent and call.rest.kept is None
     if step is Step.HOLD:
         call.held_at = now
@@ -65,6 +65,7 @@ def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
             call.playout.resume()
     else:
         call.figures.barge_ins += was_heard
+        # True if the answer was generated to its end, and nothing else is wanted from the model.
         is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.keypad.untold)
         cuts = cut_off(call, now, out, by=speech.item_id if speech is not None else None)
         if was_heard and is_all:
@@ -97,7 +98,7 @@ def _asks(heard: str, said: str) -> bool:
 
 
 def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
-    """From where the agent goes on: the last pause before the stop, or the place of the stop."""
+    """The byte from which the agent goes on: at the last pause before the stop, or where it stopped if none is near."""
     stopped = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
     quiet = 0
     for at in range(stopped, max(0, stopped - REWIND_BYTES) - 1, -FRAME_BYTES):
@@ -108,9 +109,9 @@ def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
 
 
 def withhold(call: Call, now: float) -> None:
-    """The first sound of an answer to a short interruption has come.
+    """The first sound of an answer has come. If the interruption before it was short, the answer waits for its words.
 
-    The words of the interruption may come at any moment, so the answer waits for them.
+    The words of the interruption may come at any moment. They may mean nothing, and then the answer is dropped.
     """
     kept = call.rest.kept
     if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
@@ -121,7 +122,7 @@ def withhold(call: Call, now: float) -> None:
 
 
 def go_on(call: Call, now: float, out: list[Action]) -> bool:
-    """The caller did not interrupt. Play the rest of the answer that was given up.
+    """The caller's words meant nothing. Play the rest of the answer that was given up.
 
     Returns False if this is not possible now.
     """
@@ -141,7 +142,7 @@ def go_on(call: Call, now: float, out: list[Action]) -> bool:
 
 
 def interrupt(call: Call, now: float, out: list[Action]) -> None:
-    """The words of a turn show an interruption. Its sound alone did not."""
+    """Stop the agent, because the words of a turn show an interruption. The sound of the turn did not show it."""
     call.figures.barge_ins += 1
     cut_off(call, now, out)
 
@@ -227,7 +228,7 @@ def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
     known = call.ids.pop(item, None)
     if known is None:
         return
-    if words:  # The new item must stand in the place of the old one: the caller's words may already be behind it.
+    if words:  # The new item must be placed directly behind the old one, because the caller's words may follow there.
         call.ids[item] = ItemId(f"{known}_h")
         out.append(CreateItem(call.ids[item], "assistant", words, behind=known))
     out.append(DeleteItem(known))
