@@ -5,8 +5,8 @@ Rule 1: each Idempotency-Key has one answer. A repeat gets the first answer agai
 Rule 2: a request that meets an ordered fault does not change the diary. There are two exceptions: "slow" only delays
         the request, and if the fault has `after`, the diary changes and only the answer is lost.
 
-Beyond the contract: `POST /standin/faults` (a table for `Faults.from_table`), `GET /standin/bookings` (all bookings and
-messages so far, and how often each route was asked).
+Two routes are not in the contract: `POST /standin/faults` takes a table for `Faults.from_table`. `GET
+/standin/bookings` returns all bookings and messages so far, and how often each route was asked.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def stage_diary(
 ) -> Diary:
     """The diary for a rehearsal. It is the diary of `business`, or of a small restaurant that is open every day.
 
-    `capacity` is the number of tables, rooms or chairs of each kind. It is needed for many callers at once.
+    `capacity` is the number of tables, rooms or chairs of each kind. Many callers at once need a large number.
     """
     diary = Diary(zone, capacity, closed_days=frozenset(), callers=dict(KNOWN), file=business)
     if utc_now is not None:
@@ -263,7 +263,7 @@ async def _exactly_once(keys: dict[str, _Kept], act: Callable[[bytes], tuple[int
 def _meant(body: bytes) -> Any:
     """The content of a body, to compare it: the order of keys, capitals and blanks do not matter.
 
-    If the body is not JSON, the body itself.
+    A body that is not JSON is returned unchanged.
     """
     try:
         said = msgspec.json.decode(body)

@@ -1,9 +1,7 @@
-"""The diary of the stand-in business. It uses the booking code of the embedded backend, with a diary in memory.
+"""The diary of the stand-in business: bookings, messages and known callers, in memory.
 
-It also keeps messages.
-
-Without a business file it is the diary of a small restaurant, open from 11 to 22. With a file it is the diary of that
-business.
+The booking code is that of the embedded backend. Without a business file it is the diary of a small restaurant, open
+from 11 to 22. With a file it is the diary of that business.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from relay.business.opening import minute_of, moment_of
 from relay.business.rules import Business, Days, Service, SpecialDay
 from relay.functions.backend.contract import Hours
 
-LENGTH: Final = dt.timedelta(hours=1)  # How long a booked table of the small restaurant is taken.
+LENGTH: Final = dt.timedelta(hours=1)  # The length of a booking in the small restaurant.
 NAME: Final = "Harbor Table"
 OPENS_MIN, CLOSES_MIN = 11 * 60, 22 * 60
 LEAP_YEAR: Final = 2000  # A leap year, because it has every possible date.
@@ -87,7 +85,7 @@ def restaurant(tz: ZoneInfo, tables: int, closed_days: frozenset[tuple[int, int]
 class Diary:
     """The diary. `capacity` is the number of tables, rooms or chairs of each kind.
 
-    If it is None, the file's numbers count.
+    If `capacity` is None, the numbers of the business file count.
     """
 
     tz: ZoneInfo = field(default_factory=lambda: ZoneInfo("America/New_York"))
@@ -124,7 +122,7 @@ class Diary:
     def free(
         self, day: dt.date, service: str = "table", until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """The free times of a day. Raises engine.NotOffered."""
+        """The free times from `day` to `until` (default: only `day`). Raises engine.NotOffered."""
         words = self._service(service)
         free = self._bookings.free(self.store, self._minute, words, day, until or day, who)
         return [self._moment(each) for each in free]

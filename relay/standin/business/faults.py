@@ -62,7 +62,10 @@ _ANSWERS: Final = {
 
 
 class Faults:
-    """Faults for "METHOD /path", "/path" or "*". The most exact key is used. A list of faults is used up in order."""
+    """The faults, by request: "METHOD /path", "/path" or "*". The most exact key is used.
+
+    If a key has several faults, the next fault strikes when the `times` of the one before it are used up.
+    """
 
     def __init__(self, places: Mapping[str, list[Fault]] | None = None) -> None:
         self._places = {place: list(faults) for place, faults in (places or {}).items()}

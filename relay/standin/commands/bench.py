@@ -55,8 +55,8 @@ def serve_command(database_url: str, data_dir: Path) -> Relay:
         "MAX_CALL_USD": "1000",
         "MAX_DAY_USD": "1000000",
         "LOG_FORMAT": "json",
-        # Without early answers, because an early answer is withheld for a time, and this delay does not come from the
-        # machine. bench/turns measures it.
+        # Early answers are off. An early answer is withheld for a time, and this delay does not come from the machine.
+        # bench/turns measures it.
         "ANSWER_EARLY": "off",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parents[3]),

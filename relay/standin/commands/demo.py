@@ -85,7 +85,7 @@ OUR_BUGS = frozenset(
 
 
 def utc_now() -> dt.datetime:
-    """The stage's clock is the machine's clock, because the relay's process uses it too."""
+    """The clock of the demo. It is the machine's clock, because the relay's process uses it too."""
     return dt.datetime.now(dt.UTC)
 
 
@@ -153,7 +153,7 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, conso
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What the demo plays: the scenario, the settings of the demo, and the settings of the relay in it."""
+    """What the demo plays: the scenario, the settings of the demo, and the settings of its relay (`relays`)."""
 
     settings: Settings
     relays: Settings
@@ -163,7 +163,7 @@ class _Stage:
 
     @property
     def is_embedded(self) -> bool:
-        """True if the backend is embedded. False if the scenario has a backend of its own, or takes Postgres away."""
+        """True if the backend is embedded. False if the scenario needs the stand-in backend, or takes Postgres away."""
         asks = self.scenario.backend or self.scenario.expect.asked
         return not asks and not any(trouble.does.startswith("postgres") for trouble in self.scenario.trouble)
 
@@ -244,13 +244,13 @@ async def _owner_does(stage: _Stage, url: str, trouble: str) -> None:
 
 
 async def _spend_the_day(exchange: Exchange) -> None:
-    """Make another call first. It costs more than the scenario allows for a day."""
+    """Make another call. It costs more than the scenario's MAX_DAY_USD."""
     say("another call spends the day's money first\n")
     await run_scenario(load("good_call"), exchange)
 
 
 async def evidence(url: str, business: BusinessApp | None, call_sid: str) -> Evidence:
-    """Wait for the outcome's row, and return what the ledger and the business know of the call.
+    """Wait for the call's row in call_outcomes, and return what the ledger and the business know of the call.
 
     If there is no stand-in business, the bookings in the relay's own diary are counted.
     """

@@ -1,6 +1,6 @@
 """The stage of `relay demo`: starts and kills relay processes, and cuts connections.
 
-A connection goes through a proxy of ours only if the scenario cuts it. Otherwise the relay talks to its peers directly.
+A connection of the relay goes through a proxy (net/line.py) only if the scenario cuts this connection.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ STAGE = {
     "HUMAN_TRANSFER_NUMBER": "+12125550102",
 }
 
-# Troubles that this stage cannot make. After `relay_drains`, running calls have 260 s, and the demo does not wait so
-# long.
+# Troubles that this stage cannot make. After `relay_drains`, running calls may go on for 260 s. The demo does not wait
+# so long.
 NOT_HERE = frozenset({"relay_drains"})
 
 
@@ -67,7 +67,7 @@ class TroubleMaker:
         self.spend_the_day: Callable[[], Awaitable[None]] | None = None
         self.owner: Callable[[str], Awaitable[None]] | None = None
 
-    # The lines
+    # Connections that can be cut
 
     async def model_port(self, port: int) -> int:
         """The port that the relay must use for the model at `port`.
@@ -164,7 +164,7 @@ class TroubleMaker:
     async def _start_another(self) -> None:
         """Start a relay in place of the dead one.
 
-        Wait until that one has ended, because two troubles of the same moment come in any order.
+        First wait until the dead one has ended, because two troubles at the same moment come in any order.
         """
         assert self._daemon is not None
         while self._daemon.poll() is None:  # noqa: ASYNC110 -- a process tells nobody that it has ended

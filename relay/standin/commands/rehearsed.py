@@ -22,8 +22,8 @@ from relay.standin.scenario.scenario_file import Expect, Scenario, ScenarioError
 from relay.standin.speech.voice import words
 from relay.standin.twilio.numbers import fictional_number
 
-# Callers who call at the same time get the fictional numbers from this index on. The other callers in a scenario get
-# lower ones.
+# If `relay call` makes several calls at the same time, their callers get the fictional numbers from this index on. The
+# further callers in a scenario (`calls_meanwhile`) get lower ones.
 OTHERS = 100
 
 

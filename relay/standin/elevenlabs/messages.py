@@ -1,7 +1,7 @@
 """The protocol of the stand-in voice service: checks clients' messages, and writes the messages of the service.
 
-Source: docs/protocol/elevenlabs.md 2. ElevenLabs' examples spell keys in another way than its own package does. So a
-client must accept both spellings. An error is a message {message, error, code}, and then a close frame with the same
+Source: docs/protocol/elevenlabs.md 2. ElevenLabs' examples spell keys in another way than ElevenLabs' package does. So
+a client must accept both spellings. An error is a message {message, error, code}, and then a close frame with the same
 code (docs/protocol/elevenlabs.md 1.2).
 """
 
@@ -58,7 +58,7 @@ LATE_SETTINGS = RefusedError(
 
 
 def timed_out(timeout_s: float) -> RefusedError:
-    """The error if no text came for this long. The real service has this text (elevenlabs-docs#426)."""
+    """The error if no text came for `timeout_s`. The text is that of the real service (elevenlabs-docs#426)."""
     words = (
         f"Have not received a new text input within the timeout of {timeout_s:.1f} seconds. Streaming input "
         "terminated. Please make sure to either feed the input in the timely manner, or to send the end of input text "
@@ -108,7 +108,7 @@ def order_of(message: bytes) -> Order:
 
 
 class Spelling:
-    """Spells the keys of messages in one way, or alternately in two ways."""
+    """Writes the messages of the service, with keys in snake_case, in camelCase, or alternately in both."""
 
     def __init__(self, spelling: str, unknown_keys: bool) -> None:
         self._spelling, self._unknown, self._turn = spelling, unknown_keys, 0
@@ -116,7 +116,7 @@ class Spelling:
     def audio(self, context_id: str, data: bytes, chars: list[tuple[str, int, int]] | None) -> str:
         """A message with a piece of sound. `chars` are (character, start_ms, duration_ms).
 
-        Times count from the beginning of this message.
+        The times count from the beginning of the sound in this message.
         """
         camel = self._is_camel()
         aligned = _alignment(chars, camel, self._turn) if chars is not None else None

@@ -1,8 +1,8 @@
-"""Reads a text that comes in pieces, so that the pieces together sound like the whole text.
+"""Reads aloud a text that comes in pieces, so that the pieces together sound like the whole text.
 
-The stand-in gets in advance the texts that may come: those of a stand-in model in the same process, or of the clips. A
-piece's sound is then cut out of the whole text's sound. So `speech/clip_recogniser.py` still recognises a sentence that
-the client has cut at its commas.
+The stand-in knows in advance the texts that may come: the texts of a stand-in model in the same process, or the texts
+of the clips. The sound of a piece is then cut out of the sound of the whole text. So `speech/clip_recogniser.py` still
+recognises a sentence that the client has cut at its commas.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class Piece:
 
 
 class Reading:
-    """Reads the text of one context."""
+    """Reads the text of one context aloud."""
 
     def __init__(self, voice: Voice, foretold: Callable[[], Sequence[str]]) -> None:
         self._voice, self._foretold = voice, foretold
         self._whole, self._mulaw = "", b""  # The text that is being read, as words, and its sound.
-        self._read = ""  # How much of these words was read.
+        self._read = ""  # The words of `_whole` that were read so far.
         self._has_spoken = False
 
     def read(self, text: str) -> Piece:
-        """Read the next piece of the text. It may have any length."""
+        """Read the next piece of the text. A piece may have any length."""
         so_far = words(f"{self._read} {text}")
         if not self._whole or not _begins_with(self._whole, so_far):
             so_far = words(text)
@@ -54,7 +54,7 @@ class Reading:
         return Piece(text, gap + self._mulaw[begin:end])
 
     def _choose(self, so_far: str) -> None:
-        """Choose the newest announced text that begins with these words."""
+        """Choose the newest text of `foretold` that begins with these words."""
         self._whole = self._read = ""
         if so_far:
             for text in reversed(self._foretold()):

@@ -1,6 +1,6 @@
 """Serves the stand-in voice service, like ElevenLabs' multi-context socket, for the demo, tests and rehearsals.
 
-`StandInVoice` serves a port (`serve`), or one Trio stream (`speak_to`) for plays on a fake clock. As at the real
+`StandInVoice` serves a port (`serve`), or one Trio stream (`speak_to`) for tests on a fake clock. As at the real
 service, a synthesis cannot be stopped: a context that is closed is flushed, and speaks to its end.
 """
 
@@ -33,7 +33,8 @@ from relay.transport.wire import StreamWire
 BYTES_PER_MS = 8
 PATH = "/v1/text-to-speech/{voice_id}/multi-stream-input"
 TIMEOUT_S, LONGEST_TIMEOUT_S = 20.0, 180.0
-# A WAV header of 44 bytes for mu-law, one channel, 8 kHz. Its length is unknown, as streaming servers write it.
+# A WAV header of 44 bytes for mu-law, one channel, 8 kHz. Its two lengths mean "unknown". Streaming
+# servers write such headers.
 RIFF = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x07\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\xff\xff\xff\xff"
 
 
@@ -85,7 +86,7 @@ class StandInVoice:
         tls: ssl.SSLContext | None = None,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until cancelled. Port 0 takes a free one. `task_status` is started with the port."""
+        """Serve until cancelled. With port 0 a free port is taken. `task_status` is started with the port."""
         listeners = await trio.open_tcp_listeners(port, host=host)
 
         async def serve_one(stream: trio.SocketStream) -> None:
@@ -132,9 +133,8 @@ class _Connection:
         self._nursery: trio.Nursery
         self._timeout_s = TIMEOUT_S
         self._last_input_s = 0.0
-        self._hold_characters = (
-            120  # The first number of the default schedule, without auto_mode (docs/protocol/elevenlabs.md 1.1).
-        )
+        # Without auto_mode: the first number of the default schedule (docs/protocol/elevenlabs.md 1.1).
+        self._hold_characters = 120
         self._audio_ms = 0.0
         self._is_dumb = False
 
@@ -166,7 +166,7 @@ class _Connection:
             self._house.open_sockets -= 1
 
     def _refusal(self, request: Request) -> tuple[RefusedError | None, str]:
-        """The refusal of this client: the error, and how it is sent. None if the client is served."""
+        """The refusal of this client: the error, and how it is sent ("http" or "socket"). None if it is served."""
         faults, script = self._faults, self._script
         parts = urlsplit(request.path)
         segments = parts.path.strip("/").split("/")
@@ -253,7 +253,10 @@ class _Connection:
             self._nursery.start_soon(self._speak, context)
 
     async def _mind_the_time(self) -> None:
-        """If no input comes for too long, for an open context or without any context, end the socket."""
+        """End the socket if an open context gets no input for `_timeout_s`.
+
+        If no context is open, the last input of the socket counts.
+        """
         while True:
             inputs = [each.last_input_s for each in self._contexts.values() if not each.is_closing]
             over_at = min(inputs, default=self._last_input_s) + self._timeout_s
@@ -272,7 +275,7 @@ class _Connection:
     # Speaking
 
     async def _speak(self, context: _Context) -> None:
-        """Speak the texts of one context. Send its last message when it was closed."""
+        """Speak the texts of one context. If the context was closed, send its last message at the end."""
         while context.texts:
             text = context.texts.popleft()
             self._report.spoken.append(text)
@@ -286,7 +289,7 @@ class _Connection:
         if not self._faults.never_final and not self._is_dumb:
             await self._send(self._spelling.final(context.id))
         for _ in range(self._faults.late_chunks):
-            late = b"\x2a\xaa" * 800  # Wrong audio is made loud, so that a test notices if it is played.
+            late = b"\x2a\xaa" * 800  # Loud audio, so that a test notices if the relay plays it.
             await self._send(self._spelling.audio(context.id, late, [("x", 0, 200)]))
 
     async def _say(self, context: _Context, piece: Piece) -> None:
@@ -311,7 +314,7 @@ class _Connection:
             await trio.sleep(len(mulaw) / BYTES_PER_MS / 1000 / (faults.pace or script.pace))
 
     async def _mishap(self, context: _Context) -> None:
-        """Do the fault that the script orders before this piece."""
+        """Do the fault that the script orders before this piece of sound."""
         faults = self._faults
         if faults.silent_after_ms is not None and self._audio_ms >= faults.silent_after_ms:
             self._is_dumb = True

@@ -50,10 +50,10 @@ SAYS = {
 class VoiceFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What goes wrong, and on which connections.
 
-    Connection `from_connection` is the first that has the faults, and `connections` says how many have them. 0 means
-    all from then on. A refusal comes by "http"
-    (the upgrade is refused) or by "socket" (101, then an error message and a close). It is not documented which of the
-    two the real service uses, so a client must handle both. `after_ms` counts the sound of one connection.
+    The connection with the number `from_connection` is the first that has the faults. `connections` is the number of
+    connections that have them, and 0 means all later connections. A refusal comes by "http" (the upgrade is refused) or
+    by "socket" (101, then an error message and a close). It is not documented which of the two ways the real service
+    uses, so a client must handle both. The faults `..._after_ms` count the sound of one connection, in ms.
     """
 
     from_connection: Count = 1

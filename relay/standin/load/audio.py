@@ -1,8 +1,8 @@
 """The audio of the load: frames and deltas that are made in advance.
 
-Some contain a marker, by which latency is measured. The marker is 20 ms of constant samples (-1.4 dBFS) between quieter
-audio. Resampling does not destroy it. It is found again in mu-law and in PCM, however the relay cuts, joins or converts
-the audio.
+Some of them contain a marker, so that the load can measure latency. A marker is 20 ms of constant samples (-1.4 dBFS)
+between quieter audio. Resampling does not destroy it. `has_marker` finds it in mu-law and in PCM, however the relay
+cuts, joins or converts the audio.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import dsp
 
 LOUD = 28_000
 THRESHOLD = 16_000
-# The caller's voice: a square wave of 500 Hz at about -21 dBFS. For the relay it is a voice. It does not look like a
-# marker.
+# The caller's voice: a square wave of 500 Hz at about -21 dBFS. The relay takes it for a voice. `has_marker` does
+# not take it for a marker.
 SPEECH_LEVEL = 3_000
 QUIET_LEVEL = 12  # Line noise, -69 dBFS.
 FRAME_MS = 20
@@ -51,7 +51,7 @@ _OTHER_CODES = bytes(code for code in range(256) if code not in _LOUD_CODES)
 
 
 class Deltas:
-    """An answer of 2 s: eight deltas in base64, in one of the two formats. The first delta begins with a marker."""
+    """The deltas of an answer, in base64, in one format. `first` begins with a marker, and `plain` has no marker."""
 
     def __init__(self, kind: str) -> None:
         rate_hz = 8000 if kind == "audio/pcmu" else 24_000

@@ -1,6 +1,6 @@
-"""The load: many callers and their model in one small process, against a real relay process.
+"""Runs the load: many callers and their model in one small process, against a real relay process.
 
-It gives the figures of each step.
+A step is a measurement with one number of calls. The load returns the figures of each step.
 
 The relay runs on one core and the load on another, so that only the relay is measured. The load measures itself too. If
 it uses more than `LOAD_LIMIT` of its core, the figures are not valid, and the step says so. bench/ and `relay bench`
@@ -52,7 +52,7 @@ class Relay:
     command: tuple[str, ...]
     environ: Mapping[str, str]
     webhook_path: str = "/twilio/incoming"
-    # This path answers 200 when the relay takes calls. None means that it does so when its port is open.
+    # This path answers 200 when the relay takes calls. None means that the relay takes calls when its port is open.
     ready_path: str | None = None
     folder: Path | None = None
 
@@ -92,7 +92,7 @@ class Step:
     lost_markers: int  # Markers that were sent more than a second ago and that the model has not received.
     appends_a_frame: float
     cpu_ms_per_call_s: float
-    relay_busy: float  # The share of its core that the process used.
+    relay_busy: float  # The share of its core that the relay used.
     rss_mb: float
     load_busy: float
     load_late: Spread
@@ -269,7 +269,7 @@ def _wait_until_ready(load: Load, relay: Relay, process: subprocess.Popen[bytes]
         raise LoadFailed(f"{relay.name} ended with code {process.returncode}: see {log}")
     quiet_since, known = clock(), load.sessions
 
-    def is_quiet() -> bool:  # First the relay renders its phrases. These sessions belong to no call.
+    def is_quiet() -> bool:  # At its start the relay renders phrases, in sessions that belong to no call.
         nonlocal quiet_since, known
         if load.sessions != known:
             quiet_since, known = clock(), load.sessions

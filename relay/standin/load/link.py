@@ -43,7 +43,7 @@ def accept_key(key: bytes) -> bytes:
 class Link:
     """Reads and writes bytes and WebSocket frames on one socket. No method waits.
 
-    Bytes that the kernel does not take are kept.
+    Bytes that the kernel does not take are sent with the next write.
     """
 
     def __init__(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:

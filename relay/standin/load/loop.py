@@ -26,10 +26,10 @@ class Readable(Protocol):
 class Loop:
     """Calls callbacks when their time has come or their socket is readable.
 
-    `looks_every_s`: look at timers and sockets in these steps only. Then the kernel has no sleeping process to wake at
-    each send of the relay. To wake one on another core costs the relay 3 to 8 us of a send in a virtual machine. A
-    relay whose peers are on other machines does not pay this. Times of arrival are up to one step too late, so no
-    latency looks too small. 0: wake for each input.
+    If `looks_every_s` is 0, the loop wakes for each input. If not, it sleeps this long again and again, and checks
+    timers and sockets after each sleep. Then a send of the relay does not wake a process on another core. In a virtual
+    machine, such a wake-up costs the relay 3 to 8 us, and a relay whose peers are on other machines has no such cost.
+    The loop notices input up to `looks_every_s` too late, so no measured latency is too small.
     """
 
     def __init__(self, looks_every_s: float = 0.0) -> None:

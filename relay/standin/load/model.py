@@ -1,9 +1,9 @@
 """The model of the load: Realtime sessions that look for markers, and answer every turn with two seconds of audio.
 
-A turn comes every four seconds: speech_started 0.1 s after the caller's voice begins, speech_stopped and committed 1 s
-after it. The answer comes when the relay asks for it, or by itself if the session is configured so. The answer is
-eight deltas of 250 ms, sent at five times real time. So the model speaks half of the time. If turns come faster, each
-turn interrupts the answer before it.
+audio.py explains the markers. A turn comes every four seconds: speech_started 0.1 s after the caller's voice begins,
+speech_stopped and committed 1 s after the voice begins. The answer comes when the relay asks for it, or by itself if
+the session is configured so. The answer is eight deltas of 250 ms, sent at five times real time. So the model speaks
+half of the time. If turns come faster, each turn interrupts the answer before it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from relay.standin.load.stage import CallerEnd, Stage
 
 TURN_S = 4.0
 SPEECH_S = 1.0
-ONSET_S = 0.1  # speech_started comes this long after the voice has begun, as a VAD needs it.
+ONSET_S = 0.1  # speech_started comes this long after the voice has begun, because a real VAD needs time too.
 FIRST_TURN_S = 7.0  # The first turn comes this long after the call has begun, when the greeting is over.
 DELTA_EVERY_S = audio.DELTA_MS / 1000 / 5
 DELTAS_AN_ANSWER = audio.ANSWER_MS // audio.DELTA_MS
@@ -46,7 +46,7 @@ _encode = msgspec.json.encode
 
 
 def _kind(told: object, before: str) -> str:
-    """The audio format that a session asks for. The field has a present and an old name."""
+    """The audio format that a session.update asks for: an object, or a name as in the old API. If none, `before`."""
     name = told.get("type") if isinstance(told, dict) else told
     if not name:
         return before
@@ -200,7 +200,7 @@ class Session:
         self._link.write(frame(_encode(event), masked=False))
 
     def begin_turns(self, caller: CallerEnd) -> None:
-        """The call runs, and its caller speaks again and again from now on.
+        """Let the caller of this session speak every `turn_s` seconds from now on.
 
         The first turn comes at another moment in each call.
         """

@@ -33,7 +33,10 @@ def core_busy_s(core: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ProcessFigures:
-    """CPU seconds since the start, or between two moments."""
+    """The time, and the CPU seconds of the relay, of this process and of the relay's core.
+
+    The figures count from the start of each, or between two moments.
+    """
 
     seconds: float
     relay_s: float

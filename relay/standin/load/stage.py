@@ -25,7 +25,10 @@ class Target:
 
 @dataclass(slots=True)
 class Window:
-    """The figures of the step that is being measured. Times are in seconds."""
+    """The figures of the step that is being measured. Times are in seconds.
+
+    `up` and `down` are latencies. `dry_s` are gaps inside answers. `late_s` are delays of the load's own frames.
+    """
 
     up: list[float] = field(default_factory=list)
     down: list[float] = field(default_factory=list)

@@ -58,7 +58,7 @@ class Actor:
             await self._answer_over(call, quiet_ms / 1000)
         if step.until is not None:
             await self._event(call, step.until)
-            self._listened_until = trio.current_time()  # The next answer to listen to begins after this time.
+            self._listened_until = trio.current_time()  # The next `listen` waits for a later answer.
 
     async def _do(self, call: LiveCall, step: Step) -> None:
         speech, now = call.state.speech, trio.current_time()
@@ -90,7 +90,7 @@ class Actor:
     def _babbled(self, text: str) -> Clip:
         """Make a babbled clip for a text that has no clip, or has clips for only a part of it.
 
-        The text is noted for the report.
+        The babbled parts are noted for the report.
         """
         voice = Voice()
         clip = Clip("", "caller", text, voice.say(text))
@@ -98,7 +98,7 @@ class Actor:
         return clip
 
     async def _answer_over(self, call: LiveCall, quiet_s: float) -> None:
-        """Wait until the agent has said something new and has been quiet for a while."""
+        """Wait until the agent has said something new and has been quiet for `quiet_s`."""
 
         def missing_s() -> float:
             now = trio.current_time()
@@ -110,7 +110,7 @@ class Actor:
         self._listened_until = trio.current_time() - quiet_s
 
     async def _into_answer(self, call: LiveCall, for_s: float) -> None:
-        """Wait until the agent has spoken for a while."""
+        """Wait until the agent has spoken for `for_s`."""
 
         def missing_s() -> float:
             now = trio.current_time()
@@ -140,9 +140,9 @@ class Actor:
 
 
 async def _until(missing_s: Callable[[], float]) -> None:
-    """Wait until `missing_s` says that nothing is missing. It looks in steps of LOOK_S.
+    """Wait until `missing_s` returns 0 or less. It returns for how many seconds the wait must at least go on.
 
-    If at least some time is still missing, it sleeps for that time.
+    The wait sleeps for this time, in whole steps of LOOK_S.
     """
     while (missing := missing_s()) > 0:  # noqa: ASYNC110 -- what is heard changes with the clock, without an event
         await trio.sleep(max(1, int(missing / LOOK_S)) * LOOK_S)

@@ -1,5 +1,4 @@
-"""Fits a scenario to the relay that is rehearsed: fills in the relay's names, its own words, and its humans' numbers
-and hours.
+"""Fits a scenario to the relay that is rehearsed: fills in the relay's names, sentences, and humans' numbers and hours.
 
 A scenario has placeholders like `{AGENT_NAME}` and `{greeting}` where relays differ, and `{another_day}` for a weekday
 that is not today. The values come from the relay's settings and from `prompts/`.
@@ -38,7 +37,7 @@ _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 class OwnWords:
     """The values that belong to one relay. `words` has the value of each placeholder.
 
-    None means that it is not known here.
+    None means that the value is not known here.
     """
 
     words: Mapping[str, str | None]
@@ -47,7 +46,7 @@ class OwnWords:
 
     @property
     def spoken(self) -> tuple[str, ...]:
-        """All sentences of the relay's own, for `speech/clip_recogniser.py`."""
+        """All sentences that the relay says by itself. `speech/clip_recogniser.py` must recognise them."""
         return tuple(text for key in _SPOKEN if (text := self.words.get(key)))
 
 
@@ -95,7 +94,7 @@ def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
     words = {**own.words, "CALLER": " ".join(scenario.caller.number.removeprefix("+"))}
 
     def fill(text: str) -> str | None:
-        """Fill the relay's words into a text. Returns None if one of them is not known here."""
+        """Fill in the placeholders of a text. Returns None if the value of one of them is not known here."""
         for name in _PLACEHOLDER.findall(text):
             if name not in KNOWN:
                 raise ScenarioError(f"scenario {scenario.name}: {{{name}}} is unknown; there are: {_listed()}")
@@ -112,7 +111,7 @@ def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
             own.numbers_also if each == f"{{{NUMBERS_ALSO}}}" else (fill(each) or ANY_NUMBER,) for each in dialled
         ]
         dialled = tuple(number for some in numbers for number in some)
-        # Each further leg has the same result as the last one.
+        # Each further human is expected to do the same as the scenario's last human.
         if expect.human_legs and len(dialled) > len(expect.human_legs):
             legs = (*expect.human_legs, *(len(dialled) - len(expect.human_legs)) * expect.human_legs[-1:])
             expect = msgspec.structs.replace(expect, human_legs=legs)
@@ -155,7 +154,7 @@ def _without_a_human(scenario: Scenario) -> Scenario:
 
 
 def other_settings(scenario: Scenario, settings: Settings, utc_now: dt.datetime) -> list[str]:
-    """The settings that a scenario needs and this relay has not, as NAME=value. Raises SettingsInvalid."""
+    """The settings that a scenario needs and that this relay does not have, as NAME=value. Raises SettingsInvalid."""
     table = settings_of(scenario, utc_now)
     wanted = load_settings(table, serving=False)
     own = ["BUSINESS_FILE=the scenario's own"] if scenario.business.file else []

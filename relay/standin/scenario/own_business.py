@@ -1,7 +1,7 @@
 """Writes a scenario's own business file, and changes it during the call.
 
-In its texts `{today}` and `{tomorrow}` are dates of the stage's clock, and `{another_time}` are hours that do not
-include now.
+In the texts of the scenario's `[business]`, `{today}` and `{tomorrow}` become dates of the rehearsal's clock.
+`{another_time}` becomes one hour of the day, but not the present one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def break_(path: Path) -> None:
 
 
 def take_slot(business: BusinessTable, path: Path, utc_now: dt.datetime, store: Store) -> Appointment:
-    """Book the time that the scenario's caller wants, as another caller."""
+    """Book the time that the scenario's caller wants (`taken`) for another caller."""
     own = load(path)
     start = dt.datetime.fromisoformat(_filled(business.taken, own.tz, utc_now)).replace(tzinfo=own.tz)
     wish = Wish(own.services[0].name, minute_of(start), "Another Caller", OTHERS_NUMBER)

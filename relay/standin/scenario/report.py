@@ -28,7 +28,7 @@ GAP_LIMIT_S = 1.0
 answer."""
 
 RESUMED_S = 2.0
-"""A held answer goes on within this time, because an interruption needs 250 ms of the caller's level."""
+"""If a held answer goes on, it goes on within this time. The relay needs 250 ms of the caller's sound to decide."""
 
 PAUSED_S = 5.0
 """If a model pauses in the middle of a word and goes on within this time, it is still the same answer."""
@@ -169,7 +169,8 @@ def report(
 def recognise(state: CallState, from_s: float, to_s: float, known_words: tuple[str, ...] = ()) -> str:
     """The words that the caller heard between two moments. Only clips and `known_words` are recognised.
 
-    "" if nothing was. Gaps in the playback are left out, so an answer that was held and resumed is whole again.
+    Returns "" if nothing was recognised. Gaps in the playback are left out, so an answer that was held and resumed is
+    whole again.
     """
     return _words_in(state.playback.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)), known_words)
 
@@ -211,7 +212,7 @@ def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
 
 
 def _may_go_on_s(turn: Turn) -> float:
-    """How long more of the same answer may still come. If the answer was recognised, it has ended."""
+    """For how long after this turn the same answer may go on. If the turn was recognised, the answer has ended."""
     if turn.cut:
         return RESUMED_S
     return 0.0 if turn.text else PAUSED_S
@@ -304,7 +305,7 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
 
 
 def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
-    """What is wrong if the caller's last words got no answer other than `no_answers`. Empty if they were answered."""
+    """What is wrong if the caller's last words got no answer, or only `no_answers`. Empty if they were answered."""
     said = next((turn for turn in reversed(got.turns) if turn.who == "caller"), None)
     if said is None:
         return ["the caller did not get to say anything"]
@@ -321,7 +322,7 @@ def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
 
 
 def _beside(text: str, others: Sequence[str]) -> str:
-    """The text without the parts that are other texts."""
+    """The text without the sentences that are in `others`."""
     left = f" {words(text)} "
     for own in sorted(others, key=len, reverse=True):
         left = left.replace(f" {words(own)} ", " ")

@@ -1,4 +1,4 @@
-"""Runs a scenario at an exchange: makes one call, and reports it."""
+"""Runs a scenario at an exchange (the stand-in Twilio): makes one call, and reports it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FALLBACK_BIN = "https://handler.twilio.com/twiml/EH00000000000000000000000000000
 
 LISTEN_S = 0.1
 SETTLED_S = 0.6
-"""After this much silence a part has ended. It is longer than the pauses that listening.py joins."""
+"""After this much silence a part of the agent's speech has ended. listening.py joins parts with shorter pauses."""
 
 BEFORE = "before"
 """The value of a trouble's `upon`: the trouble is made before the phone rings."""
 
 GLANCE_S = 0.5
-"""The length of an earlier call from the same number. Such a call is only made to be counted."""
+"""The length of an earlier call from the same number. Such a call is made only so that the relay counts it."""
 
 Stagehand = Callable[[str], Awaitable[None]]
 """Makes a trouble that the exchange cannot make. The argument is the trouble's name (scenario_file.Trouble)."""
@@ -44,7 +44,7 @@ async def run_scenario(
     """Call the exchange's number, play the scenario's caller, and sum up the result.
 
     With `narrate`, events `agent_said` are logged during the call. A thread recognises the words, so this does not work
-    on a fake clock. Without `evidence`, expectations about the ledger fail. `Expect.without_ledger` leaves them out.
+    on a fake clock. Without `evidence`, expectations about the ledger fail. `Expect.without_ledger` removes them.
     Without a `stagehand`, troubles that need one are not made, and the report says so. `known_words` are the relay's
     own sentences, so that they are recognised too.
     """

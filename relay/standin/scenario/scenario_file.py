@@ -12,7 +12,7 @@ steps = [
   { cough = true },
   { mute_s = 2 },                                     # the line sends no frames at all
   { silent_s = 5 },                                   # only wait
-  { until = "bridged" },                              # wait for an event of the exchange
+  { until = "bridged" },                              # wait for an event of the stand-in Twilio
   { play = "in.wav" },
   { after_ms = 300, hang_up = true },
 ]
@@ -23,15 +23,16 @@ does = "accepts"                                      # declines hangs_up no_ans
 [network]
 delay_ms = 40
 
-[number]                                              # "primary handler fails", hosted by Twilio itself
+[number]                                              # the TwiML of "primary handler fails": Twilio hosts it
 fallback_twiml = "<Response><Dial>+12125550102</Dial></Response>"
 
-[[trouble]]                                           # what happens during the call: see Trouble
+[[trouble]]                                           # what goes wrong during the call: see Trouble
 does = "socket_cut"
-upon = "stream_started"                               # an event of the exchange. Without `upon`: the first ring
+upon = "stream_started"                               # an event of the stand-in Twilio (default: "ringing")
 after_s = 6
 
-# The tables from here on are for `relay demo --scenario`. A relay that is only called has its own model and settings.
+# The tables from here to [relay] are for `relay demo --scenario`. `relay call` calls a relay as it is, with its own
+# model and settings.
 
 [model]                                               # relay/standin/model/script.py
 first_delta_ms = 400
@@ -81,7 +82,7 @@ from relay.standin.twilio.streaming import Network
 FOLDER = Path(__file__).parent / "scenarios"
 
 ANSWERED_MS = 3_000
-"""An answer is over when the agent has been quiet for this long. After a holding phrase, more comes sooner."""
+"""An answer is over when the agent has been quiet for this long. Pauses after holding phrases are shorter."""
 
 NO_ANSWERS = tuple(f"{{{key}}}" for key in (
     "one_moment", "one_moment_again", "holding", "holding_again", "still_there", "nobody_there", "trouble",
@@ -166,15 +167,16 @@ class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A fault of the relay, or of something that it needs, during the call. `socket_cut` works with every relay.
+    """A fault of the relay, or of something that the relay needs, during the call.
 
-    All other troubles need `relay demo --scenario` or a play.
+    `socket_cut` works with every relay. Troubles of Twilio's REST API work with `relay call --rest-port`. All other
+    troubles need `relay demo --scenario`, or a test on a fake clock.
     """
 
     does: Literal[
         "socket_cut",  # The media connection breaks, without a close.
         "relay_dies",  # The relay is killed. It writes and answers nothing more.
-        "relay_starts",  # Another relay takes its place, with the same ledger.
+        "relay_starts",  # Another relay takes the place of the killed one, with the same ledger.
         "relay_drains",  # The relay is told to stop.
         "model_dies",  # Every connection to the model breaks.
         "model_stays_away",  # Every connection to the model breaks, and no new one can be opened.
@@ -190,7 +192,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
     upon: EventKind | Literal["before"] = "ringing"  # "before": before the phone rings
     after_s: Seconds = 0.0
-    times: Count = 1  # It comes at this many of these events, from the first one on. 0 means at each.
+    times: Count = 1  # The trouble comes at the first `times` of these events. 0 means at each of them.
 
     @property
     def of_rest(self) -> bool:
@@ -245,7 +247,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     within_s: float | None = None  # The longest duration of the whole call.
     no_complaints: bool = True  # True if Twilio's debugger must have no complaints.
     complaints: tuple[int, ...] = ()  # Codes that must appear in Twilio's debugger.
-    rows: dict[str, Count | AtLeast] = {}  # Table -> its number of rows, or "3+".
+    rows: dict[str, Count | AtLeast] = {}  # Table -> its number of rows. "3+" means 3 or more.
 
     def without_ledger(self) -> Expect:
         """Only the expectations that can be checked from outside the relay."""

@@ -28,7 +28,7 @@ EndedBy = Literal["caller", "relay", "human", "twilio"]
 Status = Literal[
     "queued", "initiated", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"
 ]
-# The events of a call that are logged. A scenario may wait for each of them.
+# The kinds of events that a call logs. A scenario may wait for each kind.
 EventKind = Literal[
     "agent_said",
     "agent_said_by_twilio",
@@ -173,7 +173,7 @@ class CallState:
         self.log(now, "complaint", code=complaint.code, text=str(complaint), level=complaint.level)
 
     def answer(self, now: float) -> None:
-        """Answer the caller's leg, if that was not done yet. Twilio does this at the first verb that is not
+        """Answer the caller's leg, if it is not answered yet. Twilio does this at the first verb that is not
         <Reject>."""
         if self.leg.answered_s is None:
             self.leg.status, self.leg.answered_s = "in-progress", now
@@ -198,7 +198,7 @@ class CallState:
         return words.to_s
 
     def quiet_for_s(self, now: float) -> float:
-        """How long the caller has heard no sound. If there was no sound yet, the time since the first ring."""
+        """For how long the caller has heard no sound. Before the first sound, this is the time since the first ring."""
         self.listener.listen(now)
         last = self.listener.stretches[-1][1] if self.listener.stretches else self.started_s
         if self.leg.words:
@@ -206,7 +206,7 @@ class CallState:
         return max(0.0, now - last)
 
     def answer_begun_s(self, now: float) -> float | None:
-        """When the latest sound that the caller hears or heard has begun (seconds)."""
+        """When the latest sound for the caller began (seconds of the clock). It may still be playing."""
         self.listener.listen(now)
         begun = [self.listener.stretches[-1][0]] if self.listener.stretches else []
         begun += [self.leg.words[-1].from_s] if self.leg.words else []

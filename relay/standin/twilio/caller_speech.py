@@ -24,7 +24,7 @@ _NOISE = bytes((0xFF, 0xFF, 0x7F, 0x7F, 0xFE, 0x7E, 0xFD, 0x7D))
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One clip that the caller says. `text` is "" for a cough, and for a recording with unknown words."""
+    """One clip that the caller says, from sample `at` on. `text` is "" for a cough, and for a recording."""
 
     at: int
     mulaw: bytes
@@ -85,13 +85,12 @@ class CallerSpeech:
         return any(said.text and said.at <= samples_at(now) < said.end for said in self.utterances[-2:])
 
     def heard_words(self, since: float, now: float) -> str:
-        """The words that were said completely between two moments, in the form in which a speech recogniser gives
-        them."""
+        """The words of the utterances that began and ended between two moments."""
         first, last = samples_at(since), samples_at(now)
         return " ".join(said.text for said in self.utterances if said.at >= first and said.end <= last and said.text)
 
     def words_ended(self, since: float, now: float) -> str:
-        """The words that ended between two moments. They may have begun earlier."""
+        """The words of the utterances that ended between two moments. They may have begun earlier."""
         first, last = samples_at(since), samples_at(now)
         return " ".join(said.text for said in self.utterances if first < said.end <= last and said.text)
 

@@ -1,4 +1,4 @@
-"""Plays `<Dial>`: rings the human, plays the whisper, connects the two (docs/protocol/twilio.md 5.1)."""
+"""Plays `<Dial>`: rings the human, plays the whisper, connects human and caller (docs/protocol/twilio.md 5.1)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class DialHost(Protocol):
         """Send a status callback in the background."""
 
     async def fetch_document(self, url: str, method: str, fields: dict[str, str], whisper: bool = False) -> Document:
-        """A TwiML document. Raises FetchFailed, TwimlRefused."""
+        """Request a TwiML document and read it. Raises FetchFailed, TwimlRefused."""
 
 
 class Dialling:
@@ -149,7 +149,7 @@ class Dialling:
         return True
 
     async def _wait(self, for_s: float) -> None:
-        """Ring, until another phone of the same `<Dial>` is picked up."""
+        """Ring for `for_s`, or until another phone of the same `<Dial>` is picked up."""
         with trio.move_on_after(for_s):
             await self._picked_up.wait()
 
@@ -168,7 +168,7 @@ class Dialling:
     async def _whisper(self, number: Number, leg: Leg, human: Human) -> bool:
         """Run the whisper's TwiML on the human's leg. Returns True if it ends without a hang-up.
 
-        The two are then connected.
+        Then human and caller are connected.
         """
         state, phone = self._state, Phone(self._state, leg, self._host.webhooks)
         url, method, fields = number.url, number.method, state.human_fields(leg)

@@ -78,7 +78,7 @@ LOS_ANGELES = Place("LOS ANGELES", "CA", "91604", "US")
 
 @dataclass(frozen=True, slots=True)
 class CallerLine:
-    """The caller's number, and the kind of line."""
+    """The caller's number, the kind of line, and the humans whom the relay can dial in this call."""
 
     number: str = "+12125550101"
     place: Place = LOS_ANGELES
@@ -159,7 +159,7 @@ class LiveCall:
             self._verb.cancel()
 
     async def press(self, key: str) -> None:
-        """The caller presses a key. The stream gets the key, or the verb that waits for keys."""
+        """The caller presses a key. If a stream runs, it gets the key. If not, the verb that waits for keys gets it."""
         self._log("caller_pressed", key=key)
         if self._streaming is not None:
             self.state.leg.keys += key
@@ -231,11 +231,11 @@ class LiveCall:
         self.state.end(trio.current_time(), by, "completed" if answered else unanswered)
 
     def _end_of_document(self, unanswered: Status = "completed") -> None:
-        """The TwiML has ended. The human has ended the call if the caller talked with one, otherwise the relay has."""
+        """End the call, because its TwiML has ended. If the caller has just talked with a human, the human ended it."""
         self._end("human" if self._human_left else "relay", unanswered)
 
     async def _play_document(self, order: _Order, extra: dict[str, str]) -> tuple[_Order | None, dict[str, str]]:
-        """Run one TwiML document. Returns the next document's order, with the fields of its request."""
+        """Run one TwiML document. Returns the order for the next document, and further fields for its request."""
         try:
             if order.twiml is not None:
                 document = order.twiml
@@ -269,9 +269,9 @@ class LiveCall:
             self.state.complain(trio.current_time(), code, rule, document.url, "warning")
 
     async def _failed(self, failed: FetchFailed | TwimlRefused, url: str) -> tuple[_Order | None, dict[str, str]]:
-        """A TwiML document could not be fetched. Twilio then asks the number's fallback once.
+        """A TwiML document could not be fetched or run. Twilio then asks the number's fallback URL, once in a call.
 
-        If there is no fallback, or if it fails too, Twilio says so to the caller and hangs up.
+        If there is no fallback URL, or if it fails too, Twilio says APPLICATION_ERROR to the caller and hangs up.
         """
         self.state.complain(trio.current_time(), failed.code, failed.rule, url)
         number = self._exchange.number
@@ -286,9 +286,10 @@ class LiveCall:
         return None, {}
 
     async def _play(self, verb: Verb) -> tuple[_Order | None, dict[str, str]] | None:
-        """Run one verb. Returns None if the document's next verb follows.
+        """Run one verb. Returns None if the next verb of this document follows.
 
-        Otherwise returns the next order, with the fields of its request.
+        If another document follows, returns its order, and further fields for its request. At the end of the call, the
+        order is None.
         """
         match verb:
             case Say() | Play() | Pause():
@@ -381,10 +382,10 @@ class LiveCall:
     def _recording_url(self, recording: Recording) -> str:
         return f"https://api.twilio.com/2010-04-01/Accounts/{self._exchange.account.sid}/Recordings/{recording.sid}"
 
-    # for the rooms of the call
+    # for dialling.py and streaming.py
 
     def next_human(self) -> Human:
-        """The next dialled human, in the scenario's order. The last one is used again."""
+        """The next dialled human, in the scenario's order. After the last human, the last one is dialled again."""
         humans = self._line.humans
         return humans[min(len(self.state.humans), len(humans) - 1)]
 

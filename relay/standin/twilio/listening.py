@@ -1,6 +1,6 @@
 """Finds the parts of mu-law audio that have sound, in blocks of 20 ms. Pure.
 
-The stand-in caller uses it to notice that the agent has finished. The report uses it for latencies and silences.
+The stand-in caller notices with this code that the agent has finished. The report finds latencies and silences with it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ BLOCK = 160
 """Samples in 20 ms."""
 
 LOUD_ABOVE = 512
-"""The linear amplitude (of 32,124) from which audio counts as sound: -36 dBFS.
+"""The linear amplitude (of 32,124) above which a sample is loud: -36 dBFS.
 
-Noise of the line is far below it, and the softest speech is far above it.
+The noise of a line is far below this amplitude, and the softest speech is far above it.
 """
 
 LOUD_SHARE = 16
@@ -47,7 +47,7 @@ def loud_span_ms(mulaw: bytes) -> tuple[float, float]:
 
 
 class Listener:
-    """Follows a playback, and keeps the parts that have sound."""
+    """Follows a playback. `stretches` has the parts with sound, as (from, to) in seconds."""
 
     def __init__(self, playback: Playback, from_s: float) -> None:
         self._playback = playback
@@ -63,7 +63,7 @@ class Listener:
             self._scanned += BLOCK
 
     def sound(self, from_s: float, to_s: float) -> None:
-        """Add a piece of sound. If the pause before it is short, it is joined with the part before."""
+        """Add a span of sound. If the pause before it is JOIN_S or less, it extends the last part."""
         if self.stretches and from_s - self.stretches[-1][1] <= JOIN_S:
             first, last = self.stretches[-1]
             self.stretches[-1] = (first, max(last, to_s))

@@ -1,6 +1,6 @@
 """Twilio's side of a media socket, without the socket: its messages, and its complaints about the relay's messages.
 
-Pure. Sources: docs/protocol/twilio.md 3.1 (the messages, and their numbers, which are strings), 3.2 (what the relay
+Pure. Sources: docs/protocol/twilio.md 3.1 (the messages; numbers in them are strings), 3.2 (what the relay
 may send), 3.5 (the debugger's codes).
 """
 
@@ -37,7 +37,7 @@ Level = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """An entry in Twilio's debugger. If `note`, it appears in good calls too, like 31921 when the relay closes."""
+    """An entry in Twilio's debugger. A `note` also appears in good calls, such as 31921 when the relay closes."""
 
     code: int
     rule: str
@@ -80,14 +80,14 @@ class FrameTimes:
         self._last_ms = -1
 
     def timestamp_ms(self, frame: int) -> int:
-        """The timestamp of frame `frame`. Ask with growing numbers, and skip those of frames that are not sent."""
+        """The timestamp of the frame with this number. The numbers must grow. Only frames that are sent need a call."""
         wobble = self._rng.randint(-TIMESTAMP_WOBBLE_MS, TIMESTAMP_WOBBLE_MS) if frame else 0
         self._last_ms = max(self._last_ms + 1, self.first_ms + frame * FRAME_MS + wobble)
         return self._last_ms
 
 
 class MediaStream:
-    """One stream. It numbers the messages that it makes, checks the messages of the relay, and keeps the complaints."""
+    """One stream. It makes and numbers Twilio's messages, checks the relay's messages, and keeps the complaints."""
 
     def __init__(self, *, account_sid: str, call_sid: str, stream_sid: str, parameters: dict[str, str]) -> None:
         self.stream_sid = stream_sid
@@ -140,7 +140,7 @@ class MediaStream:
         )
 
     def mark(self, name: str) -> str:
-        """A mark of the relay comes back."""
+        """The message that returns a mark to the relay."""
         return _json(
             {
                 "event": "mark",
@@ -207,9 +207,9 @@ class MediaStream:
         return PlayMedia(mulaw)
 
     def _complain(self, code: int, rule: str, detail: str, now: float) -> None:
-        """Keep a complaint. Twilio warns only once in a stream for each code.
+        """Keep one complaint for each broken rule, and count the repeats in `broken_rules`.
 
-        Here, each broken rule gets one entry, and repeats are counted.
+        Twilio itself warns once in a stream for each code.
         """
         self.broken_rules[rule] = self.broken_rules.get(rule, 0) + 1
         if self.broken_rules[rule] == 1:

@@ -20,7 +20,7 @@ SPEECH_END_S = 1.0
 """This much silence ends a spoken answer to `<Gather input="speech">` (its speechTimeout is `auto`)."""
 
 LOOPS = 1000
-"""`loop="0"` repeats until the call ends, but at most this many times, the largest number that `loop` may have."""
+"""`loop="0"` repeats until the call ends. Here it repeats this many times, the largest number that `loop` may have."""
 
 POLL_S = 0.02
 
@@ -51,7 +51,7 @@ class Phone:
 
     def __init__(self, state: CallState, leg: Leg, webhooks: Webhooks) -> None:
         self.leg = leg
-        self.gathering: Callable[[], Awaitable[None]] | None = None  # Runs during a <Gather>: it presses the keys.
+        self.gathering: Callable[[], Awaitable[None]] | None = None  # Runs during each <Gather>, and presses keys.
         self._state, self._webhooks = state, webhooks
         self._keys: deque[str] = deque()
         self._pressed = trio.Event()
@@ -116,7 +116,7 @@ class Phone:
                 for prompt in verb.prompts:
                     await self.prompt(prompt)
                 await trio.sleep(verb.timeout_s)
-            if waiting.cancelled_caught:  # The person has begun to answer.
+            if waiting.cancelled_caught:  # The person has begun to answer. The tasks above end the wait.
                 await trio.sleep_forever()
             done.cancel()
         return found

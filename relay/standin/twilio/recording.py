@@ -30,14 +30,14 @@ class Recording:
 
     @property
     def seconds(self) -> int:
-        """The length of the recording in the form that Twilio gives."""
+        """The length of the recording in whole seconds, as Twilio gives it."""
         return round(len(self.mulaw) / RATE_HZ)
 
 
 async def record(verb: Record, state: CallState, phone: Phone) -> Recording | None:
     """Record until silence, a key or the limit. Returns None if nothing was said.
 
-    If the caller hangs up, this is cancelled.
+    If the caller hangs up, this is cancelled. Then exchange.py makes the recording with `kept`.
     """
     if verb.play_beep:
         await trio.sleep(BEEP_S)

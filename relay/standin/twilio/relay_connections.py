@@ -1,6 +1,7 @@
 """Connects the stand-in Twilio with a relay: HTTP requests, and byte streams for WebSockets.
 
-`NetworkConnections` uses the network. A play has another class, which calls the relay inside the same Trio run.
+`NetworkConnections` uses the network. Tests on a fake clock have another class, which calls the relay inside the same
+Trio run.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class NetworkConnections:
         try:
             answer = await self._client.request(method, url, headers=dict(headers), content=body, timeout=timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            # The cause says what is wrong with a certificate.
+            # If TLS has failed, the root cause says what is wrong with the certificate.
             if isinstance(cause := _root(error), ssl.SSLError):
                 raise ssl.SSLError(0, str(cause)) from error
             raise NoConnection(f"{urlsplit(url).netloc} cannot be reached: {error or 'no answer in time'}") from error

@@ -41,7 +41,7 @@ class RestError(Exception):
 
 @dataclass(slots=True)
 class RestFaults:
-    """Ordered faults: how many of the next requests get 429 or 500, and how late every answer is."""
+    """Ordered faults: how many of the next requests get 429 or 500, and how many seconds later each answer comes."""
 
     too_many: int = 0
     broken: int = 0
@@ -71,11 +71,11 @@ class RestApi:
     _live_recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def make_trouble(self, trouble: str) -> None:
-        """Make a scenario's trouble. Used where only the REST API can make troubles."""
+        """Make a scenario's trouble. Only for scenarios whose troubles are all at the REST API."""
         assert self.faults.make(trouble), f"nobody here can make {trouble}"
 
     def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Answer a request. `headers` have names in small letters. `target` is the path and the query as received."""
+        """Answer a request. The names in `headers` are in lower case. `target` is the path and query as received."""
         parts = urlsplit(target)
         form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
         form |= dict(parse_qsl(parts.query, keep_blank_values=True))

@@ -1,6 +1,7 @@
-"""Makes the tone that a caller hears while a human's phone rings. Twilio plays the tone of the United States. Pure.
+"""Makes the tone that a caller hears while a human's phone rings. Pure.
 
-440 and 480 Hz together, two seconds on and four seconds off. Twilio makes this tone. The relay does not.
+Twilio makes this tone, not the relay. It is the tone of the United States: 440 and 480 Hz together, two seconds on and
+four seconds off.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ SILENCE = 0xFF
 
 
 def with_ringing(heard: bytes, from_s: float, spans: list[tuple[float, float]]) -> bytes:
-    """The audio that was heard from `from_s` on, as mu-law, with the tone instead of silence in these spans
-    (seconds)."""
+    """Replace silence in mu-law audio with the tone, in these spans (seconds). The audio begins at `from_s`."""
     mixed = bytearray(heard)
     for begins_s, ends_s in spans:
         first = max(0, round((begins_s - from_s) * RATE_HZ))

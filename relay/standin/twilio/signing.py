@@ -26,9 +26,9 @@ def signed_url(url: str) -> str:
 def signature(auth_token: str, url: str, fields: Mapping[str, str] | None = None) -> str:
     """Sign a request. The signed text is the URL, then the name and value of each form field, sorted by name.
 
-    Empty fields count too.
+    A field with an empty value is part of the text too.
 
-    `fields` are the fields of a POST body. A GET and a WebSocket handshake have none.
+    `fields` are the fields of a POST body. A GET and a WebSocket handshake have no fields.
     """
     text = signed_url(url) + "".join(name + value for name, value in sorted((fields or {}).items()))
     digest = hmac.new(auth_token.encode(), text.encode(), hashlib.sha1).digest()

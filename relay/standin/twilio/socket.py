@@ -1,4 +1,4 @@
-"""Twilio's end of a media WebSocket, on any Trio stream. Its handshake is as it was captured.
+"""Twilio's end of a media WebSocket, on any Trio stream. Its handshake is the same as in a capture of Twilio.
 
 `websockets` does the framing. Like Twilio, this end offers no extension and no subprotocol, and sends no Origin
 (docs/protocol/twilio.md 2.3).
@@ -22,14 +22,14 @@ from websockets.uri import parse_uri
 from relay.standin.twilio.signing import signature
 
 SEND_LIMIT_S = 5.0
-"""If the relay reads nothing for this long, the connection is broken off."""
+"""If the relay reads nothing for this long, the connection is cut."""
 
 MAX_MESSAGE_BYTES = 16 << 20
 """The longest message from the relay. Twilio documents no limit (docs/protocol/twilio.md 3.2)."""
 
 
 class HandshakeRefused(Exception):
-    """The relay refused the handshake, or answered it wrongly. Holds its HTTP status, or 0 if that says nothing."""
+    """The relay refused the handshake (`status`: its HTTP status), or answered it wrongly (`status`: 0)."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -156,7 +156,7 @@ class TwilioSocket:
     async def _turn(self) -> AsyncIterator[None]:
         """Make sure that only one task writes.
 
-        A free lock is taken without a pass of Trio's loop, because there are fifty frames a second.
+        A free lock is taken without a checkpoint, because each call has fifty frames a second.
         """
         try:
             self._sending.acquire_nowait()
@@ -169,7 +169,7 @@ class TwilioSocket:
             self._sending.release()
 
     async def _write_out(self) -> None:
-        """Write whole frames even if the task is cancelled. Otherwise half a frame would break the next frame."""
+        """Write whole frames, even if the task is cancelled. The relay could not read the frame after half a frame."""
         for data in self._protocol.data_to_send():
             with trio.move_on_after(SEND_LIMIT_S, shield=True) as scope:
                 try:
@@ -178,7 +178,7 @@ class TwilioSocket:
                     elif isinstance(self._stream, trio.abc.HalfCloseableStream):
                         await self._stream.send_eof()
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # The next `receive` tells how the connection ended.
+                    return  # The next `receive` raises SocketEnded.
             if scope.cancelled_caught:
                 await trio.aclose_forcefully(self._stream)
                 return

@@ -31,14 +31,14 @@ CONNECT_LIMIT_S = 10.0
 """If the handshake takes longer, Twilio reports 31901. The real limit is not documented."""
 
 EXPECTED_CLOSES = (1000, 1001, 1012)
-"""Twilio notes 31921 even if the relay closes the socket on purpose (docs/protocol/twilio.md 3.4)."""
+"""The codes of a close on purpose. Twilio reports 31921 even then, as a note (docs/protocol/twilio.md 3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
     """The network between Twilio and the relay. The delays are for one direction.
 
-    A burst holds frames back and loses none.
+    During a burst no message arrives. At its end all of them arrive together. None is lost.
     """
 
     connect_ms: float = 365.0  # The time from the TwiML to the open socket, as measured (docs/protocol/twilio.md 1.3)
@@ -179,7 +179,7 @@ class Streaming:
             nursery.cancel_scope.cancel()
 
     async def _speak(self) -> None:
-        """Send what the caller says. Each frame is sent when it has been said."""
+        """Send the caller's audio. Each frame is sent when its 20 ms have passed."""
         base = samples_at(self._started_s)
         frame = 0
         while True:
@@ -192,7 +192,7 @@ class Streaming:
             frame += 1
 
     async def _hear(self, socket: TwilioSocket) -> None:
-        """Carry out the relay's messages until it closes.
+        """Carry out the relay's messages until the relay closes the socket.
 
         On a slow network the close arrives after the earlier messages.
         """
@@ -267,7 +267,7 @@ class Streaming:
             try:
                 await socket.send(message)
             except SocketEnded:
-                return  # The task that reads tells how the connection ended.
+                return  # `_hear` gets SocketEnded too, and logs it.
 
     def _ended(self, ended: SocketEnded) -> None:
         now = trio.current_time()

@@ -45,7 +45,7 @@ class TwimlRefused(Exception):
 
 
 class NotPlayed(TwimlRefused):
-    """Twilio may allow this, but this stand-in cannot run it."""
+    """A verb or noun that this stand-in cannot run. Twilio may be able to run it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(12200, f"<{name}> is not played by the stand-in Twilio")
@@ -80,7 +80,7 @@ _ATTRIBUTES = {
         "Parameter": "name value",
     }.items()
 }
-"""The attributes that Twilio's own library can write. Any other one is warning 12200, and so is a wrong capital."""
+"""The attributes that Twilio's own library can write. Any other attribute gives warning 12200. Capitals matter."""
 
 _TWIML_TYPES = ("text/xml", "application/xml", "text/html")
 _WHISPER_VERBS = (Say, Play, Gather, Hangup)
@@ -296,7 +296,7 @@ class _Reader:
 
     def _stream_url(self, text: str) -> tuple[str, tuple[int, str] | None]:
         """The URL of the socket to open. It must be wss (or ws on this machine). Its query is removed, as Twilio
-        does."""
+        removes it."""
         if not text:
             return "", (31923, "<Stream> has no url")
         base = self._url.replace("https://", "wss://", 1).replace("http://", "ws://", 1)

@@ -1,4 +1,7 @@
-"""The TwiML verbs that the stand-in Twilio plays, read and checked, with absolute URLs. Pure data."""
+"""The TwiML verbs that the stand-in Twilio can run. Pure data.
+
+twiml_interpreter.py makes them of a document: checked, and with absolute URLs.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,7 @@ Verb = Say | Play | Pause | Gather | Dial | Record | Hangup | Reject | Redirect 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that can be run. `warnings` are (code, rule). Twilio complains about them and runs it anyway."""
+    """A document that can be run. `warnings` are (code, rule). Twilio logs them, and runs the document anyway."""
 
     url: str
     verbs: tuple[Verb, ...]

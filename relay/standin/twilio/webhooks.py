@@ -53,9 +53,9 @@ class Overrides:
 
     @classmethod
     def of(cls, url: str) -> Overrides:
-        """Read the overrides from a URL. A number out of range is replaced by the nearest allowed one.
+        """Read the overrides from a URL. A number out of range is replaced by the nearest allowed number.
 
-        A value that is no number of up to nine digits is ignored.
+        A value that is no number, or has more than nine digits, is ignored.
         """
         given = dict(parse_qsl(urlsplit(url).fragment))
 
@@ -119,7 +119,7 @@ class Webhooks:
                 if not is_url(target):
                     raise _Failed("redirects", 11100, f"redirected to what is no URL: {target!r}")
                 url = urljoin(url, target)
-                if reply.status < 307:  # The fields are not sent again.
+                if reply.status < 307:  # After 301, 302 and 303 comes a GET without the fields.
                     method, fields = "GET", {}
                 continue
             if reply.status >= 400 or reply.status in _REDIRECTS:
