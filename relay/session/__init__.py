@@ -1,1 +1,1 @@
-"""Runs one stream of a call: its three tasks, and the rows that it writes."""
+"""Runs the streams of a call: carries out what relay/call/ decides, and writes the rows."""

@@ -1,4 +1,4 @@
-"""Counts the cost of a model session that nobody heard, and makes the ledger's value of a bill."""
+"""Counts the cost of a model session whose audio nobody heard, and makes the value of a bill for the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PCM24K_BYTES_PER_MS = 48
 
 
 def count_unheard(meter: Meter, session: ModelSession) -> None:
-    """Count what a session has generated that the call did not use: the greeting that was asked for at the ring."""
+    """Count what a session has generated and the call did not use: the greeting that was asked for at the ring."""
     for raw in session.backlog:
         try:
             message = protocol.decode(raw)
@@ -34,7 +34,7 @@ def bill_of_unheard(session: ModelSession, before: Bill) -> Bill:
 
 
 def cost_of(bill: Bill) -> dict[str, object]:
-    """The bill as the value of `call_outcomes.cost`: tokens by kind, dollars by model, and early answers apart."""
+    """The bill as the value of `call_outcomes.cost`: tokens by kind, dollars by model, and early answers separately."""
     cost: dict[str, object] = {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}
     if bill.early:
         cost["early_answers"] = {key: round(amount, 6) for key, amount in bill.early.items()}

@@ -1,7 +1,7 @@
 """Holds what a call knows of the business: settings, prompts, phrases, and the backend.
 
-A process has one briefing at a time. When a file of the owner changes, a new briefing is made for later calls. A
-running call keeps its own until it ends.
+When a file of the owner changes, a new briefing is made for the calls that begin later. A running call keeps its
+briefing until it ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from relay.settings import Settings
 class Briefing:
     """One version of the owner's files.
 
-    `closed_words`: what the model is told while the business is closed. Returns "" while it is open.
+    `closed_words` returns what the model is told while the business is closed, and "" while the business is open.
     """
 
     settings: Settings

@@ -7,12 +7,13 @@ Most parts have one writer:
     briefing    what the call knows of the business           the first webhook, once
     streams     the media streams that are open               server/media_endpoint (`stream_opens`, `stream_closes`)
     orders      the owner's orders before a stream begins     server/live_calls; the call's stream takes them
-    decision    how the last stream ended, and what is next   who decides it, at that moment (`decide`). A new stream
+    decision    how the last stream ended, what comes next    the code that decides it (`decide`). A new stream
                                                               resets it, and session/call_rows adds the summary
     human       the transfer to a human                       server/human_transfer; `decide` begins it
     talk        the state with which the next stream begins   session/call_rows, when a stream's rows are closed.
                                                               session/call_session writes the dollars so far and
-                                                              the lost voice, session/context an unheard greeting
+                                                              the lost voice, session/context the cost of an
+                                                              unheard greeting
     tally       figures over all streams                      session/call_rows; functions_done:
                                                               session/function_runner
 """
@@ -37,7 +38,7 @@ from relay.twilio.caller_id import CallerId
 # from our answer to the next socket. This limit is enough for a slow Twilio, and for a retry.
 ASKS_WITHIN_S = 10.0
 # After its end, a stream waits about a second for late words and for a running function. The call's next stream needs
-# what was said there, so it waits for the earlier stream, but at most this long.
+# those words. So it waits for the earlier stream, but at most this many seconds.
 SETTLE_LIMIT_S = 1.5
 
 
@@ -70,7 +71,10 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls whom: our number in E.164, and the caller's state in two letters, as Twilio guesses it."""
+    """Who calls whom.
+
+    `called`: our number in E.164. `state`: the caller's state in two letters, as Twilio guesses it.
+    """
 
     id: CallerId
     called: str = ""
@@ -89,15 +93,15 @@ class Decision:
     then: Next = Next.NOTHING
     reason: EndReason | None = None
     why: str = ""  # Why a human is called, in a few words.
-    by_agent: bool = False  # True: the model wrote `why`, so it may hold words of the caller.
-    by_owner: bool = False  # True: the owner ordered it. Then a human is called even outside HUMAN_HOURS.
+    by_agent: bool = False  # True if the model wrote `why`. Then `why` may hold words of the caller.
+    by_owner: bool = False  # True if the owner ordered it. Then a human is called even outside HUMAN_HOURS.
     summary: str = ""  # What the call is about, for the human.
 
     @property
     def own_why(self) -> str:
         """`why`, but never in the model's words.
 
-        So it may be logged, and kept even if no words of the caller are kept.
+        So this text may be logged, and stored even if no words of the caller are stored.
         """
         return "the agent's own decision" if self.by_agent else self.why
 
@@ -107,7 +111,7 @@ class HumanSide:
     """The transfer to a human."""
 
     accepted: bool = False  # True when the human has pressed 1.
-    result: str = ""  # "asked" while a human's phone rings or the two talk. After that, the result.
+    result: str = ""  # "asked" until the transfer has ended. After that, the result.
 
 
 @dataclass(slots=True)
@@ -150,8 +154,9 @@ class CallFile:
     announces: bool
     briefing: Briefing
     closed: bool  # True if the business was closed when the phone rang.
-    is_test: bool = False  # True for a test call: it is not in the figures, and nobody is told.
-    is_dry: bool = False  # True: functions of your own that write are not run.
+    # True for a test call: it does not count in the statistics, and the owner gets no notification.
+    is_test: bool = False
+    is_dry: bool = False  # True if the owner's functions that write are not run.
     # When the call's first stream began (Trio clock). The times of the call count from here.
     began_at: float | None = None
     # The Twilio account that signed the call's first webhook.
@@ -165,18 +170,18 @@ class CallFile:
     decision: Decision = Decision()
     human: HumanSide = field(default_factory=HumanSide)
     tally: Tally = field(default_factory=Tally)
-    refused: str = ""  # A word that says why this call does not get the agent. "" if it does.
+    refused: str = ""  # A word that says why this call does not get the agent. "" if it gets the agent.
     last_seen: float = 0.0
     streams: int = 0  # How many streams have begun.
     resumes: int = 0
     resumed_as: str | None = None
     outcomes: int = 0  # The number of the newest outcome row.
     asks_until: float = 0.0  # Twilio may still ask about this call until this time (Trio clock).
-    brings_stream: bool = False  # True if Twilio will open a stream until then.
+    brings_stream: bool = False  # True if Twilio will open a stream before `asks_until`.
     orders: list[Order] = field(default_factory=list)
     # The newest stream is the last element. Earlier ones are writing their last rows.
     open_streams: list[Stream] = field(default_factory=list)
-    # The process's set of calls that may need it. This call adds itself.
+    # The set of the calls that may need this process (`CallFiles`). This call adds itself to the set.
     at_hand: set[CallSid] = field(default_factory=set)
     _one_closed: trio.Event = field(default_factory=trio.Event)
 
@@ -187,7 +192,7 @@ class CallFile:
 
     @property
     def is_served(self) -> bool:
-        """True while a stream has the caller: it is not decided yet how this stream ends."""
+        """True while a stream serves the caller: how this stream ends is not decided yet."""
         return any(not stream.is_decided for stream in self.open_streams)
 
     def next_outcome(self) -> int:
@@ -201,22 +206,22 @@ class CallFile:
         return orders
 
     def expects(self, within_s: float, *, stream: bool = False) -> None:
-        """Twilio will send us a webhook about this call within this time. `stream`: it will then open a stream.
+        """Twilio will send us a webhook about this call within this time. `stream`: True if it will then open a stream.
 
-        A process that drains waits for this.
+        A process that drains waits for the webhook.
         """
         self.asks_until, self.brings_stream = trio.current_time() + within_s, stream
         self.at_hand.add(self.call_sid)
 
     def decide(self, decision: Decision) -> None:
-        """Remember how a stream ended and what comes next. Webhooks read it."""
+        """Remember how a stream ended and what comes next. The answer to Twilio's next webhook depends on this."""
         self.decision = decision
         if decision.then is Next.HUMAN:
             self.human = HumanSide(result="asked")
         self.expects(ASKS_WITHIN_S if decision.then in (Next.HUMAN, Next.RESUME) else 0)
 
     def stream_opens(self, stream: Stream) -> None:
-        """A stream of this call begins."""
+        """Note that a stream of this call begins."""
         self.open_streams.append(stream)
         self.at_hand.add(self.call_sid)
         # This decision is valid until the stream's end is decided. If the stream breaks, the caller gets the agent
@@ -228,20 +233,20 @@ class CallFile:
         self.open_streams[self.open_streams.index(stream)] = session
 
     def stream_closes(self, stream: Stream) -> None:
-        """The stream has ended and its rows are written. May be called twice."""
+        """Note that the stream has ended and its rows are written. May be called twice."""
         if stream in self.open_streams:
             self.open_streams.remove(stream)
             closed, self._one_closed = self._one_closed, trio.Event()
             closed.set()
 
     def end_streams(self, reason: EndReason) -> None:
-        """End all streams of this call, because a signed webhook of Twilio's says so. The sockets do not matter."""
+        """End all streams of this call, because a signed webhook of Twilio says so. A socket may still be open."""
         for stream in [*self.open_streams]:
             if not stream.is_decided:
                 stream.end(reason)
 
     async def settle_before(self, stream: Stream) -> None:
-        """Wait until the earlier streams have written their rows. After SETTLE_LIMIT_S they must write them at once."""
+        """Wait until the earlier streams have written their rows. After SETTLE_LIMIT_S, make them write at once."""
         with trio.move_on_after(SETTLE_LIMIT_S):
             while self.open_streams[0] is not stream:
                 await self._one_closed.wait()

@@ -1,4 +1,4 @@
-"""Keeps the files of a process's calls. It has a small index, so that a ring does not search all old calls."""
+"""Keeps the files (`CallFile`) of all calls of this process, and the times at which each number rang."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FORGET_AT_ONCE = 8
 
 
 class CallFiles(dict[CallSid, CallFile]):
-    """CallSid -> file."""
+    """CallSid -> the file of the call."""
 
     def __init__(self) -> None:
         super().__init__()
         self._at_hand: set[CallSid] = set()
-        # When to check whether a file can be dropped, and which.
+        # The time of the next check whether a file can be dropped, and the file's CallSid.
         self._looked_at: deque[tuple[float, CallSid]] = deque()
         self._rings: dict[str, deque[float]] = {}
 
@@ -35,7 +35,7 @@ class CallFiles(dict[CallSid, CallFile]):
             self._rings.setdefault(_who(file.caller), deque()).append(now)
 
     def at_hand(self) -> list[CallFile]:
-        """The calls that need this process: they have a stream, or may come back soon."""
+        """The calls that need this process: they have a stream, or Twilio may soon ask about them."""
         now = trio.current_time()
         found = []
         for sid in tuple(self._at_hand):
@@ -47,9 +47,12 @@ class CallFiles(dict[CallSid, CallFile]):
         return found
 
     def rings(self, caller: Caller, within_s: float, now: float) -> int:
-        """How often this number rang in the last `within_s` seconds, with this ring. Hidden numbers count as one."""
+        """How often this number rang in the last `within_s` seconds, the present ring included.
+
+        All hidden numbers count as one number.
+        """
         count = 0
-        # The newest ring is the first, so the search can stop early.
+        # The newest ring is checked first, so the loop ends at the first ring that is too old.
         for at in reversed(self._rings.get(_who(caller), ())):
             if now - at >= within_s:
                 break

@@ -1,4 +1,4 @@
-"""Writes what is kept of a call: its rows, its figures, and a last log line for each of its streams.
+"""Writes the rows and the metrics of a call, and a last log line for each of its streams.
 
 Turns, barge-ins, false stops, latencies, costs and the outcome are counted over all streams of the call. The rest of
 the log line is about one stream.
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 # If the first sound comes later than this, the caller may hang up. The relay promises to be faster (docs/promises.md).
 GREETING_SLO_MS = 500
-# The longest list of deeds in an outcome. Functions of your own may name many deeds.
+# The longest list of deeds in an outcome, in characters. The owner's functions may name many deeds.
 DEEDS_CHARS = 200
 
 
@@ -57,8 +57,8 @@ def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeR
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
     """Write the rows of a call that has no stream here.
 
-    It was refused, or its stream never opened, or it ended before its stream, or the relay that had it has died. Rows
-    that the other relay wrote stay as they are.
+    The call was refused, or its stream never opened, or it ended before its stream began, or the relay that ran it has
+    died. Rows that the dead relay wrote stay as they are.
     """
     row = call_row(file)
     desk.ledger.record(replace(row, started_at=None) if reason is EndReason.RELAY_FAULT else row)
@@ -77,11 +77,11 @@ class CallRows:
         self._began_utc = desk.utc_now()
         if file.began_at is None:
             file.began_at = started_at
-        # From the start of the call's first stream to the start of this one.
+        # The time from the start of the call's first stream to the start of this stream.
         self._since_call_ms = round((started_at - file.began_at) * 1000)
-        # From `_began_at` until the first audio was written to the caller's socket.
+        # The time from `_began_at` until the first audio was written to the caller's socket.
         self.greeting_ms: float | None = None
-        self._held_rows: list[rows.Row] = []  # Rows with words that wait until the notice was heard.
+        self._held_rows: list[rows.Row] = []  # Rows with words. They wait until the caller has heard the notice.
         self._judged: set[int] = set()
         self._decision: Decision | None = None
         self._closed = False
@@ -101,13 +101,13 @@ class CallRows:
         )
 
     def consent(self, heard_ms: int) -> None:
-        """The notice was heard. Rows that waited for this are written."""
+        """The caller has heard the notice. Write the rows that waited for this."""
         log.info("call.notice_heard", heard_ms=heard_ms)
         self._record_notice(heard_ms)
         self._let_go()
 
     def refuse(self, at_ms: int) -> None:
-        """The caller does not want their words kept. Write this down.
+        """Write down that the caller does not want their words stored.
 
         Rows that waited are written without their words.
         """
@@ -177,7 +177,7 @@ class CallRows:
             )
         )
         tally = self._file.tally
-        # A row may be written again with more words. Its times count once.
+        # The row of a turn may be written again with more words. The turn's times count once.
         if latency is not None and turn.seq not in tally.turns:
             self._time(latency)
         tally.turns.add(turn.seq)
@@ -193,10 +193,10 @@ class CallRows:
             self._file.tally.turn_ms.append(heard_ms)
 
     def _judge(self, turn: RecordTurn) -> ClaimDoubted | None:
-        """Compare the words that were heard from the model with what functions did.
+        """Compare the model's words that the caller has heard with what functions did.
 
-        Sentences of the relay's own are left out. The words come from the conversation. The row may have none, because
-        they may not be kept.
+        Sentences that the relay says by itself are left out. The words are read from the conversation. The row may have
+        no words, because they may not be stored.
         """
         call, deeds = self._machine.call, self._file.deeds
         if turn.role == "caller" or turn.seq in self._judged:
@@ -205,7 +205,7 @@ class CallRows:
         if spoken is None or spoken.own:
             return None
         if not spoken.said or spoken.heard is None:
-            return None  # The transcript comes later than the sound. The row is written again then.
+            return None  # The transcript comes later than the sound. This method is called again when it has come.
         self._judged.add(turn.seq)
         began_s = (call.arrived_at or 0.0) + spoken.started_ms / 1000
         before = deeds.unproved | deeds.untold
@@ -216,7 +216,7 @@ class CallRows:
         return ClaimDoubted(correction) if correction is not None else None
 
     def learn_greeting(self, mulaw: bytes) -> None:
-        """A live greeting was generated to its end. If its words are right, its sound is stored for later calls."""
+        """Store the sound of a live greeting for later calls, if the model has said the right words."""
         said = next(
             (turn.said for turn in self._machine.conversation.turns() if turn.role == "agent" and not turn.own), ""
         )
@@ -224,7 +224,7 @@ class CallRows:
             log.info("greeting.learned", ms=len(mulaw) // 8)
 
     def greeted(self, now: float) -> None:
-        """The first audio of this stream was written to the caller's socket."""
+        """Measure the time of the greeting: the first audio of this stream was written to the caller's socket."""
         self.greeting_ms = round((now - self._began_at) * 1000, 1)
         figures, metrics = self._machine.figures, self._metrics
         metrics.greeting_ms.labels(str(figures.rung)).observe(self.greeting_ms)
@@ -308,7 +308,7 @@ class CallRows:
                 latency_p50_ms=p50,
                 latency_p95_ms=p95,
                 verified=file.deeds.are_told_right,
-                # This is read late. Meanwhile Twilio may have asked what comes next, and a human's phone may have rung.
+                # This is read as late as possible. Since the stream's end, a human's phone may have rung.
                 transfer_result=self._transfer_result(decision),
             ),
             file,
@@ -408,7 +408,7 @@ def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
     """One sentence for the human: what the call is about.
 
     It is the model's summary, if there is one. Otherwise it is the caller's longest sentence, because a short one
-    ("Operator!") says nothing. In an emergency it is the sentence in which the caller said so.
+    ("Operator!") says nothing. In an emergency it is the sentence from which the relay knows of the emergency.
     """
     said = [turn.text for turn in past if turn.role == "user"]
     if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):

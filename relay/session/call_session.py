@@ -8,11 +8,11 @@ One nursery has three tasks:
     watchdog        checks limits and silence, and fills gaps in the       ends with the stream
                     caller's audio
 
-The caller's audio waits in no queue while the model takes it: the function that reads a frame also sends it. The
-model's audio waits in the playout (call/playout.py). Each reader registers a function for its socket
+While the model's socket takes audio, the caller's audio waits in no queue: the function that reads a frame also sends
+it. The model's audio waits in the playout (call/playout.py). Each reader registers a function for its socket
 (transport/hub.py), so no task is woken for a message. Work that takes time is a task of its own in the same nursery: a
-function of the model, a full socket, a close. The model's socket is closed without waiting for the caller's socket. So
-a caller's socket that hangs cannot keep a paid session open.
+function call, a wait for a full socket, a close. The model's socket is closed without waiting for the caller's socket.
+So a caller's socket that hangs cannot keep a paid session open.
 """
 
 from __future__ import annotations
@@ -96,11 +96,11 @@ from relay.twilio.media_protocol import Frame, Stopped
 
 log = structlog.get_logger()
 
-# Until the first audio was written and the model is ready, the watchdog ticks this often. The reason: a recorded
-# greeting starts after 150 ms.
+# Until the first audio was written and the model is ready, the watchdog ticks this often, in seconds. A tick starts the
+# clip of the greeting 150 ms after the stream began (call/greeting.py), and must not be late.
 FIRST_TICKS_S = 0.025
-# How far caller audio may be ahead of the clock. It can be ahead if the first frame came late. A caller cannot be
-# further ahead than this. The model charges for each second, so the call is ended.
+# How many seconds caller audio may be ahead of the clock. It is a little ahead if the first frame came late. No phone
+# is further ahead than this. The model charges for each second of audio, so the call is ended.
 AHEAD_LIMIT_S = 10.0
 # Twilio's stop message and its callback come on different connections. After the callback, the relay waits this long
 # for the stop message.
@@ -233,7 +233,8 @@ class CallSession:
         Called after the stream's end, and by the call's next stream if this stream takes too long.
         """
         for waited in self._spoken.forget() if self._spoken is not None else ():
-            # Responses that the voice did not finish. They hold the tokens that must be paid for.
+            # The ends of responses that the voice has not spoken to their end. They hold the tokens, which count for
+            # the bill.
             self.machine.handle(waited, trio.current_time())
         self.rows.close()
         self._file.stream_closes(self)
@@ -256,7 +257,10 @@ class CallSession:
             self._feed(CallerLeft(reason))
 
     def _take(self, messages: list[bytes]) -> bool:
-        """Take messages that arrived together. Consecutive frames become one append. Returns True: call it again."""
+        """Take messages that arrived together. Consecutive frames become one append.
+
+        Returns True, so that the hub calls it again.
+        """
         frames: list[Frame] = []
         for message in messages:
             try:
@@ -312,7 +316,7 @@ class CallSession:
     def _listening_model(self) -> ModelSession | None:
         """The model, if it can take caller audio now.
 
-        None if there is no model, if the machine does not know of it yet, or if its socket is congested.
+        None if there is no model session, if the machine does not know the session yet, or if its socket is congested.
 
         The code that calls this method keeps the audio then, so that no task waits.
         """
@@ -362,7 +366,10 @@ class CallSession:
     # OpenAI reader
 
     async def _read_model(self) -> None:
-        """Read one model session after the other, and the other voice if any. Ends when no session is wanted."""
+        """Read one model session after the other, and the other voice if there is one.
+
+        Ends when no session is wanted.
+        """
         voices = self._desk.voices_for(self._file)
         if self._spoken is None or voices is None:
             await self._read_sessions()
@@ -393,7 +400,8 @@ class CallSession:
         Later messages of this session are dropped.
         """
         self._model, self._hears = session, False
-        # The session was opened before the voice was lost, so it would only write.
+        # This session was opened to write text for the other voice. The voice was lost since then, so the model must
+        # speak.
         if session.writes and self._spoken is None:
             self._post_to_model([model_dialect.SPEAK])
         try:
@@ -468,11 +476,11 @@ class CallSession:
                 await ticker.serve(lot, self._tick)
 
     def _is_beginning(self) -> bool:
-        """True while the watchdog must look more often: nothing was played yet, or no model serves the call."""
+        """True while the watchdog must tick more often: nothing was played yet, or no model serves the call."""
         return self.machine.figures.greeting_ms is None or not self.machine.model_is_ready
 
     def _tick(self) -> bool:
-        """Look at the clock. False if the next look must come sooner."""
+        """Check everything that depends on the time. False if the next tick must come sooner than usual."""
         now = trio.current_time()
         self._file.talk.spent_usd = self.machine.meter.usd
         if self._recorder is not None:
@@ -599,7 +607,7 @@ class CallSession:
         return is_sent
 
     async def _feed_later(self, events: list[Event]) -> None:
-        """Give the machine the events that came from carrying out actions. This happens after the present events."""
+        """Give the machine events that were caused by actions. This task runs after the present events were handled."""
         self._feed_all(events)
 
     def _has_ended(self, action: CancelResponse, later: list[Event]) -> bool:
@@ -668,7 +676,8 @@ class CallSession:
                 self._answers.keep(response_id)
             case LearnGreeting(response_id):
                 greeting = self._answers.kept(response_id)
-                # If the other voice was lost, the greeting may be in the model's voice, or in both. It is not stored.
+                # If the other voice was lost, the greeting may be in the model's voice, or in both voices. Then it is
+                # not stored.
                 if greeting and not self._file.talk.voice_fault:
                     self.rows.learn_greeting(greeting)
         return []
@@ -699,7 +708,7 @@ class CallSession:
                 self._start(self._leave_stream)
 
     def _drop_model(self) -> None:
-        """Close the present session. What the model still says is dropped.
+        """Close the present model session. Audio that it still sends is dropped.
 
         The caller's audio waits for the next session.
         """

@@ -1,7 +1,7 @@
 """Finds out whether the caller's socket is alive. A muted phone and a dead socket look the same: no message comes.
 
-Twilio sends 50 frames a second, but none while the caller's phone is muted. So Twilio is asked for a mark, which comes
-back at once if nothing is playing. If no mark comes back, the socket is dead.
+Twilio sends 50 frames a second, but none while the caller's phone is muted. So the relay sends a mark, which Twilio
+sends back at once if nothing is playing. If no mark comes back, the socket is dead.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# The relay asks for a mark after this long without any message.
+# After this many seconds without any message, the relay sends a mark. Then it waits PROBE_LIMIT_S for the mark.
 NOTHING_HEARD_S = 15.0
 PROBE_LIMIT_S = 5.0
 PROBE_MARK = "still there?"
@@ -17,13 +17,13 @@ PROBE_MARK = "still there?"
 
 @dataclass(slots=True)
 class CallerProbe:
-    """Remembers when the caller's socket was heard and asked. All times are of the Trio clock."""
+    """Remembers when a message came, and when a mark was sent. All times are of the Trio clock."""
 
-    heard_at: float  # When the newest message came that could be read. At first: when the stream began.
+    heard_at: float  # When the newest readable message came. Before the first one: when the stream began.
     asked_at: float | None = None
 
     def due(self, now: float) -> Literal["nothing", "ask", "dead"]:
-        """What must be done now. `ask`: ask for a mark. `dead`: the mark did not come in time."""
+        """What must be done now. `ask`: send a mark. `dead`: the mark did not come back in time."""
         if now - self.heard_at <= NOTHING_HEARD_S:
             return "nothing"
         if self.asked_at is None or self.asked_at < self.heard_at:

@@ -1,6 +1,6 @@
-"""The functions that a session needs from its caller's protocol.
+"""Defines the functions that a session needs from the protocol on the caller's socket.
 
-twilio/ has them for a phone, browser/ for a browser.
+twilio/media_protocol.py has them for a phone, and browser/browser_protocol.py for a browser.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class CallerProtocol(Protocol):
         """Parse a message into a frame or an event. None if the relay does not use it. Raises CallerProtocolError."""
 
     def play(self, stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
-        """The messages that play this audio, and ask for a mark with this name after it."""
+        """The messages that play this audio. If `receipt` is given, a mark with this name follows the audio."""
 
     def mark(self, stream_sid: str, name: str) -> bytes:
-        """The message that asks for a mark after what was sent before it."""
+        """The message that sends a mark. It comes back when everything before it was played or dropped."""
 
     def clear(self, stream_sid: str) -> bytes:
         """The message that drops audio which was not played yet."""

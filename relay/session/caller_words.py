@@ -1,4 +1,4 @@
-"""Answers what functions ask about the caller: did they say these words, and have they spoken since a turn?"""
+"""Tells functions whether the caller has said a name or number, and which turn of the caller is the last."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import trio
 
 from relay.call.state import Call
 
-# The transcription of the caller's last turn may still come within this time. Transcriptions took 1.0 to 1.5 s
-# (docs/protocol/openai.md 3).
+# A function waits at most this many seconds for the transcription of the caller's last turn. Transcriptions took 1.0 to
+# 1.5 s (docs/protocol/openai.md 3).
 WORDS_LIMIT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 0.1
 

@@ -58,8 +58,8 @@ class Desk:
     tokens: Tokens
     metrics: Metrics
     utc_now: Callable[[], dt.datetime]
-    recordings: Recordings | None = None  # None: calls are not recorded (RECORD=on records them).
-    voices: WarmVoices | None = None  # None: the model speaks with its own voice.
+    recordings: Recordings | None = None  # None if calls are not recorded (RECORD=on records them).
+    voices: WarmVoices | None = None  # None if the model speaks with its own voice.
     ticker: Ticker = field(default_factory=Ticker)
     files: CallFiles = field(default_factory=CallFiles)
     draining: bool = False
@@ -68,7 +68,8 @@ class Desk:
     hang_up_by_rest: bool = True
     # Returns the mistakes in changed files of the owner. The relay goes on with the earlier versions of such files.
     files_trouble: Callable[[], str] = lambda: ""
-    # Set when a call comes that this process did not know. Some tasks run only while there are calls. They wait for it.
+    # Set when a call comes that this process did not know. Some tasks run only while there are calls. They wait for
+    # this event.
     rang: trio.Event = field(default_factory=trio.Event)
     bill: DayBill = field(init=False)
     # Tasks that run beside the calls, by name.
@@ -76,7 +77,7 @@ class Desk:
 
     # Makes the news for the owner.
     news: News = field(default_factory=lambda: News((), lambda: dt.datetime.now(dt.UTC)))
-    own_numbers: set[str] = field(default_factory=set)  # Our numbers: those that are known to lead to this relay.
+    own_numbers: set[str] = field(default_factory=set)  # The phone numbers that are known to lead to this relay.
     test_metrics: Metrics = field(default_factory=Metrics)  # Test calls count here. Nobody reads these metrics.
 
     def __post_init__(self) -> None:
@@ -93,7 +94,7 @@ class Desk:
         self.own_numbers.update({*numbers} - humans - {""})
 
     def take_over(self, briefing: Briefing) -> None:
-        """Use this briefing for calls that begin from now on. Running calls keep their own."""
+        """Use this briefing for calls that begin from now on. Running calls keep the briefing that they have."""
         self.briefing = briefing
 
     # The briefing of the next call. A running call has its own briefing in its file.
@@ -133,7 +134,7 @@ class Desk:
 
     @property
     def calls_in_hand(self) -> int:
-        """The number of calls that need this process: they have a stream, or may come back soon."""
+        """The number of calls that need this process: they have a stream, or Twilio may soon ask about them."""
         return len(self.files.at_hand())
 
     @property
@@ -192,8 +193,8 @@ class Desk:
     ) -> CallFile:
         """The file of a call. It is made at the call's first webhook. `country` is the caller's, in two letters.
 
-        `rings`: the call begins here. Otherwise another relay had the call before, and our rows must count as newer.
-        `is_test`: the call comes from the console's page.
+        `rings`: True if the call begins at this relay. If it is False, another relay ran the call before, and our rows
+        must count as newer. `is_test`: the call comes from the console's page.
         """
         file = self.files.get(call_sid)
         if file is None:
@@ -207,7 +208,7 @@ class Desk:
             file.consent = Consent(s.keeps_words, announces)
             file.once = Once(ConsentedReservations(self.ledger, file))
             # Outcome rows are ordered by number. This relay does not know how many rows an earlier relay wrote. So it
-            # begins with 1,000 times the UTC second, which is larger.
+            # begins with 1,000 times the UTC time in seconds, which is a larger number.
             file.outcomes = 0 if rings else 1_000 * int(file.started_at.timestamp())
             self.files.add(file, now)
             self.rang.set()
@@ -225,7 +226,7 @@ class Desk:
             voices.ring(file.call_sid, now)
 
     def rings_no_more(self, call_sid: CallSid) -> None:
-        """No stream of this call will begin any more. What was opened for one and not used is closed."""
+        """No stream of this call will begin any more. Close the session and the voice that were opened for it."""
         self.warm.release(call_sid)
         if self.voices is not None:
             self.voices.release(call_sid)
@@ -245,8 +246,8 @@ class Desk:
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
         """The end of the business's day, if it comes between the ring and the end of the call.
 
-        The session knows only the date on which the phone rang. So it must be told the new date at midnight, or at
-        once if the date has changed since.
+        The session knows only the date on which the phone rang. So it must be told the new date at midnight. If the
+        date has changed since the ring, it is told at once.
         """
         now = self.utc_now()
         today = now.astimezone(tz).date()

@@ -1,9 +1,9 @@
-"""Counts today's dollars over all machines. Our own are counted in memory, the others' are read from the ledger.
+"""Counts today's dollars of all machines: those of this process in memory, and the others from the ledger.
 
-Rule 1: the dollars that this run of the relay spent are counted only here, and the ledger's sum leaves them out. So a
-        call that ends while the ledger is read is neither missing nor counted twice.
-Rule 2: every EVERY_S while a call runs, a row says what the call has cost, if that has changed. Other machines read
-        these rows.
+Rule 1: the dollars that this run of the relay spent are counted only in memory, and the ledger's sum leaves them out.
+        So a call that ends while the ledger is read is neither missing nor counted twice.
+Rule 2: while a call runs, a row with its cost so far is written every EVERY_S seconds, if the cost has changed. Other
+        machines read these rows.
 Rule 3: while there are no calls, the ledger is not read. So a database that sleeps when idle stays asleep.
 """
 
@@ -33,7 +33,7 @@ class DayBill:
     """The bill of the present day in the business's time zone. It begins again at midnight."""
 
     def __init__(self, ledger: Ledger, tz: dt.tzinfo, utc_now: Callable[[], dt.datetime]) -> None:
-        self.process = secrets.token_hex(6)  # Names this run of the relay in rows.
+        self.process = secrets.token_hex(6)  # The name of this run of the relay in rows.
         self._ledger, self._tz, self.utc_now = ledger, tz, utc_now
         self._day = self._today()
         self._others_usd = 0.0

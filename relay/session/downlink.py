@@ -47,7 +47,7 @@ class AnswerAudio:
     def finished(self, response_id: ResponseId, item: ItemId) -> ModelFinished:
         """All audio of the item has come. Returns the last samples, which the filter still held.
 
-        There are none if `spoke` has ended this item already, because the next item began.
+        There are no samples if `spoke` has ended this item already, because the next item began.
         """
         tail = b""
         if item == self._item:
@@ -58,18 +58,18 @@ class AnswerAudio:
         return ModelFinished(response_id, item, tail)
 
     def keep(self, response_id: ResponseId) -> None:
-        """This response is the greeting: keep its sound from now on."""
+        """Store the sound of this response from now on, because the response is the greeting."""
         self._kept = (response_id, bytearray())
 
     def kept(self, response_id: ResponseId) -> bytes | None:
-        """The stored sound, if it belongs to this response. Afterwards it is forgotten."""
+        """Return the stored sound if it belongs to this response. In any case, forget the stored sound."""
         kept, self._kept = self._kept, None
         return bytes(kept[1]) if kept is not None and kept[0] == response_id else None
 
     def sounds(self, response_id: ResponseId, mulaw: bytes) -> None:
-        """A response has this sound, from the model or from another voice.
+        """Store this sound of a response, if the response is the greeting.
 
-        It is stored if the response is the greeting.
+        The sound comes from the model or from another voice.
         """
         if self._kept is not None and self._kept[0] == response_id:
             self._kept[1].extend(mulaw)

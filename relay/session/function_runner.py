@@ -1,7 +1,7 @@
 """Runs the functions that the model calls, and writes down their results.
 
-After a function, its row and its log line are written, and a message if it took one. The call's file then also has the
-deed and the caller's name.
+After a function, its row and its log line are written, and also a message if the function took one. The deed and the
+caller's name are noted in the call's file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Opens a stream's model sessions, and carries out the machine's orders about them (call/sessions.py).
 
-A session can be one that was opened when the phone rang, a new one, or one that was kept ready beside the present one.
-The result of an order is what `next_session` returns or raises, or what `keep_one_ready` reports.
+A session can be one that was opened when the phone rang, a new one, or the kept session. The kept session is opened
+beside the present one, and waits until the machine switches to it. The result of an order is what `next_session`
+returns or raises, or what `keep_one_ready` reports.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ RETRY_AFTER_LIMIT_S = 5.0
 def warm_up(desk: Desk, file: CallFile, now: float) -> None:
     """Begin to open a session for a call that rings.
 
-    If no recording of its greeting is stored, the model makes it now.
+    If no recording of the call's greeting is stored, the model generates the greeting now.
     """
     greeting = file.briefing.phrases.greeting(file.announces, file.closed)
     live = file.resumed_as is None and not greeting.is_kept
@@ -122,15 +123,15 @@ class ModelConnector:
         return session
 
     async def _find(self, model: str) -> ModelSession:
-        """The session that was opened when the phone rang. If there is none that can be used, a new one."""
+        """The session that was opened when the phone rang, or a new session if the call cannot use that one."""
         if self._desk.warm.knows(self._file.call_sid):
             try:
                 session = await self._desk.warm.claim(self._file.call_sid)
                 if not (session.greeting_asked and self._machine.plan.greeting.is_kept):
                     return session
                 count_unheard(self._machine.meter, session)
-                # This session was asked for a greeting, but the caller hears the stored one. They would hear a second
-                # greeting.
+                # This session was asked for a greeting, but the caller hears the stored one. From this session they
+                # would hear a second greeting.
                 await session.end.close()
             except ModelUnreachable as error:
                 log.warning(

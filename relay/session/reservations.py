@@ -8,7 +8,8 @@ from relay.call.consent import Consent, Words
 from relay.ledger.port import Ledger
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-# What a repeat on another machine must know: that the write was done, and its id. No words of the caller are in these.
+# The fields that a repeat on another machine needs: that the write was done, and its id. They hold no words of the
+# caller.
 _BARE: Final = frozenset({"status", "done", "id"})
 
 
@@ -19,7 +20,7 @@ class HasConsent(Protocol):
 
 
 class ConsentedReservations:
-    """The ledger's reservations. The words in them are left out if the call's consent says so at that moment."""
+    """Reserves keys in the ledger. The words are left out if the call's consent does not allow them at that moment."""
 
     def __init__(self, ledger: Ledger, file: HasConsent) -> None:
         self._ledger = ledger

@@ -33,12 +33,12 @@ from relay.voices.voice import Spoken, SpokenWhole, Voice, VoiceEvent, VoiceFaul
 log = structlog.get_logger()
 
 MULAW_BYTES_PER_MS = 8
-# How long text may wait for a voice that is still being connected. After that, the voice counts as lost.
+# How many seconds text may wait for a voice that is still being connected. After that, the voice counts as lost.
 # voices/speaking.py waits equally long for sound.
 VOICE_LIMIT_S = 0.6
-# While the caller's turn is open, the voice gets only this much of an early answer (relay/call/early_answer.py): about
-# four seconds of speech. A voice charges for each character, even if nobody hears the sound. The first sound does not
-# come later because of this limit.
+# While the caller's turn is open, the voice gets only this many characters of an early answer
+# (relay/call/early_answer.py): about four seconds of speech. A voice charges for each character, even if nobody hears
+# the sound. The first sound does not come later because of this limit.
 EARLY_CHARACTERS = 60
 
 
@@ -108,8 +108,7 @@ class SpokenAnswers:
     def takes(self, message: model_dialect.Message, event: Event | None) -> bool:
         """Handle a message if the voice has to do with it. Returns False if the call must handle the message itself.
 
-        These are the model's text, the ends of responses, and function calls that wait for sound.
-
+        The voice has to do with the model's text, the ends of responses, and function calls that wait for sound.
         `event` is the machine's event for this message.
         """
         match message.type:
@@ -173,7 +172,7 @@ class SpokenAnswers:
             self._feed(event)
 
     def _bill(self, response_id: ResponseId | None) -> None:
-        """Tell the machine how many characters were sent to the voice. Each must be paid for."""
+        """Tell the machine how many characters were sent to the voice. Each character costs money."""
         characters = self._voice.characters - self._billed if self._voice is not None else 0
         if characters:
             self._billed += characters

@@ -1,6 +1,6 @@
 """Prepares caller audio for the model: fills gaps, measures levels, makes appends.
 
-Keeps audio while no model can take it.
+It keeps the audio while no model session can take it.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from relay.voices.voice import Voice, VoiceFault, Voices, VoiceUnavailable
 
 log = structlog.get_logger()
 
-# How long an open voice waits for its call's stream. After that it is closed. A warm model session waits as long
-# (realtime/client.py).
+# How many seconds an open voice waits for its call's stream before it is closed. A warm model session waits equally
+# long (realtime/client.py).
 WARM_LIFE_S = 30.0
 
 
