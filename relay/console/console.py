@@ -1,6 +1,6 @@
 """The routes of the console. Most read rows from Postgres and fill a page.
 
-A request that shows a whole number, plays a recording, or takes data along writes an audit row.
+A request that shows a whole phone number, plays a recording from its beginning, or downloads data writes an audit row.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Diary(Protocol):
 
 @dataclass(frozen=True)
 class File:
-    """One of the owner's files, as the calls use it."""
+    """One of the owner's files, as the calls use it. `trouble` says why a newer text of the file is not used."""
 
     name: str
     text: str
@@ -80,7 +80,7 @@ class File:
 
 @dataclass(frozen=True)
 class Owner:
-    """What the pages need in addition to Postgres: what the process shows of itself."""
+    """What the pages need in addition to Postgres."""
 
     settings: Settings
     utc_now: Callable[[], dt.datetime]
@@ -157,7 +157,7 @@ class Console:
 
         return answer
 
-    # Quart runs a function that is not async in a thread.
+    # This function is async, because Quart runs a function that is not async in a thread.
     async def _before(self) -> Response | None:
         g.nonce = secrets.token_urlsafe(16)
         request.max_content_length = FORM_LIMIT_BYTES
@@ -391,7 +391,7 @@ def _first(rows: list[Row]) -> Row:
 
 
 def _own_path(path: str) -> str:
-    """The path to open after signing in. If `path` is not a page of the console, it is the first page."""
+    """The path to open after signing in. If `path` is not a page of the console, the console's first page is opened."""
     parts = urlsplit(path)
     if parts.scheme or parts.netloc or not parts.path.startswith("/console/") or "\\" in path or "//" in path:
         return "/console/"
@@ -419,9 +419,9 @@ def _peaks(row: Row) -> dict[str, Any]:
 
 
 def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:
-    """The first and last byte to send for a Range header. The whole file if the header is missing or is not understood.
+    """The first and last byte to send for a Range header. None if the file has no such bytes.
 
-    None if the file has no such bytes.
+    If the header is missing or is not understood, the whole file is sent.
     """
     if not asked.startswith("bytes=") or "," in asked:
         return (0, n_bytes - 1) if n_bytes else None
@@ -433,7 +433,7 @@ def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:
             first, last = int(first_text), min(int(last_text), n_bytes - 1) if last_text else n_bytes - 1
     except ValueError:
         return (0, n_bytes - 1)
-    # Send at most 1 MB. A browser asks for the whole file, plays what it gets, and asks for the rest later.
+    # Send at most 1 MB. A browser asks for all bytes from a place on, plays what it gets, and asks again later.
     last = min(last, first + (1 << 20) - 1)
     return (first, last) if 0 <= first <= last < n_bytes else None
 

@@ -2,10 +2,10 @@
 
 It checks the password, the session cookie, the origin and other headers.
 
-Without CONSOLE_PASSWORD_HASH the console answers only a browser on the relay's own machine. A browser counts as such if
-PUBLIC_URL is not set or is on this machine, if the Host header and the peer are loopback addresses, and if no header
-shows a proxy. Requests through a tunnel and requests by DNS rebinding also come from loopback. The relay recognises
-both: a tunnel adds a forwarding header, and DNS rebinding asks for another host.
+Without CONSOLE_PASSWORD_HASH the console answers only a browser on the relay's own machine. For this, three conditions
+must be true: PUBLIC_URL is not set or is on this machine, the Host header and the peer are loopback addresses, and no
+header shows a proxy. Requests through a tunnel and requests by DNS rebinding also come from loopback. But a tunnel adds
+a forwarding header, and DNS rebinding asks for another host. So they are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from relay.settings import Settings
 
 COOKIE = "relay_console"
 SESSION_S = 12 * 3600
-# The most wrong passwords from one address within TRIES_WINDOW_S, and from all addresses within WINDOW_OF_ALL_S.
+# One address may send TRIES wrong passwords within TRIES_WINDOW_S. All addresses together may send TRIES_OF_ALL within
+# WINDOW_OF_ALL_S.
 TRIES, TRIES_WINDOW_S = 5, 15 * 60.0
 TRIES_OF_ALL, WINDOW_OF_ALL_S = 60, 60 * 60.0
 FORWARDED = (
@@ -42,7 +43,7 @@ FORWARDED = (
     "CF-Connecting-IP",
     "Fly-Client-IP",
 )
-OPEN = ("/console/login", "/console/static/")
+OPEN = ("/console/login", "/console/static/")  # These paths need no session.
 FOREIGN = "This request came from another page, not from the console."
 SIGNED_OUT = "You are signed out. Load the page again to sign in."
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
@@ -50,8 +51,8 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 @dataclass
 class Tries:
-    """Counts wrong passwords for each address. An address is forgotten when its last wrong password no longer
-    counts."""
+    """Counts wrong passwords for each address. An address is forgotten when all its wrong passwords are older than
+    TRIES_WINDOW_S."""
 
     _by_address: dict[str, deque[float]] = field(default_factory=dict)
     _all: deque[float] = field(default_factory=deque)
@@ -168,12 +169,13 @@ class Guard:
     def address(self, request: Request) -> str:
         """The address of the browser.
 
-        On Fly it comes from Fly's own header, otherwise from the header of the nearest proxy, if there is one.
+        On Fly, Fly's own header has this address. Elsewhere, the nearest proxy has added it to X-Forwarded-For. Without
+        such a header, the address of the connection's other side is used.
         """
         return self.address_of(request.headers, request.remote_addr or "")
 
     def address_of(self, headers: Headers, peer: str) -> str:
-        """Like `address`, for a request that is not Quart's. `peer` is the address of the connection's other side."""
+        """The address of the browser, as in `address`. `peer` is the address of the connection's other side."""
         if self._settings.fly_app_name and (told := headers.get("Fly-Client-IP")):
             return told[:64]
         if told := headers.get("X-Forwarded-For"):
@@ -226,10 +228,10 @@ def _words(status: int, words: str, headers: Mapping[str, str] | None = None) ->
 
 
 def _once_more() -> Response:
-    """A page that makes the browser load the same URL again. The session cookie is SameSite=Strict.
+    """A page that makes the browser load the same URL again.
 
-    So a browser that follows a link from a web mail does not send it. It sends the cookie if our own page loads the
-    URL.
+    The session cookie is SameSite=Strict. So a browser that follows a link from a web mail does not send the cookie. If
+    our own page loads the URL, the browser sends the cookie.
     """
     page = '<!doctype html><title>Console</title><meta http-equiv="refresh" content="0"><p>One moment.</p>'
     return Response(page, 200, content_type="text/html; charset=utf-8")
@@ -243,7 +245,8 @@ def harden(response: Response, nonce: str, *, is_static: bool) -> None:
         "require-trusted-types-for 'script'; trusted-types htmx"
     )
     response.headers["Cache-Control"] = "private, max-age=3600" if is_static else "no-store"
-    # Not "no-referrer": with that, a browser sends a form of ours with `Origin: null` (Fetch standard, 3.2).
+    # With "no-referrer", a browser would send our own forms with `Origin: null` (Fetch standard, 3.2), and they would
+    # be refused.
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["X-Frame-Options"] = "DENY"

@@ -1,4 +1,4 @@
-"""Asks each part of the relay whether it works. A part that does not work says what to do."""
+"""Asks each part of the relay whether it works. For a part that does not work, the page says what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ LIMIT_S = 3.0
 
 @dataclass(frozen=True)
 class Health:
-    """The health of one part. `trouble` is empty if the part works. Otherwise it says what is wrong and what to do."""
+    """The health of one part. `well` is the text for a part that works.
+
+    `trouble` says what is wrong and what to do. It is empty if the part works.
+    """
 
     part: str
     well: str
@@ -26,7 +29,7 @@ Check = Callable[[], Awaitable[Health]]
 
 
 async def all_of(checks: Sequence[Check]) -> list[Health]:
-    """Ask all parts at the same time. Each has a limit, so a part that hangs does not stop the page."""
+    """Ask all parts at the same time. Each part has LIMIT_S to answer, so a part that hangs does not stop the page."""
     found: list[Health | None] = [None] * len(checks)
 
     async def ask(index: int, check: Check) -> None:

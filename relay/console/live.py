@@ -4,8 +4,8 @@ All watchers share one snapshot of the calls. While there is no watcher, no snap
 calls, so a watcher that reads slowly may miss some snapshots. Unread events wait in the watcher's own connection, and
 delay nobody else.
 
-The audio of all calls is handled in the same thread. So the work is done in small pieces: each pass of Trio's loop
-looks at one call, or sends one watcher's event.
+The audio of all calls is handled in the same thread. So the work is done in small steps: each turn of Trio's event loop
+reads the state of one call, or sends one watcher's event.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import trio
 from relay.call.vocabulary import HangUpOrdered, Order, OrderAnswer, PutThroughOrdered, SentenceOrdered
 from relay.console import wording
 
-# A watcher gets the calls this often, if they have changed. Within this time the watchers wake one after another.
+# A watcher gets a snapshot this often, if the calls have changed. Within this time the watchers wake one after another.
 STEP_S = 0.5
 # If nothing has changed for this time, a line without an event is sent. Otherwise a proxy may close the connection,
 # often after a minute.
@@ -80,7 +80,7 @@ class LiveCalls(Protocol):
         """The name of this machine."""
 
     def seen(self) -> Iterable[LiveCall]:
-        """All running calls, oldest first. Each call is looked at when the iterator reaches it."""
+        """All running calls, oldest first. The state of each call is read when the iterator reaches it."""
 
     async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
         """Give an order to a call. Returns None if this process does not have the call."""
@@ -107,7 +107,8 @@ class Watch:
 
     async def events(self) -> AsyncIterator[bytes]:
         """The event stream of one watcher: a snapshot after each change. It ends after STREAM_LIMIT_S."""
-        # Another page took the last place after this page was let in. This page will ask again, and will be refused.
+        # If another page took the last place after this request was accepted, the stream ends at once. The page then
+        # asks again and is refused.
         if self.is_full:
             return
         place = self._places.pop()
@@ -130,7 +131,7 @@ class Watch:
             self._places.add(place)
 
     async def _look(self, now: float) -> None:
-        """Make a new snapshot if the last one is old. A watcher that wakes meanwhile gets the last one."""
+        """Make a new snapshot if the last snapshot is old. A watcher that wakes meanwhile gets the last snapshot."""
         # 0.9, because the watcher that made the last snapshot may wake a little early.
         if now - self._looked_at < STEP_S * 0.9:
             return

@@ -37,7 +37,7 @@ class Audit(Protocol):
 
 
 class LivePages:
-    """The functions for LIVE_ROUTES. `page` fills a template. `address` is the browser's address."""
+    """The functions for LIVE_ROUTES. `page` fills a template. `address` finds the browser's address."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class LivePages:
         self.watch = Watch(calls)
 
     async def live(self) -> Response:
-        """The page. It comes without calls, and its script fills them in."""
+        """The page. Its HTML has no calls. Its script fills them in."""
         return self._page("live.html", machine=self._calls.machine)
 
     async def events(self) -> Response:

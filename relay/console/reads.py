@@ -1,6 +1,6 @@
-"""Reads from Postgres for the console, and writes its few rows. It has a thread and a connection of its own.
+"""Reads from Postgres for the console, and writes the console's few rows.
 
-So a slow search by the owner does not delay the rows of calls.
+The console has a thread and a connection of its own. So a slow search by the owner does not delay the rows of calls.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class Reads:
     async def audit(self, what: str, call_sid: str, address: str) -> None:
         """Write down who looked at what, or ordered what. Raises LedgerUnavailable.
 
-        Then a page that shows data of callers must show nothing.
+        If this raises, a page that shows data of callers must show nothing.
         """
         await self._rows(
             "insert into audit (what, call_sid, address) values (%(what)s, %(sid)s, %(address)s) returning id",
@@ -249,7 +249,7 @@ _DONE_MESSAGES = """
     from messages m left join calls c using (call_sid)
     where m.done_at is not null and c.is_test is not true
     order by m.done_at desc limit %(limit)s"""
-# A call with at most one turn has nothing to hear or to read. Neither has a call whose words were deleted.
+# A call with at most one turn has nothing to hear or to read. A call whose words were deleted has nothing either.
 _NEXT_TO_LISTEN = """
     select c.call_sid from calls c join call_outcomes o using (call_sid) left join reviews r using (call_sid)
     where r.verdict is null and o.turns > 1 and c.call_sid <> %(skip)s and c.is_test is not true
@@ -263,7 +263,7 @@ _LISTENED = """
 
 def _fetch(connection: Connection, query: str | Composable, values: Mapping[str, object] | None = None) -> list[Row]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        # The query comes from this file or from search.py, never from the user.
+        # The query comes from this file, search.py or outbox.sql, never from the user.
         cursor.execute(query, values)  # type: ignore[arg-type]
         return cursor.fetchall()
 

@@ -1,7 +1,7 @@
-"""A search for calls. It is read from a URL's query, and becomes SQL conditions, or a link again. Pure.
+"""Turns the query of a URL into a search for calls, and a search into SQL conditions or into a link. Pure.
 
-A day, an amount or a page that cannot be understood is ignored, and the page says so. So an old or mistyped link still
-shows calls.
+A field of the query that cannot be understood (a day, a number of cents, the place of the next page) is ignored, and
+the console shows a text about it. So an old or mistyped link still shows calls.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Question:
     heard: str = ""
     tests: str = ""  # "yes" finds only test calls from the page "Talk to it".
     after: str = ""
-    odd: tuple[str, ...] = field(default=(), compare=False)
+    odd: tuple[str, ...] = field(default=(), compare=False)  # Texts about fields that were not understood.
 
     @classmethod
     def of(cls, asked: Mapping[str, str]) -> Question:
-        """Make a question of the values in the URL's query."""
+        """Make a Question from the values in the URL's query."""
         values = {name: asked.get(name, "").strip()[:200] for name in _NAMES}
         odd = []
         if values["day"] and _day(values["day"]) is None:
@@ -62,7 +62,7 @@ class Question:
     def link(self, **changes: str) -> str:
         """The query string of this search, with some fields changed. It starts with "?".
 
-        It leads to the first page, unless `changes` has `after`.
+        The link leads to the first page of the list. With `after` in `changes`, it leads to the page after that call.
         """
         asked = {name: getattr(self, name) for name in _NAMES} | {"after": ""} | changes
         return "?" + urlencode({name: value for name, value in asked.items() if value})

@@ -1,6 +1,6 @@
-"""A call's recording as a WAV file: stereo, 8 kHz, PCM16. Any range of its bytes can be read.
+"""Makes a WAV file of a call's recording: stereo, 8 kHz, PCM16. Any range of its bytes can be read.
 
-Each piece is decrypted in a thread.
+Each range is read and decrypted in a thread.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CallSound:
 
 
 def wav_header(frames: int) -> bytes:
-    """The 44 bytes before the samples."""
+    """The 44 bytes of the WAV file before its samples."""
     size = frames * FRAME_BYTES
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",

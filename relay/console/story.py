@@ -1,4 +1,4 @@
-"""Tells one call as lines in the order of time, and shows the waterfall of each turn. Pure."""
+"""Makes lines of one call in the order of time, and the waterfall (the times of the steps) of each answer. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.console.wording import SLOW_MS, function
 
 Row = Mapping[str, Any]
 
-# The steps of an answer, in order. Each has its name in the row, and its text for the owner.
+# The steps of an answer, in order. Each has its key in the row's column `latency`, and its text for the owner.
 STEPS = (
     ("stopped_heard", "the caller had finished"),
     ("first_delta", "the model answered"),
@@ -22,8 +22,10 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a waterfall: when it began after the caller's last sound, and how long it took, in ms and in
-    percent."""
+    """One step of a waterfall: how long after the caller's last sound it began, and how long it took.
+
+    Both are in ms, and in percent of the whole waterfall.
+    """
 
     words: str
     from_ms: int
@@ -65,9 +67,10 @@ def waterfall(latency: Row | None) -> tuple[Step, ...]:
 
 
 def lines(tables: Mapping[str, Sequence[Row]], started_at: dt.datetime | None) -> list[Line]:
-    """All lines of a call in the order of time. Some rows have a date instead of ms.
+    """All lines of a call in the order of time.
 
-    `started_at` is needed to put them in their place.
+    Some rows have a date and time. Others have ms since the call's start. `started_at` (of the call) makes them
+    comparable.
     """
     found = [_turn(row) for row in tables.get("transcripts", ())]
     found += [_function(row, started_at) for row in tables.get("function_calls", ())]

@@ -1,4 +1,4 @@
-"""The page "Talk to it": how a test call begins, and what the page says when it has ended."""
+"""Serves the page "Talk to it": begins a test call, and says how the call has ended."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ _LOST = {
 
 @dataclass(frozen=True)
 class Rung:
-    """A test call has begun. Holds the path of the socket that the page must open, and the machine that has the
-    call."""
+    """The answer to a ring: a test call has begun.
+
+    The page must open the socket at the path `socket`. `machine` is the machine that has the call.
+    """
 
     call_sid: str
     socket: str
@@ -52,7 +54,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class TurnedAway:
-    """No call is possible. `words` tell the owner why."""
+    """The answer to a ring: no call is possible. `words` tell the owner why."""
 
     words: str
 
@@ -74,7 +76,7 @@ class Calls(Protocol):
     """Runs the test calls of the page."""
 
     def ring(self, number: str, *, is_real: bool) -> Rung | TurnedAway:
-        """Begin a call. `number` is the caller's number. "" hides the number.
+        """Begin a call. `number` is the caller's number. "" stands for a hidden number.
 
         If `is_real`, the call books in the real diary.
         """
@@ -107,19 +109,19 @@ class TalkPage:
         return self._page("talk.html", settings=settings, clips=clips_of(settings), number=example_number(settings))
 
     async def ring(self) -> Response:
-        """Begin a call. Answers with JSON: the socket's path, or words that say why there is no call."""
+        """Begin a call. Answers with JSON: the path of the socket, or a text that says why there is no call."""
         if self._calls is None:
             return _json({"words": "This relay takes no calls from a browser."}, 503)
         form = await request.form
         got = self._calls.ring(form.get("number", "")[:40], is_real=form.get("real") == "yes")
         if isinstance(got, TurnedAway):
-            # The status is 200, because the browser would show any other as an error in its own console.
+            # The status is 200, because the browser would show any other status as an error in its developer console.
             return _json({"words": got.words})
         end = f"/console/talk/{got.call_sid}?machine={quote(got.machine)}"
         return _json({"socket": got.socket, "end": end})
 
     async def ended(self, call_sid: str) -> Response:
-        """How a call ended. Answers with JSON: words for the owner, and the URL of the call's page."""
+        """How a call ended. Answers with JSON: a text for the owner, and the URL of the call's page."""
         if self._calls is None:
             return _json({"words": "This relay takes no calls from a browser."}, 503)
         machine, failed = request.args.get("machine", ""), request.headers.get("fly-replay-failed")
@@ -161,7 +163,7 @@ def example_number(settings: Settings) -> str:
 
 
 def words_of(ended: Ended) -> str:
-    """What the owner is told at a call's end."""
+    """The text that the owner reads when the call has ended."""
     if ended.reason is None:
         return "The call did not begin: its connection was not opened. Press Call again."
     if ended.human:

@@ -1,4 +1,4 @@
-"""Reasons, numbers, times and money in the owner's words. Pure."""
+"""Says reasons, numbers, times and money in the owner's words. Pure."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ SLOW_MS = 1_500.0
 
 
 def ending(reason: str | None) -> str:
-    """The text for an end reason. An unknown reason is shown unchanged."""
+    """The text for an end reason. An unknown reason is shown with blanks instead of underscores."""
     if not reason:
         return "Still running, or its end is not known"
     return ENDINGS.get(reason, reason.replace("_", " "))
@@ -116,7 +116,7 @@ def transfer(result: str | None) -> str:
 
 
 def function(name: str) -> str:
-    """What a function does, in the past tense. A function of the business's own is shown by its name."""
+    """What a function does, in the past tense. A function that the business has added is shown by its name."""
     return FUNCTIONS.get(name, name.replace("_", " "))
 
 
@@ -132,7 +132,7 @@ def wrong(row: Mapping[str, Any]) -> str:
 
 
 def short_number(number: str | None) -> str:
-    """The last four digits of a phone number, or the last two of a short number. A text if it is hidden."""
+    """The last four digits of a phone number, or the last two of a short number. "hidden number" if there is none."""
     if not number:
         return "hidden number"
     return f"… {number[-4:]}" if len(number) > 8 else f"… {number[-2:]}"
@@ -146,7 +146,7 @@ def caller(row: Mapping[str, Any]) -> str:
 
 
 def target(channel: str, email: str, webhook_url: str) -> str:
-    """Where news should have gone. Of a webhook only the host is shown, because the rest of its URL may be secret."""
+    """Where news should have gone. Only the host of a webhook is shown, because the rest of its URL may be secret."""
     where = {"email": email, "webhook": urlsplit(webhook_url).hostname if webhook_url else ""}.get(channel)
     by = "by mail" if channel == "email" else "by webhook"
     return f"{by} to {where}" if where else f"{by}, which is not set any more"

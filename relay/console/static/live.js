@@ -1,6 +1,6 @@
-// The page Live has a card for each running call. The calls come as server-sent events, orders go by POST, and the sound
-// for listening in comes on a WebSocket. Each event holds all calls. A card that exists is updated and not made
-// again. So a text that the owner is typing stays.
+// Shows the page Live, with a card for each running call. The calls come as server-sent events, orders go by POST, and
+// the sound for listening in comes on a WebSocket. Each event holds all calls. A card that exists is updated and not
+// made again. So a text that the owner is typing stays.
 const list = document.getElementById("calls");
 const line = document.getElementById("line");
 const SURE_MS = 4000;
@@ -49,7 +49,7 @@ function add(call) {
   return card;
 }
 
-// A hang-up cannot be undone, so the owner must press the button twice.
+// A hang-up cannot be undone, so the owner must press its button twice within SURE_MS.
 function press(card, sid, button) {
   if (button.dataset.order === "hang-up" && !button.dataset.sure) {
     const before = button.textContent;

@@ -1,5 +1,5 @@
-// Plays the recording of a call. A click in the waveform or on a line's time plays from there, the line that is heard is
-// marked, and the speed can be changed.
+// Plays the recording of a call. A click in the waveform or on a line's time plays from that moment. The line that is
+// being played is marked. The speed can be changed.
 const sound = document.getElementById("sound");
 const wave = document.getElementById("wave");
 const lines = [...document.querySelectorAll(".line[data-at]")];
@@ -30,7 +30,8 @@ if (sound && wave) {
         const x = ((fromMs + (index / 2) * stepMs) / wholeMs) * width;
         const stepWidth = Math.max(1, (stepMs / wholeMs) * width - 0.5);
         paint.fillStyle = style.getPropertyValue(x / width < played ? "--accent" : "--soft");
-        // A peak is on mu-law's scale from 0 to 127, where 16 steps are 6 dB. Its square looks like loudness.
+        // A peak is on mu-law's scale from 0 to 127, where a difference of 16 is 6 dB. The height of a bar is the
+        // square of its peak, which is closer to how loud a person hears the sound.
         const caller = (pairs[index] / 127) ** 2 * (height / 2 - 2);
         const agent = (pairs[index + 1] / 127) ** 2 * (height / 2 - 2);
         paint.fillRect(x, height / 2 - 1 - caller, stepWidth, caller);

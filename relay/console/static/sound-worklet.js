@@ -1,5 +1,5 @@
-// The sound of a call in the browser: a player and a microphone, both for mu-law at 8 kHz. They run in the browser's audio
-// thread, not in the page's thread.
+// Plays and records the sound of a call in the browser, as mu-law at 8 kHz. Player and Microphone run in the browser's
+// audio thread, not in the page's thread.
 
 const RATE = 8000;
 const FRAME = 160; // samples: 20 ms
@@ -17,8 +17,8 @@ function toMulaw(sample) { // -1..1 to G.711 mu-law
   return ~((value < 0 ? 128 : 0) | (exponent << 4) | ((size >> (exponent + 3)) & 15)) & 0xff;
 }
 
-// Plays mu-law in an 8 kHz context, in which one byte is one sample. A mark is sent back when the audio before it has left
-// the loudspeaker, or was cleared. The marks tell the relay what was heard. `late` is the delay from here to the
+// Plays mu-law in an 8 kHz context, in which one byte is one sample. A mark is sent back when the audio before it has
+// left the loudspeaker, or was cleared. The marks tell the relay what was heard. `late` is the delay from here to the
 // loudspeaker, in samples.
 class Player extends AudioWorkletProcessor {
   constructor() {
@@ -64,8 +64,8 @@ class Player extends AudioWorkletProcessor {
   }
 }
 
-// Converts any sample rate to 8 kHz, with a windowed sinc: 12 zero crossings on each side, flat up to 3.4 kHz. 64 phases
-// are enough for a voice.
+// Converts any sample rate to 8 kHz, with a windowed sinc: 12 zero crossings on each side, flat up to 3.4 kHz. 64
+// phases are enough for a voice.
 class Down {
   constructor(rate) {
     const cutoff = 3700 / rate;

@@ -1,4 +1,4 @@
-// A loudspeaker and a microphone for mu-law at 8 kHz. sound-worklet.js does the work on the samples.
+// Opens a loudspeaker and a microphone for mu-law at 8 kHz. sound-worklet.js does the work on the samples.
 const WORKLET = "/console/static/sound-worklet.js";
 
 async function openContext(options) {
@@ -11,8 +11,8 @@ async function openContext(options) {
 export const toBytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 export const toBase64 = (bytes) => btoa(String.fromCharCode(...bytes));
 
-// Plays mu-law. Calls `onmark(name)` when the audio before this mark was heard, or was cleared. Calls `onplays(true)` when
-// sound begins, and `onplays(false)` when it ends.
+// Plays mu-law. Calls `onmark(name)` when the audio before this mark was heard, or was cleared. Calls `onplays(true)`
+// when sound begins, and `onplays(false)` when it ends.
 export class Speaker {
   static async open() {
     return new Speaker(await openContext({ sampleRate: 8000 }));

@@ -1,4 +1,4 @@
-// The page "Talk to it": a call from this browser. The relay's side is relay/console/talk.py and
+// Runs the page "Talk to it": a call from this browser. The relay's side is relay/console/talk.py and
 // relay/server/browser_calls.py. relay/browser/browser_protocol.py defines the messages on the socket.
 import { Microphone, Speaker, toBase64, toBytes } from "./sound.js";
 
@@ -92,7 +92,7 @@ function connect({ socket: path, end }, speaker, microphone) {
   speaker.onmark = (name) => send({ kind: "mark", name });
   speaker.onplays = (plays) => says(plays ? "The agent speaks." : "The agent listens.");
   microphone.onframe = (mulaw, ms, peak) => {
-    part("level").value = Math.sqrt(peak); // the square root looks like loudness
+    part("level").value = Math.sqrt(peak); // the square root is closer to how loud a person hears the sound
     if (socket.bufferedAmount < CONGESTED_BYTES) send({ kind: "audio", ms, mulaw: toBase64(mulaw) });
   };
   microphone.onclipisover = () => offerClips(true);
