@@ -52,7 +52,7 @@ class CancelResponse:
 
 @dataclass(frozen=True, slots=True)
 class TruncateItem:
-    """Tell the model how much of its item was heard. `audio_end_ms` is above 0, and at most the audio received."""
+    """Tell the model how much of its item was heard. `audio_end_ms` is above 0, and at most the length of its audio."""
 
     item_id: ItemId
     audio_end_ms: int
@@ -103,7 +103,10 @@ class UseOwnVoice:
 
 @dataclass(frozen=True, slots=True)
 class SendSilence:
-    """Send `ms` milliseconds of silence to the model. Its VAD can then end a turn without caller audio, or in noise."""
+    """Send `ms` milliseconds of silence to the model, because no caller audio comes, or only noise.
+
+    The model's VAD can then end a turn.
+    """
 
     ms: int
 

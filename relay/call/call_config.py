@@ -103,7 +103,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """A turn, a note or a function call, as a new model session gets it: as text."""
+    """A turn, a note of the relay's to the model, or a function call, as text for a new model session."""
 
     role: str  # "user", "assistant", "system", or "function".
     text: str
@@ -137,7 +137,7 @@ class CallPlan:
     price: Price
     price_hard: Price
     transcription_usd_per_minute: float
-    keep_words: bool  # False: RECORD=off, so no words are stored.
+    keep_words: bool  # False with RECORD=off: no words are stored.
     answer_early: bool = False  # True if early answers are allowed.
     # For each function, the key of its holding phrase. None: nothing is said while it runs.
     holding: dict[str, str | None] = field(default_factory=dict)
@@ -155,5 +155,5 @@ class CallPlan:
     offered_human: bool = False
     notice_heard: bool = False
     midnight: Midnight | None = None
-    words_refused: bool = False  # True if the caller has said that their words must not be kept.
+    words_refused: bool = False  # True if the caller has said that their words must not be stored.
     resumed: str | None = None  # Why the caller is back: "no_answer", "lost" and so on. None in the first stream.

@@ -34,7 +34,7 @@ class Consent:
     keeps: bool = True
     announces: bool = False
     heard: bool = False  # True after the notice was heard.
-    refused: bool = False  # True after the caller has refused.
+    refused: bool = False  # True after the caller has refused to have words stored.
     words: Words = field(init=False)
     _waiting: list[RecordTurn] = field(default_factory=list)  # Rows with words that wait until the notice was heard.
 

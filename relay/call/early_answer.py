@@ -54,8 +54,8 @@ VAD_SILENCE_MS = 170
 # A VAD reports speech within 100 ms, and the report must travel to us. So if our level has heard sound for this long,
 # and the server has reported no speech, the sound is no speech.
 NO_SPEECH_MS = 300
-# The time to the server and back. The server reports the end of speech later than it happened, by this time and by
-# VAD_SILENCE_MS.
+# The time to the server and back. The server's report that speech has ended comes later than the end itself, by this
+# time plus VAD_SILENCE_MS.
 ROUND_TRIP_MS = 150
 # Our own level may hear a soft end of a word that the server's VAD does not hear. If our level hears this end for at
 # most this long, the silence counts from the moment at which the server's VAD heard it begin.
@@ -71,8 +71,8 @@ class OpenTurn:
     """A turn of the caller that may still continue."""
 
     began_at: float  # When the turn began, by our own level (Trio clock).
-    stopped_at: float  # When the server made an item of the newest piece, because it was silent (Trio clock).
-    # Since when our own level hears sound after that. None while it hears no sound.
+    stopped_at: float  # When the server's VAD made an item of the newest piece (Trio clock).
+    # Since when our own level hears sound after `stopped_at`. None while it hears no sound.
     sounds_since: float | None = None
     pieces: list[ItemId] = field(default_factory=list)  # The turn's items. Items that were noises are removed.
     heard_at: float = 0.0  # When the newest frame came.

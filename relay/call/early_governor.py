@@ -11,9 +11,11 @@ from dataclasses import dataclass
 # more pauses the caller gains little. The share is judged after LEAST_ASKED early answers.
 MOST_TAKEN_BACK = 2 / 3
 LEAST_ASKED = 6
-# If this share of a call's or a day's money is spent, the rest is kept for answers that are heard.
+# If this share of a call's or a day's money is spent, the call asks for no more early answers. The rest of the money is
+# for answers that are heard.
 MOST_OF_MONEY = 0.8
-# If less than this share of the account's rate limit is left for the minute, other calls need what is left.
+# If less than this share of the account's rate limit is left for the minute, the call asks for no more early answers,
+# because other calls need what is left.
 LEAST_LEFT = 0.1
 # If a turn has at least this many digits or single letters, the caller reads something out, with pauses between groups.
 LEAST_READ_OUT = 3

@@ -24,8 +24,8 @@ STILL_THERE_AGAIN_S = 10.0
 BEHIND_WORDS_S = 4.0
 ASKED_STILL_THERE = 2
 # If the mark of the last words does not come back, the stream ends this long after the last words were played by our
-# clock. The model may add words while the last words play. This can delay the end, at most until
-# LAST_WORDS_LIMIT_S after the goodbye began.
+# clock. The model may add words while the last words play. This can delay the end, at most until LAST_WORDS_LIMIT_S
+# after the goodbye began.
 LAST_WORDS_SLACK_S = 2.0
 LAST_WORDS_LIMIT_S = 120.0
 FRAME_MS = 20
@@ -45,7 +45,10 @@ LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 
 def check_caps(call: Call, now: float, out: list[Action]) -> None:
-    """Check the limits of money and time, and whether the process will stop. Tell the model of midnight and the end."""
+    """End the call at a limit of money or time, or if the process will stop.
+
+    Tell the model when midnight is past, and WARN_BEFORE_CAP_S before the limit of time.
+    """
     limits, age_s = call.plan.limits, call.since_arrival_s(now)
     if call.meter.usd >= limits.call_usd:
         leave(call, EndReason.COST_CAP, Next.HANG_UP, now, out, phrase="limit")

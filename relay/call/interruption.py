@@ -109,9 +109,9 @@ def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
 
 
 def withhold(call: Call, now: float) -> None:
-    """The first sound of an answer has come. If the interruption before it was short, the answer waits for its words.
+    """Let an answer wait for the words of the interruption before it, if this interruption was short.
 
-    The words of the interruption may come at any moment. They may mean nothing, and then the answer is dropped.
+    Called when the first sound of the answer has come. If the words mean nothing, the answer is dropped.
     """
     kept = call.rest.kept
     if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
@@ -177,7 +177,7 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
 
 
 def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = None) -> list[Cut]:
-    """Give up the agent's answer. Its item is cut at what was heard.
+    """Give up the agent's answer. Its items are cut at the place that the caller has heard.
 
     `by`: the caller's turn that is the reason, if there is one.
     """
@@ -199,7 +199,7 @@ def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = No
 
 
 def drop_unheard(call: Call, response_id: ResponseId) -> None:
-    """Remember items with words that will have no sound. They are deleted when the response has ended."""
+    """Remember the response's items that will have no sound. They are deleted when the response has ended."""
     dropped = call.conversation.drop_soundless(call.answer_items.get(response_id, []))
     if dropped:
         call.soundless_items.setdefault(response_id, set()).update(dropped)
