@@ -74,7 +74,7 @@ class Liveness:
         self.missing("answer", now)
 
     def nudge(self) -> Missing | None:
-        """Count a nudge. Returns what the model must be told is missing. None if it was told before."""
+        """Count a nudge. Returns what is missing. None if an earlier nudge has told the model."""
         missing, self._missing = self._missing, None
         self.nudges += 1
         return missing

@@ -153,7 +153,7 @@ class Playout:
         self.finished: set[ItemId] = set()  # Items for which no more audio is accepted.
         self._complete: dict[ItemId, Utterance] = {}  # Items that seem complete. More of their audio may still come.
         self.audible_until_s = 0.0  # When the last audible audio was played, or will be.
-        self.sounded: ItemId | None = None  # The item of the audible audio that the last call of `due` returned.
+        self.sounded: ItemId | None = None  # The item whose audible audio the last call of `due` returned.
         self.gaps_ms = 0.0  # How much silence the caller heard inside answers, because their audio came too late.
         self.cleared_marks = 0  # How many marks of an older generation came back.
         self.unknown_marks = 0

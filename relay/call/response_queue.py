@@ -18,7 +18,7 @@ from relay.call.vocabulary import ResponseId
 # If `response.created` takes longer than this, the session is stuck. Usually it comes after one round trip (0.28 s from
 # India).
 BEGIN_LIMIT_S = 5.0
-# If a response brings neither audio nor its end for this long, it is stuck. The slowest first audio measured was 4.7 s.
+# If nothing of a response comes for this long, the session is stuck. The slowest first audio measured was 4.7 s.
 PROGRESS_LIMIT_S = 10.0
 # An answer that has failed is asked for again at most this often in a row. After that a human takes over.
 ASK_AGAIN_LIMIT = 2

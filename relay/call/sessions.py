@@ -38,7 +38,7 @@ class Sessions:
     why: Why = "lost"  # Why the newest session was ordered.
     # True while the caller waits for the next session, so that it is used as soon as it is ready.
     is_urgent: bool = False
-    was_deaf: bool = False  # True if the session before did not hear the caller's last words.
+    was_deaf: bool = False  # True if the previous session did not hear the caller's last words.
 
     @property
     def is_moving(self) -> bool:
@@ -66,7 +66,7 @@ class Sessions:
         return DialModel(model, why)
 
     def dial_beside(self, model: str, why: Why, *, urgent: bool) -> DialBeside | None:
-        """Returns the order to open another session. The call uses the present one until then.
+        """Returns the order to open another session. Until it is ready, the call uses the present one.
 
         Returns None if another session is being opened already, or is ready.
         """
@@ -97,14 +97,17 @@ class Sessions:
         self.is_urgent = self.is_urgent and self.is_moving
 
     def next_began(self) -> bool:
-        """The session beside the present one is ready. Returns False if none was being opened."""
+        """The session beside the present one is ready. Returns False if no such session was being opened."""
         if self.order != "beside":
             return False
         self.order, self.next_is_ready = None, True
         return True
 
     def next_failed(self) -> bool:
-        """The session beside the present one could not be opened, or was closed. Returns False if there was none."""
+        """The session beside the present one could not be opened, or was closed.
+
+        Returns False if there was no such session.
+        """
         was_moving = self.order == "beside" or self.next_is_ready
         if self.order == "beside":
             self.order = None
@@ -125,7 +128,7 @@ class Sessions:
         self.serves = False
 
     def expires_no_sooner(self, ready_at: float) -> None:
-        """A planned move has failed. The next one is due as if the present session had begun at `ready_at`."""
+        """A planned move has failed. The next move is due as if the present session had begun at `ready_at`."""
         self.ready_at = max(self.ready_at, ready_at)
 
     def relieved(self) -> None:

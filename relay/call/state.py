@@ -71,7 +71,7 @@ class Ending:
     reason: EndReason
     then: Next
     deadline: float
-    # The phrase with the last words. None: there is no phrase, so the call ends when the caller has heard all audio.
+    # The phrase with the last words. If it is None, the call ends when the caller has heard all audio.
     item: ItemId | None
     summary: str = ""
     began_at: float = 0.0
@@ -101,7 +101,7 @@ class Call:
         self.plan = plan
         self.phase = Phase.ARRIVING
         self.ending: Ending | None = None
-        # After the stream's end: until when late words of the caller are awaited. None: nothing is awaited.
+        # After the stream's end: until when late words of the caller are awaited. None if nothing is awaited.
         self.over_at: float | None = None
         self.drain_until: float | None = None
         self.figures = Figures(misunderstandings=plan.misunderstandings)
@@ -142,7 +142,7 @@ class Call:
         self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
         self.dialled = ""  # Why a human is called. "" if no human is called.
-        self.dialled_by_agent = False  # True if the model wrote the reason. It may then hold words of the caller.
+        self.dialled_by_agent = False  # True if the model wrote this reason. Then it may hold words of the caller.
         self.dialled_by_owner = False  # True if the owner ordered it. The owner may do so outside HUMAN_HOURS.
         self.missed_human = False  # True if a human was wanted outside HUMAN_HOURS.
         self.warned = False
@@ -194,7 +194,7 @@ class Call:
         return self.caller_turns.awaits_words(now)
 
     def quiet_since(self) -> float:
-        """When both sides stopped speaking (Trio clock). While audio is playing: when it will end."""
+        """When both sides stopped speaking (Trio clock). While audio is playing: when that audio will end."""
         return self._silent_since(self.playout.quiet_since_s)
 
     def _silent_since(self, played_until_s: float) -> float:
@@ -300,8 +300,8 @@ class Call:
     def lose_speech(self, now: float) -> None:
         """Forget the speech that has no item yet, because the session that heard it, or the stream, has ended.
 
-        If it was long enough to be words, its turn is kept in the conversation without words: nobody will transcribe
-        it.
+        If the speech was long enough to be words, its turn stays in the conversation without words, because nobody will
+        transcribe it.
         """
         speech = self.floor.speech
         if speech is not None and speech.voiced_ms >= SHORT_TURN_MS and self.phase is not Phase.GONE:

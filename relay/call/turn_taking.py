@@ -153,12 +153,12 @@ class Floor:
 
     @property
     def is_hearing(self) -> bool:
-        """True from the VAD's start of speech to its item. False if the VAD hears only noise."""
+        """True from the VAD's report of speech until that speech becomes an item. False if the VAD hears only noise."""
         return self.speech is not None and not self.speech.idle
 
     @property
     def is_taken(self) -> bool:
-        """True from the VAD's start of speech to the end of the turn. False if the VAD hears only noise."""
+        """True from the VAD's report of speech until the turn has ended. False if the VAD hears only noise."""
         return self.turn_is_open or self.is_hearing
 
     def opens_turn(self) -> None:
@@ -171,7 +171,10 @@ class Floor:
 
     @property
     def caller_speaks(self) -> bool:
-        """True from the VAD's start of speech to its end. False if the VAD hears only noise."""
+        """True from the VAD's report of speech until its report that the speech has ended.
+
+        False if the VAD hears only noise.
+        """
         return self.speech is not None and not (self.speech.paused or self.speech.idle)
 
     @property
@@ -316,7 +319,7 @@ class Floor:
         """The turns whose words did not come in time.
 
         Each comes with True if it must be answered without words: it is long enough, and the agent is silent. For all
-        others, the words decide when they come later.
+        other turns, the words decide when they come later.
         """
         late = [
             (item, a.voiced_ms >= SHORT_TURN_MS and not agent.speaking)

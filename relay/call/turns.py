@@ -91,7 +91,7 @@ def _may_go_on(
     if speech is not None and speech.idle:
         return wants_answer  # By our own level this turn ended long ago. What the VAD has heard since is noise.
     if call.early.is_asked:
-        take_back(call, now, out)  # The VAD did not report that this speech began, so `spoke` has not done it.
+        take_back(call, now, out)  # The VAD did not report that this speech began, so `spoke` did not take it back.
     call.floor.opens_turn()
     reads_out = asks_signs(call.conversation.asked())
     return call.early.piece(
@@ -110,7 +110,7 @@ def _answer(call: Call, item_id: ItemId) -> None:
 
 
 def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
-    """The words of a piece of the caller's have come."""
+    """The words of a piece of the caller's turn have come."""
     turn = call.caller_turns.words_came(event)
     _, words = _with_others(turn, event)
     refused = refusal.heed(call, words, now, out)

@@ -185,7 +185,7 @@ class ModelSpoke:
     """A delta as mu-law at 8 kHz. `said_ms` is the length of the item's sound so far, by the bytes received.
 
     `positions` is None if the model itself speaks. Otherwise the model's item is text, and another voice speaks it.
-    Then the positions say how far in the text the sound is, as far as the voice reports it.
+    Then `positions` says how far the sound has come in the text. It is empty if the voice has not reported that.
     """
 
     response_id: ResponseId
@@ -226,7 +226,7 @@ class FunctionAsked:
 
 @dataclass(frozen=True, slots=True)
 class ResponseEnded:
-    """The model has generated its answer: completed, cancelled, incomplete or failed. It may still be playing.
+    """The model has generated its answer: completed, cancelled, incomplete or failed. The answer may still be playing.
 
     `retry_after_s`: the answer failed, and the server says when to ask again.
     """
@@ -453,7 +453,7 @@ class TakeMessage:
 
 @dataclass(frozen=True, slots=True)
 class PauseRecording:
-    """Record silence from now on, because the caller will say something that nobody may keep, such as a card number.
+    """Record silence from now on, because the caller will say something that nobody may store, such as a card number.
 
     It does nothing if calls are not recorded. `why` is a word for the operator ("card number"). It is written in a row,
     so it must not be a word of the caller.

@@ -23,7 +23,7 @@ DENIES_WORDS = 6
 DENIES_NEXT_WORDS = 2
 GAP_WORDS = 3
 
-# A sentence is judged for a dozen meanings in each language. The results of `plain` are kept for this many texts.
+# A sentence is judged for a dozen meanings in each language. The results of `plain` are cached for this many texts.
 PLAIN_TEXTS = 32
 
 _NOTHING = r"[^\s\S]"  # This expression never matches.
@@ -268,7 +268,7 @@ class Language:
         )
 
     def _is_off(self, words: str, match: re.Match[str], of_now: bool) -> bool:
-        """True if the phrase is denied. With `of_now` also if it is a question or about the past."""
+        """True if the phrase is denied. With `of_now`, also True if it is in a question or about the past."""
         before = words[: match.start()]
         clause = re.split(r"[,.] ", before)[-1]
         for turn in self.grammar["turns"].found(clause):
@@ -358,7 +358,7 @@ def _sets(
 
 
 def _texts(listening: Mapping[str, tuple[str, ...]], sets: Sets) -> dict[str, Expression | None]:
-    """The lists of expressions that must be the whole text."""
+    """For each list, an expression that matches a whole text which has nothing else."""
     return {
         "backchannels": _only(listening["backchannels"], sets, _HUM),
         "not_backchannels": _only(listening["not_backchannels"], sets),

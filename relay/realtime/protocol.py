@@ -430,7 +430,7 @@ def create_function_pair(action: CreateFunctionPair) -> list[bytes]:
 
 
 def function_output(action: SendFunctionOutput) -> bytes:
-    """Make the output of a function. The model does not answer it before it is asked to."""
+    """Make the output of a function. The model answers this output only when it is asked to."""
     item = {"type": "function_call_output", "call_id": action.function_call_id, "output": action.output}
     return _encode({"type": "conversation.item.create", "item": item})
 
