@@ -1,13 +1,14 @@
 """Holds the rows that Postgres has not taken yet, oldest first.
 
-The oldest rows are in pieces, each in memory or on disk. Newer rows are in the queue in memory.
+The oldest rows are in pieces. A piece is a group of rows that are stored together, in memory or in one file. Newer rows
+are in the queue in memory.
 
 Rule 1: the pieces keep the order in which the rows were recorded. So a newer version of a row is never written before
-        an older one.
-Rule 2: a piece gets its file name when it is made. The names sort in the order of the pieces, so the order is known
-        even after a kill.
+        an older version.
+Rule 2: a piece gets its file name when it is made. The names sort in the order of the pieces. So the next process knows
+        the order even if this process is killed.
 Rule 3: memory holds at most the queue, the piece that is being written, one piece that the disk refused, and
-        CALLS_KNOWN rows for questions of Twilio. The disk space is not limited.
+        CALLS_KNOWN rows. The number of rows on disk is not limited.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ import trio
 from relay.ledger import rows as r
 from relay.ledger.spill import Entry, Spill
 
-# The most rows in the queue. A call makes about one row a second, so 100 calls fill the queue in 40 s. While Postgres
-# is away, the queue is put on disk every second. If the queue is full before that, `add` puts it on disk itself. That
-# takes 10 to 60 ms for 2 MiB on a busy disk, and the audio of all calls waits for it. No row is lost.
+# The most rows in the queue, and their most bytes. A call makes about one row a second, so 100 calls fill the queue in
+# 40 s. While Postgres is away, the queue is put on disk every second. If the queue is full before that, `add` puts it
+# on disk itself. That takes 10 to 60 ms for 2 MiB on a busy disk, and the audio of all calls is delayed by this time.
 QUEUE_ROWS = 4_096
 QUEUE_BYTES = 2 << 20
-# After the disk has refused, `add` does not try the disk again for this time. Trying at each row would delay the audio
-# of all calls.
+# After the disk has refused rows, `add` does not try the disk again for this time. A try at each row would delay the
+# audio of all calls.
 DISK_PAUSE_S = 1.0
-# Two log lines about the disk (it took rows, it refused rows) come again only after this time. But a refusal is always
-# logged if the disk has taken rows since the last refusal.
+# The log lines ledger.spilled and ledger.spill_failed are repeated only after this time. But a refusal of the disk is
+# always logged if the disk has taken rows since the last refusal.
 TELL_AGAIN_S = 60.0
-# At most this many rows that tell how a call stands stay in memory after they were put on disk: one or two for each
-# call. When a stream ends, Twilio asks what comes next, and the answer needs these rows.
+# When a stream ends, Twilio asks what comes next in the call. The answer needs the call's CallRow and OutcomeRow. So
+# these rows stay in memory after they were put on disk, but at most this many rows.
 CALLS_KNOWN = 4_096
 
 log = structlog.get_logger()
@@ -44,21 +45,21 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """Some rows, in order. `left` is the number of those that Postgres has not taken."""
+    """Rows that are stored together, in order. `left` is the number of rows that Postgres has not taken yet."""
 
     path: Path
     left: int
     entries: list[Entry] | None  # None: the rows are only on disk.
     on_disk: bool
     since: float = 0.0  # When the oldest row came, by time.monotonic().
-    being_put: bool = False
+    being_put: bool = False  # True while a thread writes the rows to the disk.
 
 
 class Backlog:
     """The rows that wait for Postgres.
 
-    Make it before the first call, because it reads the files that an earlier run has left. That blocks, and may raise
-    OSError.
+    Make this object before the first call, because the constructor reads the files that an earlier process has left.
+    Reading blocks, and may raise OSError.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -94,7 +95,7 @@ class Backlog:
 
     @property
     def on_disk(self) -> int:
-        """Rows that are on disk and not in Postgres."""
+        """Rows in files: rows that are not in Postgres yet, and all rows of files that could not be read or removed."""
         return self._stays + sum(piece.left for piece in self._pieces if piece.on_disk)
 
     @property
@@ -104,9 +105,9 @@ class Backlog:
         return 0.0 if since is None else time.monotonic() - since
 
     def of_call(self, call_sid: str) -> list[r.CallRow | r.OutcomeRow]:
-        """The rows of a call that tell how the call stands and were not surely written to Postgres yet, oldest first.
+        """The CallRows and OutcomeRows of a call that may not be in Postgres yet, oldest first.
 
-        Rows in the files of an earlier run are missing.
+        Rows in the files of an earlier process are not included.
         """
         known = [row for (_, sid), row in self._calls.items() if sid == call_sid] if self._calls else []
         waiting = [entry.row for piece in self._pieces for entry in piece.entries or ()]
@@ -118,9 +119,9 @@ class Backlog:
     # To disk
 
     def put_now(self) -> bool:
-        """Put all rows from memory on disk, in this thread. Returns False if the disk refuses.
+        """Put all rows from memory on disk, in this thread.
 
-        The rows then stay in memory.
+        Returns False if the disk refuses them. They then stay in memory.
         """
         for piece in self._pieces:
             if not piece.on_disk and not piece.being_put and not self._try_to_put(piece):
@@ -148,7 +149,7 @@ class Backlog:
         self._queue, self._queue_bytes = [], 0
 
     async def put(self) -> None:
-        """Put all rows from memory on disk, as `put_now` does, but in another thread. So no call waits for the disk."""
+        """Put all rows from memory on disk in another thread, so that no call waits for the disk."""
         async with self._disk:
             for piece in [piece for piece in self._pieces if not piece.on_disk]:
                 if not await self._put_in_thread(piece):
@@ -171,7 +172,7 @@ class Backlog:
         return True
 
     def _sealed(self) -> Piece:
-        """Make a new piece of the queue, after all other pieces."""
+        """Make a piece of the rows in the queue. Its file name sorts after the names of all other pieces."""
         return Piece(self._spill.next_file(), len(self._queue), self._queue, on_disk=False, since=self._since)
 
     def _take_queue(self, piece: Piece) -> None:
@@ -210,9 +211,12 @@ class Backlog:
     # Rows out
 
     async def first(self) -> tuple[Piece, deque[Entry]] | None:
-        """The oldest piece and its rows. None if no rows wait. Lines of the file that are not rows are set aside."""
+        """The oldest piece and its rows. None if no rows wait.
+
+        If the rows are only on disk, the piece's file is read. Lines of the file that are not rows are set aside.
+        """
         while True:
-            async with self._disk:  # A thread may be putting pieces on disk: wait for it.
+            async with self._disk:  # If a thread is putting pieces on disk, wait until it has finished.
                 if not self._pieces and self._queue:
                     self._take_queue(self._sealed())
             if not self._pieces:
@@ -227,7 +231,7 @@ class Backlog:
     async def _read(self, piece: Piece) -> list[Entry] | None:
         try:
             entries, unreadable = await trio.to_thread.run_sync(self._spill.read, piece.path)
-        except FileNotFoundError:  # Another relay with this folder has written the rows.
+        except FileNotFoundError:  # Another relay that uses this folder has written the rows, and removed the file.
             self._pieces.remove(piece)
             return None
         except OSError as error:
@@ -272,5 +276,5 @@ class Backlog:
         """Keep lines that cannot be written to Postgres, so that the operator can look at them. Log and count them."""
         self.refused += len(lines)
         log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
-        with suppress(OSError):  # If the disk refuses, the lines are lost. They are still counted and logged.
+        with suppress(OSError):  # If the disk refuses the lines, they are lost. They are still counted and logged.
             self._spill.set_aside(lines)

@@ -1,4 +1,4 @@
-"""Writes many rows to Postgres at once: chooses the rows of a batch, and writes them."""
+"""Chooses the rows of a batch, and writes them to Postgres in one transaction."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from relay.ledger.spill import Entry
 BATCH_ROWS = 256
 BATCH_BYTES = 1 << 20
 
-# SQLSTATE classes of the server's own errors: connection, transaction state, login, database, rollback by a conflict,
-# resources, object state, intervention, system. After such an error the same rows are tried again.
+# SQLSTATE classes of errors whose cause is usually the server: connection, transaction state, login, database, rollback
+# by a conflict, resources, object state, intervention, system. After such an error the same rows are tried again.
 _OF_THE_SERVER = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
-# SQLSTATE classes of errors that a row never causes: disk, memory or connections are used up, or the operating system
-# failed.
+# The classes of _OF_THE_SERVER whose cause is never a row: disk, memory or connections are used up, or the operating
+# system failed. Errors of the other classes may also come from a row that makes its Postgres process crash or hang.
 _NEVER_OF_A_ROW = ("53", "58")
 
-# A row of each kind that every working database takes. If the database takes this row and refuses another one, the
-# other row is at fault.
+# A row of each kind that every working database takes. If the database takes this row and refuses another row of the
+# same kind, the other row is at fault.
 _PLAIN: tuple[Row, ...] = (
     CallRow(call_sid="plain"),
     TranscriptRow(call_sid="plain", seq=0, role="system"),
@@ -57,7 +57,8 @@ _PLAIN: tuple[Row, ...] = (
 def take(waiting: deque[Entry]) -> list[Entry]:
     """Take the next batch from the head of the queue.
 
-    The batch holds each identity only once, because an INSERT with ON CONFLICT may not change the same row twice.
+    No two rows of a batch have the same identity (rows.py), because an INSERT with ON CONFLICT may not change the same
+    row of a table twice.
     """
     batch: list[Entry] = []
     seen: set[Identity] = set()
@@ -74,7 +75,9 @@ def take(waiting: deque[Entry]) -> list[Entry]:
 
 
 def write(connection: Connection, statements: Mapping[str, bytes], entries: list[Entry]) -> list[tuple[Entry, str]]:
-    """Write a batch. If a row makes it fail, write the rows one by one. Returns the rows that Postgres will never take.
+    """Write a batch. If a row makes the batch fail, write its rows one by one.
+
+    Returns the rows that Postgres will never take, each with the reason.
 
     Call it in a transaction. Savepoints keep the transaction usable when a row is refused. Raises the errors that are
     not a row's fault.
@@ -87,12 +90,13 @@ def write(connection: Connection, statements: Mapping[str, bytes], entries: list
             raise
         failure = error
     if not isinstance(failure, REFUSALS):
-        # If even plain rows are refused, no row is at fault, and the error is raised.
+        # If Postgres refuses even plain rows, no row of the batch is at fault. This line then raises the error.
         take_plain_rows(connection, statements, entries)
     if len(entries) > 1:
         return [refused for entry in entries for refused in write(connection, statements, [entry])]
     if isinstance(failure, psycopg.errors.UniqueViolation):
-        # Another relay may have claimed the same key a moment ago. A second try sees that row.
+        # Another relay may have claimed the same idempotency key a moment ago. A second try sees the other relay's row,
+        # and writes this row without the key.
         try:
             _write_together(connection, statements, entries)
             return []
@@ -102,9 +106,9 @@ def write(connection: Connection, statements: Mapping[str, bytes], entries: list
 
 
 def is_of_the_row(error: Exception) -> bool:
-    """True if the row may be at fault: the same error would then come again on a server that works.
+    """True if a row may be at fault, so that even a working server would refuse the row again.
 
-    Also true for errors that do not come from psycopg.
+    Errors that do not come from psycopg count as a row's fault.
     """
     if not isinstance(error, psycopg.Error) or isinstance(error, REFUSALS):
         return True
@@ -112,9 +116,9 @@ def is_of_the_row(error: Exception) -> bool:
 
 
 def may_be_of_the_row(error: Exception) -> bool:
-    """True if one row may cause this error, which comes again and again.
+    """True if a row may cause this error by making its Postgres process crash or hang.
 
-    Such a row makes the Postgres process that writes it crash or hang.
+    Ask this about an error that comes again and again.
     """
     return not (isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in _NEVER_OF_A_ROW)
 
@@ -122,7 +126,7 @@ def may_be_of_the_row(error: Exception) -> bool:
 def take_plain_rows(
     connection: Connection, statements: Mapping[str, bytes], entries: list[Entry] | None = None
 ) -> None:
-    """Write a plain row of each kind that is in the batch, and roll back. Without a batch, of all kinds.
+    """Write a plain row of each kind in `entries`, and roll back. If `entries` is None, write one of every kind.
 
     Raises psycopg.Error.
     """

@@ -1,7 +1,7 @@
-"""A ledger in memory, for plays. A play has a fake clock, so no thread may run in it.
+"""A ledger in memory, for plays. A play is a simulated call in a test. It has a fake clock, so no thread may run in it.
 
-It must do the same as PostgresLedger with sql/statements.sql. tests/ledger/test_port.py runs the same cases against
-both.
+MemoryLedger must do the same as PostgresLedger with sql/statements.sql. tests/ledger/test_port.py runs the same cases
+against both classes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class MemoryLedger:
         self._utc_now = utc_now
         self._away = False
         self._tables: dict[type[r.Row], dict[r.Identity, r.Row]] = {kind: {} for kind in r.ROW_TYPES}
-        self._waiting: list[tuple[r.Row, ...]] = []  # Rows that were recorded together.
+        self._waiting: list[tuple[r.Row, ...]] = []  # Each tuple holds the rows of one `record`.
         self._recorded = 0
         self.greetings: dict[str, r.Greeting] = {}
 

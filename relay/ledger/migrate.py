@@ -1,12 +1,13 @@
-"""Applies migrations: the numbered files of sql/. Each file is applied once, in order. There is no way back.
+"""Applies migrations: the numbered files of sql/. Each file is applied once, in order. No migration can be undone.
 
-Rule 1: a file that was applied must not be changed. Its checksum is kept in the database. If the file differs, nothing
-        is applied.
-Rule 2: all new files are applied in one transaction, or none of them.
+Rule 1: a file that was applied must not be changed. Its checksum is kept in the database. If the file has another
+        checksum, nothing is applied.
+Rule 2: all new files are applied in one transaction. If one of them fails, none is applied.
 Rule 3: the transaction holds an advisory lock, so that a second `relay migrate` waits. The lock ends with the
-        transaction, so it also works through a pooler.
-Rule 4: if another program has a table `migrations` in this database, our table is called `relay_migrations`.
-Rule 5: a database with more migrations than these files is accepted, so that an older release can be started again.
+        transaction, so it also works through a connection pooler.
+Rule 4: the table `migrations` says which files were applied. If another program has a table of this name in the
+        database, our table is called `relay_migrations`.
+Rule 5: a database may have more migrations than sql/ has files. So the operator can go back to an older release.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from psycopg.sql import SQL, Identifier
 from relay.ledger.postgres_thread import Connection, words_of
 from relay.ledger.statements import SQL_DIR
 
-# The number of the advisory lock: "relay" in ASCII. Other programs in this database hardly use the same number.
+# The number of the advisory lock: "relay" in ASCII. Another program in this database is unlikely to use this number.
 LOCK = 0x72656C6179
 LOCK_LIMIT_S = 60
 
@@ -99,7 +100,7 @@ def migrate(url: str, sql_dir: Path = SQL_DIR) -> list[str]:
 def _check_encoding(connection: Connection) -> None:
     """Refuse a database whose encoding lacks letters that callers' names may have.
 
-    SQL_ASCII is refused too, because it does not check the bytes.
+    SQL_ASCII is accepted: it stores all bytes as they are.
     """
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in ("UTF8", "SQL_ASCII", None):

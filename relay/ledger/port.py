@@ -20,7 +20,7 @@ class LedgerUnavailable(Exception):
 class Ledger(Protocol):
     """The ledger as a call uses it. Recording a row does not wait for Postgres.
 
-    Reads and reservations wait at most `limit_s`.
+    Reads and reservations wait at most `limit_s` seconds.
     """
 
     def record(self, row: Row, *also: Row) -> None:
@@ -29,33 +29,33 @@ class Ledger(Protocol):
         Never waits for Postgres and never raises, because it is called on the audio path and at the end of a call. Uses
         the disk only if memory is full, or after `run` has ended.
 
-        `also` is written in the same transaction: both rows are written, or none. Together they count as one row.
+        The rows of `also` are written in the same transaction as `row`: all of them, or none. They count as one row.
         """
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write the recorded rows to Postgres, until cancelled.
 
-        After that, write the remaining rows within a limit, and put on disk what is left.
+        After the cancellation, write the remaining rows for a limited time. Put the rows that are still left on disk.
         """
 
     async def fetch_call(self, call_sid: str, *, limit_s: float) -> SeenCall | None:
         """How a call ended and how often it was resumed. None if the call is not known.
 
-        Rows that this run has recorded and that wait are included. Raises LedgerUnavailable if Postgres is away and no
-        waiting row belongs to the call.
+        This includes rows that this process has recorded and that are not in Postgres yet. Raises LedgerUnavailable if
+        Postgres is away and no such row belongs to the call.
         """
 
     async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float, besides: str = "") -> float:
         """The dollars that were spent on this day in this time zone: by calls that have ended, and by running calls so
         far.
 
-        Calls of the run `besides` are left out. Raises LedgerUnavailable.
+        Calls that the relay process `besides` carries or carried are left out. Raises LedgerUnavailable.
         """
 
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
         """How many calls from this number began in the last `since_s` seconds.
 
-        "" counts all calls with a hidden number. Test calls do not count.
+        The number "" stands for all hidden numbers. Test calls do not count.
 
         Raises LedgerUnavailable.
         """
@@ -64,7 +64,7 @@ class Ledger(Protocol):
         """All numbers of the business that callers have dialled so far. Raises LedgerUnavailable."""
 
     async def load_greeting(self, key: str, *, limit_s: float) -> Greeting | None:
-        """The greeting kept under this key. Raises LedgerUnavailable."""
+        """The kept greeting with this key. Raises LedgerUnavailable."""
 
     async def keep_greeting(self, greeting: Greeting, *, limit_s: float) -> None:
         """Keep a rendered greeting. It replaces an earlier greeting with the same key. Raises LedgerUnavailable."""
@@ -72,17 +72,17 @@ class Ledger(Protocol):
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
-        """Reserve an idempotency key. Only one of all relays gets it, and may then run the function. Never raises."""
+        """Reserve an idempotency key. Only one relay process gets it, and may then run the function. Never raises."""
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
         """Write the result of a reserved function. Never raises: if Postgres is away, the result waits like a row.
 
-        If `reserve` returned `Unavailable`, there is no reservation to settle. A repeat then finds the key in the
-        FunctionCallRow.
+        If `reserve` returned `Unavailable`, there is no reservation to settle. The FunctionCallRow then holds the key,
+        so that a repeated call finds it.
         """
 
     async def ready(self, *, limit_s: float) -> str | None:
         """None if Postgres takes rows now. Otherwise a text that says what is wrong."""
 
     def counts(self) -> Counts:
-        """How many rows were written, wait, and were lost since the start."""
+        """How many rows were written or lost since the start, and how many rows wait."""

@@ -1,10 +1,10 @@
-"""A thread with one connection to Postgres. Each use has a limit, and no caller waits longer than this limit.
+"""A thread with one connection to Postgres. Each use has a time limit, and the task that uses it waits no longer.
 
 psycopg has no support for Trio, so it runs in a thread (docs/protocol/postgres.md 1). A server that hangs would block
 the thread, and Trio cannot stop a thread. So at the limit Trio stops waiting (`abandon_on_cancel`), and the
 connection's socket is shut down. The statement in the thread then fails, and the next use connects again.
 
-Rule 1: after work that succeeded, or after an error that is a row's fault, the connection is kept. After any other
+Rule 1: after work that succeeded, or after an error that is a row's fault, the connection stays open. After any other
         error it is closed, and the next use connects again. It is also closed if the server has become read-only,
         because this server would refuse all later rows.
 Rule 2: no setting is made for the whole session. A pooler in transaction mode gives the session to other clients,
@@ -29,14 +29,14 @@ Result = TypeVar("Result")
 Connection = psycopg.Connection[tuple[object, ...]]
 
 CONNECT_LIMIT_S = 3
-# 100 times longer than the slowest of our statements. It ends waiting for a lock that nobody releases.
+# 100 times longer than the slowest of our statements. This limit ends the wait for a lock that nobody releases.
 STATEMENT_LIMIT_MS = 5_000
 # A connection that was not used for this long is closed. Some hosted databases sleep while they have no connection.
 IDLE_LIMIT_S = 60.0
 
 # The settings that our statements need. The defaults of the server, the database or the role may differ. psycopg reads
-# timestamps only in the ISO style. The encoding is set when a connection starts, and a pooler keeps it for each client,
-# so it is not set here.
+# timestamps only in the ISO style. The encoding is not set here, because `connect` sets it, and a pooler keeps it for
+# each client.
 _BEGIN = f"""begin;
 set local statement_timeout = {STATEMENT_LIMIT_MS};
 set local timezone = 'UTC';
@@ -85,15 +85,15 @@ def transaction(connection: Connection) -> Iterator[None]:
 def is_read_only(connection: Connection) -> bool:
     """True if the server has reported that it is read-only.
 
-    This is so when, after a failover, another server is the main one.
+    A server becomes read-only when a failover makes another server the primary.
     """
     return any(connection.info.parameter_status(name) == "on" for name in _READ_ONLY)
 
 
 class _Use:
-    """The state of one use, which the thread and its caller share.
+    """The state of one use. The thread and the task that waits for it share this object.
 
-    Each flag is written by one side only, and the GIL makes this safe without a lock.
+    Only the thread writes `running`, and only the task writes `abandoned`. So the GIL makes this safe without a lock.
     """
 
     __slots__ = ("abandoned", "again", "running")
@@ -107,7 +107,7 @@ class _Use:
 class PostgresThread:
     """One thread with one connection. It serves one use at a time.
 
-    A second use waits for the first, but not longer than its own limit.
+    Another use waits until the thread is free, but not longer than its own limit.
     """
 
     def __init__(self, url: str) -> None:
@@ -119,9 +119,9 @@ class PostgresThread:
     async def use(self, work: Callable[[Connection], Result], *, limit_s: float, again: bool) -> Result:
         """Run `work` with the connection, in the thread. Raises psycopg.Error, or LedgerUnavailable at the limit.
 
-        A pooler or a restart may have cut the kept connection (docs/protocol/fly.md 9). Then it is replaced, and the
-        work is tried once more. Work that must not run twice has no `again`. It is tried once more only if the server
-        has surely stored nothing.
+        A pooler or a restart may have cut the connection since its last use (docs/protocol/fly.md 9). Then `use`
+        connects again, and tries the work once more. Pass `again=False` for work that must not run twice: it is tried
+        once more only if the server has surely stored nothing.
         """
         use = _Use(again)
         try:
@@ -132,7 +132,7 @@ class PostgresThread:
             raise LedgerUnavailable(f"Postgres did not answer within {limit_s:g} s.")
         finally:
             use.abandoned = True
-            if use.running:  # If another use runs in the thread, its connection must not be cut.
+            if use.running:  # If it is False, another use may run in the thread, and must keep the connection.
                 self._cut()
 
     def _work(self, work: Callable[[Connection], Result], use: _Use) -> Result:
@@ -202,8 +202,8 @@ class PostgresThread:
 def _nothing_stands(error: psycopg.Error) -> bool:
     """True if the server has surely stored nothing of the transaction, so that a second try is safe.
 
-    False without an SQLSTATE, and for the classes 08 and 57: the connection or the server ended, perhaps after a commit
-    whose answer was lost.
+    Returns False if the error has no SQLSTATE, or one of class 08 or 57. The connection or the server has then ended,
+    perhaps after a commit whose answer was lost.
     """
     return error.sqlstate is not None and error.sqlstate[:2] not in ("08", "57")
 

@@ -46,10 +46,10 @@ class CallRow:
     greeting_rung: str | None = None
     greeting_ms: float | None = None  # The time from the stream's `start` to the first audio that was written, in ms.
     greeting_heard_ms: float | None = None  # The time from the stream's `start` to the greeting's first mark, in ms.
-    webhook_greeting_ms: float | None = None  # The same two times, but from the webhook of the ring.
-    webhook_greeting_heard_ms: float | None = None
+    webhook_greeting_ms: float | None = None  # Like greeting_ms, but from the webhook of the ringing call, in ms.
+    webhook_greeting_heard_ms: float | None = None  # Like greeting_heard_ms, but from this webhook, in ms.
     resumed: int | None = None  # How many times a new stream took over the call.
-    process: str | None = None  # The run of the relay that carries the call.
+    process: str | None = None  # The id of the relay process that carries the call.
     spent_usd: Decimal | None = None  # The dollars that a running call has cost so far.
     spent_at: datetime | None = None
     is_test: bool | None = (
@@ -74,7 +74,7 @@ class TranscriptRow:
     started_ms: int | None = None
     ended_ms: int | None = None
     interrupted: bool | None = None
-    gap: bool | None = None  # True: words are missing in this turn.
+    gap: bool | None = None  # True if words are missing in this turn.
     latency: Json | None = None  # How long each step of this turn took: name -> ms.
 
     def identities(self) -> tuple[Identity, ...]:
@@ -83,7 +83,7 @@ class TranscriptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionCallRow:
-    """One function call of the model. Only the first row with an idempotency key has it in `key`. Repeats have None."""
+    """One function call of the model. `key` is its idempotency key. A repeat of an earlier function call has None."""
 
     statement: ClassVar[str] = "keep_function_calls"
     call_sid: str
@@ -119,7 +119,8 @@ class Settlement:
 class OutcomeRow:
     """How a call ended and what it cost.
 
-    Of two rows, the row with the higher `seq` counts. The time is not used for that, because the clock may be set back.
+    If a call has several outcomes, the one with the highest `seq` counts. `ended_at` does not decide this, because the
+    clock may be set back.
     """
 
     statement: ClassVar[str] = "keep_call_outcomes"
@@ -137,9 +138,9 @@ class OutcomeRow:
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
     verified: bool | None = None  # False if the agent said that it did something and no function did it.
-    dialled: str | None = None  # A phone number. It never goes into the log.
+    dialled: str | None = None  # The number of the human that was called. It never goes into the log.
     transfer_result: str | None = None
-    process: str | None = None  # The run of the relay that recorded this row.
+    process: str | None = None  # The id of the relay process that recorded this row.
     seq: int | None = None  # This row's number among the outcomes of this call.
     voice_fault: str | None = None  # Why the voice service that spoke the model's text was lost.
 
@@ -230,7 +231,7 @@ class OutboxRow:
     """
 
     statement: ClassVar[str] = "keep_outbox"
-    news: str  # The same id is used if the news is recorded or sent twice.
+    news: str  # The id of the news. It is the same if the news is recorded or sent twice.
     channel: str
     kind: str
     body: Json
@@ -302,7 +303,7 @@ class SeenCall:
     call_sid: str
     resumed: int = 0
     started_at: datetime | None = None
-    ended_at: datetime | None = None  # None if no outcome was recorded. The relay that had the call has then died.
+    ended_at: datetime | None = None  # None if no outcome was recorded. The process with the call has then died.
     end_reason: str | None = None
     transfer_result: str | None = None
     outcome_seq: int = 0
@@ -310,14 +311,14 @@ class SeenCall:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """The key is ours: run the function, then settle."""
+    """This process has reserved the key. It must run the function, and then call `settle`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Already:
     """The key was reserved before. In the state `done`, return `output`.
 
-    In the state `reserved`, another relay runs the function now, or died while it did.
+    In the state `reserved`, another relay runs the function now, or has died while it ran the function.
     """
 
     state: FunctionState
@@ -327,9 +328,10 @@ class Already:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Postgres did not answer, or this function call has another key already. `words` says which.
+    """The key could not be reserved. `words` says why.
 
-    Now only the file of this call and the backend's Idempotency-Key prevent a second booking.
+    Now only the file of this call (relay/session/call_file.py) and the header Idempotency-Key of the request to the
+    backend prevent a second booking.
     """
 
     words: str
@@ -337,10 +339,10 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Rows since the start. recorded = written + queued + spilled + refused + lost.
+    """The numbers of rows since the start. recorded = written + queued + spilled + refused + lost.
 
-    If an earlier run left rows on disk, the right side has these rows too. A written row whose file could not be
-    removed counts as spilled too. A row that was merged into an earlier one counts again.
+    Rows that an earlier process left on disk count on the right side only. A written row whose file could not be
+    removed counts as spilled too. Each recorded version of a row counts.
     """
 
     recorded: int
@@ -393,10 +395,10 @@ def without_words(row: Row) -> Row:
 
 
 def merge(old: AnyRow, new: AnyRow) -> AnyRow:
-    """`old`, with every field that `new` knows replaced. sql/statements.sql does the same in Postgres.
+    """Return `old` with all values of `new` that are not None. sql/statements.sql does the same in Postgres.
 
-    If `old` belongs to a later stream (`resumed`) or is a later outcome (`seq`), it is the other way round. The result
-    of a function that is `done` is not replaced.
+    If `old` has a higher `resumed` (of a CallRow) or a higher `seq` (of an OutcomeRow), the values of `old` replace
+    those of `new`. The result of a function in the state `done` is not replaced.
     """
     if isinstance(old, OutcomeRow) and isinstance(new, OutcomeRow) and (new.seq or 0) < (old.seq or 0):
         old, new = new, old
@@ -411,7 +413,7 @@ def merge(old: AnyRow, new: AnyRow) -> AnyRow:
 
 
 def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | OutcomeRow]) -> SeenCall | None:
-    """What is known of a call. Starts with what Postgres has, and adds the rows that wait, in order."""
+    """What is known of a call: `stored`, which Postgres has, changed by the rows `pending`, in order."""
     known = stored
     for row in pending:
         if row.call_sid != call_sid:

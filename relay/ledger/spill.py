@@ -2,9 +2,9 @@
 
 Each file holds a group of rows in order. It is removed when its rows are in Postgres. A file is written with the ending
 `.new`, and then renamed. So a file without this ending is complete. Two relays may share a folder. If both write the
-rows of a file to Postgres, this does no harm, because a row that is written twice is one row. The files hold words and
-phone numbers. So only the operating system's user under which the relay runs can read them. Files are not synced to the
-disk (fsync). So rows survive a kill of the process, but perhaps not a power cut.
+rows of a file to Postgres, this does no harm, because a row that is written twice is one row. The files hold callers'
+words and phone numbers. So only the operating system's user under which the relay runs can read them. Files are not
+synced to the disk (fsync). So rows survive a kill of the process, but perhaps not a power cut.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Line(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row, and its JSON, which was made when the row was recorded. `also` is written in the same transaction."""
+    """A row, and its JSON, which was made when the row was recorded. `also` holds rows of the same transaction."""
 
     row: Row
     encoded: bytes
@@ -120,16 +120,17 @@ class Spill:
 
 
 def waiting_lines(folder: Path) -> Iterator[bytes]:
-    """The lines of rows that wait in this folder. A running relay may take files away meanwhile."""
+    """The lines of all rows in this folder. A running relay may remove files during the iteration."""
     for path in sorted(folder.glob("rows-*.jsonl")):
         with suppress(FileNotFoundError):
             yield from path.read_bytes().splitlines()
 
 
 def delete_set_aside(folder: Path, is_theirs: Callable[[bytes], bool], *, now_s: float) -> int:
-    """Delete lines of `refused.jsonl`, and files that a dead process has not completed. Returns the number of lines.
+    """Delete the lines of `refused.jsonl` for which `is_theirs` is true, and files that a dead process left incomplete.
 
-    Nothing reads either of them. `now_s` is the time in seconds since 1970. Raises OSError.
+    `relay erase` passes an `is_theirs` that finds the rows of the caller to erase. `now_s` is the time in seconds since
+    1970. Returns the number of deleted lines. Raises OSError.
     """
     for path in folder.glob("rows-*.new"):
         with suppress(FileNotFoundError):

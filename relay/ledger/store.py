@@ -1,10 +1,10 @@
-"""The ledger in Postgres. It has a backlog, a writer with a thread, and another thread for reads.
+"""The ledger in Postgres. It has a backlog, a thread that writes rows, and another thread that reads.
 
 Rule 1: no call waits for Postgres. record() appends to a list. It uses the disk only if the list is full, or after the
         writer has ended. Reads have a limit.
-Rule 2: no row is lost while either Postgres or the disk works. When Postgres refuses rows, the waiting rows are put on
-        disk, and then every second again. A killed process then loses the rows of one second, or of two seconds if
-        Postgres hangs.
+Rule 2: no row is lost while either Postgres or the disk works. When Postgres begins to refuse rows, all waiting rows
+        are put on disk at once, and new rows every second. If the process is killed then, it loses the rows of one
+        second, or of two seconds if Postgres hangs.
 Rule 3: a row is written again until Postgres has confirmed it. Writing a row twice changes nothing.
 Rule 4: a row that Postgres will never take is set aside, so that the rows after it are written.
 Rule 5: while no calls run, the ledger sends nothing. After a minute it closes its connections. So a hosted database
@@ -40,18 +40,18 @@ SPILL_EVERY_S = 1.0  # If Postgres does not take rows, they are put on disk afte
 WRITE_LIMIT_S = 10.0  # Twice the statement timeout. A server that takes longer hangs, so the connection is cut.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0  # The pauses between tries while Postgres is away.
 CLOSE_LIMIT_S = 1.0
-# A batch may fail again and again while its tables take other rows. One of its rows may then make Postgres crash or
-# hang. After this many failures and this time, its rows are tried one by one. Other causes, such as a lock or a
-# failover, end sooner.
+# A batch may fail again and again although its tables take other rows. One of its rows may then make Postgres crash or
+# hang. After SUSPECT_TRIES failures and SUSPECT_S seconds, the rows of the batch are tried one by one. Other causes,
+# such as a lock or a failover, end sooner.
 SUSPECT_TRIES, SUSPECT_S = 5, 60.0
 
 log = structlog.get_logger()
 
 
 class PostgresLedger:
-    """Implements the port `Ledger` with Postgres. `keep_words` is false with RECORD=off.
+    """Implements the port `Ledger` with Postgres. `keep_words` is false if RECORD=off is set.
 
-    Make it before the first call, because it reads the files that an earlier run has left.
+    Make this object before the first call, because the constructor reads the files that an earlier process has left.
     """
 
     def __init__(self, url: str, *, spill_dir: Path, keep_words: bool = True, drain_limit_s: float = 5.0) -> None:
@@ -82,7 +82,7 @@ class PostgresLedger:
             return
         self._wake.set()
         if self._ended:
-            self._backlog.put_now()  # The writer has ended, so put the row on disk. The next start writes it.
+            self._backlog.put_now()  # The writer has ended, so put the row on disk. The next process writes it.
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -150,7 +150,7 @@ class PostgresLedger:
                 work = partial(write, statements=self._statements, entries=entries)
                 refused = await self._writer.use(work, limit_s=WRITE_LIMIT_S, again=True)
                 break
-            # Catch any error. Otherwise the writer would end, and the next start would end in the same way.
+            # Catch any error. Otherwise the writer would end, and the next process would end at the same rows.
             except Exception as error:
                 failure = error
             self._in_trouble(failure)
@@ -175,7 +175,7 @@ class PostgresLedger:
         self._trouble = words
 
     async def _takes_plain_rows(self, entries: list[Entry]) -> bool:
-        """True if the tables of these rows take other rows."""
+        """True if the tables of these rows take plain rows (batch.py)."""
         try:
             work = partial(take_plain_rows, statements=self._statements, entries=entries)
             await self._writer.use(work, limit_s=WRITE_LIMIT_S, again=True)
@@ -200,7 +200,7 @@ class PostgresLedger:
             raise LedgerUnavailable(words_of(error)) from error
 
     def _query(self, name: str, **values: object) -> Callable[[Connection], tuple[object, ...] | None]:
-        """Work for the thread: run a named statement, and return its first row or None."""
+        """Return work for the thread: a function that runs a named statement and returns its first row, or None."""
         return lambda connection: connection.execute(self._statements[name], values).fetchone()
 
     async def fetch_call(self, call_sid: str, *, limit_s: float) -> r.SeenCall | None:
@@ -271,10 +271,10 @@ class PostgresLedger:
 
         try:
             with trio.fail_after(limit_s):
-                holder = await self._ask(before, limit_s)  # This read also replaces a connection that was lost.
+                holder = await self._ask(before, limit_s)  # This read also connects again if the connection is lost.
                 if holder is None:
                     # If the answer to the claim is lost, the claim is not tried again. The first try may have
-                    # succeeded. A second try would then find the key taken, as if by another relay.
+                    # succeeded. A second try would then find the key taken, and would blame another relay.
                     if await self._ask(claim_or_none, limit_s, again=False):
                         return r.Reserved()
                     holder = await self._ask(before, limit_s)

@@ -1,8 +1,8 @@
 """Decides for each ring whether it gets the agent, the human's phone, or nobody.
 
-A caller who rings again and again is put through to the human, because the agent cannot help them. The number of these
-calls is limited too. Otherwise an automatic dialler would ring the human without end. The rings at all machines are
-counted, with the rows in the ledger.
+A caller who rings again and again is connected with the human, because the agent could not help this caller. The number
+of these transfers is limited too. Otherwise an automatic dialler would ring the human without end. The rings at all
+machines count: the ledger has a row for each ring.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from relay.session.context import Desk
 log = structlog.get_logger()
 
 WINDOW_S = 600.0
-# Within WINDOW_S, one number gets the agent this many times. All callers who hide their number are counted as one
-# number.
+# Within WINDOW_S, one number gets the agent this many times. All hidden numbers together count as one number, which has
+# a limit of its own.
 CALLS_PER_WINDOW = 10
 HIDDEN_CALLS_PER_WINDOW = 30
-# The next rings of this number reach the human's phone, this many. Further rings get a busy line until the window has
-# passed.
+# After that, this many rings of the number reach the human's phone. Further rings get a busy line, until enough of the
+# earlier rings are older than WINDOW_S.
 HUMAN_CALLS_PER_WINDOW = 3
 # A ring waits at most this long until Postgres has counted the rings at the other machines.
 COUNT_LIMIT_S = 0.1
@@ -38,11 +38,11 @@ class Refusal(enum.StrEnum):
     DAY_SPEND = "day_spend"
     TOO_OFTEN = "too_often"
     FLOOD = "flood"  # Too many rings, even for the human.
-    OWN_NUMBER = "own_number"  # A human's phone forwards to our number: our own call comes in again.
+    OWN_NUMBER = "own_number"  # A human's phone forwards our call back to our own number.
 
 
-# Calls that are rejected: they do not reach the human either. Nobody pays for a rejected call. The values tell the
-# operator what to do.
+# After these refusals the call is rejected with a busy line, and does not reach the human either. Nobody pays for a
+# rejected call. The values tell the operator what to do.
 FOR_NOBODY: dict[str, str] = {
     Refusal.OWN_NUMBER: "turn off call forwarding on the human's phone: it forwards calls back to the agent's number",
     Refusal.FLOOD: "block the number at Twilio if it goes on",
@@ -61,7 +61,7 @@ class Admission:
         if caller.is_own:
             return Refusal.OWN_NUMBER
         rings, limit = 0, 0
-        if not caller.is_shared:  # The rings of a shared line are not counted: each may be of another caller.
+        if not caller.is_shared:  # The rings of a shared number are not counted, because each may be another caller's.
             rings = await self._rings(file)
             limit = HIDDEN_CALLS_PER_WINDOW if caller.is_hidden else CALLS_PER_WINDOW
         if rings > limit + HUMAN_CALLS_PER_WINDOW:
@@ -88,8 +88,8 @@ class Admission:
         except LedgerUnavailable as error:
             log.info("ring.counted_here_only", words=str(error))
             return here
-        # Find the rings at the other machines. `everywhere` has the rings of this process too, but not this ring: its
-        # row is written later (-1). More rings may have come here while Postgres was counting, so the rings here are
-        # counted again.
+        # Find the number of rings at the other machines. `everywhere` includes the rings of this process, except this
+        # ring, whose row is written later (-1). While Postgres was counting, this process may have got more rings. So
+        # its rings are counted again.
         besides = everywhere - (self._desk.files.rings(file.caller, WINDOW_S, now) - 1)
         return here + max(0, besides)

@@ -1,9 +1,10 @@
 """Runs the process: opens everything that lives longer than a call, serves, and drains before a stop.
 
-Opened in this order, and closed in the reverse order: the ledger; the tasks beside the calls (warm sessions,
-phrases, the day's bill and so on); HTTP and the sockets. After the first signal the relay drains: it takes no new
-calls, `/readyz` answers 503, and running calls have DRAIN_S to end. 20 s before that time is over, the agent leaves the
-calls that still run, and their callers are connected with the human. A second signal ends the process at once.
+The process opens its parts in this order, and closes them in the reverse order: the ledger; the tasks beside the calls
+(warm sessions, phrases, the day's bill and so on); HTTP and the sockets. After the first signal the relay drains: it
+takes no new calls, `/readyz` answers 503, and running calls have DRAIN_S to end. 20 s before that time is over, the
+agent leaves the calls that still run, and their callers are connected with the human. A second signal ends the process
+at once.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ log = structlog.get_logger()
 # Fly kills a machine at most 300 s after its signal (docs/protocol/fly.md 1). The last 20 s are for the ledger, which
 # still writes its rows.
 DRAIN_S = 280.0
-# For this long after the start, `/readyz` answers 503 until the phrases that every call needs are rendered. After that,
-# calls are taken without them.
+# `/readyz` answers 503 until the phrases that every call needs are rendered, but at most for this time after the start.
+# Then the relay takes calls without these phrases.
 GREETING_WAIT_S = 10.0
 LAG_EVERY_S = 0.5
 # Some programs that start the relay turn one Ctrl-C into SIGINT and SIGTERM. Two signals within this time count as one.
@@ -79,7 +80,7 @@ _PROXIES_HEADERS = frozenset(
 )
 
 
-# Long because it opens everything that the calls share. Each part needs the parts before it.
+# This function is long because it opens everything that the calls share. Each part needs the parts before it.
 def open_desk(
     settings: Settings,
     ledger: Ledger,
@@ -137,11 +138,11 @@ def open_desk(
 
 
 def retention_of(desk: Desk, database_url: str) -> Retention:
-    """What the process deletes by age."""
+    """Make the task that deletes recordings and words by their age."""
     settings = desk.settings
     try:
         store = store_of(settings)
-    except StoreUnusable as error:  # Calls are not recorded now. With RECORD=on the start has failed already.
+    except StoreUnusable as error:  # RECORD is not on, because open_desk() fails at such a store if RECORD=on.
         log.warning("recording.not_deleted", words=str(error), do="install obstore, or unset RECORDINGS_URL")
         store = None
     recordings = OldRecordings(
@@ -168,9 +169,9 @@ def voices_of(settings: Settings, dial_end: Dial = dial) -> ElevenLabs | None:
 
 
 def _stop_signals() -> list[signal.Signals]:
-    """The signals that ask the process to stop. SIGHUP comes when its terminal is closed.
+    """The signals that ask the process to stop. SIGHUP comes when the terminal of the process is closed.
 
-    With `nohup`, the process ignores SIGHUP. Then we ignore it too.
+    A process that was started with `nohup` ignores SIGHUP. Then SIGHUP is not in the list, so it stays ignored.
     """
     asked = [signal.SIGTERM, signal.SIGINT]
     return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*asked, signal.SIGHUP]
@@ -179,7 +180,7 @@ def _stop_signals() -> list[signal.Signals]:
 def _host(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").casefold()
-    except ValueError:  # It has an IPv6 address without its closing bracket.
+    except ValueError:  # The URL has an IPv6 address without its closing bracket.
         return ""
 
 
@@ -197,8 +198,10 @@ def rest_of(settings: Settings) -> TwilioRest:
 
 
 class Daemon:
-    """A relay: its HTTP app, its doors, and the tasks that run beside the calls. Plays use it without opening a
-    port."""
+    """A relay: its HTTP app, its doors (http.Door), and the tasks that run beside the calls.
+
+    Plays (simulated calls in tests) use this class without opening a port.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -231,7 +234,7 @@ class Daemon:
     async def not_ready(self) -> str | None:
         """Why this relay takes no calls now, in words. None if it takes calls.
 
-        It takes calls while Postgres is away, because rows then wait on disk.
+        The relay also takes calls while Postgres is away, because rows then wait on disk.
         """
         if self.desk.draining:
             return "draining: running calls come to their end, and no new ones are taken"
@@ -252,7 +255,7 @@ class Daemon:
     # The process
 
     async def serve(self, *bind: str, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until a signal, then drain and return. `stop` ends it without draining. Reports the bound URLs."""
+        """Serve until a signal, then drain and return. `stop` skips the drain. Reports the bound URLs."""
         async with trio.open_nursery() as outer:
             await outer.start(self._apart, "ledger", self.desk.ledger.run)
             async with trio.open_nursery() as inner:

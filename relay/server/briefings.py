@@ -1,8 +1,8 @@
 """Makes briefings from the owner's files: at the start, and again when the files change.
 
-Only later calls use a new briefing.
+A briefing is one version of the owner's files. A running call keeps its briefing. Only later calls use a new briefing.
 
-Rule 1: if a file has a mistake, the old files stay in use, and the mistake is logged.
+Rule 1: if a file has a mistake, the old briefing stays in use, and the mistake is logged.
 Rule 2: changed phrases are rendered before calls use them.
 """
 
@@ -29,8 +29,8 @@ from relay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-# The files are looked at this often. A changed file is read only when the next look finds no further change, because an
-# editor may still be writing it.
+# `watch` compares the times and sizes of the files this often. It reads a changed file only if the file has not changed
+# again at the next comparison, because an editor may still be writing it.
 LOOK_EVERY_S: Final = 1.0
 # If a phrase of the new files could not be rendered, the files are read and rendered again after this time.
 AGAIN_S: Final = 30.0
@@ -39,7 +39,7 @@ AGAIN_S: Final = 30.0
 EXAMPLES: Final = frozenset({"12 Water Street, by the old pier", "48 Mill Lane, next to the bakery"})
 
 Print = frozenset[tuple[str, int, int]]
-"""For each file: its path, time of change in ns, and size in bytes. It shows whether a file has changed."""
+"""For each file: its path, time of change in ns, and size in bytes. Two Prints differ if a file has changed."""
 
 
 class Briefings:
@@ -60,13 +60,13 @@ class Briefings:
         self._settings, self._ledger, self._also, self._rendered_by = settings, ledger, also, rendered_by
         self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
         self._in_force: Read | None = None
-        self.trouble = ""  # What is wrong with the present files. "" if nothing is.
+        self.trouble = ""  # What is wrong with the files as they are now. "" if nothing is wrong.
         self._known: Print = frozenset()
         self._keeping = trio.CancelScope()
 
     def first(self) -> Briefing:
         """The first briefing, at the start. Raises FilesInvalid."""
-        self._known = self._print()  # Before reading: a file that changes meanwhile is then read again.
+        self._known = self._print()  # Done before reading, so that a file that changes during it is read again.
         found = read(self._settings)
         for words in found.conflicts:
             log.warning("business.file_differs", words=words)
@@ -108,7 +108,7 @@ class Briefings:
         )
 
     async def keep_phrases(self, current: Callable[[], Briefing], speak: Renderer) -> None:
-        """Keep the phrases of the files in use rendered. After a change, keep those of the new files."""
+        """Keep the phrases of the current briefing rendered. Start again when `watch` has made a new briefing."""
         while True:
             with trio.CancelScope() as self._keeping:
                 await current().phrases.keep(speak)
@@ -116,9 +116,9 @@ class Briefings:
     async def watch(
         self, current: Callable[[], Briefing], take_over: Callable[[Briefing], None], speak: Renderer
     ) -> None:
-        """Look at the files every LOOK_EVERY_S.
+        """Look for changed files every LOOK_EVERY_S.
 
-        If they have changed, have no mistake, and their new phrases are rendered, pass a new briefing to `take_over`.
+        Read changed files. If they have no mistake, render their new phrases, and pass a new briefing to `take_over`.
         """
         seen = self._known
         while True:
@@ -135,7 +135,7 @@ class Briefings:
             try:
                 stat = path.stat()
             except OSError:
-                continue  # A file that is missing now counts as a change.
+                continue  # A missing file is not in the Print, so its removal counts as a change.
             found.add((str(path), stat.st_mtime_ns, stat.st_size))
         return frozenset(found)
 
@@ -145,7 +145,7 @@ class Briefings:
         return found
 
     async def _renew(self, old: Briefing, take_over: Callable[[Briefing], None], speak: Renderer) -> bool:
-        """Read changed files, and put them in use. Returns False if the same files must be read again."""
+        """Read changed files, and put a new briefing in use. Returns False if the same files must be read again."""
         try:
             found = await trio.to_thread.run_sync(self._read_for_calls)
         except FilesInvalid as error:

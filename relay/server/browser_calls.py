@@ -2,9 +2,9 @@
 
 An HTTP request of the page replaces the ring, and a WebSocket of the page replaces Twilio's stream. The warm session,
 the one-use token and CallSession are the same as for a phone call. Admission is the same too, but the rings of one
-number are not counted. The protocol on the caller's socket is different (relay/browser/). The remaining differences are
-in this file: the owner gets no news of the call, it books in a test diary unless the owner chose the real one, and a
-transfer is shown on the page instead of dialled.
+number are not counted. The protocol on the caller's socket is different (relay/browser/). The owner gets no
+notification of a test call. The call books in a test diary, unless the owner chose the real diary. A transfer calls
+nobody: the page only shows who would be called.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`relay check`: every mistake of the settings, the business file, the prompts and the functions."""
+"""Finds every mistake of the settings, the business file, the prompts and the functions, for `relay check`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The guard checks each request before its upgrade. A request with a repeated Host, Origin or Cookie header gets a 400. A
 request from another origin gets a 403. If a password is set, a request without a session gets a 401. If no password is
 set, a browser that is not on the relay's own machine gets a 403. A path without a handler gets a 404. The handler may
-still refuse the socket. Otherwise it accepts the socket, and returns only when the socket has ended.
+still refuse the socket. If the handler accepts the socket, it returns only when the socket has ended.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SocketHandler: TypeAlias = Callable[[Request, WebSocketEnd, str], Awaitable[None
 """Serves one kind of socket.
 
 Called before the upgrade with the request, the relay's end of the socket, and the part of the path after the handler's
-name. It accepts or rejects the socket, as http.Door does.
+name. The handler must accept or reject the socket, as http.Door says.
 """
 
 

@@ -1,4 +1,4 @@
-"""Names the code that serves each socket of the console. The names are in the paths of the sockets."""
+"""Lists the console's sockets and the code that serves each. The name of a socket is a part of its path."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Raises the limit of file descriptors, and warns if they are too few. Each connection needs one.
+"""Raises the limit of file descriptors, and warns if it is too low. Each connection needs one descriptor.
 
-A process that has none left cannot accept a webhook, so callers would not reach the agent.
+A process without a free descriptor cannot accept a webhook, so callers would not reach the agent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ENOUGH = 65_536
 BY_CALL = 4
 # The descriptors for everything else: the log, the ledger, the listening sockets, HTTP for rings and health.
 BESIDES_CALLS = 100
-# Idle connections may use one in this many of all descriptors.
+# Idle connections may use a quarter of all descriptors (limit() // IDLE_SHARE), and at least FEWEST_IDLE descriptors.
 IDLE_SHARE = 4
 FEWEST_IDLE = 16
 
@@ -49,7 +49,7 @@ def raise_limit(max_calls: int) -> int:
 
 
 def limit() -> int:
-    """The number of descriptors that this process may have. A number above ENOUGH is given as ENOUGH."""
+    """The number of descriptors that this process may have, but at most ENOUGH."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return ENOUGH if soft == resource.RLIM_INFINITY else min(soft, ENOUGH)
 

@@ -38,9 +38,10 @@ from relay.transport.wire import SocketWire, notice_dead_peers
 log = structlog.get_logger()
 
 Door: TypeAlias = Callable[[Request, WebSocketEnd], Awaitable[None]]
-"""Called once for each socket below its prefix, before the upgrade. It calls `end.accept(request)` or
-`end.reject(...)`, and stays until the socket has ended. Then `end` is closed: with 1000 after a return or after Gone,
-with 1012 if the process stops, with 1011 after any other exception (which is logged)."""
+"""Decides whether a socket may open, and serves it. A door has a path prefix. It is called once for each request below
+this prefix, before the upgrade. It calls `end.accept(request)` or `end.reject(...)`, and returns when the socket has
+ended. Then `end` is closed: with 1000 after a return or after Gone, with 1012 if the process stops, with 1011 after any
+other exception (which is logged)."""
 
 HEAD_LIMIT_S = 5.0
 # A peer that does not read a plain HTTP response is dropped after this time. Hypercorn alone would wait forever, even
@@ -95,12 +96,11 @@ async def serve(
 
 
 def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
-    """The addresses to listen on.
+    """The addresses to listen on. `host` is the setting HOST.
 
-    HOST if it is set, 127.0.0.1 if PUBLIC_URL is not set or is on this machine, otherwise all addresses. HOST "::"
-    means all addresses too.
-
-    "All" means IPv4 and IPv6, because some private networks have only IPv6 (Fly's, for example).
+    If HOST is not set, the relay listens on 127.0.0.1 if PUBLIC_URL is not set or is on this machine, and otherwise on
+    all addresses. HOST "::" means all addresses too. All addresses are those of IPv4 and IPv6, because some private
+    networks have only IPv6 (Fly's, for example).
     """
     if not host and is_local:
         host = "127.0.0.1"
@@ -126,8 +126,10 @@ def _listen_on(bind: list[str], stack: ExitStack) -> list[socket.socket]:
 
 
 def _listen(address: str) -> socket.socket:
-    """Listen on "host:port" (an IPv6 host may have brackets). Hypercorn's own code would leak the socket if this
-    fails."""
+    """Listen on "host:port" (an IPv6 host may have brackets).
+
+    Hypercorn's own code is not used, because it leaks the socket if listening fails.
+    """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     try:
@@ -154,14 +156,13 @@ class _Config(Config):
 
     def __init__(self, doors: Mapping[str, Door]) -> None:
         super().__init__()
-        # Keys: the first bytes of a request for the door.
+        # Each key has the first bytes of a request for its door.
         self.doors = {f"GET {prefix}".encode(): door for prefix, door in doors.items()}
         self.idle = IdleConnections()
 
 
 class _PlainHttp(H11Protocol):
-    """Hypercorn's HTTP/1.1 without its WebSockets. We do not use them, and hypercorn never closes one that it
-    refuses."""
+    """Hypercorn's HTTP/1.1 without its WebSockets, because hypercorn never closes a WebSocket that it refuses."""
 
     async def _create_stream(self, request: h11.Request) -> None:
         # Remove the upgrade header. HTTP allows a server to ignore it.
@@ -173,10 +174,10 @@ class _PlainHttp(H11Protocol):
 
 
 class HandoverServer(TCPServer):
-    """A connection of hypercorn's. It hands requests for a door over to the door, and drops peers that do not read."""
+    """Serves one connection of hypercorn. Hands requests for a door over to the door. Drops peers that do not read."""
 
     config: _Config
-    # Never a TLS stream: TLS ends at the proxy, so hypercorn gets no certificate.
+    # This is never a TLS stream: TLS ends at the proxy, so hypercorn gets no certificate.
     stream: trio.SocketStream  # type: ignore[assignment]
 
     async def run(self) -> None:
@@ -234,8 +235,8 @@ class HandoverServer(TCPServer):
                         await self._hand_over(data, door)
                         return
                 # `protocol.protocol` bypasses hypercorn's wrapper, which would change to HTTP/2 if a client asks for
-                # it. HTTP/2 is not needed here and does harm: such a connection never counts as idle, and 64 kB of its
-                # smallest frames would stop the loop, and so every call, for 100 ms.
+                # it. HTTP/2 is not needed here and does harm: an HTTP/2 connection never counts as idle, and 64 kB of
+                # the smallest HTTP/2 frames would stop the loop, and so every call, for 100 ms.
                 await self.protocol.protocol.handle(RawData(data))
                 if not data:
                     break
@@ -260,7 +261,7 @@ class HandoverServer(TCPServer):
         )
 
     def _door_of(self, data: bytes) -> Door | None:
-        """The door for a request that begins with these bytes. None if hypercorn must serve it."""
+        """The door for a request that begins with these bytes. None if hypercorn must serve the request."""
         return next((door for words, door in self.config.doors.items() if data.startswith(words)), None)
 
     async def _read_first_words(self, data: bytes) -> bytes:
@@ -310,12 +311,12 @@ def _address_of(stream: trio.SocketStream) -> str:
     try:
         return str(stream.socket.getpeername()[0])
     except OSError:
-        return "gone"  # Not an address, so nobody takes it for this machine.
+        return "gone"  # This is no address, so no check takes the peer for a program on this machine.
 
 
 def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:
-    """Makes a HandoverServer if the configuration is ours.
+    """Make a HandoverServer if the configuration is ours, and otherwise hypercorn's own TCPServer.
 
-    Other code in this process may also use hypercorn (a demo's stand-ins do), and gets hypercorn's own class.
+    Other code in this process may also use hypercorn (a demo's stand-ins do).
     """
     return (HandoverServer if isinstance(config, _Config) else TCPServer)(app, config, *rest)

@@ -51,7 +51,7 @@ LEAVE_MESSAGE = (
 THANKS = "Thank you. We will call you back. Goodbye."
 
 _WHISPER_WORDS = 200  # Characters of the summary: about 15 s of speech.
-_WHISPER_NAME, _WHISPER_REASON = 60, 80
+_WHISPER_NAME, _WHISPER_REASON = 60, 80  # Characters of the caller's name, and of the reason.
 
 
 class Transfers:
@@ -109,9 +109,10 @@ class Transfers:
         return self._ring(file, 0, say)
 
     def _ring(self, file: CallFile, which: int, say: str | None = None) -> str:
-        """Ring one of the numbers. Its index is in the webhook's URL.
+        """Ring one of the numbers.
 
-        So a relay that was started meanwhile knows which number comes next.
+        `which` is the number's index. It is in the URL of the webhook `dialed`. So another relay process that gets this
+        webhook knows which number comes next.
         """
         called = self._numbers[which]
         file.human.accepted, file.human.result = False, "asked"
@@ -142,7 +143,7 @@ class Transfers:
         file = self._desk.files.get(CallSid(fields.get("call", "")))
         if file is not None:
             file.human.accepted = accepted
-            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # Twilio's next webhook comes within it.
+            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # Twilio's next webhook comes within this time.
         return twiml.empty() if accepted else twiml.hang_up()
 
     async def dialed(self, fields: dict[str, str]) -> str:
@@ -152,8 +153,8 @@ class Transfers:
         file = self.file(call_sid, fields)
         status = fields.get("DialCallStatus", "") or "unknown"
         bridged = fields.get("DialBridged", "").casefold() != "false"
-        # A relay that was started meanwhile does not know whether key 1 was pressed. Then it relies only on what
-        # Twilio's fields say.
+        # If this process was started after the human's phone rang, it does not know whether key 1 was pressed. Then it
+        # relies only on Twilio's fields.
         taken = status in ("completed", "answered") and bridged and (file.human.accepted or not here)
         result = "accepted" if taken else "declined" if status in ("completed", "answered") else status
         log.info("human.done", status=status[:16], accepted=file.human.accepted, taken=taken)
@@ -171,9 +172,9 @@ class Transfers:
         return self._nobody(file, result)
 
     def caller_left(self, file: CallFile) -> None:
-        """The caller has hung up. If the transfer has no result yet, write it down.
+        """The caller has hung up. If the transfer has no result yet, write the result down.
 
-        It is "accepted" if the human has pressed key 1.
+        The result is "accepted" if the human has pressed key 1.
         """
         if file.human.result == "asked":
             self._settle(file, "accepted" if file.human.accepted else "caller_hung_up")

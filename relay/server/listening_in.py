@@ -1,10 +1,10 @@
-"""Listening in: sends both channels of a running call to a browser's socket, at the same places in time as in the
-recording.
+"""Listening in: sends the sound of a running call, which is being recorded, to a browser's socket.
 
-This works only if the call is recorded and the notice was heard. The listener hears exactly what is recorded. So while
-recording is paused, the listener hears silence. If the caller refuses to be recorded, the listening ends. The sound
-comes about one second later than in the call. The call itself only looks into a list of listeners four times a second.
-A listener that does not read is dropped, so that it delays nobody.
+The listener hears exactly what is recorded, in two channels: caller and agent. So while recording is paused, the
+listener hears silence. Listening is possible only if the call is recorded and the notice was heard. If the caller
+refuses to be recorded, the listening ends. The sound comes about one second later than in the call. The call's recorder
+only puts a piece of sound into the queue of each listener, four times a second. A listener that does not read is
+dropped, so that it delays nobody.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ log = structlog.get_logger()
 
 Audit = Callable[[str, str, str], Awaitable[None]]
 
-# Each listener uses a connection, and fly.toml allows only few beyond MAX_CALLS.
+# Each listener uses a connection. fly.toml allows only few connections in addition to the MAX_CALLS of the calls.
 MOST_LISTENERS = 4
-# A listener that leaves more pieces unread is dropped. 16 pieces are four seconds of sound.
+# A listener that leaves more pieces unread is dropped. A piece is 0.25 s of both channels, so 16 pieces are 4 s.
 WAITING_PIECES = 16
-LOOK_S = 0.5
-OVER, POLICY, TOO_SLOW = 1000, 1008, 1013
+LOOK_S = 0.5  # `_send` checks at least this often whether the call or the consent has ended.
+OVER, POLICY, TOO_SLOW = 1000, 1008, 1013  # WebSocket close codes.
 
 
 class ListenerQueue:
@@ -55,9 +55,9 @@ class ListenerQueue:
         self._came.set()
 
     async def pieces(self) -> list[tuple[bytes, bytes]]:
-        """The pieces that have come since the last call of this method. Waits up to LOOK_S for the first.
+        """The pieces that have come since the last call of this method. Waits up to LOOK_S for the first piece.
 
-        Empty if none came.
+        The list is empty if none came.
         """
         with trio.move_on_after(LOOK_S):
             await self._came.wait()
@@ -137,9 +137,9 @@ class ListeningIn:
 
 
 async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
-    """Wait until the listener leaves, then cancel `scope`. A listener never needs to send anything.
+    """Wait until the listener leaves, then cancel `scope`.
 
-    If it does, the listening ends too.
+    A listener never needs to send anything. If it sends something, the listening ends too.
     """
     try:
         await end.receive()

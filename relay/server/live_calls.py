@@ -1,4 +1,4 @@
-"""Gives the page Live the calls of this process: what it shows of each call, and the owner's orders to a call."""
+"""Gives the console's page Live what it shows of each call of this process, and gives the owner's orders to a call."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class CallsInHand:
         elif _rings(file):
             answer = OrderAnswer.ALREADY if order in file.orders else OrderAnswer.DONE
             if answer is OrderAnswer.DONE:
-                file.orders.append(order)  # The session obeys it when the stream begins.
+                file.orders.append(order)  # The session carries the order out when the stream begins.
         else:
             answer = _too_late(file, order)
         self._desk.metrics.orders.labels(_NAMES.get(type(order), "say"), str(answer)).inc()
@@ -77,7 +77,8 @@ def _rings(file: CallFile) -> bool:
 def _too_late(file: CallFile, order: Order) -> OrderAnswer:
     """The answer to an order that came after the agent had left the call.
 
-    ALREADY if the order asks for what has happened: a transfer, or a hang-up by the owner. Otherwise TOO_LATE.
+    Returns ALREADY if a transfer was ordered and has happened, or if a hang-up was ordered and the owner has hung up
+    before. In all other cases returns TOO_LATE.
     """
     was_put = isinstance(order, PutThroughOrdered) and file.decision.then is Next.HUMAN
     was_hung_up = isinstance(order, HangUpOrdered) and file.decision.reason is EndReason.HUNG_UP_BY_OWNER

@@ -1,9 +1,9 @@
 """Decides who may open a media socket, and finds the call that it belongs to.
 
 If the path names another Fly Machine, the answer is a `fly-replay` header, or 403 if that Machine cannot be reached.
-Otherwise Twilio's signature and the one-use token are checked before the upgrade. If one of them is wrong, the answer
-is 403. After the upgrade, a start message for the same call must come within five seconds. Otherwise the socket is
-closed with 1008.
+If the path names this Machine, Twilio's signature and the one-use token are checked before the upgrade. If one of them
+is wrong, the answer is 403. After the upgrade, a start message for the token's call must come within five seconds.
+Otherwise the socket is closed with 1008.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Arriving:
         self.close_rows()
 
     def end_unless_told(self, reason: EndReason) -> None:
-        """End this stream at once (see call_file.Stream). A served stream first waits for the end of its own socket."""
+        """End this stream at once. (CallSession, in contrast, first waits for the end of the caller's socket.)"""
         self.end(reason)
 
     def close_rows(self) -> None:
@@ -127,7 +127,7 @@ class StreamDoor:
         await end.reject(307, "", header)
 
     async def _admit(self, request: Request, end: WebSocketEnd, token: str) -> CallFile | None:
-        """The call's file. None if the request is not Twilio's or its token is not ours. Then it gets a 403."""
+        """The call's file. None if Twilio has not signed the request, or if its token is wrong. It then got a 403."""
         desk = self._desk
         try:
             signature.check_handshake(
@@ -165,7 +165,7 @@ class StreamDoor:
                 if not isinstance(what, media_protocol.Started):
                     raise StreamRefused("the first message was not start")
                 _check(what, file.call_sid, file.account_sid or self._desk.settings.twilio_account_sid)
-                end.unread(messages[at + 1 :])  # They may be the caller's first audio.
+                end.unread(messages[at + 1 :])  # These messages may have the caller's first audio.
                 return what
 
 

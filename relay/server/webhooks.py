@@ -196,8 +196,8 @@ class Webhooks:
     def _after_bug(self, path: str) -> str:
         """The TwiML after a bug of ours.
 
-        A caller is connected with the human, and Twilio needs no further webhook for that. A human who has pressed a
-        key is hung up. All other requests get an empty document.
+        A caller is connected with the human, and Twilio needs no further webhook for that. If a human has pressed a
+        key, this human's phone is hung up. All other requests get an empty document.
         """
         if _is_the_callers(path):
             settings = self._desk.settings
@@ -214,7 +214,7 @@ class Webhooks:
         if not known:
             self._look_at_account(file.account_sid)
             file.refused = await self._admission.judge(file) or ""
-            desk.ledger.record(call_row(file))  # Other machines count this ring.
+            desk.ledger.record(call_row(file))  # With this row the other machines count this ring.
             if not file.caller.id.is_own:
                 desk.learn_own(file.caller.called)
         if file.refused:
@@ -261,7 +261,7 @@ class Webhooks:
     async def _after(self, fields: dict[str, str]) -> str:
         """Twilio asks what comes next, because the stream has ended.
 
-        If our side of the stream has not noticed this, it is ended here.
+        If the stream's session in this process has not noticed that, the session is ended here.
         """
         call_sid = CallSid(fields.get("CallSid", ""))
         file = self._desk.files.get(call_sid)
@@ -323,9 +323,9 @@ class Webhooks:
     # Other reports of Twilio
 
     async def _status(self, fields: dict[str, str]) -> str:
-        """Answer Twilio's status callback. For the caller's call, it comes once, at the end.
+        """Answer Twilio's status callback. For the caller's call, the callback comes once, at the end.
 
-        For a human's leg, it has the caller's call in the field `call` and is only logged.
+        A callback for a human's leg has the field `call`, with the SID of the caller's call. It is only logged.
         """
         if "call" in fields:
             log.info("human.status", status=fields.get("CallStatus", "")[:16])

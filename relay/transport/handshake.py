@@ -23,9 +23,9 @@ MAX_HEAD_BYTES = 16_384
 
 
 class Refused(Exception):
-    """The server refused to open the WebSocket. Holds the status and body (text) of its answer.
+    """The server refused to open the WebSocket.
 
-    `retry_after` is the text of its header Retry-After.
+    Holds the status, the body (text) and the header Retry-After of the server's answer.
     """
 
     def __init__(self, status: int, body: str, retry_after: str | None = None) -> None:
@@ -38,8 +38,8 @@ async def dial(
 ) -> WebSocketEnd:
     """Connect to a ws:// or wss:// URL and open a WebSocket, all within `limit_s`.
 
-    After a failure no socket stays open. Raises ValueError (not such a URL), OSError (name, connection), ssl.SSLError
-    (certificate), trio.TooSlowError, Refused.
+    After a failure no socket stays open. Raises ValueError (another kind of URL), OSError (unknown name, no
+    connection), ssl.SSLError (wrong certificate), trio.TooSlowError, Refused.
     """
     uri = _parse(url)
     with trio.fail_after(limit_s):
@@ -59,7 +59,7 @@ async def dial(
 async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocketEnd:
     """Open a WebSocket as client on a connected wire, without a time limit.
 
-    Raises ConnectionError, Refused, ValueError (not such a URL).
+    Raises ConnectionError, Refused, ValueError (not a ws:// or wss:// URL).
     """
     protocol = ClientProtocol(_parse(url), max_size=websocket.MAX_FROM_MODEL_BYTES, logger=QUIET)
     request = protocol.connect()
@@ -92,15 +92,15 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
 
 
 class _Head:
-    """Gives an HTTP head to the core, and keeps the bytes that come after it.
+    """Gives an HTTP head to the protocol core of `websockets`, and keeps the bytes that come after the head.
 
-    They are WebSocket frames for `WebSocketEnd`. The core could take these bytes too. But it may then hold the first
-    half of a frame, and `WebSocketEnd` would not know that. It would read the second half as a new frame.
+    These bytes are WebSocket frames for `WebSocketEnd`. If the core got them, it could hold the first half of a frame.
+    `WebSocketEnd` would not know that, and would read the second half as a new frame.
     """
 
     def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:
         self._protocol = protocol
-        self._tail = b""  # The last bytes so far. The blank line that ends a head may come in parts.
+        self._tail = b""  # The last 3 bytes so far, because the 4 bytes that end a head may come in parts.
         self.n_bytes = 0
         self.rest = b""
 
@@ -119,7 +119,7 @@ class _Head:
         return self._protocol.events_received()
 
     def feed_rest(self) -> list[Request | Response | Frame]:
-        """Give the core the bytes after the head, because they are a body. Returns its events."""
+        """Give the core the bytes after the head, because they are a body. Returns the core's events."""
         rest, self.rest = self.rest, b""
         if rest:
             self._protocol.receive_data(rest)
@@ -134,7 +134,7 @@ def _parse(url: str) -> WebSocketURI:
 
 
 async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[Request, WebSocketEnd]:
-    """Read the upgrade request as server on a connected wire. `first` is the part of it that was read already.
+    """Read the upgrade request as server on a connected wire. `first` has the bytes that were read already.
 
     The caller of this function looks at `request.path` and `request.headers` (names in any case; `.get_all` for a name
     that may come twice). Then it calls `end.accept(request)` or `end.reject(...)`. If the request is not valid or too
@@ -147,8 +147,8 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
             while True:
                 events = head.feed(data) if data else []
                 begin, stop = span(head.rest, 0)
-                # True if a whole frame came before our answer. A WebSocket client waits for the answer, so this is no
-                # such client.
+                # True if a whole frame came before our answer. A WebSocket client waits for the answer, so this peer is
+                # no WebSocket client.
                 spoke_first = 0 < begin <= stop <= len(head.rest)
                 is_request = len(events) == 1 and isinstance(events[0], Request) and protocol.handshake_exc is None
                 if is_request and not spoke_first:
@@ -168,7 +168,7 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
 
 
 async def _turn_away(wire: Wire, status: str) -> None:
-    """Answer with this status and close. `ServerProtocol` cannot answer any more."""
+    """Answer with this status and close. The answer is made here, because `ServerProtocol` cannot answer any more."""
     try:
         with trio.move_on_after(CLOSE_S):
             await wire.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())

@@ -1,22 +1,24 @@
-"""The hub: the loop waits for the sockets of all calls here, and calls their functions. No task is woken.
+"""The hub: reads the sockets of all calls inside Trio's event loop, without waking a task for each read.
 
-Without the hub, Trio wakes a task for each read. That takes one third of the CPU time of a caller's frame. Trio makes
-an object for the wait, asks the kernel to watch the socket again, and goes through the coroutines of the reader. With
-the hub, a reader registers its socket and a function once, in `Hub.serve`. In each pass, before any task runs, the loop
-calls the functions of the sockets that have bytes.
+In each pass, Trio's loop waits for events and then runs all tasks that are ready. Without the hub, Trio wakes a task
+for each read. That takes one third of the CPU time of a caller's frame: Trio makes an object for the wait, asks the
+kernel to watch the socket again, and goes through the coroutines of the reader. With the hub, a reader registers its
+socket and a function once, in `Hub.serve`. In each pass, before any task runs, the hub calls the functions of the
+sockets that have bytes.
 
 One frame still has one call stack: the loop, `_Seam`, `Hub`, `SocketWire`, `WebSocketEnd`, the reader's function. But
-the stack begins in Trio's wait and not in the reader's task. The task waits in `Hub.serve`. An error of the function is
-raised there. The function runs with the task's context variables (for a call's log lines). If the task is cancelled,
-the function is not called any more. The function itself cannot wait, and it must not change a deadline. Each pass reads
-a socket once and then runs all tasks that are ready. So a peer that floods us cannot keep the tasks from running.
+the stack begins in Trio's wait and not in the reader's task. The task waits in `Hub.serve`. If the function raises an
+error, `Hub.serve` raises it in the task. The function runs with the task's context variables (for a call's log lines).
+If the task is cancelled, the function is not called any more. The function itself cannot wait. It must not change a
+deadline, because Trio has chosen the length of the wait before. Each pass reads a socket once and then runs all tasks
+that are ready. So a peer that floods us cannot keep the tasks from running.
 
 Trio has no public hook for this. A system task that waits for our own epoll would need only public calls. But while
-frames come one by one, it would be woken once for each frame, so nothing is saved. Therefore `_Seam` is put in front of
-Trio's private I/O manager: Trio's epoll is one of the hub's descriptors. While only the hub's sockets have something
-and no task is ready, Trio's loop is not told of the pass: it would find nothing to do. Trio is pinned to 0.35, and
-tests/transport/test_hub.py checks the seam. If it does not fit (a system without epoll, another Trio), `current_hub`
-returns None, and readers wait like any other task.
+frames come one by one, this task would be woken once for each frame, so nothing is saved. Therefore `_Seam` takes the
+place of Trio's private I/O manager. It waits for the hub's epoll, in which Trio's own epoll is one of the descriptors.
+If only the hub's sockets have bytes and no task is ready, `_Seam` waits again without a return to Trio's loop. Trio is
+pinned to 0.35, and tests/transport/test_hub.py checks that `_Seam` works with it. If `_Seam` does not fit (a system
+without epoll, another Trio), `current_hub` returns None, and readers wait like any other task.
 """
 
 from __future__ import annotations
@@ -34,12 +36,12 @@ log = structlog.get_logger()
 
 # One pass reads at most this many sockets. The next pass follows at once and reads the others.
 AT_ONCE = 256
-# The result of a wait in which only the hub's sockets had something. It must be true: for Trio, an empty result means
-# that nothing has happened during the whole wait.
+# The result of a wait in which only the hub's sockets had bytes. It is not empty, because for Trio an empty result
+# means that nothing has happened during the whole wait.
 SOMETHING: list[tuple[int, int]] = [(-1, 0)]
 
-# While the loop is busy (overload.py), it looks at most once in this time. Fewer looks, with more frames in each, cost
-# less CPU time: 13 % less at 60 calls. A frame may be this much later.
+# While the loop is busy (overload.py), it looks at the sockets at most once in this time. Fewer looks, with more frames
+# in each, cost less CPU time: 13 % less at 60 calls. But a frame may be handed over up to this much later.
 LOOK_EVERY_S = 0.002
 
 clock, sleep = time.perf_counter, time.sleep
@@ -58,7 +60,7 @@ class Pace(Protocol):
 
 
 class Waiting:
-    """A task that waits, and the function that it left. The function returns False to wake its task."""
+    """A task that waits, and the function that is called instead of the task. It returns False to wake the task."""
 
     __slots__ = ("_at_work", "_run", "_told", "_work", "task")
 
@@ -69,7 +71,7 @@ class Waiting:
         self._told: outcome.Outcome[None] | None = None
 
     def hand_over(self) -> outcome.Outcome[None] | None:
-        """Call the function. Returns the result with which the task must be woken, or None if it must wait on."""
+        """Call the function. Returns the result with which the task must be woken, or None if the task waits on."""
         self._at_work = True
         try:
             if not self._run(self._work) and self._told is None:
@@ -80,9 +82,9 @@ class Waiting:
         return self._told
 
     def tell(self, told: outcome.Outcome[None]) -> bool:
-        """Wake the task with this result.
+        """Announce that the task must be woken with this result. Returns True if the caller must wake the task now.
 
-        Returns False if the function is running: the task is woken when it has ended.
+        Returns False if the function is running. Then `hand_over` returns the result when the function has ended.
         """
         if self._at_work:
             self._told = self._told or told
@@ -95,11 +97,11 @@ class Hub:
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
-        self.pace: Pace | None = None  # It is told when the loop sleeps and wakes.
+        self.pace: Pace | None = None
         self._waiting: dict[int, Waiting] = {}
 
     async def serve(self, fd: int, work: Callable[[], bool]) -> None:
-        """Call `work` in each pass in which the socket is readable, until it returns False. Raises like `work`."""
+        """Call `work` in each pass in which the socket is readable, until `work` returns False. Raises like `work`."""
         waiting = Waiting(trio.lowlevel.current_task(), work)
         self._waiting[fd] = waiting
         self.epoll.register(fd, select.EPOLLIN)
@@ -121,13 +123,14 @@ class Hub:
                 trio.lowlevel.reschedule(waiting.task, closed)
 
     def look(self, events: list[tuple[int, int]]) -> bool:
-        """Hand over what has come on these sockets. True if one of them was of no reader: Trio's epoll."""
+        """Call the functions of the sockets with these events. Returns True if Trio's epoll has an event too."""
         is_trios = False
         get = self._waiting.get
         for fd, _ in events:
             waiting = get(fd)
             if waiting is None:
-                # Or a function that ran earlier in this look has closed it. Then Trio finds nothing, once.
+                # The descriptor is Trio's epoll. Or it is a socket that a function called above has closed. Then Trio
+                # looks at its epoll once without need.
                 is_trios = True
                 continue
             told = waiting.hand_over()
@@ -148,7 +151,7 @@ class Hub:
 
 
 class _Seam:
-    """Stands in front of Trio's I/O manager, and waits for its epoll and for the hub's sockets at once."""
+    """Takes the place of Trio's I/O manager, and waits for Trio's epoll and for the hub's sockets together."""
 
     def __init__(self, runner: Any, hub: Hub) -> None:
         self._trios, self._runq, self.hub = runner.io_manager, runner.runq, hub
@@ -156,7 +159,7 @@ class _Seam:
         self._looked_at = 0.0
 
     def get_events(self, timeout_s: float) -> list[tuple[int, int]]:
-        """Called by Trio's loop: wait until something has come for it, or a task is ready, or the time is over."""
+        """Called by Trio's loop: wait until Trio's epoll has an event, or a task is ready, or the time is over."""
         hub, pace, runq = self.hub, self.hub.pace, self._runq
         now = clock()
         until = now + timeout_s
@@ -198,9 +201,9 @@ _hub: trio.lowlevel.RunVar[Hub | None] = trio.lowlevel.RunVar("hub")
 
 
 def current_hub() -> Hub | None:
-    """The hub of this run. It is made at the first call.
+    """The hub of this Trio run. It is made at the first call.
 
-    None if it does not fit this system or this version of Trio.
+    None if the hub does not fit this system or this version of Trio.
     """
     try:
         return _hub.get()

@@ -1,9 +1,9 @@
 """Detects that the loop is behind. Then two caller frames go to the model as one.
 
-This saves work and costs 20 ms of delay. Two figures are measured. The first is the length of a pass: the time from one
-look at the sockets to the next. A frame that has just come may wait this long. The second is the share of time in which
-the loop works. It is needed because another program on this core can make passes long, although the loop has little to
-do. Then the loop is not behind (bench/capacity).
+Pairing frames saves work and costs 20 ms of delay. Two figures are measured. The first is the length of a pass: the
+time from the moment when the loop wakes until it waits again. A frame that has just come may wait this long. The second
+is the share of time in which the loop works. It is needed because another program on this core can make passes long,
+although the loop has little to do. Then the loop is not behind (bench/capacity).
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import sys
 
 from relay.transport.hub import current_hub
 
-# If a pass takes longer than BEHIND_S, the loop is behind. If it takes less than LEVEL_S, the loop is not behind any
-# more. Between the two nothing changes: the saving makes passes shorter, and must not end because of that. At 80 % of a
-# core a pass takes 1 to 2 ms, at the core's limit 20 ms and more (bench/capacity).
+# The limits for the length of a pass. The loop gets behind only above BEHIND_S. Below LEVEL_S it is not behind any
+# more. The limits are so far apart because pairing makes passes shorter, and must not end because of that. At 80 % of
+# a core a pass takes 1 to 2 ms, at the core's limit 20 ms and more (bench/capacity).
 BEHIND_S = 0.004
 LEVEL_S = 0.0005
-# The same two limits for the share of time in which the loop works. Both figures must be above to begin, and one below
-# is enough to end. A core works 95 % of the time with 140 calls, 75 % if their frames are paired, and 25 % with 20
-# calls (bench/capacity).
+# The limits for the share of time in which the loop works. The loop gets behind if both figures are above BEHIND_S and
+# FULL. This ends if one figure is below LEVEL_S or ROOM. A core works 95 % of the time with 140 calls, 75 % if their
+# frames are paired, and 25 % with 20 calls (bench/capacity).
 FULL, ROOM = 0.80, 0.60
-# From this share of time at work, the loop is busy: it takes more frames at once (hub.py). A loop with less to do hands
-# each frame over when it comes.
+# Above this share of time at work, the loop is busy: it takes more frames at once (hub.py). Below it, the loop hands
+# each frame over as soon as the frame comes.
 BUSY = 0.20
 # The share of work is smoothed over this time.
 SHARE_MEMORY_S = 1.0
-# The length of a pass is an average over about this much work. One pass counts as 20 ms at most, so that one single
+# The length of a pass is an average over about MEMORY_S of work. One pass counts as LONGEST_S at most, so that a single
 # stall is no overload.
 MEMORY_S = 0.5
 LONGEST_S = 0.020
@@ -48,13 +48,16 @@ class Pace:
         self._woke_at = now
 
     def sleeps(self, now: float) -> None:
-        """A pass ends. Long passes count more, because a frame is more likely to come in one."""
+        """A pass ends."""
         if self._slept_at:
             self.passed(now - self._woke_at, self._woke_at - self._slept_at)
         self._slept_at = now
 
     def passed(self, took_s: float, waited_s: float) -> None:
-        """Count one pass and the wait before it."""
+        """Count one pass and the wait before it.
+
+        Long passes count more in the average, because a frame is more likely to come during a long pass.
+        """
         took_s = min(took_s, LONGEST_S)
         self._pass_s += (took_s - self._pass_s) * took_s / MEMORY_S
         cycle_s = min(took_s + waited_s, SHARE_MEMORY_S)
@@ -71,14 +74,14 @@ class Pace:
 SWITCH_S = 0.0005
 
 
-# A full garbage collection comes after this many collections of the younger objects. A full one stops every call for
-# about 50 ms at 200 calls. With Python's default of 10, one comes every few seconds. With this value it comes every
-# five minutes, and ended calls keep 20 MB of memory meanwhile.
+# A full garbage collection comes after this many collections of the younger objects. At 200 calls, a full collection
+# stops every call for about 50 ms. With Python's default of 10, it comes every few seconds. With this value it comes
+# every five minutes. Until then, the objects of ended calls take 20 MB of memory.
 FULL_COLLECTION_AFTER = 300
 
 
 def keep_collector_off() -> None:
-    """Let Python's garbage collector stop the loop rarely.
+    """Make Python's garbage collector stop the loop less often.
 
     All objects that exist now are needed until the process ends, so the collector does not look at them again. Nearly
     all later objects are freed without the collector, by reference counting.

@@ -1,9 +1,9 @@
-"""A ticker for many watchdogs: one timer for all of a process, instead of one for each.
+"""The ticker: calls the functions of all watchdogs of this process, with one timer for all.
 
 If each watchdog slept by itself, it would need a cancel scope, a place in the heap of deadlines, and an exception. For
-200 watchdogs that was 9 % of a core (bench/profile). Here a watchdog leaves a function, as a reader does in hub.py, and
-is not woken for each tick. The functions are called in groups, one group after another, because all of them at once
-would delay the audio.
+200 watchdogs this takes 9 % of a core (bench/profile). Here a watchdog registers a function, as a reader does in
+hub.py, and its task is not woken for each tick. The functions are called in groups (lots), one group after another,
+because all functions at once would delay the audio.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import trio
 
 from relay.transport.hub import Waiting
 
-# How often a watchdog ticks. Twilio holds about twice as much audio ahead (call/playout.py). So Twilio gets more audio
-# in time, even if no frame of the caller comes.
+# The time between two ticks of a watchdog. Twilio holds about twice as much audio that it has not played yet
+# (call/playout.py). So Twilio gets more audio in time, even if no frame of the caller comes.
 EVERY_S = 0.200
-LOTS = 4
+LOTS = 4  # The number of groups.
 
 
 class Ticker:
@@ -67,7 +67,7 @@ class Ticker:
     def _tick(waiters: dict[Waiting, None]) -> None:
         for waiting in list(waiters):
             if waiting not in waiters:
-                continue  # The function of another task has cancelled this one.
+                continue  # A function that was called above has cancelled this task.
             told = waiting.hand_over()
             if told is not None:
                 del waiters[waiting]

@@ -28,7 +28,7 @@ __all__ = ["Gone", "Request", "WebSocketEnd"]
 
 # Twilio's media messages have 360 to 400 bytes. A start message with customParameters stays under 10 kB.
 MAX_FROM_CALLER_BYTES = 65_536
-# OpenAI's largest events are deltas and conversation items. A limit of 1 MiB, the default of trio-websocket, was too
+# OpenAI's largest events are deltas and conversation items. A limit of 1 MiB, the default of trio-websocket, is too
 # little.
 MAX_FROM_MODEL_BYTES = 16 << 20
 # A close waits this long for the peer's close frame. If the socket were closed at once, the connection would be reset,
@@ -37,15 +37,16 @@ CLOSE_S = 2.0
 # A control frame carries at most 125 bytes (RFC 6455 5.5.1). Two of them are the close code, the rest is the reason.
 MAX_REASON_BYTES = 123
 
-# An incomplete text frame is kept in `_rest` up to this size. The core collects a longer one, because it copies less.
+# An incomplete text frame is kept in `_rest` up to this size. The core collects a longer frame, because this needs
+# fewer copies.
 KEEP_BYTES = 1 << 17
 
 # At DEBUG, the library would log every frame with its audio. This logger prevents that.
 QUIET = logging.getLogger("relay.transport.websocket")
 QUIET.setLevel(logging.WARNING)
 
-# The first byte of a text message in one frame. In the second byte, this bit says that the frame is masked (RFC 6455
-# 5.2).
+# WHOLE_TEXT is the first byte of a text message in one frame. MASKED is the bit of the second byte that says that the
+# frame is masked (RFC 6455 5.2).
 WHOLE_TEXT, MASKED = 0x81, 0x80
 
 
@@ -102,7 +103,8 @@ def span(data: bytes, at: int) -> tuple[int, int]:
 class Gone(Exception):
     """The connection has ended.
 
-    Holds the close code and reason of the peer. If the peer sent none: ours, or 1006 and the cause.
+    Holds the close code and reason that the peer sent. If the peer sent none, holds the code and reason that we sent.
+    If we sent none either, holds 1006 and the cause.
     """
 
     def __init__(self, code: int, reason: str = "") -> None:
@@ -126,8 +128,8 @@ class WebSocketEnd:
         self._is_client = isinstance(protocol, ClientProtocol)
         self._their_mask = 0 if self._is_client else MASKED
         self._max_bytes = MAX_FROM_MODEL_BYTES if self._is_client else MAX_FROM_CALLER_BYTES
-        self._rest = b""  # The first part of a frame whose end has not come. The core did not get it.
-        self._owed = 0  # How many bytes are missing of a frame that the core has begun to read.
+        self._rest = b""  # The first part of a frame whose end has not come. The core did not get this part.
+        self._owed = 0  # The core has the beginning of a frame. This many bytes of the frame are still missing.
         self._early = early  # Bytes that the peer sent directly after the upgrade.
         self._receiving = False
         self._handing_over = trio.CancelScope()  # Cancels the wait inside `hand_over`.
@@ -206,7 +208,7 @@ class WebSocketEnd:
     def gather(self, n_bytes: int) -> None:
         """Let the socket's reader wait until this many bytes have come.
 
-        So it wakes less often, and messages come later. 1 means: do not wait for more.
+        The reader then wakes less often, and messages come later. 1 means: do not wait for more.
         """
         self._wire.gather(n_bytes)
 
@@ -359,7 +361,7 @@ class WebSocketEnd:
         return has_news
 
     def _hand_on(self, data: bytes) -> bool:
-        """Give these bytes to the core. Returns True if it closes, or if it wants to send something."""
+        """Give these bytes to the core. Returns True if the core closes, or if it wants to send something."""
         if data:
             self._protocol.receive_data(data)
             self._take(self._protocol.events_received())

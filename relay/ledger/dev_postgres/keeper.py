@@ -1,13 +1,13 @@
 """The keeper of the embedded Postgres: starts it, restarts it if it dies, and stops it when nobody uses it any more.
 
 The keeper is a process of its own, because several commands share the server. If one command ends, even by SIGKILL, the
-others still have the server. Every user holds a shared lock on `users.lock`. The kernel releases the lock when the
-process ends. The keeper waits for the exclusive lock. It gets this lock when nobody uses the server any more. If the
-keeper itself is killed, Linux tells Postgres to stop. (PR_SET_PDEATHSIG is sent when the *thread* that started
-Postgres ends: the main thread.)
+others still have the server. Every command holds a shared lock on `users.lock`. The kernel releases the lock when the
+command's process ends. The keeper waits for the exclusive lock. It gets this lock when no command uses the server any
+more. If the keeper itself is killed, Linux sends Postgres a signal to stop (PR_SET_PDEATHSIG). Linux sends this signal
+when the *thread* that started Postgres ends. So the main thread starts Postgres.
 
-embedded.py runs it as a script, with the standard library alone: `python -I -S keeper.py '<Keep as JSON>'`. It prints
-one line: `ready`, or what failed.
+embedded.py runs this file as a script, with the standard library alone: `python -I -S keeper.py '<Keep as JSON>'`. The
+script prints one line: `ready`, or what failed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ import time
 from pathlib import Path
 from typing import IO, TypedDict
 
-# The limit is long because a crashed cluster first replays its log. Measured without a crash: initdb 1 to 2 s, a start
-# 0.1 s.
+# The limit for a start. It is long because a crashed cluster first replays its log. Measured without a crash: initdb
+# takes 1 to 2 s, and a start 0.1 s.
 START_S = 60.0
-# A fast shutdown writes a checkpoint. If it takes longer than this, the server is killed, and replays its log at the
-# next start.
+# The limit for a fast shutdown, which writes a checkpoint. After this time the server is killed. It then replays its
+# log at the next start.
 STOP_S = 60.0
 TRIES = 5  # The keeper gives up after this many starts in a row that failed, or after which Postgres soon died.
 PAUSE_S = 0.5
@@ -41,7 +41,7 @@ class Keep(TypedDict):
     """What embedded.py tells the keeper. `user` and `group` are set only if embedded.py runs as root.
 
     `folder` belongs to the keeper and holds the locks and the log. `folder/server` belongs to the user of Postgres and
-    holds `data`. The socket is in `sockets`: the same folder, or a temporary one if its path would be too long.
+    holds `data`. `sockets` is the socket's folder: `folder/server`, or a temporary folder if that path is too long.
     """
 
     folder: str
@@ -69,7 +69,7 @@ def main() -> int:
             lock.truncate()
             # The pid of the process that holds the lock. It means nothing while the lock is free.
             lock.write(str(os.getpid()))
-            lock.flush()  # Here the first byte goes to the disk, which may be full.
+            lock.flush()  # This raises OSError if the disk is full.
             threading.Thread(target=_wait_for_the_last_user, args=(folder, stop), daemon=True).start()
             _initdb(keep, log)
             _serve(keep, log, stop)
@@ -91,14 +91,15 @@ def _say(words: str) -> None:
         os.close(1)
         os.open(os.devnull, os.O_WRONLY)  # It gets file descriptor 1.
     except OSError:
-        pass  # The process that started us has ended. The lock on users.lock decides what to do.
+        pass  # The process that started us has ended. _wait_for_the_last_user() stops us if no other command is left.
 
 
 def _wait_for_the_last_user(folder: Path, stop: threading.Event) -> None:
     with open_lock(folder / "users.lock") as users:
         fcntl.flock(users, fcntl.LOCK_EX)
         stop.set()
-        # The lock is kept until the process ends. A command that comes now waits for it, and starts a new keeper.
+        # The keeper holds this lock until it ends. A command that comes now waits for the lock, and then starts a new
+        # keeper.
         threading.Event().wait()
 
 
@@ -204,9 +205,9 @@ def read_of_server(folder: Path, name: str) -> str | None:
 
 
 def is_ready(folder: Path, pid: int | None = None) -> bool:
-    """True if the server takes connections. With `pid`, it must be the server with this pid.
+    """True if the server takes connections. If `pid` is given, the server must also have this pid.
 
-    `postmaster.pid` tells this: line 1 is the server's pid, line 8 is its state.
+    Line 1 of the file `postmaster.pid` is the server's pid, line 8 is its state.
     """
     try:
         lines = (read_of_server(folder, "postmaster.pid") or "").splitlines()
