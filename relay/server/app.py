@@ -80,7 +80,7 @@ _PROXIES_HEADERS = frozenset(
 )
 
 
-# This function is long because it opens everything that the calls share. Each part needs the parts before it.
+# Long because this function opens everything that the calls share. Each part needs the parts before it.
 def open_desk(
     settings: Settings,
     ledger: Ledger,
