@@ -19,7 +19,7 @@ SECTION = r"\d+(?:\.\d+)*"
 # `docs/protocol/twilio.md 3.1`, also with more sections: `docs/protocol/twilio.md 1.2 (limits), 2.1`.
 CITATION = re.compile(rf"(docs/[\w/-]+\.md)((?:,? {SECTION}(?: \([^)]*\))?)*)")
 LINKED = re.compile(rf"\]\(([\w/.-]+\.md)\), section ({SECTION})")
-# Old forms, which lead to no page: [twilio 3.1], [CAP], DESIGN 4.4.
+# Citations that lead to no page: [twilio 3.1], [CAP], DESIGN 4.4.
 UNKNOWN = re.compile(r"\[[a-z]+ \d+(?:\.\d+)*(?:[,:][^\]\n]*)?\]|\[(?:CAP|MEM|AIM|STD|LOG)\b|\b(?:DESIGN|CAP) \d")
 LINE_BREAK = re.compile(r"\s*\n\s*(?:#|--)?\s*")
 

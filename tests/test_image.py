@@ -51,7 +51,7 @@ def _python() -> str:
 
 
 def _context(folder: Path) -> Path:
-    """The folder of a build: the files of this repository, a package of own functions beside them, and an `.env`."""
+    """The folder of a build: the files of this repository, a package with an owner's functions, and an `.env`."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():

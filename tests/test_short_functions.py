@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "relay"
 LONGEST_LINES = 40
 MOST_COMPLEX = 15
-# A longer or more complex function must have a comment, above it or in it, that begins with one of these.
+# A longer or more complex function must have a comment, above it or in it, that begins with one of these texts.
 EXCUSES = ("# Long because ", "# Complex because ")
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.Assert)
 

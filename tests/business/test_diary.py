@@ -1,5 +1,5 @@
-"""The diary: the one in memory and the one in Postgres behave in the same way. In Postgres, several writers at the same
-moment do no harm.
+"""The diary in memory and the diary in Postgres behave in the same way. In Postgres, several writers at the same moment
+do no harm.
 """
 
 from __future__ import annotations

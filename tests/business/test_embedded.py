@@ -116,7 +116,7 @@ async def test_one_function_call_finds_the_next_free_time_even_after_a_holiday()
     shop = Shop()
     shop.now = local("2026-12-23T17:50", BARBER.tz)
     _, told = await shop.ask("check_availability", service="beard trim")
-    assert told["next_free"][0] == "Tuesday, January 5 at 9 AM"  # only Maria does it; she is away until January 2
+    assert told["next_free"][0] == "Tuesday, January 5 at 9 AM"  # only Maria does it, and Maria is away until January 2
 
 
 async def test_one_function_call_finds_thursday_afternoon_with_tom() -> None:

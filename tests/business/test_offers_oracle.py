@@ -1,6 +1,4 @@
-"""Offers and bookings, compared with an oracle that checks every minute: the files, the diaries and the wishes are
-random.
-"""
+"""The offered times and the bookings of random businesses equal those of an oracle that checks every minute."""
 
 from __future__ import annotations
 

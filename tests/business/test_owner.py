@@ -101,7 +101,7 @@ async def test_a_booking_needs_a_name_and_the_error_for_a_wrong_phone_number_or_
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of its own, without the tester's environment."""
+    """An empty folder, in which the commands run without the environment variables of the tester."""
     monkeypatch.chdir(tmp_path)
     for name in ("BUSINESS_API_BASE", "BUSINESS_FILE", "FUNCTIONS", "DATABASE_URL", "DATA_DIR", "RECORD"):
         monkeypatch.delenv(name, raising=False)

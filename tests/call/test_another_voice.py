@@ -102,8 +102,7 @@ def rows(stage: Stage) -> list[RecordTurn]:
 def test_the_heard_words_of_an_interrupted_answer_come_from_its_positions_and_its_text_item_is_created_again() -> None:
     stage = talking()
     write(stage)
-    # The voice begins slowly and ends quickly. If the heard words were computed as a share of the length, another word
-    # would be the last one.
+    # The voice begins slowly and ends quickly. So the heard words are others than those of the same share of the text.
     where = (Position(2, 900.0), Position(6, 1_020.0), Position(11, 1_500.0), Position(len(TEXT), 2_000.0))
     speak(stage, 4_000, where, whole=True)
     stage.wait(1_000)

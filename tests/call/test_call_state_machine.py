@@ -82,7 +82,7 @@ class Calls(RuleBasedStateMachine):
         self.vad_silence_ms = VAD_SILENCE_MS if answer_early else 500
         self.number = 0
         self.caller_items: list[ItemId] = []
-        self.open_item: ItemId | None = None  # between the VAD's start and the commit
+        self.open_item: ItemId | None = None  # the item of the caller's speech, from its first report to its commit
         self.response_items: dict[ResponseId, list[ItemId]] = {}
         self.stage.items_of = lambda response: self.response_items.get(response, [])
         self.old_marks: list[str] = []
@@ -94,7 +94,7 @@ class Calls(RuleBasedStateMachine):
 
     @property
     def session(self) -> bool:
-        """True while a session reports what it hears. A session that is about to be replaced reports nothing more."""
+        """True while the present session reports what it hears. It reports nothing after the order to replace it."""
         return self.is_open and not isinstance(self.stage.order, SwitchModel)
 
     def new(self, prefix: str) -> str:
@@ -277,7 +277,7 @@ class Calls(RuleBasedStateMachine):
     def listener_makes_a_sound(self, ms: int, words: str | None, answered_ms: int) -> None:
         """The caller makes a sound during a complete answer.
 
-        The model's answer to it comes before its words, or after.
+        The model's answer to this sound comes before or after the sound's transcript.
         """
         self.question_and_answer([4_000] * 6, 900, True, 0, 0)
         self.stage.tell(*(CallerTranscribed(item, "what time") for item in self.caller_items))
@@ -327,7 +327,7 @@ class Calls(RuleBasedStateMachine):
     def late_delta(self, data: st.DataObject, size: int) -> None:
         response = data.draw(st.sampled_from(sorted(self.response_items)))
         for item in self.response_items[response]:
-            ended = item in self.stage.tails and response != self.stage.active  # an active one may go on
+            ended = item in self.stage.tails and response != self.stage.active  # an active one may send more
             if ended or item in self.stage.gone:
                 if self.stage.machine.wants(response, item):
                     assert False, "wants a complete or cut item"  # noqa: B011, PT015 -- says what went wrong
@@ -349,7 +349,7 @@ class Calls(RuleBasedStateMachine):
     @rule(twice=st.booleans())
     def function_is_asked(self, twice: bool) -> None:
         assert self.stage.active is not None
-        self.item_is_complete(0)  # a message before a function call is complete
+        self.item_is_complete(0)  # in the protocol, a message ends before the function call after it begins
         item = ItemId(self.new("function"))
         self.stage.items[item] = "call"
         self.stage.tell(ItemPlaced(item, None, "function_call"))
@@ -386,7 +386,7 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: self.stage.order is not None)
     @rule(works=st.sampled_from([True, True, True, False]), first_lost=st.booleans())
     def order_is_answered(self, works: bool, first_lost: bool) -> None:
-        """Each order has one answer, whatever happens to the present session meanwhile."""
+        """Answer the order to dial or switch. `first_lost`: the present session is lost just before the answer."""
         order, self.stage.order = self.stage.order, None
         if isinstance(order, DialBeside):
             if works:
@@ -397,7 +397,7 @@ class Calls(RuleBasedStateMachine):
             assert self.stage.kept, "a session was refused, and no other one is kept"
             self.stage.kept = False
             self.forget_session()
-            if first_lost:  # the close of the old session was on its way
+            if first_lost:
                 self.stage.order = order
                 self.stage.tell(ModelLost(1000, ""))
                 self.stage.order = None
@@ -445,7 +445,7 @@ class Calls(RuleBasedStateMachine):
         assert not self.stage.ear.holes, self.stage.ear.holes
 
     def teardown(self) -> None:
-        """Everything ends. Then the figures must be right."""
+        """End the call, and check that nothing is open and that its figures are right."""
         if not hasattr(self, "stage"):
             return
         stage = self.stage
@@ -476,20 +476,20 @@ class Calls(RuleBasedStateMachine):
         assert stage.released
 
     def check_truncations(self) -> None:
-        """The model was told the position up to which the caller heard the item."""
+        """Check that each truncated item was truncated at the position up to which the caller heard it."""
         for item, ms in self.stage.truncated.items():
             heard_ms = min(self.stage.ear.heard.get(item, 0), self.stage.received[item]) / 8
             assert abs(heard_ms - ms) <= 20, f"{item}: truncated at {ms} ms, heard {heard_ms} ms"
 
     def check_all_was_heard(self) -> None:
-        """Each item that was not given up was heard to its end, and its row says so."""
+        """Check that each item that was not given up was heard to its end, and that its turn says so."""
         given_up = {item for response in self.stage.cancelled for item in self.response_items[response]}
         cut = {turn.item_id for turn in self.stage.machine.conversation.turns() if turn.interrupted}
         for item, size in self.stage.received.items():
             if item in self.stage.gone or item in given_up or item in cut:
                 continue
             if self.stage.machine.conversation.turn(item) is None:
-                continue  # it came while the call was ending
+                continue  # an item that came while the call was ending gets no turn
             assert self.stage.ear.heard.get(item, 0) >= size, f"{item} was not heard to its end"
             turn = self.stage.machine.conversation.turn(item)
             assert turn is not None
@@ -505,6 +505,6 @@ TestCalls = Calls.TestCase
 
 @pytest.mark.deep
 class TestManyCalls(Calls.TestCase):  # type: ignore[misc, valid-type] # hypothesis makes it at run time
-    """The same rules. Hypothesis runs them as many examples."""
+    """Runs many more and longer examples of the same rules."""
 
     settings = settings(max_examples=3_000, stateful_step_count=120, deadline=None, derandomize=False)

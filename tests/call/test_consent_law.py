@@ -1,4 +1,4 @@
-"""Who must hear the notice."""
+"""Which callers must hear the notice by law."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_nine_states_are_listed_with_their_law() -> None:
         ("+12125550100", "", "US", "NY", True),  # the caller's state is not known
         ("+12125550100", "NY", "US", "", True),
         ("", "NY", "US", "NY", True),  # anonymous
-        ("+442079460000", "NY", "GB", "NY", True),  # a number abroad: the list does not say, so the notice comes
+        ("+442079460000", "NY", "GB", "NY", True),  # a number of another country, which is not in the list
         ("+12125550100", "ny", "us", "ny", False),
     ],
 )

@@ -49,10 +49,10 @@ def test_turns_have_the_order_of_the_conversation_and_keep_their_numbers() -> No
 def test_rows_that_are_sorted_by_their_number_have_the_order_of_the_conversation(places: list[int]) -> None:
     talk = Conversation((), 0)
     for number, place in enumerate(places):
-        talk.place(ItemId(f"i{number}"), "caller", ItemId(f"i{place}"), 0)  # after an item that is there, or at the end
+        talk.place(ItemId(f"i{number}"), "caller", ItemId(f"i{place}"), 0)  # behind this item, or at the end
         numbers = [turn.seq for turn in talk.turns()]
         assert len(set(numbers)) == len(numbers)
-        if number < 4:  # the gap between two numbers can be halved three times; a later turn still gets a number
+        if number < 4:  # the distance between two numbers can be halved three times; after that, the order is not kept
             assert numbers == sorted(numbers)
 
 

@@ -64,7 +64,7 @@ def stage(**plan: object) -> Stage:
     return Stage(replace(EARLY, **plan)).arrive(wait_ms=5_000)  # type: ignore[arg-type] # a plan's own fields
 
 
-# The lengths of three turns: a whole one, one that may be only a beginning, and a word.
+# The lengths of a whole turn, of a turn that may be only a beginning, and of one word, in ms.
 LONG_MS, SHORT_MS, WORD_MS = 2_000, 700, 400
 # The time from the server's report of the silence until 20 ms before the end of the wait.
 WITHHELD_MS = WAIT_MS - VAD_SILENCE_MS - 20
@@ -72,7 +72,7 @@ BEGINNING_WITHHELD_MS = BEGINNING_WAIT_MS - VAD_SILENCE_MS - 20
 
 
 def says(play: Stage, number: int, ms: int = LONG_MS, words: str | None = None) -> list[Action]:
-    """A piece of speech, until the server has reported the silence after it."""
+    """Let the caller speak for `ms` and be silent, until the server has reported the silence."""
     item = ItemId(f"caller_{number}")
     play.level_dbfs = SPEECH_DBFS
     done = play.wait(60)
@@ -285,7 +285,7 @@ def test_a_quick_function_that_was_held_back_needs_no_holding_phrase() -> None:
 
 
 def test_a_short_word_while_a_function_runs_is_answered_after_the_usual_wait() -> None:
-    """The caller of "Hello?" already waits. BEGINNING_WAIT_MS is more silence than the 900 ms that are allowed."""
+    """A caller who says "Hello?" waits already. After BEGINNING_WAIT_MS they would have waited more than 900 ms."""
     play = stage()
     says(play, 1)
     calls_a_function(play)
@@ -454,7 +454,7 @@ def test_if_an_answer_was_already_billed_when_it_is_taken_back_its_cost_is_also_
 
 
 def takes_back(play: Stage, numbers: range) -> None:
-    """The caller goes on after each of these pieces, so its early answer is taken back."""
+    """The caller goes on after each of these pieces of speech, so the early answer to it is taken back."""
     for number in numbers:
         says(play, number)
         response = ResponseId(f"resp_{number}")

@@ -1,4 +1,4 @@
-"""Early answers in any order of events: each turn has one answer, and it never begins while the caller speaks.
+"""Early answers in any order of events: each turn has one answer, and no answer begins while the caller speaks.
 
 The model follows the protocol. It has a VAD (VAD_SILENCE_MS), a round trip, and a delay before its first delta. The
 caller speaks in pieces. The checks look only at what the caller said and heard, and never at the call's own state.
@@ -55,13 +55,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Line:
-    """The caller's line at one moment: the present or the last silence, and how long the caller has spoken since."""
+    """The caller's line at one moment: how long the latest silence was or is, and the speech after it, in ms."""
 
     quiet_ms: int
     loud_ms: int
 
     def is_after_a_turn(self, notices_ms: int) -> bool:
-        """True if the last turn was over, and no side can know yet that the next one has begun."""
+        """True if the silence was long enough to end a turn, and nobody can know yet that the caller speaks again."""
         return self.quiet_ms >= LATE_WAIT_MS - 20 and self.loud_ms <= notices_ms
 
 
@@ -76,8 +76,8 @@ class World:
     stage: Stage = field(init=False)
     answers: list[Answer] = field(default_factory=list)
     refused: int = 0
-    heard: list[tuple[int, ItemId, Line]] = field(default_factory=list)  # the time of each item's first Play
-    ran: list[tuple[int, str, Line]] = field(default_factory=list)  # the time at which each function ran
+    heard: list[tuple[int, ItemId, Line]] = field(default_factory=list)  # each item's first Play: time, item, line
+    ran: list[tuple[int, str, Line]] = field(default_factory=list)  # each run of a function: time, id, line
     _due: list[tuple[int, int, Callable[[], None]]] = field(default_factory=list)
     _n: int = 0
     _active: Answer | None = None
@@ -151,7 +151,7 @@ class World:
 
     def _cancelled(self, response: ResponseId) -> None:
         answer = next(each for each in self.answers if each.response == response)
-        if not answer.over and not answer.calls:  # a delta that was on its way
+        if not answer.over and not answer.calls:  # one more delta is already on its way to the relay
             self.after(self.rtt_ms // 4, lambda: self.tell(ModelSpoke(response, answer.item, tone(20), 20.0)))
         self.after(self.rtt_ms // 2, lambda: self._ends(answer, "cancelled"))
 
@@ -193,7 +193,7 @@ PIECES = st.lists(
 )
 
 
-# `make deep` plays many more.
+# `make deep` plays many more examples.
 @settings(max_examples=max(60, settings().max_examples))
 @given(
     pieces=PIECES,

@@ -1,6 +1,6 @@
 """The level of our own voice that may come back as an echo.
 
-The result that Echo keeps between two looks equals a search through all audio.
+`Echo` keeps its result from one question to the next. The result must equal a search through all audio that was sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STEP = st.one_of(
 
 
 class Anew:
-    """A slow second version: it stores every piece of audio, and looks through all pieces each time."""
+    """An oracle for `Echo`: it stores every piece of audio, and searches all pieces at each question."""
 
     def __init__(self) -> None:
         self.pieces: list[tuple[float, float, float]] = []
@@ -43,7 +43,7 @@ class Anew:
 @given(st.lists(STEP, max_size=40))
 def test_the_kept_level_equals_a_search_through_all_audio_that_was_sent(steps: list[tuple[str, int, int]]) -> None:
     echo, anew = Echo(), Anew()
-    now, play_end = 0.0037, 0.0  # never exactly at the edge of a piece: there the two may round differently
+    now, play_end = 0.0037, 0.0  # `now` is never at the edge of a piece, where the two may round differently
     for what, count, more in steps:
         if what == "send":
             play_end = max(play_end, now)
@@ -59,6 +59,6 @@ def test_the_kept_level_equals_a_search_through_all_audio_that_was_sent(steps: l
             for _ in range(count):
                 now += 0.0201
                 assert echo.level_dbfs(now, 0.0) == anew.level_dbfs(now)
-            if more:  # another lag for the same place, 0.1 us earlier: the kept result cannot be used
+            if more:  # ask with another lag for a place 0.1 us earlier, so that the kept result does not fit
                 later = now + 0.01 * more
                 assert echo.level_dbfs(later, 0.01 * more + 1e-7) == anew.level_dbfs(later - 0.01 * more - 1e-7)

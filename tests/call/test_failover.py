@@ -53,18 +53,18 @@ def slow_dial(play: Play, connect_s: float) -> None:
 
 
 def told_at_first(session: RealtimePeer) -> list[Item]:
-    """The items that a session got about the call before it."""
+    """The items with which the relay told a session what happened in the call before."""
     items = session.history.items
     return items[: next(at for at, item in enumerate(items) if "do not greet again" in item.text)]
 
 
 def words_told(session: RealtimePeer) -> list[str]:
-    """Who said what, in those items."""
+    """The messages among the items of `told_at_first`, as "role: text"."""
     return [f"{item.role}: {item.text}" for item in told_at_first(session) if item.role]
 
 
 def functions_told(session: RealtimePeer) -> int:
-    """How many functions were called before, each with its output."""
+    """The number of function calls among the items of `told_at_first`. Each has its output behind it."""
     kinds = [item.type for item in told_at_first(session) if not item.role]
     assert kinds == ["function_call", "function_call_output"] * (len(kinds) // 2)
     return len(kinds) // 2
@@ -144,7 +144,7 @@ async def test_a_caller_who_speaks_while_the_session_is_lost_is_answered_by_the_
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
-        # The caller begins to speak, and the session has heard nothing yet.
+        # The session is lost when the caller begins to speak, so it has not heard the words.
         kill_when(play, "caller_said", "can you hear")
         report = await act(text, play)
         assert report.failures == []
@@ -185,13 +185,13 @@ async def test_words_that_begin_while_the_old_session_is_being_closed_are_heard_
     say_goodbye = WebSocketEnd._say_goodbye
 
     async def and_wait(end: WebSocketEnd, code: int, reason: str) -> None:
-        """The model answers a close as late as it may. The reader does not wait for that."""
+        """Let a close of the model's socket take 1 s, unless the reader of the socket does it."""
         waits = end._is_client and not end._receiving
         await say_goodbye(end, code, reason)
         await trio.sleep(1.0 if waits else 0.0)
 
     monkeypatch.setattr(WebSocketEnd, "_say_goodbye", and_wait)
-    # The limit comes while the words of the cough are awaited. They end the wait.
+    # At the session limit the relay still waits for the transcript of the cough. The move begins when it has come.
     monkeypatch.setattr(failover, "SESSION_LIMIT_S", 10.7)
     text = scenario(LISTEN, "{ cough = true }", "{ silent_s = 1.7 }", '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
@@ -207,7 +207,7 @@ async def test_the_new_session_hears_the_words_that_were_said_while_no_session_w
     send = WebSocketEnd.send
 
     async def send_slowly(end: WebSocketEnd, *messages: bytes) -> None:
-        """Send slowly, as if the whole conversation were more than a socket takes at once."""
+        """Send slowly, as if the whole conversation were too large for the socket's buffer."""
         await send(end, *messages)
         if b"conversation.item.create" in messages[0] and len(messages) > 2:
             await trio.sleep(0.4)

@@ -36,7 +36,7 @@ from relay.standin.model.script import Faults, Script
 from tests.helpers.greeting_play import CLIP, NOTICE, OPENING, QUESTION, TROUBLE, WHOLE, items, prompt_model, ring
 from tests.helpers.play import keep_greeting, stage
 
-# Kept
+# The kept greeting
 
 
 async def test_a_kept_greeting_is_written_in_the_same_step_in_which_start_is_read(autojump_clock: MockClock) -> None:
@@ -72,14 +72,14 @@ async def test_the_greeting_comes_without_postgres_and_without_the_business(auto
         assert (told.first_ms, told.heard) == ([0], WHOLE)
 
 
-# Live
+# The live greeting
 
 
 async def test_a_live_greeting_that_was_asked_for_at_the_webhook_waits_for_start_and_is_stored_for_later_calls(
     autojump_clock: MockClock,
 ) -> None:
     async with stage(script=prompt_model(), kept=False) as play:
-        play.nursery.start_soon(play.daemon.desk.phrases._taught.receive)  # as `keep` does
+        play.nursery.start_soon(play.daemon.desk.phrases._taught.receive)  # as PhraseBook.keep does
         first = await ring(play)
         assert first.call.greeting_rung == "live"
         assert first.first_ms[0] <= 5
@@ -138,7 +138,7 @@ async def test_a_call_that_gets_no_warm_session_opens_its_own(autojump_clock: Mo
         assert WHOLE in told.heard
 
 
-# Broken
+# The model is broken
 
 
 BROKEN: list[dict[str, Any]] = [
@@ -197,7 +197,7 @@ async def test_if_the_model_can_be_reached_again_during_the_greeting_it_serves_t
         assert "We are open tomorrow" in told.heard
 
 
-# Early words
+# Callers who speak during the greeting
 
 
 @pytest.mark.parametrize("record", ["transcripts", "off"])

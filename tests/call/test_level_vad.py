@@ -1,4 +1,4 @@
-"""The caller's voice as a level: speech, coughs, noise, echo."""
+"""Our VAD finds the caller's voice by the level of the sound: speech, coughs, noise, echo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.standin.speech.voice import clips
 
 
 def longest_run(mulaw: bytes, offset_bytes: int = 0) -> int:
-    """How many ms the voice is up without a break, if the frames begin at this byte."""
+    """For how many ms the VAD hears a voice without a break, if the frames begin at this byte."""
     voice, longest = CallerVoice(), 0
     line = b"\xff" * (8_000 + offset_bytes) + mulaw + b"\xff" * 4_000
     for at in range(0, len(line) - 159, 160):

@@ -60,7 +60,7 @@ def rows(stage: Stage) -> list[RecordTurn]:
 
 
 def interrupt(stage: Stage, ms: int) -> None:
-    """The caller's voice is up for this long. The VAD reports it after 60 ms."""
+    """Let the caller speak for this long. The VAD reports the speech after 60 ms."""
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(60)
     stage.tell(CallerSpoke(ItemId("caller_2"), 0))
@@ -73,7 +73,7 @@ def test_an_answer_that_was_generated_long_ago_is_truncated_where_it_was_heard()
     stage.wait(1_000)
     stage.actions.clear()
     interrupt(stage, 300)
-    truncate = TruncateItem(ITEM, 1_060)  # 1,000 ms, and 60 ms more until the voice stopped the agent
+    truncate = TruncateItem(ITEM, 1_060)  # 1,000 ms before the caller spoke, and 60 ms more until the agent stopped
     expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [truncate])
     assert stage.ear.heard[ITEM] == 1_060 * 8
     (row,) = rows(stage)

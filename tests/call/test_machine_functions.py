@@ -80,7 +80,7 @@ def test_silence_counts_from_the_callers_last_sound_and_not_from_the_functions_s
     asks(stage)
     stage.wait(20)
     assert phrases(stage) == []
-    stage.wait(40)  # 500 + 20 + 60 ms of silence
+    stage.wait(40)  # now the caller has waited 500 + 20 + 60 ms
     assert phrases(stage) == ["holding"]
 
 
@@ -106,7 +106,7 @@ def test_the_phrase_waits_for_an_answer_that_is_on_its_way_but_not_longer_than_t
     asks(stage)
     stage.caller_says("hello", 2)
     stage.tell(ResponseBegan(ResponseId("resp_2"), stage.machine.answers._asked_ref))
-    stage.wait(980)  # the words before it took a second as well
+    stage.wait(980)  # the transcript of "hello" has already taken 1 s of the two seconds
     assert phrases(stage) == []
     stage.wait(60)
     assert phrases(stage) == ["holding"]

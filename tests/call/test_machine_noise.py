@@ -46,7 +46,7 @@ def says(stage: Stage, ms: int) -> None:
 
 
 def talks(stage: Stage, ms: int) -> None:
-    """The same with a level that swings like speech: each syllable with its pause takes 250 ms."""
+    """The caller speaks for this long with a level that swings like speech: one syllable every 240 ms."""
     for at in range(0, ms, 20):
         stage.level_dbfs = SPEECH_DBFS - (10.0 if at % 240 >= 160 else 0.0)
         stage.wait(20)
@@ -136,7 +136,7 @@ def test_a_move_waits_for_the_end_of_a_turn_in_the_noise() -> None:
 
 
 def hears(stage: Stage, number: int, text: str | None, level_dbfs: float, ms: int, lag_ms: int = 0) -> None:
-    """A sound on the caller's line that the VAD takes for speech, and how the transcriber writes it."""
+    """Let a sound of `ms` be on the caller's line. The VAD takes it for speech, and its transcript is `text`."""
     item = ItemId(f"sound_{number}")
     stage.level_dbfs = level_dbfs
     stage.wait(ms)

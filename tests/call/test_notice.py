@@ -139,7 +139,7 @@ async def test_a_caller_who_speaks_before_the_first_sound_of_the_greeting_still_
         assert told.consents[-1].heard_at is not None
 
 
-# Who hears it
+# Who hears the notice
 
 
 @pytest.mark.parametrize(

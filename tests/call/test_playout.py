@@ -37,10 +37,10 @@ def test_a_stall_of_150_ms_causes_no_gap_whenever_it_comes(looks: int) -> None:
     playout.append(A, tone(4_000), 10.0)
     now, sent_ms = 10.0, 0
     while sent_ms < 4_000:
-        for _ in range(looks):  # one with each caller frame
+        for _ in range(looks):  # the relay looks at the queue once with each frame of the caller
             sent_ms += ms_of(playout.due(now))
             now += 0.020
-        now += 0.150  # nothing looks at the queue in this time
+        now += 0.150  # the stall: nobody looks at the queue
     assert playout.gaps_ms == 0
 
 
@@ -66,7 +66,7 @@ def test_a_first_piece_of_20_ms_waits_for_more_audio_but_not_for_long() -> None:
 def test_the_last_piece_of_an_item_is_sent_as_soon_as_the_relay_knows_that_it_is_the_last() -> None:
     playout = Playout()
     playout.append(A, tone(250)[:-40], 10.0)
-    assert ms_of(playout.due(10.0)) == 240  # whole frames; the rest waits for more
+    assert ms_of(playout.due(10.0)) == 240  # only whole frames are sent; the rest waits for more audio
     assert playout.due(10.1) == []
     playout.complete(A)
     assert ms_of(playout.due(10.1)) == 20
@@ -76,7 +76,7 @@ def test_audio_behind_an_item_that_is_withdrawn_is_sent_at_once() -> None:
     playout = Playout()
     playout.append(A, tone(10), 10.0)
     playout.append(B, tone(200), 10.0)
-    assert playout.due(10.0) == []  # no whole frame of the first one is here
+    assert playout.due(10.0) == []  # item A has no whole frame yet, and B must wait behind A
     playout.withdraw(A)
     assert ms_of(playout.due(10.0)) == 200
 

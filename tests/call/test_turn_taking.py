@@ -1,4 +1,4 @@
-"""Who may speak: the agent holds, gives up or goes on. Also what becomes of a turn."""
+"""Who may speak: when the agent holds, gives up or goes on, and whether a turn of the caller is answered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ITEM = ItemId("caller_1")
 
 
 class Line:
-    """A caller's line, frame by frame, and its effect on the agent."""
+    """A caller's line. It returns what the agent must do (`Step`) after each frame and each event."""
 
     def __init__(self) -> None:
         self.voice, self.floor = CallerVoice(), Floor()

@@ -65,7 +65,7 @@ async def test_without_watchers_nothing_is_computed_and_with_several_it_is_compu
 
 
 async def test_other_tasks_run_between_two_calls_of_a_snapshot(autojump_clock: MockClock) -> None:
-    """The audio of all calls runs in the same thread."""
+    """The audio of all calls needs the same thread, so a snapshot must not block it."""
     ran: list[int] = []
     passes = 0
 
@@ -83,7 +83,8 @@ async def test_other_tasks_run_between_two_calls_of_a_snapshot(autojump_clock: M
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     assert len(calls_in(got[1])) == 20
-    # In a pass, Trio may run the reader before or after the counting task. So two calls may note the same number.
+    # In a pass of its loop, Trio may run the reader before or after the counting task. So two calls of `seen` may note
+    # the same number.
     assert len(set(ran)) >= 10
 
 
@@ -112,7 +113,7 @@ async def test_two_watchers_never_wake_at_the_same_moment(autojump_clock: MockCl
 
 async def test_a_page_for_which_there_is_no_place_ends_without_an_error() -> None:
     watch = Watch(Calls(CALL))
-    # All pages are let in before any of them watches. So there is one page more than places.
+    # All pages are let in before any of them watches. So one more page is let in than there are places.
     let_in = [watch.events() for _ in range(live.MOST_WATCHERS + 1)]
     for events in let_in[:-1]:
         await anext(events)

@@ -67,7 +67,7 @@ def relay_of_the_file(database_of_the_file: str, tmp_path_factory: pytest.TempPa
         server.process.wait(LIMIT_S)
 
 
-# The relay is the first argument of each test. So the browser's window is closed before the calls end.
+# `relay` must be the first argument of each test. Then pytest closes the browser's window before it ends the calls.
 @pytest.fixture
 def relay(relay_of_the_file: Relay) -> Iterator[Relay]:
     """The relay, without calls and without audit rows."""

@@ -32,7 +32,7 @@ from tests.helpers.server_process import ROOT, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 TAPE = (ROOT / "tests" / "helpers" / "tape.js").read_text()
-# The browser warns about this. Only the tests' recorder uses it, and not the page.
+# The only warning that the browser may log. The recorder of this test causes it, and not the page.
 TAPES_OWN = ("ScriptProcessorNode is deprecated",)
 CHUNK = 4096  # the tape records this many samples at once
 LOUD = 500  # an int16 peak; the silence of clips is zero
@@ -59,7 +59,7 @@ def speak(path: Path, *parts: str | float) -> Path:
 
 
 def _clock(times: list[float], samples: int) -> npt.NDArray[np.float64]:
-    """The browser's time of each sample, in ms. It is computed from the times at which pieces were reported."""
+    """The browser's time of each sample, in ms. It is computed from the times at which chunks were reported."""
     begun = min(at - (number + 1) * samples / 8 for number, at in enumerate(times))
     return begun + np.arange(len(times) * samples) / 8
 

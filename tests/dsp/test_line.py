@@ -242,7 +242,7 @@ def test_ten_minutes_of_frames_do_not_use_more_memory() -> None:
 
 
 def fingerprint() -> int:
-    """One number for the output of both directions for noise, in pieces and at once."""
+    """A checksum of the output of both directions for noise, in pieces and at once."""
     noise = np.random.default_rng(3).integers(0, 256, 60_000, dtype=np.uint8).tobytes()
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     pieces = [noise[start : start + 1237] for start in range(0, len(noise), 1237)]

@@ -117,7 +117,7 @@ def test_flush_returns_the_same_samples_as_silence_would(make: type[Resampler], 
     if len(samples):
         rest = silenced.feed(np.zeros(300, np.int16))
         assert head + tail == (head + rest.tobytes())[: len(head) + len(tail)]
-        assert not rest[len(tail) // 2 :].any()  # only silence follows: the tail was complete
+        assert not rest[len(tail) // 2 :].any()  # after the tail there is only silence, so the tail was complete
 
 
 @both
@@ -135,7 +135,7 @@ def test_resampling_a_sum_gives_the_sum_of_the_results_within_rounding(
     make: type[Resampler], one: dsp.Samples, two: dsp.Samples
 ) -> None:
     n = min(len(one), len(two))
-    one, two = one[:n] // 8, two[:n] // 8  # an eighth of each, so that nothing saturates
+    one, two = one[:n] // 8, two[:n] // 8  # an eighth of each signal, so that no sum saturates
     together = make().feed(one + two).astype(int)
     apart = make().feed(one).astype(int) + make().feed(two).astype(int)
     assert np.abs(together - apart).max(initial=0) <= 1

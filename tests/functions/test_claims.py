@@ -14,7 +14,8 @@ from relay.functions.claims.deeds import deeds_of
 from relay.functions.claims.patterns import BOOKED, CANCELLED, DONE, LISTED, MESSAGE, MOVED, SENT
 
 SHELVES = Path(__file__).parent / "shelves"
-# The sentences of this file are older than the rules. So the rules are not measured with sentences they were made from.
+# The sentences of claims_before.toml were written before the rules, so they measure the rules fairly. "Shelf" is the
+# name for such a file of sentences, which are sorted by the deed that they claim.
 BEFORE: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_before.toml").read_text("utf-8"))
 AFTER: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_after.toml").read_text("utf-8"))
 REVIEWED: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_reviewed.toml").read_text("utf-8"))
@@ -68,7 +69,7 @@ CLAIMED = [
     ("You've been moved to Friday at eight.", MOVED),
     ("You've been sent a text.", SENT),
     ("I managed to cancel it.", CANCELLED),
-    ("Your appointment is now at 3 PM on Friday.", BOOKED),  # a move would prove it as well
+    ("Your appointment is now at 3 PM on Friday.", BOOKED),  # a move would also prove this sentence
     ("I've processed the cancellation.", CANCELLED),
     ("I've cancelled your reservation.", CANCELLED),
     ("I've canceled that for you.", CANCELLED),
@@ -158,7 +159,7 @@ NO_CLAIM = [
 
 
 def misses(shelf: dict[str, list[str]]) -> list[str]:
-    """The sentences that claim a deed and are not recognised."""
+    """The sentences that claim a deed, and that the check does not recognise as this claim."""
     wanted = [(said, deed) for deed, sentences in shelf.items() if deed != "harmless" for said in sentences]
     return [
         said for said, deed in wanted if not any(deed in claim or (deed == "any" and claim) for claim in claims(said))
@@ -166,7 +167,7 @@ def misses(shelf: dict[str, list[str]]) -> list[str]:
 
 
 def false_alarms(shelf: dict[str, list[str]]) -> list[str]:
-    """The sentences that claim nothing and are taken for a claim."""
+    """The sentences that claim nothing, and that the check takes for a claim."""
     return [said for said in shelf["harmless"] if claims(said)]
 
 

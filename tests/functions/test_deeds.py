@@ -30,7 +30,7 @@ def booked(now: float = 10.0) -> Deeds:
         ("Thank you, I will pass it on.", MESSAGE),
         ("The confirmation is on its way.", SENT),
         ("Su mesa queda para el martes a las siete.", BOOKED),  # the check knows no words of other languages
-        ("", "ordered"),  # a deed of an own function
+        ("", "ordered"),  # a deed of an owner's function, for which the check has no words
     ],
 )
 def test_a_sentence_needs_fewer_words_to_report_a_deed_than_to_claim_one(said: str, deed: str) -> None:

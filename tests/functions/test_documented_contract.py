@@ -32,10 +32,10 @@ def _examples() -> dict[str, tuple[str, dict[int, str]]]:
 
 
 class FromThePage:
-    """A backend that knows only the examples."""
+    """A backend that answers only the documented requests, and only with the documented answers."""
 
     def __init__(self) -> None:
-        self.worse = False  # answer with the last example, not the first
+        self.worse = False  # if True, answer with the last example of the page instead of the first
         self.asked: set[str] = set()
 
     def answer(self, request: httpx.Request) -> httpx.Response:

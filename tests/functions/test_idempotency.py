@@ -38,7 +38,9 @@ async def book(call: CallContext, **changed: Any) -> Outcome:
 
 
 async def _give_up_after(patience_s: float, ask: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
-    """Cancel after this time, as the end of a call does. The function cannot see a deadline before."""
+    """Cancel the request after this time, as the end of a call does. A cancel scope with a deadline would be visible to
+    the function.
+    """
     outcome: Outcome | None = None
 
     async with trio.open_nursery() as nursery:
@@ -303,7 +305,7 @@ async def test_a_refusal_on_another_machine_does_not_count_for_ever() -> None:
 
 
 class Forgetful(httpx.AsyncBaseTransport):
-    """A backend without Idempotency-Keys, like most backends. It carries a write out, and its answer is lost."""
+    """A backend that ignores Idempotency-Keys, as most backends do. It carries a write out, but its answer is lost."""
 
     def __init__(self, *, lists: bool = True) -> None:
         self.apts: dict[str, str] = {"apt_1": "2026-11-25T12:00:00-05:00"}
@@ -494,7 +496,7 @@ async def test_if_the_result_of_a_write_is_not_known_its_key_stays_reserved_unti
         app, ledger = standin(faults), MemoryLedger()
         async with business(app, [None, None, "refuse", "refuse"]) as (backend, _):
             call = a_call(backend, once=Once(ledger))
-            for _ in range(2):  # the second attempt is never sent, so it shows nothing about the first one
+            for _ in range(2):  # the second attempt is never sent, so the result of the first is still not known
                 await book(call)
                 assert [row.state for row in ledger.of(FunctionCallRow)] == ["reserved"]
             await book(call)
@@ -511,7 +513,7 @@ async def test_a_reservation_of_a_relay_that_died_does_not_stop_another_relay() 
 
 
 class Troubled:
-    """Reservations that hang or raise an exception, which the interface does not allow."""
+    """Reservations that hang or raise an exception, although the interface forbids both."""
 
     def __init__(self, trouble: Callable[[], Any]) -> None:
         self.trouble = trouble
@@ -592,7 +594,7 @@ async def _one_life(seed: int) -> None:
 
 
 async def _ask_at_once(call: CallContext, chance: random.Random, granted: list[Outcome]) -> None:
-    """Ask one to three times at once for the same booking. Some attempts are given up while they run."""
+    """Send one to three requests at once for the same booking. Some of them are cancelled while they run."""
 
     async def ask(said: dict[str, Any], patience_s: float) -> None:
         outcome = await _give_up_after(patience_s, lambda: book(call, **said))

@@ -186,7 +186,7 @@ async def _no_call(thing: str) -> dict[str, Any]:
     return {}
 
 
-async def Shouted(call: CallContext) -> dict[str, Any]:  # noqa: N802  # the name is the fault
+async def Shouted(call: CallContext) -> dict[str, Any]:  # noqa: N802  # its capital letter is the mistake
     """Thing."""
     return {}
 

@@ -23,7 +23,7 @@ from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database,
 
 pytestmark = pytest.mark.real
 
-# A separate command: it enters, prints this, and leaves when its standard input ends.
+# The program of another command. It uses the embedded Postgres, prints the URL, and ends when its standard input ends.
 USER = """
 import pathlib, sys
 from relay.ledger.dev_postgres.embedded import embedded

@@ -33,7 +33,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def _columns(kind: type[r.Row]) -> str:
-    """The columns of rows of this kind. Postgres has one more in function_calls."""
+    """The columns of rows of this kind. The table function_calls also has columns that no row has."""
     return ", ".join(field.name for field in fields(kind))
 
 

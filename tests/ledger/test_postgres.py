@@ -124,8 +124,8 @@ def test_every_table_has_the_columns_of_its_rows(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         for table, kind in tables.items():
             columns = {str(column) for (column,) in connection.execute(query, [table])}
-            # Only Postgres knows the order in which rows came, and when words were deleted. Only the owner knows when a
-            # message was done.
+            # Columns that are in no row. Postgres itself fills in when words were deleted, and when and in which order
+            # function calls were recorded. The console writes when a message was done.
             of_others = {
                 "calls": {"words_deleted_at"},
                 "function_calls": {"recorded_at", "number"},

@@ -13,7 +13,7 @@ from relay.ledger import rows as r
 from relay.ledger.backlog import Backlog
 from relay.ledger.spill import Entry, Spill
 
-# A relay whose Postgres is away: it records rows, prints this, and waits until it is killed.
+# A relay whose Postgres is away. It records rows, prints "on disk", and waits until it is killed.
 AWAY = """
 import pathlib, sys, trio
 from relay.ledger import rows as r

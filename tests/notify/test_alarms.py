@@ -21,7 +21,7 @@ class Told:
     def tell(self, news: str, kind: str, body: Json) -> None:
         assert kind == "alarm"
         self.all.append((news, str(body["do"])))
-        self.alarms.saw({"event": "ledger.unavailable"})  # log lines that are caused by sending must not cause an alarm
+        self.alarms.saw({"event": "ledger.unavailable"})  # a log line that an alarm causes must cause no alarm
 
 
 def test_one_alarm_of_a_kind_is_sent_an_hour_with_an_id_that_all_machines_share() -> None:

@@ -109,7 +109,7 @@ async def deliver(url: str, sent: Sent, *, until: int) -> None:
 
 
 async def metrics_of(url: str) -> str:
-    """The figures of the outbox in /metrics, after a look."""
+    """The text of /metrics, after the outbox has looked for news once."""
     outbox, metrics = Outbox(url, ("webhook",)), Metrics()
     task = Delivery(outbox, {"webhook": Sent()}, lambda: 0)
     metrics.watch_outbox(lambda: task.states)

@@ -29,8 +29,8 @@ QUICK = Script(first_delta_ms=(10, 10), pace=50.0)
 
 
 def texts(record: str = "transcripts") -> Prompts:
-    """The shipped texts with two phrases. The book has five: these two, the question, and the opening with and without
-    the notice.
+    """The shipped texts with only two of the phrases. So the book has five texts: these two, the question of the
+    greeting, and its opening with and without the notice.
     """
     names = {"BUSINESS_NAME": "Harbor Table", "AGENT_NAME": "Robin", "RECORD": record}
     loaded = prompts.load(settings.load(names, serving=False))

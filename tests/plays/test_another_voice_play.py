@@ -113,14 +113,14 @@ _own: list[Called] = []
 
 
 async def own_voice() -> CallReport:
-    """The same call with a model that speaks by itself. All tests of a process share it."""
+    """The report of the call in which the model speaks by itself. All tests of a process share this report."""
     if not _own:
         _own.append(await call(None))
     return _own[0].got
 
 
 async def compared(faults: dict[str, Any]) -> Called:
-    """Make a call with this voice, and compare it with the one in which the model speaks by itself."""
+    """Make a call with a voice that has these faults. Compare it with the call in which the model speaks by itself."""
     own, spoken = await own_voice(), await call(faults)
     first, last = spoken.got.silences_ms[0], spoken.got.silences_ms[-1]
     assert first <= own.silences_ms[0] + SILENCE_MORE_MS
@@ -152,7 +152,7 @@ async def test_a_voice_with_harmless_faults_speaks_the_whole_call(
 ) -> None:
     called = await compared(faults)
     assert called.outcome.voice_fault is None
-    # the phrases of the relay are left out
+    # The phrases of the relay are left out, because the voice does not speak them in the call.
     of_model = [turn for turn in called.turns() if not (turn.item_id or "").startswith("own")]
     characters = sum(len(turn.said or "") for turn in of_model)
     cost = called.outcome.cost or {}

@@ -31,7 +31,7 @@ class Told:
     """One call: what the caller heard, the model's conversation, and the cuts."""
 
     play: Play
-    # when the run began (s), when its clear came (s), how long it was (ms)
+    # For each `clear`: when the interrupted audio began (s), when the `clear` came (s), how much was heard (ms)
     cuts: list[tuple[float, float, float]] = field(default_factory=list)
     ear: Playback | None = None
 
@@ -95,7 +95,7 @@ async def check_interruptions(seed: int, number: int, delay_ms: int, late_deltas
     assert not told.errors, told.errors
     cuts = told.cuts
     assert len(cuts) >= number
-    # An answer that was generated up to its last word is cut as well. Each is truncated exactly once.
+    # Each cut truncates one item. This also holds for answers that the model had already generated to their end.
     assert len(told.truncated) == len(cuts)
     limit_ms = 40 if delay_ms else 20
     for item, (_, _, heard_ms) in zip(told.truncated, cuts, strict=True):

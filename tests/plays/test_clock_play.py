@@ -21,7 +21,7 @@ def scenario(does: str) -> str:
 
 
 async def set_back(play: Play, when: str) -> None:
-    """Set the clock back: at Twilio's answer to our `<Dial>`, or when the second stream begins."""
+    """Set the clock back by 60 s when the result of a call's transfer is `when`."""
     desk = play.daemon.desk
     real = desk.utc_now
     while not any(file.human.result == when for file in desk.files.values()):  # noqa: ASYNC110 -- a file tells nobody
@@ -52,7 +52,7 @@ async def test_the_times_of_a_calls_turns_go_on_over_its_streams(autojump_clock:
         assert file.streams == 2
         turns = sorted(play.ledger.of(rows.TranscriptRow), key=lambda row: row.seq)
     agents = [row for row in turns if row.role == "agent"]
-    # The second part of the greeting is heard after the first part, which is the notice.
+    # The second part of the greeting is heard after the first part, which has the notice.
     assert agents[0].started_ms == 0
     assert (agents[1].started_ms or 0) >= (agents[0].ended_ms or 0) - 400 > 1_000
     began = [row.started_ms or 0 for row in turns]

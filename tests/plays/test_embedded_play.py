@@ -134,7 +134,7 @@ async def test_while_the_business_is_closed_another_greeting_is_said_and_the_mod
 
 
 class Contested(MemoryDiary):
-    """A diary in which another caller once books the time a moment earlier."""
+    """A diary in which another caller books the wanted time just before the first booking."""
 
     async def write(self, work: Callable[[Store], T], *, limit_s: float) -> T:
         if not self.store.appointments:
@@ -151,7 +151,7 @@ class Contested(MemoryDiary):
 
 
 def _wishes(work: Any) -> list[tuple[int, Wish]]:
-    """The wishes (with their times) that this piece of work carries out. They are in the closure of its function."""
+    """The wish that the function `work` carries out, with the present time. Both are in the closure of the function."""
     held = [cell.cell_contents for cell in work.__closure__ or ()]
     backend = next(each for each in held if hasattr(each, "_now"))
     return [(backend._now, each) for each in held if isinstance(each, Wish)]

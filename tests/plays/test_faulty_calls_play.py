@@ -27,7 +27,7 @@ from relay.standin.scenario.scenario_file import Scenario, parse
 from tests.helpers.play import stage
 
 LONGEST_S = 6.0
-# Words of the agent that stop because the caller speaks must end within this time.
+# If the agent still speaks this many seconds after the caller's words, it goes on with what it said before them.
 GOES_ON_S = 1.0
 # A sentence that asks the caller to wait is no answer, so the caller still waits after it.
 PATIENCE = ("one moment", "still checking", "still looking", "thank you for waiting")
@@ -81,7 +81,7 @@ BUSINESS_FAULTS: list[dict[str, Any]] = [
 
 @dataclass
 class Orders:
-    """The machine's orders about sessions and their answers, for each call."""
+    """Counts, for each call, the machine's orders to dial or switch a session, and the answers to them."""
 
     ordered: dict[int, int] = field(default_factory=dict)
     answered: dict[int, int] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Orders:
         def counted(machine: Machine, event: Event, now: float) -> list[Action]:
             key = id(machine.call)
             self.calls[key] = machine.call
-            self.ordered.setdefault(key, 1)  # the first is dialled while the phone rings
+            self.ordered.setdefault(key, 1)  # the first session is dialled while the phone rings, without an order
             is_answer = isinstance(event, ModelReady | NextModelReady | MoveFailed)
             is_answer = is_answer or (isinstance(event, ModelLost) and event.code == 0)
             self.answered[key] = self.answered.get(key, 0) + is_answer
@@ -105,7 +105,7 @@ class Orders:
         patch.setattr(Machine, "handle", counted)
 
     def wrong(self) -> list[str]:
-        """Calls whose orders have too many answers or too few. The end of a call may cut one off."""
+        """Calls whose orders have too many answers or too few. At the end of a call, one answer may be missing."""
         counts = [(self.ordered[key], self.answered.get(key, 0)) for key in self.ordered]
         return [
             f"{ordered} orders, {answered} answers" for ordered, answered in counts if ordered - answered not in (0, 1)
@@ -156,9 +156,9 @@ def _waits_after(turn: Turn, waits_from: float) -> float | None:
 
 
 def dead_air_s(got: CallReport) -> list[float]:
-    """Each silence in which the caller waited for an answer: until it came, or until the transfer.
+    """Each silence in which the caller waited for an answer. It ends with the answer, or when a human is dialled.
 
-    The caller hears a human's phone ring, so the ringing is not silence.
+    From then on the caller hears the human's phone ring.
     """
     silences: list[float] = []
     dialled = [event.at_s - got.events[0].at_s for event in got.events if event.kind == "dialled"]
@@ -169,7 +169,7 @@ def dead_air_s(got: CallReport) -> list[float]:
         if waits_from is not None and turn.from_s > waits_from:
             silences.append(min(turn.from_s, over_s) - waits_from)
         if turn.who == "caller":
-            # The agent stopped while the caller spoke and went on afterwards. The report has this as one turn.
+            # An agent that stops while the caller speaks, and goes on afterwards, has only one turn in the report.
             goes_on = [each for each in agents if each.from_s < turn.from_s and each.to_s > turn.to_s + GOES_ON_S]
             waits_from = _waits_after(goes_on[0], turn.to_s) if goes_on else turn.to_s
         elif waits_from is not None:

@@ -54,7 +54,8 @@ async def test_after_a_transfer_that_failed_the_model_knows_everything_that_was_
     output = next(words for role, words in after if role == "output")
     assert "Jane Doe" in call
     assert '"done":"booked"' in output
-    # Only the heard part of the agent's words is passed on. The transfer came before the model's own call for one.
+    # The agent's words are not compared, because only their heard part is passed on. The model's own function call for
+    # a transfer is not passed on, because the relay had already begun the transfer.
     callers = [each for each in before if each[0] not in ("system", "assistant", "transfer_to_human")]
     assert [each for each in after if each[0] not in ("system", "assistant")][: len(callers)] == callers
     assert any(role == "system" and "do not greet again" in words for role, words in after)

@@ -24,7 +24,7 @@ LISTENS, SENDS_NOTHING = "{ listen = true }", "{ mute_s = 13 }"
 
 
 async def stand_still(clock: MockClock, seed: int, stall_s: float) -> None:
-    """Stop the whole process for this long, about 20 times a minute: time passes and no task runs."""
+    """Stop the whole process for `stall_s`, about 20 times a minute: time passes, and no task runs."""
     rng = random.Random(seed)
     while True:
         await trio.sleep(rng.uniform(0.7, 3.0))
@@ -80,7 +80,7 @@ async def test_when_no_frames_come_the_watchdog_sends_more_audio_to_twilio(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pass_over(*_: object) -> None:
-        """Return no marks, so that they do not wake the relay either."""
+        """Ignore the message, so that neither frames nor marks wake the relay."""
 
     monkeypatch.setattr(CallSession, "_take_event", pass_over)
     assert await gaps_in_the_answer(autojump_clock, 1, 0.0, SENDS_NOTHING) == []

@@ -53,7 +53,7 @@ async def _slow(call: CallContext, **_: object) -> dict[str, Any]:
 
 
 async def _at(play: Play, owner: OwnerAtLive, at: str, what: str, told: list[str]) -> CallReport:
-    """A call in which two people press the same button at the moment when it reaches this stage."""
+    """Make a call. When it reaches the stage `at`, two people press the same button at the same moment."""
     known = play.daemon.desk.registry._functions
     known["book_appointment"] = replace(known["book_appointment"], body=_slow)
     form = {"text": SENTENCE} if what == "say" else {}

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("same_order")
 
 
 def no_order_but_the_live_one(patch: Patch) -> None:
-    """Let the reader accept response.output_item.done only after the conversation's own event about the item."""
+    """Let the reader accept response.output_item.done only after conversation.item.done for the same item."""
     done: set[str] = set()
     read = model_dialect._READERS["response.output_item.done"]
 
@@ -77,13 +77,13 @@ def take_silence_for_the_end(probe: caller_probe.CallerProbe, now: float) -> str
 
 
 def wait_for_a_reader(patch: Patch) -> None:
-    """Take away both limits, that of time and that of bytes."""
+    """Take away both limits for a peer that does not read: the limit of time and the limit of bytes."""
     patch.setattr(wire, "NO_PROGRESS_S", 1e6)
     patch.setattr(wire, "OUT_LIMIT_BYTES", 1 << 40)
 
 
 def every_mark_in_time(patch: Patch) -> None:
-    """Do not learn the usual delay of marks. So a long delay looks like a late playback."""
+    """Do not learn the usual delay of marks. Then the relay takes a constant long delay for a late playback."""
     marked = playout.Playout.marked
 
     def as_on_a_short_way(line: playout.Playout, name: str, now: float) -> Any:
@@ -94,7 +94,7 @@ def every_mark_in_time(patch: Patch) -> None:
 
 
 def lead(low_ms: int) -> Callable[[Patch], None]:
-    """Give Twilio only so much audio ahead of time, in ms."""
+    """Send more audio only when Twilio has less than `low_ms` of audio."""
     return put(playout.Lead.__init__, "__defaults__", (low_ms, 400))
 
 
@@ -134,7 +134,7 @@ def interruptible_never(patch: Patch) -> None:
 
 
 def wait_for_its_end(patch: Patch) -> None:
-    """Drop the report that the first message is over. It comes when the second message begins."""
+    """Drop the report, at the beginning of the second message, that the first message is over."""
     spoke = downlink.AnswerAudio.spoke
     patch.setattr(downlink.AnswerAudio, "spoke", lambda self, *told, **more: spoke(self, *told, **more)[-1:])
 
@@ -154,7 +154,7 @@ def sure_of_everything(patch: Patch) -> None:
 
 
 def run_each_call_that_comes(patch: Patch) -> None:
-    """A call of a function that comes twice is run twice, also if it was held until the caller's turn ended."""
+    """Run a function call that is reported twice also twice, even if it was held until the caller's turn ended."""
     called = EarlyAnswer.called
 
     def hold_again(early: EarlyAnswer, event: FunctionAsked) -> str:
@@ -269,7 +269,7 @@ def of_model(faults: Faults) -> set[str]:
     if "response_failed" in names:
         names = names - {"response_failed"} | {faults.response_failed}
     if "stall_s" in names:
-        names -= {"stall_after_deltas"}  # a stall without an end and one that ends are two faults
+        names -= {"stall_after_deltas"}  # a stall that ends (stall_s) is another fault than a stall without an end
     return {f"model: {name}" for name in names}
 
 
@@ -321,14 +321,14 @@ async def test_without_the_fault_a_call_passes_also_without_the_defence(
     monkeypatch: pytest.MonkeyPatch,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A caller who asks for the hours, gets them and hangs up does not need the defence."""
+    """The scenario record_off has no fault: a caller asks for the hours, gets them and hangs up."""
     take_away(monkeypatch)
     _, wrong, _ = await perform("record_off")
     assert wrong == [], f"the defence of {name} matters also without its fault: {defence}"
 
 
-# Files are read in a thread, and the fake clock does not wait for it. So in a play these two troubles come too late to
-# have an effect. tests/plays/test_embedded_play.py tests the reload, also without its defences.
+# The relay reads changed files in a thread, and the fake clock does not wait for threads. So in a play these two
+# troubles have their effect too late. tests/plays/test_embedded_play.py tests the reload, also without its defences.
 BY_A_THREAD = {"trouble: business_breaks", "trouble: business_changes"}
 
 

@@ -1,7 +1,7 @@
-"""The shipped scenarios with a broken media socket. Here the socket dies, and the relay does not notice.
+"""Shipped scenarios in which the media socket breaks. Here the relay does not notice this.
 
-The socket is not closed, and no error comes. The relay's messages are lost, and it gets no more messages. Only Twilio's
-next webhook shows that the socket is dead.
+The relay gets no error and no more messages, and its own messages are lost. Only Twilio's next webhook shows that the
+socket is dead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Clock = trio.testing.MockClock
 
 
 def die_in_silence(stream: Pipe) -> None:
-    """Let the other end notice nothing when this end is closed."""
+    """Change this end of a pipe. When it is closed, the other end notices nothing."""
     is_dead = False
     read = stream.receive_some
 

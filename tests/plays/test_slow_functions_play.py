@@ -39,7 +39,7 @@ MODEL = {
 
 
 def caller(number: int) -> Scenario:
-    """A caller's scenario. For every second one the model calls its function without words. Two speak while it runs."""
+    """A caller's scenario. With an odd number, no words come before the function. INTERRUPTERS speak while it runs."""
     says = ANNOUNCED if number % 2 == 0 else MUTE
     speaks = '{ interrupt_after_ms = 400, say = "Hello?" },' if number in INTERRUPTERS else ""
     steps = f'{{ listen = true }}, {{ say = "{says}" }}, {speaks} {{ silent_s = 7 }}, {{ hang_up = true }}'

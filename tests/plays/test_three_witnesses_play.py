@@ -25,7 +25,7 @@ STEPS = 14
 
 
 class Twilio:
-    """One random phone call: sockets may die in silence, and webhooks come early, late, or twice."""
+    """One random phone call: sockets may break without a stop message, and webhooks come early, late, or twice."""
 
     def __init__(self, play: Play, seed: int) -> None:
         self.play, self.random = play, random.Random(seed)
@@ -43,7 +43,7 @@ class Twilio:
         return got
 
     async def open(self) -> None:
-        """Open a socket for the last document. The relay may refuse a document that was used already."""
+        """Open a socket with the URL of the last document. The relay may refuse a URL that was used already."""
         if not self.url:
             return
         self.told.append("socket")
@@ -115,7 +115,7 @@ async def in_any_order(seed: int) -> None:
 
 
 async def _forgets(play: Play) -> bool:
-    """True if a process that drains stops waiting for this caller after a while."""
+    """True if the relay no longer counts this caller after 30 s, so that a drain does not wait for them."""
     await trio.sleep(30)
     return not play.daemon.desk.calls_in_hand
 

@@ -29,7 +29,7 @@ from tests.helpers.recording_process import sound
 KEY = new_key()
 KEYS = Keys.parse(KEY)
 CALLS = 3
-TOGETHER = 4  # processes at once; more would wait for a core instead of recording
+TOGETHER = 4  # processes at the same time; more processes would wait for a core instead of recording
 
 
 def _start(folder: Path, stack: ExitStack) -> subprocess.Popen[str]:
@@ -42,7 +42,7 @@ def _start(folder: Path, stack: ExitStack) -> subprocess.Popen[str]:
 
 
 def _closed(folder: Path) -> list[Path]:
-    """Let the next start repair the files, and check what it keeps."""
+    """Close the files as the next start of the relay does. Return the closed recordings."""
     for path in left_over(folder):
         close_left_over(folder, path, KEYS)
     assert not list(folder.glob(f"*/*{PART}")) + list(folder.glob(f"*/*{CLOSING}"))
@@ -61,7 +61,7 @@ def _check(folder: Path) -> None:
         assert recording.samples >= due.pop(call)
         stereo = recording.read(0, recording.samples)
         for side in (0, 1):
-            heard = stereo[side::2].replace(b"\xff", b"")  # a busy machine makes gaps between frames
+            heard = stereo[side::2].replace(b"\xff", b"")  # on a busy machine there are gaps of silence between frames
             whole = b"".join(sound(call, number, side) for number in range(recording.samples // 160 + 20))
             assert heard in whole
             assert len(heard) > recording.samples - RATE_HZ // 2

@@ -33,7 +33,7 @@ CHOSEN = (
 )  # fmt: skip
 NO_SOUND = {"day_spend", "hangup_before_stream", "hangup_during_greeting", "key_zero", "relay_dead"}
 NO_SOUND |= {"relay_dies_in_call", "relay_killed", "socket_cut_again_and_again", "too_often"}
-# The network delays each message by another time, so our clock and Twilio's never agree to the sample.
+# In these scenarios the network delays each message by another time, so the recording cannot be exact to the sample.
 ROUGH = {"network_bursts", "network_jitter", "rough_network"}
 
 Frames = dict[str, list[tuple[int, bytes]]]
@@ -41,7 +41,7 @@ Frames = dict[str, list[tuple[int, bytes]]]
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Frames:
-    """Every frame that the stand-in sends. For each call: its beginning in samples of the clock, and its audio."""
+    """For each call: every frame that the stand-in sends, with the time of its beginning in samples."""
     found: Frames = {}
     media = MediaStream.media
 
@@ -80,18 +80,19 @@ def _check_right(right: bytes, base: int, call: LiveCall, *, rough: bool) -> Non
     for at in windows:
         found = right.find(heard[at : at + FRAME], max(0, at - 10 * PLACE_LIMIT), at + 10 * PLACE_LIMIT)
         off += not abs(found - at) <= PLACE_LIMIT + 8
-    assert off <= len(windows) // 20  # a window across a seam is not found
+    assert off <= len(windows) // 20  # a few windows contain a seam, so they are not found
 
 
 def _seams(recorded: bytes, heard: bytes) -> int:
-    """Count the places where one of the two has up to `CUT_LIMIT` samples more. Everything else must be equal.
+    """Count the places where the recording or the heard audio has up to `CUT_LIMIT` samples more than the other.
 
-    Such a place is a `clear`: the network delays it, so Twilio plays on for a time that the relay cannot know.
+    Everything else must be equal. Such a place (a seam) comes from a `clear`: the network delays the `clear`, so Twilio
+    plays on for a time that the relay cannot know.
     """
     seams = 0
     while recorded != heard:
         same = next((at for at, pair in enumerate(zip(recorded, heard, strict=False)) if pair[0] != pair[1]), None)
-        if same is None:  # the call ended with it
+        if same is None:  # one of the two ends here
             assert abs(len(recorded) - len(heard)) <= CUT_LIMIT
             return seams + 1
         recorded, heard = recorded[same:], heard[same:]

@@ -116,7 +116,7 @@ def _recorder(call_began_s: float = 100.0) -> tuple[Recorder, list[Tape]]:
 
 
 def _talk(line: Line, rng: random.Random, seconds: float, *, clears: bool = True) -> float:
-    """Random talk and interruptions as in the playout: audio up to 400 ms ahead, and a mark after each burst."""
+    """Play random talk and interruptions as the playout does: up to 400 ms of lead, and a mark after each burst."""
     now, until, number = 100.0, 100.0 + seconds, 0
     ahead_to, talks = now, True
     line.recorder.begin(now)
@@ -133,7 +133,7 @@ def _talk(line: Line, rng: random.Random, seconds: float, *, clears: bool = True
             ahead_to = max(ahead_to, now) + n * 0.02
         line.step(now)
         line.recorder.tick(now)
-        now += STEP_S if rng.random() < 0.9 else rng.random() / 30  # at any time, not only at frames
+        now += STEP_S if rng.random() < 0.9 else rng.random() / 30  # sometimes between two frames
     return now
 
 

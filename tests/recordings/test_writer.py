@@ -80,7 +80,7 @@ async def test_an_error_in_one_job_does_not_end_the_others(tmp_path: Path) -> No
 
 
 class _Filling:
-    """Stands for os.write on a disk that fills up: after `left` bytes it raises an error, until `left` is set again."""
+    """Replaces os.write on a disk that fills up: after `left` bytes it raises an error, until `left` is set again."""
 
     def __init__(self, left: int) -> None:
         self.left, self._write = left, os.write
@@ -103,7 +103,7 @@ def test_a_recording_that_a_full_disk_stopped_in_the_middle_of_a_chunk_can_be_pl
     monkeypatch.setattr(os, "write", disk)
     with pytest.raises(OSError, match="No space"):
         file.append(bytes(2 * CHUNK_SAMPLES))
-    disk.left = TAG_BYTES  # The cut chunk has made room for the last one.
+    disk.left = TAG_BYTES  # the incomplete chunk is removed, which makes room for the end of the file
     finished = file.give_up("stopped")
     assert finished is not None
     assert finished.samples == CHUNK_SAMPLES

@@ -28,7 +28,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 
 class Stage:
-    """A relay's database and DATA_DIR with one caller in them, and the command."""
+    """A relay's database and DATA_DIR with the traces of one caller in them, and the command `relay erase`."""
 
     def __init__(self, connection: Connection, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.connection, self.data_dir = connection, data_dir
@@ -46,7 +46,7 @@ class Stage:
         return row[0] if row is not None and len(row) == 1 else row
 
     def left(self) -> set[tuple[str, str]]:
-        """The columns that hold the number or the words."""
+        """The columns that still hold the caller's number or words."""
         return places(self.connection, NUMBER) | places(self.connection, SECRET)
 
     def files(self) -> list[str]:
@@ -164,7 +164,7 @@ async def test_an_erased_caller_does_not_count_as_one_who_hides_the_number(datab
         nursery.cancel_scope.cancel()
 
 
-# What it says and asks
+# What the command says and asks
 
 
 def test_it_says_first_what_it_deletes_and_each_future_appointment_by_its_time(
@@ -253,7 +253,7 @@ def test_the_audit_row_and_the_log_line_have_counts_and_neither_number_nor_word(
     assert SECRET not in line
 
 
-# What may still come
+# Rows and recordings that may still come after the command
 
 
 def test_a_call_that_runs_is_left_whole_and_a_second_run_after_it_erases_it(stage: Stage) -> None:

@@ -49,7 +49,7 @@ async def test_of_old_calls_only_figures_are_left_and_young_calls_are_whole(data
         assert {(number, at is not None) for number, at in numbers} == {(None, True)}
         at = "select count(*) from calls where started_at >= %s and words_deleted_at is null"
         assert connection.execute(at, [before]).fetchone() == (5,)
-        # the files of recordings, and appointments to come, have their own age
+        # Recordings and future appointments are not deleted by the age of their call.
         left = {table for table, _ in places(connection, NUMBER) | places(connection, SECRET)}
         assert left == {"appointments", "recordings"}
     await words.close()

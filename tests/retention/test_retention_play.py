@@ -24,12 +24,12 @@ DAY_S, HOUR_S = 86_400.0, 3_600.0
 
 
 class Calls:
-    """Words of calls in memory. A group is two calls."""
+    """Calls with words, in memory. Words are deleted in groups of two calls."""
 
     def __init__(self, *days_old: float) -> None:
         self.began = sorted(BEGIN - timedelta(days=days) for days in days_old)
         self.away = False
-        self.asked_at: list[float] = []  # s, fake clock: when a pass began
+        self.asked_at: list[float] = []  # the times at which a deletion began, in seconds of the fake clock
         self.closed = 0
 
     async def delete_next(self, before: dt.datetime) -> int | None:

@@ -51,7 +51,7 @@ async def call(play: Play, owner: OwnerAtLive, at: str, act: Act, steps: str = S
 
 
 async def hear(end: WebSocketEnd, heard: list[tuple[bytes, bytes]]) -> Gone:
-    """Hear everything until the end of the socket, and return how it ended."""
+    """Read the listener's socket until it ends, and put the audio of both sides into `heard`. Return how it ended."""
     try:
         while True:
             for message in await end.receive():

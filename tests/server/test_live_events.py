@@ -1,4 +1,4 @@
-"""The event stream of the page Live on real sockets: watchers that leave or do not read are dropped. Others go on."""
+"""The event stream of the page Live on real sockets: watchers who leave or do not read are dropped. Others go on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMIT_S = 60
 
 
 class ManyWords(Calls):
-    """A call with many new words in each snapshot, which soon fill the buffers of a socket."""
+    """A call with 2 MB of new words in each snapshot. They soon fill the buffers of a socket."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,11 +75,11 @@ async def test_a_watcher_that_does_not_read_is_dropped_and_the_others_go_on(
     monkeypatch.setattr(http, "SEND_LIMIT_S", 1.0)
     deaf, good = await watch(port), await watch(port)
     with trio.fail_after(LIMIT_S):
-        await read_until(good, b'"length":"0:08"')  # after 5 s the other's buffers are full
+        await read_until(good, b'"length":"0:08"')  # after 5 s the buffers of the watcher that does not read are full
         got = 0
         while piece := await deaf.receive_some():
             got += len(piece)
-    assert got < 40_000_000  # only the bytes that the kernel had buffered, then the end
+    assert got < 40_000_000  # bytes that the kernel had buffered
     await read_until(good, b'"length":"0:12"')
     for each in (deaf, good):
         await trio.aclose_forcefully(each)

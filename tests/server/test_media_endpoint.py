@@ -29,7 +29,7 @@ FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
 
 
 def start(**changes: Any) -> dict[str, Any]:
-    """Twilio's start message for our call. `changes` go into its inner table."""
+    """Twilio's start message for our call. `changes` replace values in the object `start` of this message."""
     inner = {"accountSid": ACCOUNT.sid, "streamSid": "MZ" + "1" * 32, "callSid": SID, "tracks": ["inbound"],
              "mediaFormat": FORMAT, "customParameters": {}} | changes  # fmt: skip
     return {"event": "start", "sequenceNumber": "1", "start": inner, "streamSid": inner["streamSid"]}

@@ -670,7 +670,7 @@ async def test_it_is_stored_when_the_caller_hangs_up_while_the_humans_phone_ring
         call_file(play, reason=EndReason.TRANSFERRED)
         await ask(play, "/twilio/after")
         await ask(play, f"/twilio/status?call={SID}", {"CallStatus": "completed", "CallSid": "CA" + "9" * 32})
-        # This was the status of the human's leg, not of the caller's leg.
+        # This webhook was about the human's leg of the call, so the caller has not hung up.
         assert outcome(play).transfer_result == "asked"
         await ask(play, "/twilio/status", {"CallStatus": "completed"})
         assert outcome(play).transfer_result == "caller_hung_up"

@@ -41,7 +41,10 @@ class Steps(trio.abc.Instrument):
 
 
 def _load(port: int, listener_ready: list[str], counts: Counter[str]) -> Counter[str]:
-    """Runs in a thread: make a few calls, and count while they speak. "frames" is the number of frames sent."""
+    """Make a few calls in a thread. Return the counts of a period in which they speak.
+
+    "frames" is the number of frames that the callers sent in this period.
+    """
     loop = Loop()
     load = Load(Target(f"http://127.0.0.1:{port}"), loop, 1)
     listener = Listener(load, None)
@@ -49,7 +52,7 @@ def _load(port: int, listener_ready: list[str], counts: Counter[str]) -> Counter
     listener_ready.append(listener.url)
     try:
         loop.run(lambda: "ready" in counts, 30.0)
-        loop.run(lambda: False, 2.0)  # phrases are rendered first, in sessions that belong to no call
+        loop.run(lambda: False, 2.0)  # wait until the sessions in which phrases were rendered are closed
         load.ring_up_to(CALLS)
         loop.run(lambda: False, WARM_S)
         before, sent = Counter(counts), sum(caller._sent for caller in load.callers)
@@ -80,7 +83,7 @@ async def test_a_callers_frame_costs_one_read_and_one_send_and_wakes_no_task(
         counts["reads"] += 1
         return recv(self)
 
-    monkeypatch.setattr("relay.transport.overload.BEHIND_S", 1e9)  # no frames in pairs on a slow machine
+    monkeypatch.setattr("relay.transport.overload.BEHIND_S", 1e9)  # else a slow machine sends frames in pairs
     monkeypatch.setattr(SocketWire, "_push", counted_push)
     monkeypatch.setattr(SocketWire, "_recv_now", counted_recv)
     port, listening, found = free_port(), list[str](), list[Counter[str]]()

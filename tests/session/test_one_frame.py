@@ -25,8 +25,8 @@ DOWNLINK = (
 )
 
 
-# The limits for calls from one file into another. They are the present numbers. Before you add a call, look whether the
-# result is already known at this place.
+# For each path: how often one file may call another. These are the present numbers. Before you add a call, look whether
+# the calling file already knows the result.
 MOST = {"barge-in hold": 20, "barge-in give up": 34, "transcript row": 16, "writing function": 50}
 
 
@@ -56,7 +56,7 @@ def test_the_changes_of_file_on_a_path_do_not_increase(path: str, most: int) -> 
 
 
 def rooms_of(task: str, *, by_phone: bool) -> set[str]:
-    """All files that the tasks of the session entered during the whole call."""
+    """All files that tasks with this name went through during the whole call."""
     found = [step for step in steps(by_phone=by_phone) if step.task.endswith(task)]
     assert found, task
     return {room for step in found for room in step.rooms}

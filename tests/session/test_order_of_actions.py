@@ -56,7 +56,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[CallSession]]:
 
 @asynccontextmanager
 async def talking(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[CallSession, plays.Play]]:
-    """A call after its greeting. It runs on during the test."""
+    """Begin a call, and yield it when its greeting is over. The call goes on during the test."""
     with watched(monkeypatch) as sessions:
         async with plays.stage() as play, trio.open_nursery() as nursery:
             nursery.start_soon(run_scenario, CALL, play.exchange)
@@ -70,7 +70,7 @@ def kept(play: plays.Play) -> list[str | None]:
 
 
 def congest(session: CallSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on the caller's socket is full."""
+    """Make the caller's socket full from now on."""
     monkeypatch.setattr(session._caller, "post", lambda *_: True)
     monkeypatch.setattr(session._caller, "drain", trio.sleep_forever)
 
@@ -148,7 +148,7 @@ async def test_when_the_caller_is_gone_no_row_is_lost(monkeypatch: pytest.Monkey
 
 
 def hold_back(session: CallSession, for_s: float) -> bytearray:
-    """Make the socket to Twilio full for the next `for_s` seconds. What it sends after that is put into the result."""
+    """Make the socket to Twilio full for the next `for_s` seconds. Later it appends what it sends to the result."""
     stream: Any = session._caller._wire._stream  # type: ignore[attr-defined] # a StreamWire, in a play
     send_all, until, sent = stream.send_all, trio.current_time() + for_s, bytearray()
 

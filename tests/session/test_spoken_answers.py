@@ -33,7 +33,7 @@ HALF_S = b"\x55" * 4_000
 
 
 class ByHand:
-    """A voice whose events come from the test. `orders` has the orders that it got, in their order."""
+    """A voice whose events come from the test. `orders` lists what the voice was told to do."""
 
     def __init__(self) -> None:
         self.orders: list[tuple[str, ...]] = []
@@ -92,7 +92,7 @@ class Source:
 
 
 class Play:
-    """Spoken answers between a voice that the test controls and a call that only listens."""
+    """The spoken answers under test, between a voice that the test controls and a call that only collects events."""
 
     def __init__(self, source: Source) -> None:
         self.heard: list[Event] = []

@@ -93,7 +93,7 @@ ODD = st.one_of(VALUES, st.sampled_from(["Say exactly: ", 'Say exactly: "', 2**7
 
 
 def changed(whole: Any, where: int, odd: Any) -> Any:
-    """The same value with something odd in place of part number `where`."""
+    """A copy of `whole` in which the part with the number `where` is replaced by `odd`."""
     whole = copy.deepcopy(whole)
     places: list[tuple[Any, Any]] = []
     inside = [whole]

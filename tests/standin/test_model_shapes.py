@@ -63,7 +63,7 @@ ITEMS = {  # none of them has the key `object` (docs/protocol/openai.md 2.2)
     "function_call": {"id", "type", "status", "call_id", "name", "arguments"},
     "function_call_output": {"id", "type", "call_id", "output"},
 }
-# The same content has two names: output_audio in an item, and audio in a part.
+# The same content has another name in CONTENT (of an item) than in PARTS: for example output_audio and audio.
 CONTENT = {
     "input_text": {"text"}, "input_audio": {"transcript"}, "output_text": {"text"}, "output_audio": {"transcript"},
 }  # fmt: skip

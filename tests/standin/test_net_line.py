@@ -10,7 +10,7 @@ from relay.standin.net.line import Line
 
 
 class FarEnd:
-    """The far end. It sends back what it gets, in capital letters, and refuses the first `away` connections."""
+    """The far end of the line. It refuses the first `away` connections. It sends back what it gets, in capitals."""
 
     def __init__(self, nursery: trio.Nursery, away: int = 0) -> None:
         self._nursery, self.away, self.dialled = nursery, away, 0

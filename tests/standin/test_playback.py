@@ -95,7 +95,7 @@ ACTIONS = st.lists(
 
 @given(ACTIONS)
 def test_any_order_of_messages_agrees_with_a_sample_by_sample_player(actions: list[tuple[str, int]]) -> None:
-    """The oracle plays one sample after another from a plain list."""
+    """The oracle is this test's own player: it plays one sample after another from a list."""
     ear, at = Playback(), 0
     heard: dict[int, int] = {}
     queue: list[int | str] = []

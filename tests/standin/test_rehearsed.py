@@ -43,7 +43,7 @@ KINDS = [
 
 @pytest.fixture
 def own_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of prompts in which every sentence that callers hear is changed."""
+    """Let the relay use a folder of prompts in which every sentence that callers hear is changed."""
     shutil.copytree(prompts.PROMPTS_DIR, tmp_path, dirs_exist_ok=True)
     (tmp_path / "greeting.md").write_text(
         "Welcome to {BUSINESS_NAME}! {AGENT_NAME} speaking.\n---\nWhat shall it be?\n"
@@ -99,7 +99,7 @@ def _own(environ: dict[str, str]) -> OwnWords:
     return own_words(loaded, prompts.load(loaded), EPOCH)
 
 
-# From outside
+# Rehearsals of a relay whose settings are known only in part
 
 
 def _relay(**environ: str) -> Rehearsed:

@@ -34,7 +34,7 @@ async def server(answer: bytes, asked: list[bytes]) -> AsyncIterator[str]:
         nursery.cancel_scope.cancel()
 
 
-# httpx does not close the generators that read such a body.
+# httpx does not close the generators that read a body with a wrong encoding, so Python warns.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_body_with_a_false_content_encoding_is_an_error_of_the_connection() -> None:
     door = NetworkConnections()

@@ -45,7 +45,8 @@ class Agent:
 
     def __init__(self, greeting: str, *answers: str, resume_after: int = 0, stutter: bool = False) -> None:
         self.greeting, self.answers = greeting, list(answers)
-        self.resume_after, self.stutter = resume_after, stutter  # in frames; with 0 it does not go on
+        # After an interruption the agent goes on when the caller was silent for `resume_after` frames (0: it does not).
+        self.resume_after, self.stutter = resume_after, stutter
 
     async def __call__(self, media: Media) -> None:
         start = await media.next("start")
@@ -346,13 +347,13 @@ def test_each_expectation_can_fail_and_says_why(expect: str, words: str) -> None
 
 @cache
 def a_good_talk() -> CallReport:
-    """One call, on a fake clock of its own, for all tests that only look at its report."""
+    """The report of one call, which several tests share. The call has a fake clock of its own."""
     clock = trio.testing.MockClock(autojump_threshold=0)
     return trio.run(play, TALK, Agent("greeting", "hours", "goodbye"), FACTS, clock=clock)
 
 
 def test_every_expectation_is_in_the_test_that_sees_it_fail() -> None:
-    elsewhere = {"no_gap_over_ms", "no_complaints"}  # these are seen to fail with another call
+    elsewhere = {"no_gap_over_ms", "no_complaints"}  # other tests with other calls see these two fail
     assert {expect.partition(" = ")[0] for expect, _ in CAN_FAIL} | elsewhere == set(Expect.__struct_fields__)
 
 

@@ -1,4 +1,7 @@
-"""Bytes are handed over by the hub, inside Trio's loop, or by a waiting task if there is no hub."""
+"""The hub reads sockets inside Trio's loop and hands the bytes over to a function of the reader.
+
+If there is no hub, a task of the reader waits for the bytes and calls this function.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ pytestmark = pytest.mark.real  # sockets of the kernel
 
 @pytest.fixture(params=["hub", "no hub"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways in which bytes are handed over. For a reader they must be the same."""
+    """The two ways in which bytes are handed over: with the hub and without it. A reader must see no difference."""
     if request.param == "no hub":
         monkeypatch.setattr(wire_module, "current_hub", lambda: None)
     return str(request.param)
@@ -48,7 +51,7 @@ def wires() -> Iterator[tuple[SocketWire, SocketWire]]:
 
 
 class Took(list[bytes]):
-    """A reader's function that keeps the bytes that it gets. A test can wait for them."""
+    """A function to which bytes are handed over. It keeps them, and a test can wait for them."""
 
     def __call__(self, data: bytes) -> bool:
         self.append(data)
@@ -71,8 +74,8 @@ class Steps(trio.abc.Instrument):
 
 
 async def test_the_hub_can_be_put_in_front_of_trios_io_manager() -> None:
-    # If this fails with another version of Trio, read trio/_core/_run.py and _io_epoll.py, and then change the pin.
-    # Calls work without the hub too.
+    # If this fails with another version of Trio, read trio/_core/_run.py and _io_epoll.py, and then change the
+    # pinned version. Calls also work without the hub.
     hub = current_hub()
     assert isinstance(hub, Hub)
     assert current_hub() is hub
@@ -105,7 +108,7 @@ class Passes(trio.abc.Instrument):
 
 
 class Echoes:
-    """Two readers whose functions answer each other without end. The loop has something to hand over all the time."""
+    """Two readers whose functions answer each other without end. So the hub always has bytes to hand over."""
 
     def __init__(self, wires: tuple[SocketWire, SocketWire]) -> None:
         self.wires, self.n = wires, 0
@@ -378,7 +381,7 @@ async def test_a_socket_that_was_closed_earlier_in_the_same_round_is_not_read() 
         nursery.start_soon(read, pairs[1][1], pairs[0][1])
         await trio.testing.wait_all_tasks_blocked()
         for near, _ in pairs:
-            near._push(b"1")  # both come before the hub's next look
+            near._push(b"1")  # both bytes come before the hub looks at its sockets again
     assert sorted(ends) == ["took", "was closed"]
     for pair in pairs:
         pair[0].abort()

@@ -4,7 +4,7 @@ from relay.transport.overload import BEHIND_S, BUSY, FULL, LEVEL_S, ROOM, Pace
 
 
 def _run(pace: Pace, took_s: float, for_s: float, at_work: float = 1.0) -> None:
-    """Passes of `took_s` each for `for_s` seconds. The loop works during the share `at_work` of this time."""
+    """Let the loop run for `for_s` seconds in passes of `took_s`. It works for the share `at_work` of the time."""
     for _ in range(round(for_s * at_work / took_s)):
         pace.passed(took_s, took_s / at_work - took_s)
 

@@ -1,6 +1,6 @@
 """The ticker calls the function of each waiting task once in a period, in groups at different times.
 
-Without tasks nothing runs.
+If no task waits, the ticker does not run.
 """
 
 from __future__ import annotations

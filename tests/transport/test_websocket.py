@@ -425,8 +425,8 @@ async def test_messages_that_come_in_the_same_packet_as_the_answer_101_are_not_l
 
 
 CREATED = b'{"type":"session.created","instructions":"%b"}' % (b"x" * 300)
-# The frame's length is written as 0x81 0x05. A reader that begins at the wrong byte would take this for a text frame of
-# five bytes.
+# The length of this frame is written as the bytes 0x81 0x05. A reader that begins at the wrong byte would take these
+# bytes for the head of a text frame of five bytes.
 UPDATED = b'{"type":"session.updated","instructions":"%b"}' % (b"y" * (0x8105 - 46))
 
 

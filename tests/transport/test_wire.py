@@ -68,7 +68,7 @@ async def test_a_reader_that_waits_for_several_frames_sleeps_until_enough_bytes_
         assert got == [b"a" * 400 + b"b" * 100]
         await ours.write(b"c")
         await trio.testing.wait_all_tasks_blocked(0.05)
-        ours.abort()  # the rest comes with the end, even if it is little
+        ours.abort()  # at the end of the stream, the reader gets the rest, although it is less than 450 bytes
     assert got[1:] == [b"c"]
     theirs.abort()
 
@@ -86,7 +86,7 @@ async def test_many_writers_on_a_stream_lose_and_mix_nothing() -> None:
 
 
 async def _three_write_one_reads(ours: Wire, theirs: Wire) -> None:
-    """Each writer writes 60 pieces of 5,000 equal bytes. The byte is one higher in each of its pieces."""
+    """Three writers write 60 pieces each. A piece is 5,000 equal bytes, and the next piece has the next byte."""
     got = bytearray()
 
     async def write(first: int) -> None:

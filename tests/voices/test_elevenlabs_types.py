@@ -69,7 +69,10 @@ async def test_every_message_of_a_call_fits_the_packages_types_in_both_direction
 
 
 def without_what_examples_add(message: dict[str, Any]) -> dict[str, Any]:
-    """Remove two things that the reference's examples have and its types do not: isFinal with audio, and an old key."""
+    """Remove what only the examples in the service's reference have, and not the types of the package.
+
+    These are `isFinal` in a message with audio, and an old name of a key.
+    """
     last = message.get("isFinal", message.get("is_final"))
     kept = {k: v for k, v in message.items() if not (k in ("isFinal", "is_final") and last is not True)}
     if last is True:

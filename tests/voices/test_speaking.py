@@ -14,7 +14,7 @@ from relay.voices.speaking import CONTEXTS, Speaking
 from relay.voices.voice import Spoken, SpokenWhole, VoiceFault, VoiceLost
 
 ITEMS = st.sampled_from([ItemId(f"item_{n}") for n in range(6)])
-# Nearly each of these is a clause by itself, so that it is sent at once. Text that was never sent has no audio.
+# Nearly each of these texts is a clause by itself, so it is sent at once. Only sent text gets audio.
 TEXTS = st.sampled_from(["I'm sorry, that ", "Of course. I ", "We are open now from eleven ", "$5. It ", "", "😀 "])
 
 
