@@ -1,8 +1,8 @@
 """Books, moves and cancels appointments. If a change is not possible, says why in words for the caller (pure).
 
-A method that gets a `Store` runs inside one transaction of the diary. `now` is the present minute. A refusal is an
-exception and changes nothing. A change is kept with its idempotency key. If the same key comes again, the first answer
-is returned again.
+A method that gets a `Store` runs inside one transaction of the diary. `now` is the present time in minutes since 1970.
+A refusal is an exception and changes nothing. A change is stored with its idempotency key. A second change with the
+same key changes nothing, and returns the result of the first one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ class NotFree(Exception):
 
 
 class NotOffered(Exception):
-    """The words fit no service or more than one, or no person with this name does it. `choices` are the known names."""
+    """The words fit no service or more than one, or no person with this name does the service.
+
+    `choices` are the names that can be chosen.
+    """
 
     def __init__(self, why: str, choices: Sequence[str]) -> None:
         super().__init__(why)
@@ -71,7 +74,8 @@ class Deed:
     key: str
     call_sid: str = ""
     by: str = "caller"
-    # If true, hours, notice and horizon do not count. Even then, no person or place can be booked twice at one time.
+    # If true, opening hours, notice and horizon (rules.py: `notice_minutes`, `ahead_days`) do not count. Even then, no
+    # person or place can be booked twice at one time.
     anyway: bool = False
 
 

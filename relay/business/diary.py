@@ -1,8 +1,9 @@
-"""Defines the port of the diary (appointments and blocked times), and a diary in memory for plays, test calls and the
-stand-in.
+"""Defines the port of the diary: appointments and blocked times.
 
-`Store` is the diary within one transaction. A function that is given to `Diary.write` runs alone. All of its changes
-are kept, or none.
+This file also has a diary in memory, for tests, test calls and the stand-in business.
+
+`Store` is the diary within one transaction. While a function that was given to `Diary.write` runs, no other one runs.
+All of its changes are kept, or none.
 """
 
 from __future__ import annotations

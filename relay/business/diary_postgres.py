@@ -4,8 +4,7 @@ Rule 1: no person and no place is booked twice at one time. An exclusion constra
         another program writes into the table.
 Rule 2: each change is a transaction that holds one lock. So a time that was found free is still free when it is booked.
         If two relays write, the second one waits, and then sees what the first one has done.
-Rule 3: a change that comes again with its key is found in the history. So a change can be tried again after its answer
-        was lost.
+Rule 3: a repeated change is found in the history by its key. So a change can be tried again after its answer was lost.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ def _told(work: Callable[[Store], T], store: Store) -> _Told[T]:
 def _alone(connection: Connection, work: Callable[[Store], T]) -> _Told[T]:
     for number in range(TRIES):
         try:
-            # A savepoint inside the thread's transaction. After a collision only the work is rolled back.
+            # This is a savepoint inside the thread's transaction. After a collision only `work` is rolled back.
             with connection.transaction():
                 connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
                 return _told(work, PostgresStore(connection))
@@ -195,6 +194,6 @@ def _appointment(row: Sequence[Any]) -> Appointment:
 
 
 def _number(shown_id: str, prefix: str) -> int:
-    """The number in an id like `apt_12` (or in `12` alone). For any other text -1, which no row has."""
+    """The number in an id like `apt_12` (or in `12` alone). Any other text gives -1, which no row has."""
     digits = shown_id.removeprefix(prefix)
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 18 else -1

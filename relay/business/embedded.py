@@ -1,7 +1,7 @@
-"""The embedded backend. It implements the backend's port in this process, with the business file and the diary.
+"""Implements the backend's port in this process, with the business file and the diary.
 
-Each object has one version of the business file, and a call keeps its object until its end. All objects use the same
-diary.
+Each `Embedded` has one version of the business file. A call uses the same `Embedded` until the call ends. All of these
+objects use the same diary.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from relay.business.rules import Business
 from relay.functions.backend.contract import Appointment, BackendFault, Caller, Hours, Refused, Taken
 from relay.functions.builtin.times import clock_words, time_words
 
-LIMIT_S: Final = 2.5  # The same limit applies to a backend over HTTP.
+LIMIT_S: Final = 2.5  # Seconds. A backend over HTTP has the same limit.
 # The diary's work is cancelled this long before the function's deadline, so that its error still reaches the function.
 MARGIN_S: Final = 0.05
 NOT_FOUND: Final = 404
@@ -122,7 +122,7 @@ class Embedded:
 
 
 def hours_of(business: Business, day: dt.date) -> Hours:
-    """A day's hours as the port gives them.
+    """The hours of a day as the port's type `Hours`.
 
     `notes` has the breaks, the next opening if the day is closed, and the business file's note about the day.
     """

@@ -1,6 +1,6 @@
-"""Reads and checks `business.toml`. One error names all mistakes, each with its line. Only `load` reads the file.
+"""Reads and checks `business.toml`. One error names all mistakes, each with its line.
 
-But if the file is not valid TOML, the error names only the first mistake.
+If the file is not valid TOML, the error names only the first mistake. `load` reads the file, and the rest is pure.
 """
 
 from __future__ import annotations

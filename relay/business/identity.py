@@ -13,8 +13,7 @@ from relay.settings import Settings
 
 
 def settle(settings: Settings, business: Business) -> tuple[Settings, Business, list[str]]:
-    """Return the settings and the business with the same name, zone and country. Also a sentence for each
-    difference."""
+    """Return settings and business with the same name, zone and country, and a sentence for each difference."""
     said = {
         "business_name": business.name,
         "business_tz": business.tz.key,

@@ -3,9 +3,10 @@
 Rule 1: an appointment lies within the opening hours, and within the hours of its person. Its buffer may end after
         closing time.
 Rule 2: its person or place is free during the appointment and its buffer.
-Rule 3: it begins at least the service's notice after now, and on a day within the service's horizon. Every time that
-        keeps these rules can be booked. But only times in steps are offered: from the
-        beginning of the opening hours, or from the next round time after it.
+Rule 3: it begins at least the service's `notice_minutes` after now, and at most its `ahead_days` after today.
+
+Every time that keeps these rules can be booked. But only times in steps of `step_minutes` are offered. The steps begin
+at the beginning of the opening hours, or at the next round time after it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Choice:
 
 
 def choices(business: Business, service: Service, first: dt.date, last: dt.date, who: str = "") -> list[Choice]:
-    """The people or places that can do the service on these days. With `who`, only this person."""
+    """The people or places that can do the service on these days. If `who` is given, only this person."""
     pieces = business_pieces(business, first, last)
     if service.places:
         return [_choice(tuple(business.resources_of(service)), pieces, service)]

@@ -1,4 +1,4 @@
-"""Makes spans in minutes since 1970 of the local hours of a business or a person (pure).
+"""Converts the local hours of a business or a person to spans in minutes since 1970 (pure).
 
 One rule is used: a local time means the first moment at which the clock shows this time or a later one. When the clocks
 go forward, a time that does not exist means the moment of the change. When they go back, a time that comes twice means
@@ -85,7 +85,7 @@ def next_opening(business: Business, minute: int, days: int = 60) -> int | None:
 
 
 def hours_on(business: Business, day: dt.date) -> list[Span]:
-    """The opening hours that begin on this day, in the form in which callers hear them."""
+    """The opening hours that begin on this day. Spans that touch become one, as a caller expects to hear them."""
     return merged(_spans_of(day, business.tz, _hours_on(business, day)))
 
 

@@ -196,7 +196,7 @@ class _Command:
     def _minute(self, text: str, *, ends: bool = False) -> int:
         """A local time of the business. A day without a time means the beginning of the day.
 
-        With `ends` it means the end of the day.
+        If `ends` is true, a day without a time means the end of the day.
         """
         tz = self.business.tz
         try:

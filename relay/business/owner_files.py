@@ -69,7 +69,7 @@ def read(settings: Settings) -> Read:
 def closed_words(business: Business, now: dt.datetime) -> str:
     """What the model is told while the business is closed.
 
-    "" while the business is open, or if the file has no [after_hours].
+    Returns "" while the business is open, or if the file has no [after_hours].
     """
     minute = minute_of(now)
     if business.after_hours is None or is_open(business, minute):

@@ -21,7 +21,7 @@ Week = tuple[tuple[Span, ...], ...]
 
 
 class Resource(NamedTuple):
-    """A person, or one place of a kind. `number` is 0 for a person. Places are counted from 1."""
+    """A person, or one numbered place such as table 3. `number` is 0 for a person. Places are counted from 1."""
 
     name: str
     number: int = 0
@@ -49,7 +49,7 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class SpecialDay:
-    """Days with special hours. Without spans, the business is closed on them."""
+    """Days with special hours. If `hours` is empty, the business is closed on these days."""
 
     days: Days
     hours: tuple[Span, ...] = ()
@@ -70,8 +70,8 @@ class Service:
     buffer_minutes: int = 0
     price: str = ""
     step_minutes: int = 30  # The minutes between two times that are offered.
-    notice_minutes: int = 0
-    ahead_days: int = 60
+    notice_minutes: int = 0  # The notice: an appointment begins at least so many minutes after it is booked.
+    ahead_days: int = 60  # The horizon: an appointment is at most so many days after today.
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,9 @@ class Business:
         return min(found, key=lambda each: each.days.every_year, default=None)
 
     def person(self, name: str) -> Person | None:
-        """The person with this name. If there is none, the only person whose first name is the first word of it.
+        """The person with this name. If there is none, the person whose first name is the first word of `name`.
 
-        Capital and small letters are the same.
+        None if nobody or more than one person fits. Upper and lower case are the same.
         """
         wanted = _plain(name)
         full = [each for each in self.people if _plain(each.name) == wanted]

@@ -66,7 +66,7 @@ def _service_words(business: Business, service: Service) -> str:
 
 
 def _within(texts: list[str], budget: int) -> list[int]:
-    """The indexes of the texts that fit into the budget. Texts are taken in their order."""
+    """The indexes of the texts that fit into the budget. The first text that does not fit ends the list."""
     kept: list[int] = []
     for number, text in enumerate(texts):
         budget -= tokens(text) + 1

@@ -22,7 +22,7 @@ def lines_of(text: str) -> dict[Path, int]:
 
 
 def line_at(lines: Mapping[Path, int], path: Path) -> int:
-    """The line of a path. If the key is not in the file, the line of its table, or 1 at the top level."""
+    """The line of a path. If the key is not in the file, this is the line of its table, or 1 at the top level."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
