@@ -19,7 +19,7 @@ class Questions:
 
     # Question -> the number of the caller's newest turn when the question was asked.
     _asked_at: dict[str, int | None] = field(default_factory=dict)
-    _believed: set[str] = field(default_factory=set)
+    _believed: set[str] = field(default_factory=set)  # The questions that are answered.
 
     def is_answered(self, question: str, caller_turn: int | None) -> bool:
         """True if this question was asked before and the caller has spoken since. Otherwise, note that it is asked now.

@@ -127,7 +127,7 @@ class Talk:
     misunderstandings: int = 0
     failed_attempts: dict[str, int] = field(default_factory=dict)  # Function -> its failures in a row.
     offered_human: bool = False
-    voice_fault: str = ""  # Why the other voice was lost. "" if it was not lost.
+    voice_fault: str = ""  # Why the voice service (ElevenLabs) was lost. "" if it was not lost.
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ class CallFile:
     talk: Talk
     started_at: dt.datetime
     rang_at: float  # When the phone rang (Trio clock).
-    announces: bool
+    announces: bool  # True if the caller must hear the notice.
     briefing: Briefing
     closed: bool  # True if the business was closed when the phone rang.
     # True for a test call: it does not count in the statistics, and the owner gets no notification.

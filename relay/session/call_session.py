@@ -143,7 +143,7 @@ class CallSession:
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
-        self._spoken: SpokenAnswers | None = None  # None if the model itself speaks.
+        self._spoken: SpokenAnswers | None = None  # None if the model itself speaks, and no voice service.
         if desk.voices_for(file) is not None:
             self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds, self.machine.is_early)
         self._recorder = self._recorder_of(file, started_at)
@@ -366,7 +366,7 @@ class CallSession:
     # OpenAI reader
 
     async def _read_model(self) -> None:
-        """Read one model session after the other, and the other voice if there is one.
+        """Read one model session after the other, and beside it the voice service if there is one.
 
         Ends when no session is wanted.
         """
@@ -400,8 +400,8 @@ class CallSession:
         Later messages of this session are dropped.
         """
         self._model, self._hears = session, False
-        # This session was opened to write text for the other voice. The voice was lost since then, so the model must
-        # speak.
+        # This session was opened to write text for the voice service. The service was lost since then, so the model
+        # must speak.
         if session.writes and self._spoken is None:
             self._post_to_model([model_dialect.SPEAK])
         try:
@@ -676,7 +676,7 @@ class CallSession:
                 self._answers.keep(response_id)
             case LearnGreeting(response_id):
                 greeting = self._answers.kept(response_id)
-                # If the other voice was lost, the greeting may be in the model's voice, or in both voices. Then it is
+                # If the voice service was lost, the greeting may be in the model's voice, or in two voices. Then it is
                 # not stored.
                 if greeting and not self._file.talk.voice_fault:
                     self.rows.learn_greeting(greeting)

@@ -220,7 +220,7 @@ class Desk:
         return None if file.talk.voice_fault else self.voices
 
     def ring(self, file: CallFile, greeting: str | None, now: float) -> None:
-        """A phone rings. Begin to open a model session for this call, and the other voice if there is one."""
+        """A phone rings. Begin to open a model session for this call, and the voice service if there is one."""
         is_warmed = self.warm.ring(file.call_sid, lambda: self.wanted(file, file.talk.model, greeting=greeting), now)
         if is_warmed and (voices := self.voices_for(file)) is not None:
             voices.ring(file.call_sid, now)

@@ -1,4 +1,4 @@
-"""Has the model's text spoken by another voice. The text goes to the voice, and the voice's sound to the machine.
+"""Has the model's text spoken by a voice service. The text goes to the voice, and the voice's sound to the machine.
 
 The machine gets the same events as from a model that speaks. So two kinds of events wait here until their sound has
 come. A function call waits until the words before it have begun to sound ("let me book that"). A response's end waits
@@ -146,7 +146,7 @@ class SpokenAnswers:
     def _say(self, voice: Voice, item_id: ItemId, item: _Item) -> None:
         """Give the waiting text to the voice. For an early answer, only the first EARLY_CHARACTERS."""
         if self._items.get(item_id) is not item:
-            return  # While another item was billed, the machine cut this item off.
+            return  # The machine has cut this item off, while another item was billed.
         while item.text and not (item.sent_characters >= EARLY_CHARACTERS and self._is_early(item.response_id)):
             text = item.text.pop(0)
             item.sent_characters += len(text)

@@ -6,7 +6,7 @@ Rule 1: a claim says that a deed is done: "I've booked", "your table is booked".
 Rule 2: a deed is the success of a function that writes (`done` in its output). If a look-up showed a booking, the agent
         may say that something *is* booked, but not that it has booked it.
 Rule 3: some words tell the caller that a deed was done, but do not claim it: "see you at seven", "all set". In another
-        language than English, any words count as telling it, because they are not understood here.
+        language than English, any words count as telling the deed, because this file does not understand them.
 Rule 4: only the kind of the deed is checked. The day and the hour may differ from those that were booked.
 """
 
