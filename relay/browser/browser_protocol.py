@@ -1,15 +1,15 @@
-"""The protocol of a test call: makes events of the page's JSON messages, and messages for the page. Pure.
+"""Reads the JSON messages of a test call from the page "Talk to it", and makes the messages for the page. Pure.
 
-This file has the functions of twilio/media_protocol.py that a session uses, and the same types of events. So a session
-can use either of the two, and the rest of its code is the same. The page (console/static/talk.js) sends
+This file has the functions of twilio/media_protocol.py that relay/session uses, and the same types of events. So
+relay/session has the same code for phone calls and test calls. The page (console/static/talk.js) sends
 
-    {"kind": "audio", "ms": 1200, "mulaw": "<base64>"}   8 kHz mu-law; `ms` is the page's stream time at its beginning
+    {"kind": "audio", "ms": 1200, "mulaw": "<base64>"}   8 kHz mu-law; `ms`: the page's stream time where it begins
     {"kind": "mark", "name": "..."}                      the audio before this mark has been played or cleared
     {"kind": "key", "digit": "1"}                        a key was pressed
     {"kind": "hang_up"}                                  the caller put the phone down
 
 and gets `audio`, `mark` and `clear`. Every message is a text frame, as in Twilio's protocol, so relay/transport handles
-both in the same way.
+both protocols in the same way.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _KINDS: Final = frozenset({"audio", "mark", "key", "hang_up"})
 def parse(message: bytes) -> Frame | Event | None:
     """Read a message of the page. Returns a Frame of the caller, an event, or None for an unknown kind.
 
-    Raises BrowserProtocolError if it is not a JSON object with a `kind`, or if a known kind lacks its parts.
+    Raises BrowserProtocolError if the message is not a JSON object with a `kind`, or if a known kind lacks a field.
     """
     try:
         told = _decode(message)
@@ -98,7 +98,7 @@ def _refuse_broken(message: bytes, error: Exception) -> None:
 
 
 def _words(error: Exception) -> str:
-    """What is wrong, with the place and the type.
+    """What is wrong with a message: the field and the type that was expected.
 
     A UnicodeDecodeError gets a fixed text, because its own text would quote the message.
     """
@@ -118,7 +118,7 @@ def mark(stream_sid: str, name: str) -> bytes:
 
 
 def play(stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
-    """The messages that play `mulaw`. With a `receipt`, they then ask for a mark of this name."""
+    """The messages that play `mulaw`. If `receipt` is given, a mark of this name follows the audio."""
     message = media(stream_sid, mulaw)
     return [message] if receipt is None else [message, mark(stream_sid, receipt)]
 

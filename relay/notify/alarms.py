@@ -1,8 +1,8 @@
-"""Makes alarms: a few kinds of log lines become news for the owner, each with what to do.
+"""Makes alarms: a few kinds of log lines become news for the owner. Each alarm says what to do.
 
-Each kind of alarm is sent at most once in each hour of the clock (UTC), over all machines: the hour is part of an
-alarm's id, and the outbox holds an id only once. An alarm never quotes a caller, because the log does not either. While
-Postgres is away, alarms wait until it is back.
+Each kind of alarm is sent at most once in each hour of the clock (UTC), by all machines together: the hour is part of
+an alarm's id, and the outbox holds an id only once. An alarm never quotes a caller, because the log does not quote
+callers. While Postgres is away, alarms wait.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ class Alarms:
     def __init__(self, tell: Tell, utc_now: Callable[[], datetime]) -> None:
         self._tell, self._utc_now = tell, utc_now
         self._told: dict[str, str] = {}  # Kind -> the hour in which it was last sent.
-        self._missed = 0
+        self._missed = 0  # The transfers in a row that nobody took.
         self._telling = False
 
     def saw(self, line: Mapping[str, object]) -> None:
-        """Make an alarm of a log line, if its event is one of the kinds."""
+        """Make an alarm of a log line, if there is an alarm for its event."""
         if self._telling or line.get("test"):
             return  # A line that is logged while an alarm is recorded, or in a test call, makes no alarm.
         alarm = self._alarm_of(line)

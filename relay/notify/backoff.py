@@ -1,15 +1,15 @@
-"""Decides when to try again to send news (pure)."""
+"""Decides how long to wait before the next try to send news (pure)."""
 
 from __future__ import annotations
 
-# The pauses after the first failure, the second, and so on. They are short at first, and more than three days together,
-# as mail servers do it.
+# The pauses in seconds after the first failure, the second failure, and so on. They are short at first, and all
+# together more than three days. Mail servers use such pauses too.
 PAUSES_S = (10, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200, 86_400, 86_400)
-LONGEST_ASKED_S = 86_400.0
+LONGEST_ASKED_S = 86_400.0  # A longer Retry-After is shortened to this.
 
 
 def pause_s(tries: int, asked_s: float | None = None) -> float | None:
-    """The seconds until the next try, after `tries` tries. None if the news is given up.
+    """The seconds until the next try, after `tries` failures. None if there is no further try.
 
     `asked_s` is the value of a Retry-After header.
     """

@@ -15,7 +15,7 @@ from relay.settings import Settings
 
 
 def show_outbox(url: str, *, again: bool) -> list[str]:
-    """The news that was not sent, as lines for the terminal. With `again`, dead letters will be sent again.
+    """The news that was not sent, as lines for the terminal. If `again`, dead letters wait to be sent again.
 
     Raises LedgerUnavailable.
     """
@@ -31,7 +31,7 @@ def show_outbox(url: str, *, again: bool) -> list[str]:
 async def send_tests(settings: Settings, say: Callable[[str], None]) -> bool:
     """Send examples of each kind of news except the digest to the real mail server and webhook. Print the answers.
 
-    Returns True if none of them failed, and False if no channel is set.
+    Returns False if an example failed, or if no channel is set.
     """
     all_sent = True
     async with http_client() as client:

@@ -1,9 +1,8 @@
-"""The task that sends waiting news.
+"""Sends the news that waits in the outbox, in a task of the process.
 
-It looks at its start, when news was recorded, when the next try or the digest is due, and at least once a day.
-
-While rows wait for Postgres, it looks every 5 s. While Postgres cannot be reached, it tries every 30 s. Between these
-times it does not use Postgres, so that a hosted database can sleep.
+The task reads the outbox when it starts, when news was recorded, when the next try or the digest is due, and at least
+once a day. While rows of this process wait for Postgres, the task reads the outbox every 5 s. While Postgres cannot be
+reached, it tries every 30 s. Between these times the task does not use Postgres, so that a hosted database can sleep.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from relay.notify.sending import NotSent
 log = structlog.get_logger()
 
 SWEEP_EVERY_S = 86_400.0
-# The ledger writes the rows of news. Most rows are in Postgres LOOK_AFTER_S after they were recorded. If rows still
-# wait then, the task looks again after LOOK_AGAIN_S.
+# The ledger writes the rows of news to Postgres. Most rows are there LOOK_AFTER_S after they were recorded. If rows
+# still wait then, the task reads the outbox again after LOOK_AGAIN_S.
 LOOK_AFTER_S = 0.2
 LOOK_AGAIN_S = 5.0
 LEAST_PAUSE_S = 0.5
@@ -42,7 +41,7 @@ class Delivery:
         self.states: dict[str, int] = {}  # State -> number of rows, when the outbox was last read. For the metrics.
 
     def wake(self) -> None:
-        """This process has recorded news: look at the outbox soon."""
+        """This process has recorded news: read the outbox soon."""
         self._news.set()
 
     async def run(self) -> None:
@@ -82,7 +81,7 @@ class Delivery:
         try:
             await self._outbox.settle(item, state, words=words, pause_s=pause)
         except LedgerUnavailable as error:
-            # The result is not written down. So the news is sent again with the same id, when its lease has ended.
+            # The result is not in Postgres. So the news is sent again with the same id, when its lease has ended.
             log.warning("outbox.not_settled", words=str(error), do="nothing: it may be sent a second time")
 
     async def _deliver(self, item: Item) -> None:
@@ -102,7 +101,7 @@ class Delivery:
                 return
             log.warning("outbox.not_sent", channel=item.channel, kind=item.kind, tries=item.tries, words=str(error))
             await self._settle(item, "waiting", str(error), pause)
-        except Exception as error:  # A bug of ours with one piece of news must not stop the others.
+        except Exception as error:  # A bug of ours with one piece of news must not stop the task.
             log.exception("outbox.bug", channel=item.channel, kind=item.kind)
             state, pause = ("dead", 0.0) if pause_s(item.tries) is None else ("waiting", pause_s(item.tries) or 0.0)
             await self._settle(item, state, f"a bug of the relay: {type(error).__name__}", pause)

@@ -1,8 +1,8 @@
 """Decides when the digest is due: one mail a day for news that can wait, if NOTIFY_DIGEST is set (pure).
 
-A digest's id is its date in the business's time zone. Its content is fixed when it is made. So if a digest is sent
-twice, the mails are the same. Messages, call backs and alarms never wait for the digest. News to a webhook does not
-wait either.
+A digest's id has its date in the business's time zone. The content of a digest does not change after it is made. So if
+a digest is sent twice, both mails are the same. Messages, call backs and alarms never wait for the digest. News to a
+webhook does not wait either.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes the invitation in a mail about a booking, by RFC 5546 and 6047 (pure).
 
-All invitations for a booking have the same UID. Each later one has a higher SEQUENCE. ORGANIZER is the sender of the
-mail, and ATTENDEE is its reader.
+All invitations for a booking have the same UID. Each later invitation has a higher SEQUENCE. ORGANIZER is the sender of
+the mail, and ATTENDEE is its reader.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ MINUTES = 60
 
 
 def method_of(item: Item) -> str | None:
-    """REQUEST or CANCEL.
+    """The METHOD of the invitation: REQUEST or CANCEL. None if there is no invitation.
 
-    None if the news has no id of a booking, or if it is not a cancellation and its start cannot be read.
+    A REQUEST needs the id of a booking, and a start that can be read. A CANCEL needs only the id.
     """
     if item.kind != "booking" or not item.body.get("booking"):
         return None

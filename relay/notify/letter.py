@@ -1,5 +1,4 @@
-"""Writes news as text: first what to do, then the facts (pure). Both forms of a mail use this text: plain text
-and HTML."""
+"""Writes news as text: first what to do, then the facts (pure). mail.py makes plain text and HTML from it."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """News as text. `facts` are pairs of a name and a value. The most important comes first."""
+    """News as text. `do` says what to do. `facts` are pairs of a name and a value, the most important first."""
 
     subject: str
     do: str
@@ -89,7 +88,7 @@ def letter(item: Item, public_url: str) -> Letter:
 
 
 def _digest(item: Item) -> Letter:
-    """The first part of a digest. The texts of its news follow."""
+    """The first part of a digest. In the mail, the texts of its news follow."""
     bookings = sum(one.kind == "booking" for one in item.members)
     faults = len(item.members) - bookings
     told = [

@@ -1,6 +1,7 @@
 """Makes a mail of news: plain text, simple HTML, and the invitation of a booking (pure).
 
-A caller's text gets into a header only through `_line`, which makes one line without control characters.
+A caller could use control characters to add headers to a mail. So a text gets into a header only through `_line`, which
+makes one line without control characters.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def compose(
 ) -> EmailMessage:
     """The mail to one reader.
 
-    The same news always has the same Message-ID. So if it is sent twice, most mail programs show one mail.
+    The same news always has the same Message-ID. So if news is sent twice, most mail programs show one mail.
     """
     told = letter(item, public_url)
     parts = [letter(one, public_url) for one in item.members]
@@ -49,7 +50,7 @@ def compose(
         if (method := method_of(one)) is None:
             continue
         calendar = invitation(one, sender=parseaddr(sender)[1], reader=parseaddr(reader)[1], host=host, tz=tz)
-        # In a digest, each booking has a file, so that the reader can choose which to add to a calendar.
+        # In a digest, each booking has its own file, so that the reader can choose which booking to add to a calendar.
         if item.members:
             name = f"{_line(str(one.body['booking']), 40)}.ics"
             params = {"method": method}

@@ -16,14 +16,14 @@ DEEDS = {"booked", "moved", "cancelled"}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What is known of the caller whom the news is about."""
+    """What is known about the caller of the news."""
 
     name: str = ""
     number: str = ""
 
 
 class News:
-    """Makes outbox rows for the configured channels. Without a channel it makes none."""
+    """Makes outbox rows for the configured channels. If there is no channel, it makes no rows."""
 
     def __init__(self, channels: Iterable[str], utc_now: Callable[[], datetime]) -> None:
         self._channels = tuple(channels)
@@ -60,8 +60,8 @@ def _who(name: str, number: str) -> Json:
 
 
 def _message(row: MessageRow, caller: Caller) -> tuple[str, str, Json]:
-    # Message 0 is the wanted call back. If the caller then records a message, it replaces the call back and is news
-    # too.
+    # Message 0 is the call back that the caller wants. If the caller then records a message, the recorded message
+    # replaces the call back, and is news too.
     recorded = row.seq == 0 and row.created_at is None
     what = "recorded" if recorded else "call_back" if row.seq == 0 else f"message.{row.seq}"
     body = {"text": row.text, **_who(row.name or caller.name, row.phone or caller.number)}

@@ -1,6 +1,7 @@
-"""The outbox in Postgres. A machine claims waiting news for the time of a lease, so that no other machine sends it too.
+"""Reads and changes the outbox in Postgres, the table of the news for the owner.
 
-If a machine is killed while it sends, the lease ends, and another machine sends the same news again.
+A machine claims the news that waits, for the time of a lease. During the lease no other machine sends this news. If a
+machine is killed while it sends, the lease ends, and another machine sends the same news again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from relay.ledger.statements import SQL_DIR
 from relay.notify.digest import HELD_KINDS, Digest
 from relay.notify.letter import Item
 
-LEASE_S = 120.0  # It must be longer than the longest try. A mail server may take 60 s, a webhook 15 s.
+LEASE_S = 120.0  # The lease must be longer than the longest try. A mail may take 60 s, a webhook 15 s.
 CLAIM_ROWS = 10
 LIMIT_S = 5.0
 
@@ -52,7 +53,7 @@ class Outbox:
             raise LedgerUnavailable(words_of(error)) from error
 
     async def gather(self) -> None:
-        """Make the latest digest that was due, unless it was made already or there is no news for it."""
+        """Make the latest digest that was due. If it was made before, or if there is no news for it, do nothing."""
         if self._digest is not None:
             news, before = self._digest.last()
             await self._query("gather", {"news": news, "before": before, "held": self._held})

@@ -1,4 +1,4 @@
-"""Defines how a try to send can fail."""
+"""Defines the error of a try to send news."""
 
 from __future__ import annotations
 

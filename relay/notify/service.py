@@ -1,4 +1,4 @@
-"""Runs what a process needs to tell the owner. The settings decide which channels there are."""
+"""Makes and sends the news of a process. The settings decide whether news goes by mail, by webhook, or by both."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def _send_mail(settings: Settings, item: Item) -> str:
 
 
 def http_client() -> httpx.AsyncClient:
-    """The HTTP client for webhooks. It uses no proxy of the environment, and follows no redirects."""
+    """The HTTP client for webhooks. It ignores proxy variables of the environment, and follows no redirects."""
     return httpx.AsyncClient(trust_env=False, timeout=15.0)
 
 
@@ -84,7 +84,7 @@ class Notices:
         self.wake()
 
     def wake(self) -> None:
-        """Make the task look at the outbox soon."""
+        """Make the task read the outbox soon."""
         if self._delivery is not None:
             self._delivery.wake()
 

@@ -1,6 +1,7 @@
 """Signs webhooks as Standard Webhooks asks for (pure): an HMAC-SHA256 over `id.timestamp.body`, for each secret.
 
-While the operator changes the secret, there are two. The receiver accepts a signature by either of them.
+While the operator changes the secret, there are two secrets and two signatures. The receiver accepts a request if one
+of the signatures fits.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hmac
 
 
 class SecretUnreadable(ValueError):
-    """NOTIFY_WEBHOOK_SECRET has not the form of a secret."""
+    """NOTIFY_WEBHOOK_SECRET does not have the form of a secret."""
 
 
 def key_of(secret: str) -> bytes:

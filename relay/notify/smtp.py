@@ -13,8 +13,8 @@ import trio
 from relay.notify.sending import NotSent
 
 SOCKET_LIMIT_S = 20.0  # The longest wait for one answer of the server.
-# The longest wait for the whole sending. After that nobody waits for the thread. It goes on by itself until it has sent
-# the mail, or until one answer takes longer than SOCKET_LIMIT_S.
+# The longest wait until the mail is sent. After that nobody waits for the thread. The thread goes on by itself until it
+# has sent the mail, or until one answer takes longer than SOCKET_LIMIT_S.
 SEND_LIMIT_S = 60.0
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 

@@ -1,8 +1,8 @@
-"""Sends news as a signed HTTP request, as Standard Webhooks asks for. docs/webhook.schema.json has the schema of the
-body.
+"""Sends news as a signed HTTP request, as Standard Webhooks asks for.
 
-Redirects are not followed. News goes to a private address only if NOTIFY_WEBHOOK_PRIVATE allows it. Otherwise a host
-name could lead to an internal service that trusts every client in its network.
+docs/webhook.schema.json has the schema of the body. Redirects are not followed. News goes to a private address only if
+NOTIFY_WEBHOOK_PRIVATE allows it. Without this rule, a host name could lead to an internal service that trusts every
+client in its network.
 """
 
 from __future__ import annotations

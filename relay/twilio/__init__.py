@@ -1,1 +1,1 @@
-"""Twilio's protocol: media messages, TwiML and signatures (pure), tokens, and the REST client."""
+"""Has everything that is special to Twilio: media messages, TwiML, caller ids, signatures, tokens, the REST client."""

@@ -1,8 +1,8 @@
 """Reads from a webhook who calls, and how far the caller's number can be trusted. Pure.
 
-The number comes from the caller's network. It identifies one caller only under two conditions: the numbering plan of
-its country allows it, and it is not shared by many callers. Our own number, a human's number, and the number of a line
-that forwards to us do not identify a caller.
+The number comes from the caller's network. A number identifies one caller only under two conditions: the numbering plan
+of its country allows this number, and the number is not shared by many callers. Our own number, a human's number, and
+the number of a line that forwards to us do not identify a caller.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Attestation(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallerId:
-    """Who calls. Numbers are E.164. "" if there is none."""
+    """Who calls. Each number is E.164, or "" if there is none."""
 
-    presented: str  # The number from the network. Rows contain this one.
-    number: str  # The same number if it identifies one caller, otherwise "".
+    presented: str  # The number from the network. The rows in Postgres have this number.
+    number: str  # `presented` if it identifies one caller, otherwise "".
     attestation: Attestation
     is_attested: bool  # False if this number alone is not enough to tell the caller about bookings, or to change them.
     # True if one of our own numbers calls, because a human's phone forwards the call back to the agent.
@@ -59,9 +59,9 @@ def caller_id(
 ) -> CallerId:
     """Read the fields of a webhook. A number without a country code is taken for a number of `country`.
 
-    `own` are our numbers. `humans` are the numbers of the people whom callers are connected with. If a human's number
-    calls, it forwards its own callers to us, or the owner tries the agent. So such a call is served, and is not taken
-    for a call of ours that comes back.
+    `own` are our numbers. `humans` are the numbers of the people with whom callers are connected. A call from a human's
+    number is served, even if the number is also in `own`: the human's phone forwards its own callers to us, or the
+    owner tries the agent.
     """
     by_us = fields.get("Direction", "inbound").startswith("outbound")
     attestation = attested(fields.get("StirVerstat", ""))
@@ -76,8 +76,10 @@ def caller_id(
 
 
 def attested(verstat: str) -> Attestation:
-    """Read a value of StirVerstat, like TN-Validation-Passed-A, TN-Validation-Failed-C-Diverted, No-TN-Validation, or
-    ""."""
+    """Read a value of StirVerstat.
+
+    Values are TN-Validation-Passed-A, TN-Validation-Failed-C-Diverted, No-TN-Validation, "", and similar ones.
+    """
     told = verstat.strip().casefold()
     if told.startswith("tn-validation-passed"):
         return Attestation.PASSED
@@ -87,7 +89,7 @@ def attested(verstat: str) -> Attestation:
 def as_presented(text: str, country: str) -> str:
     """The number in E.164. `text` is like "+1…", "sip:+1…@host", "whatsapp:+1…", "client:…", or a national number.
 
-    "" if it contains no number, or if the number stands for a hidden one.
+    Returns "" if `text` contains no number, or if the number is one of Twilio's values for a hidden number.
     """
     text = text.rpartition("<")[2].partition(">")[0]  # "Ann" <sip:+1…@host>
     user = _SCHEME.sub("", text.strip(), count=1).partition("@")[0].partition(";")[0]

@@ -1,9 +1,9 @@
-"""Twilio's Media Streams protocol: makes events of Twilio's JSON messages, and messages for Twilio. Pure.
+"""Reads the JSON messages of Twilio's Media Streams protocol, and makes the messages for Twilio. Pure.
 
 Only the needed fields are decoded. There may be other fields, in any order, and numbers may be written as strings. A
-message becomes a `Frame`, an event, or None if the call does not need it. Frames come fifty times a second, so a
-`Frame` is a light struct and not an event of the machine. Our messages have only fields that Twilio knows, because any
-other field gives warning 31951 (docs/protocol/twilio.md 3.2).
+message becomes a `Frame`, an event, or None if the call does not need the message. Frames come fifty times a second, so
+a `Frame` is a light struct and not an event of the call's state machine. Our messages have only fields that Twilio
+knows, because any other field gives warning 31951 (docs/protocol/twilio.md 3.2).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class TwilioProtocolError(CallerProtocolError):
 class Frame(msgspec.Struct, gc=False):
     """A piece of caller audio. In practice it has 160 bytes (20 ms), but Twilio promises no size.
 
-    `media_ms` is Twilio's stream time at the beginning of the frame. The first frame has about 100 ms. A jump means
-    that audio was lost.
+    `media_ms` is Twilio's stream time at the beginning of the frame. The stream time of the first frame is about 100
+    ms. A jump of the stream time means that audio was lost.
     """
 
     mulaw: bytes = msgspec.field(name="payload")
@@ -56,7 +56,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The stream has begun. The message has its ids, its format, and the `<Parameter>`s of our TwiML."""
+    """The stream has begun: its ids, its audio format, and the `<Parameter>`s of our TwiML."""
 
     stream_sid: StreamSid
     call_sid: CallSid
@@ -158,7 +158,7 @@ def parse(message: bytes) -> Frame | Event | None:
     """Read a message of Twilio's. Returns a Frame of the caller, an event, or None.
 
     None means an unknown event, or a frame of a track that is not the caller's. Raises TwilioProtocolError if the
-    message is not a JSON object with an `event`, or if a known event lacks a part.
+    message is not a JSON object with an `event`, or if a known event lacks a field that is needed.
     """
     try:
         decoded = _decode(message)
@@ -176,10 +176,10 @@ def parse(message: bytes) -> Frame | Event | None:
 
 
 def _second_look(message: bytes, error: Exception) -> Event | None:
-    """Look again at a message that could not be decoded.
+    """Decode a message again, with fewer fields, after the first try failed.
 
-    It may have an unknown event, or an unexpected form in fields that we do not use. Raises TwilioProtocolError if it
-    is really broken.
+    The event may be unknown, or fields that we do not use may have an unexpected form. Raises TwilioProtocolError if a
+    field that we need is wrong.
     """
     try:
         event = _decode_any(message).event
@@ -201,7 +201,7 @@ def _parse_rare(event: str, message: bytes) -> Event | None:
 
 
 def _words(error: Exception) -> str:
-    """What is wrong, with the place and the type.
+    """What is wrong with a message: the field and the type that was expected.
 
     A UnicodeDecodeError gets a fixed text, because its own text would quote the message.
     """
@@ -267,7 +267,7 @@ def mark(stream_sid: str, name: str) -> bytes:
 
 
 def play(stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
-    """The messages that play `mulaw`. With a `receipt`, they then ask for a mark of this name."""
+    """The messages that play `mulaw`. If `receipt` is given, a mark of this name follows the audio."""
     message = media(stream_sid, mulaw)
     return [message] if receipt is None else [message, mark(stream_sid, receipt)]
 

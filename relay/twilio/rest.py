@@ -21,11 +21,12 @@ from relay.transport.wire import default_tls
 
 log = structlog.get_logger()
 
-LIMIT_S = 10.0  # The limit for a request, all its tries included.
+LIMIT_S = 10.0  # The limit for a request with all its tries.
 TRY_LIMIT_S = 4.0  # The limit for one try.
 MAX_TRIES = 4
 FIRST_PAUSE_S = 0.25  # The pause after the first try, on average. Each further pause is twice as long.
-# Twilio's codes for "Call is not in-progress" and "not found". The call has ended, or belongs to another account.
+# Twilio's codes for "Call is not in-progress" (21220) and "not found" (20404). The call has ended, or it belongs to
+# another account.
 UNKNOWN_CODE = 20404
 OVER_CODES = {21220, UNKNOWN_CODE}
 API_VERSION = "2010-04-01"
@@ -44,7 +45,7 @@ class TwilioUnreachable(Exception):
 class Number(msgspec.Struct, frozen=True):
     """A phone number of the account, and where its calls go.
 
-    If the number has an application or a trunk, Twilio ignores its URLs.
+    If the number has an application or a trunk, Twilio ignores the URLs of the number.
     """
 
     sid: str
@@ -68,7 +69,7 @@ class _ErrorBody(msgspec.Struct):
 
 
 class _Over(Exception):
-    """The call has ended. If `is_unknown`, Twilio does not know this call, number or account."""
+    """The call has ended. If `is_unknown`, Twilio does not know the call, the number or the account."""
 
     def __init__(self, *, is_unknown: bool = False) -> None:
         super().__init__()
@@ -86,8 +87,8 @@ class _Busy(Exception):
 class TwilioRest:
     """A client for one account. Use it as an async context manager.
 
-    `auth` is a pair of account SID and auth token, or of API key and secret. It is several pairs while the operator
-    changes the token. The client then uses the pair that Twilio accepts. `base` is an origin, without a path.
+    `auth` is a pair of account SID and auth token, or of API key and secret. While the operator changes the token,
+    `auth` has several pairs. The client then uses the pair that Twilio accepts. `base` is an origin, without a path.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class TwilioRest:
             timeout=None,  # noqa: S113 -- _once limits the whole request; httpx would limit each read.
             transport=transport,
             verify=default_tls(),
-            trust_env=False,  # No proxy of the environment: only the relay's settings decide where it connects.
+            trust_env=False,  # Proxy variables of the environment are ignored: only the relay's settings count.
         )
 
     async def __aenter__(self) -> Self:
@@ -160,9 +161,9 @@ class TwilioRest:
         fallback_url: str | None = None,
         limit_s: float = LIMIT_S,
     ) -> Number:
-        """Make Twilio send the number's calls to `voice_url` by POST. Returns the number as it is then.
+        """Make Twilio send the number's calls to `voice_url` by POST. Returns the changed number.
 
-        With a `fallback_url` of None, the fallback stays.
+        If `fallback_url` is None, the number keeps its fallback URL.
 
         Raises TwilioRefused, TwilioUnreachable.
         """
@@ -186,7 +187,7 @@ class TwilioRest:
                 if n_try == MAX_TRIES:
                     raise TwilioUnreachable(f"{e} ({MAX_TRIES} times)") from e
                 busy = e
-            # The pause is random, so that a hundred calls do not all try again at the same moment after an outage.
+            # The pause is random, so that many calls do not all try again at the same moment after an outage.
             await trio.sleep(max(busy.wait_s, FIRST_PAUSE_S * 2 ** (n_try - 1) * random.uniform(0.5, 1.5)))
         raise AssertionError("the last try returned or raised")
 
@@ -262,7 +263,7 @@ def _read(body: bytes, kind: type[T]) -> T:
 
 @contextmanager
 def _within(limit_s: float) -> Iterator[None]:
-    """Limit the time of a request, all its tries included."""
+    """Limit the time of a request with all its tries."""
     try:
         with trio.fail_after(limit_s):
             yield

@@ -1,10 +1,10 @@
-"""X-Twilio-Signature: proves that a webhook, or the handshake of a media socket, comes from Twilio. Pure.
+"""Checks by X-Twilio-Signature that a webhook, or the handshake of a media socket, comes from Twilio. Pure.
 
 The signed text is made from PUBLIC_URL, the path and query of the request, and its form. A proxy or an attacker can
 change headers, so the Host header decides only which letters of the host name are capitals. A signature contains no
 time, so a recorded request stays valid for ever. But a recorded request has the CallSid of its own call, and the token
-in a stream's URL works only once (tokens.py). So a repeated request cannot reach another call. Source:
-docs/protocol/twilio.md 2.1, 2.2, 2.3.
+in a stream's URL works only once (tokens.py). So a recorded request that is sent again cannot reach another call.
+Source: docs/protocol/twilio.md 2.1, 2.2, 2.3.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIGNATURE_HEADER = "X-Twilio-Signature"
 SETTINGS_HEADER = "X-Twilio-Webhooks-Signature-Settings"
 
 _ALGORITHMS = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
-_MAX_FIELDS = 1000  # The most fields of a request. A real webhook has about 35.
+_MAX_FIELDS = 1000  # A request with more fields is refused. A real webhook has about 35.
 
 
 class SignatureRefused(Exception):
@@ -33,8 +33,8 @@ def sign(token: str, url: str, fields: Iterable[tuple[str, str]] = (), algorithm
 
     Names are sorted. If a name comes twice, its different values are sorted too, as in the twilio package.
     """
-    # Bytes of the request target that are not ASCII were decoded to surrogates. This encoding gives the same bytes
-    # again.
+    # Bytes of the request target that are not ASCII were decoded to surrogates. "surrogateescape" turns them back into
+    # the same bytes.
     text = url + "".join(name + value for name, value in sorted(set(fields)))
     digest = hmac.new(token.encode(), text.encode(errors="surrogateescape"), _ALGORITHMS[algorithm]).digest()
     return base64.b64encode(digest).decode()
@@ -53,13 +53,14 @@ def check_webhook(
 ) -> dict[str, str]:
     """Check that Twilio has signed a webhook. Returns the fields of its form, or of the query if it has no form.
 
-    Empty values are kept.
+    Fields with empty values are returned too.
 
     `tokens` are all keys that may have signed: the auth token (two while the operator changes it), and the secret of a
     shared key if there is one. `target` is the path and the query as they came, not decoded. `signature` and `settings`
-    are the values of the two headers, or None. `host` is the Host header. If it differs from the host of PUBLIC_URL
-    only in capital letters, Twilio may have signed with it. `body` is the body as it came. If the body is JSON, the
-    query must have its hash (bodySHA256), and the fields of the body are not returned. Raises SignatureRefused.
+    are the values of SIGNATURE_HEADER and SETTINGS_HEADER, or None. `host` is the Host header. If `host` differs from
+    the host of PUBLIC_URL only in capital letters, Twilio may have signed with `host`. `body` is the body as it came.
+    If the body is JSON, the query must have its hash (bodySHA256), and the fields of the body are not returned. Raises
+    SignatureRefused.
     """
     kind = (content_type or "").partition(";")[0].strip().lower()
     query = _fields(urlsplit(target).query)
@@ -86,7 +87,7 @@ def check_handshake(
 ) -> None:
     """Raise SignatureRefused if Twilio did not sign the handshake of a media socket. Arguments as in check_webhook.
 
-    Twilio signs the wss:// URL that the TwiML has. It may add a slash at its end, and it may leave out the port.
+    Twilio signs the wss:// URL of the TwiML. Twilio may add a slash at the end of the URL, and may leave out the port.
     """
     sockets = [origin.replace("http", "ws", 1) for origin in _origins(public_url, host)]
     urls = [origin + target + slash for origin in sockets for slash in ("", "/")]
@@ -98,8 +99,9 @@ def _origins(public_url: str, asked: str | None) -> list[str]:
 
     User and password are never signed.
 
-    Twilio signs the host name with the capital letters that it has in Twilio's console or in our TwiML. Its Host header
-    has the same letters. So that name is tried too if it differs only in capitals.
+    The host name may have capital letters in Twilio's console or in our TwiML. Twilio signs it with these letters, and
+    sends it with these letters in the Host header. So the name from the Host header is tried too, if only its capitals
+    differ from PUBLIC_URL.
     """
     parts = urlsplit(public_url)
     plain = _host(public_url).casefold()
@@ -127,7 +129,7 @@ def _fields(encoded: str) -> list[tuple[str, str]]:
 
 
 def _readable(text: str) -> str:
-    """The text in a form that UTF-8 can encode. Bytes that were not UTF-8 become the replacement character."""
+    """The text without surrogates. Bytes that were not UTF-8 become the replacement character."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -173,7 +175,7 @@ def _check(
 def _read_settings(settings: str | None) -> tuple[str, str]:
     """Returns the algorithm, and the id of the shared key.
 
-    Without the header, Twilio uses SHA1 and the auth token, and the id is "".
+    Without SETTINGS_HEADER, Twilio has signed with SHA1 and the auth token, and the id is "".
     """
     told = dict(part.strip().partition("=")[::2] for part in (settings or "").split(","))
     algorithm = told.get("algorithm", "").strip().upper() or "HMAC_SHA1"

@@ -1,8 +1,9 @@
-"""One-use stream tokens. Only Twilio gets the path with the token (for a test call: only the owner's page). So nobody
-else can open the socket of a call.
+"""Makes the tokens that open the socket of a call. Each token works only once.
 
-Twilio removes the query of a stream's URL, so the token is in the path. The handshake does not name its call: `claim`
-returns the call of the token. The `start` message must have the same CallSid.
+The token is in the path of the socket. Only Twilio gets this path (for a test call: only the owner's page). So nobody
+else can open the socket of a call. The token is not in the query, because Twilio removes the query of a stream's URL.
+The handshake does not name its call: `claim` returns the call of the token. Later, the `start` message must have the
+CallSid of this call.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from relay.call.vocabulary import CallSid
 
 # A token expires after this time. Twilio opens the socket about half a second after it got the TwiML.
 LIFE_S = 60.0
-# The most tokens at the same time. If there are more, the oldest is dropped. This is a hundred times what a
-# process can carry.
+# The largest number of tokens at the same time. If there are more, the oldest token is dropped. This number is a
+# hundred times the calls that a process can carry.
 MAX_TOKENS = 20_000
 TOKEN_BYTES = 16
 
@@ -33,7 +34,7 @@ class Tokens:
     def issue(self, call_sid: CallSid, now: float) -> str:
         """Make a new token for a call. It has 128 random bits, and only characters that a path may contain.
 
-        A call may have several.
+        A call may have several tokens.
         """
         self._forget_old(now)
         token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -43,7 +44,7 @@ class Tokens:
     def claim(self, token: str, call_sid: CallSid | None, now: float) -> CallSid | None:
         """Use up a token. Returns its call, or None if the token is not valid.
 
-        If `call_sid` is given, the token must belong to that call. If it does not, it is used up too.
+        If `call_sid` is given, the token must belong to that call. A token of another call is used up too.
         """
         owner, end = self._calls.pop(token, (None, 0.0))
         if owner is None or now >= end or call_sid not in (None, owner):

@@ -1,7 +1,7 @@
 """Makes TwiML, the documents that tell Twilio what to do with a call. Pure.
 
-No document leaves a caller in silence. The twilio package would make the same XML, and tests compare the two.
-The relay does not use that package, because it needs four HTTP libraries.
+After each document, the caller hears something or the call ends. The twilio package would make the same XML, and tests
+compare both. The relay does not use the twilio package, because that package needs four HTTP libraries.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-MAX_BYTES = 64 * 1024  # The longest answer to a webhook. After a longer one, Twilio reports error 11750.
-MAX_PARAMETER_CHARS = 499  # The most characters of a parameter's name and value together.
+MAX_BYTES = 64 * 1024  # The longest answer to a webhook. For a longer answer, Twilio reports error 11750.
+MAX_PARAMETER_CHARS = 499  # A parameter's name and value together may have this many characters.
 ACCEPT_WAIT_S = 8  # How long the human may take to press a key after the whisper.
 ALL_LEG_EVENTS = "initiated ringing answered completed"
 
-# Characters that XML 1.0 cannot contain, not even escaped. The model's summary may contain one.
+# Characters that XML 1.0 cannot contain, not even escaped. The model's summary of a call may contain such a character.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -68,7 +68,7 @@ def dial_human(
     """Ring the human. The human hears the document of `whisper_url` before the caller is connected.
 
     At the end Twilio asks `action_url` what comes next. The phone rings for `timeout_s`, and Twilio adds about 5 s. The
-    two may talk for `limit_s`. The caller hears `say` before the phone rings.
+    caller and the human may talk for `limit_s`. The caller hears `say` before the phone rings.
     """
     response = ET.Element("Response")
     if say:
@@ -88,9 +88,9 @@ def dial_human(
 
 
 def whisper(text: str, accept_url: str) -> str:
-    """Say `text` to the human. If the human presses a key within 8 s, Twilio asks `accept_url`.
+    """Say `text` to the human. If the human presses a key within ACCEPT_WAIT_S, Twilio asks `accept_url`.
 
-    Otherwise the human's leg is ended.
+    Otherwise Twilio hangs up on the human.
     """
     response = ET.Element("Response")
     attributes = {"numDigits": "1", "timeout": str(ACCEPT_WAIT_S), "action": _web(accept_url), "method": "POST"}
@@ -122,8 +122,8 @@ def record_message(text: str, action_url: str, status_url: str, limit_s: int) ->
 def fallback(number: str, text: str, caller_id: str = "") -> str:
     """The document for the fallback URL. Twilio uses it when no relay answers, so it contains no URL of the relay.
 
-    `caller_id` is a number of ours. Without it Twilio shows the caller's number to the human, and refuses callers that
-    have none (SIP, client).
+    `caller_id` is a number of ours. Without `caller_id`, Twilio shows the caller's number to the human, and refuses
+    callers without a number (SIP, client).
     """
     response = ET.Element("Response")
     _text(response, "Say", text)
@@ -155,7 +155,7 @@ def reject(reason: str = "") -> str:
 def empty() -> str:
     """A document without verbs. It answers a status callback.
 
-    As the answer to a human's key, it connects the human with the caller.
+    If it answers the key that a human has pressed, Twilio connects the human with the caller.
     """
     return _render(ET.Element("Response"))
 
