@@ -2,16 +2,16 @@
 
 Three guards do this. Each is enough if the others fail:
 
-1. The record of the call (`Once`). A repeat waits while the first attempt runs, and gets its result. A repeat that
-   comes later gets the result only if it was a success.
+1. The record of the call (`Once`). A repeat waits while the first attempt runs, and gets its result. A repeat after the
+   first attempt gets the result only if the first attempt was a success.
 2. A reservation in Postgres. Another machine that resumes the call finds the result there.
 3. The header Idempotency-Key in the request to the backend. A retry after a lost answer has the same key, so the
    backend books nothing new.
 
 A wish is a function with its arguments. The function declares which arguments identify a wish. A booking is identified
-by its time, and not by the notes or the spelling of the name. If a booking has succeeded and the model books the same
-time with other notes, the agent asks whether the caller wants a second booking. If the caller wants it, the function
-runs again with a new key.
+by its time, and not by the notes or the spelling of the name. After a successful booking, the model may call the
+function for the same time with other notes. Then the agent asks whether the caller wants a second booking. If so, the
+function runs again with a new key.
 
 Only a success is final. After a refusal (for example, the time is taken) the next attempt has a new key. A backend may
 store its answers by key, and would repeat the refusal for the old key. After a lost answer the next attempt has the

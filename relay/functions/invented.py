@@ -31,9 +31,9 @@ _BLANK: Final = re.compile(
     r"\b(?:insert|enter) (?:your |the )?(?:full )?(?:name|number|phone)\b",
     re.IGNORECASE,
 )
-# A phone number looks invented if its last seven digits go up, go down or are all equal, or if it is a number as in
-# films (555). 555-0100 to 555-0199 with a real area code are accepted, because documentation and our stand-ins use
-# them.
+# A phone number looks invented if its last seven digits go up, go down or are all equal. Numbers as in films (555) look
+# invented, too. But 555-0100 to 555-0199 with a real area code are accepted, because documentation and our stand-ins
+# use them.
 _FILM: Final = re.compile(r"(?:\+?1)?(?:555\d{7}|\d{3}555(?:1212|1234|5555|4321|6789|9999)|\d{3}1234567)")
 _IN_A_ROW: Final = ("0123456789", "1234567890", "9876543210", "0987654321")
 _MAIL: Final = re.compile(r"@(?:example\.(?:com|org|net)|test\.com|email\.com|domain\.com)$", re.IGNORECASE)

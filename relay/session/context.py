@@ -40,8 +40,8 @@ from relay.transport.ticker import Ticker
 from relay.twilio.rest import TwilioRest
 from relay.twilio.tokens import Tokens
 
-# If no human took the call, the caller comes back to leave a message. Then the caller has at least this long (or
-# MAX_CALL_S, if that is shorter), even if the call's limit is reached.
+# If no human took the call, the caller comes back to leave a message. Then the caller has at least this many seconds,
+# or MAX_CALL_S if that is shorter. This is so even after the call's limit.
 LAST_WORDS_S = 60.0
 
 

@@ -65,8 +65,8 @@ _NOT_A_CLAIM: Final = re.compile(
     r"right now|somebody|someone|appears|apparently|should|just need|it seems|whether|who|was told|were told)\b|"
     r"n't\b|'ll\b|\bwill\b|'d\b|\b(?:after|while|hopefully)\s*$"
 )
-# Conditions. The first pattern counts anywhere before the claim in its sentence, the second only after the claim in its
-# clause.
+# Conditions. The first pattern is searched in the sentence before the claim. The second one is searched in the clause
+# after the claim.
 _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whether|when|whenever|in case|before)\b")
 _CONDITION_AFTER: Final = re.compile(
     r"\b(?:if|unless|once|as soon as|when|by (?:someone|somebody|another)|yesterday|earlier|already|within|it seems|"
