@@ -89,7 +89,7 @@ def test_the_image_listens_on_the_port_that_fly_uses() -> None:
     assert re.search(rf"^EXPOSE {FLY['http_service']['internal_port']}$", DOCKERFILE, re.M)
 
 
-def test_the_example_has_every_setting_and_no_other() -> None:
+def test_the_env_example_has_every_setting_and_no_other() -> None:
     text = (ROOT / ".env.example").read_text()
     shown = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", text, re.M))
     of_fly = {"FLY_APP_NAME", "FLY_MACHINE_ID", "FLY_REGION", "FLY_IMAGE_REF"}
@@ -97,7 +97,7 @@ def test_the_example_has_every_setting_and_no_other() -> None:
     assert shown == read - of_fly
 
 
-def test_the_example_shows_the_defaults() -> None:
+def test_the_env_example_shows_the_defaults() -> None:
     text = (ROOT / ".env.example").read_text()
     given = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", text, re.M))
     read = settings.load({k: v for k, v in given.items() if v}, serving=False)
@@ -106,7 +106,7 @@ def test_the_example_shows_the_defaults() -> None:
         assert getattr(read, name.lower()) == getattr(default, name.lower()), name
 
 
-def test_a_shell_can_read_the_example_with_every_line_active(tmp_path: Path) -> None:
+def test_a_shell_can_read_the_env_example_with_every_line_active(tmp_path: Path) -> None:
     text = (ROOT / ".env.example").read_text()
     (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", text, flags=re.M))
     command = 'set -a; . ./.env; printf %s "$BUSINESS_NAME"'

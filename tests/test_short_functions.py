@@ -47,11 +47,11 @@ def complexity(function: ast.AST) -> int:
     return count
 
 
-@pytest.mark.parametrize("room", ["call", "session", "server"])
-def test_a_function_on_the_path_of_a_call_is_short_and_simple_or_gives_its_reason(room: str) -> None:
+@pytest.mark.parametrize("folder", ["call", "session", "server"])
+def test_a_function_on_the_path_of_a_call_is_short_and_simple_or_gives_its_reason(folder: str) -> None:
     beyond = [
         f"{path.relative_to(ROOT)}: {name} has {lines} lines and complexity {complex_}"
-        for path in sorted((ROOT / room).glob("*.py"))
+        for path in sorted((ROOT / folder).glob("*.py"))
         for name, lines, complex_, is_excused in functions(path.read_text("utf-8"))
         if (lines > LONGEST_LINES or complex_ > MOST_COMPLEX) and not is_excused
     ]

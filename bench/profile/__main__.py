@@ -15,7 +15,7 @@ from bench.steps import HEAD, line
 from relay.standin.load.generator import SETTLE_S, LoadFailed, running
 
 RATE_HZ = 400
-SHOWN, ROOMS_SHOWN = 45, 20
+SHOWN, FILES_SHOWN = 45, 20
 FRAMES_PER_S = 50
 FOLDER = OUT / "profile-venv"
 # All work of the event loop is below this stack frame of Trio. The ledger's threads are not below it.
@@ -49,12 +49,12 @@ def shares(folded: str) -> tuple[Counter[str], Counter[str], int]:
     return own, within, total
 
 
-def rooms(own: Counter[str]) -> Counter[str]:
+def by_file(own: Counter[str]) -> Counter[str]:
     """The samples of each file, for example "dsp/line.py" or "trio/_core/_run.py"."""
-    by_room = Counter[str]()
+    samples = Counter[str]()
     for name, count in own.items():
-        by_room[name.rpartition("(")[2]] += count
-    return by_room
+        samples[name.rpartition("(")[2]] += count
+    return samples
 
 
 def main() -> int:
@@ -77,9 +77,9 @@ def main() -> int:
             raise LoadFailed("py-spy could not look at the relay: it must run as root, or with ptrace_scope 0")
     own, within, total = shares(raw.read_text())
     frame_us = step.cpu_ms_per_call_s * 1000 / FRAMES_PER_S
-    rows = [f"{frame_us:.0f} us of CPU a caller frame", "", f"{'us':>6} {'own %':>6}  room"]
-    for room, count in rooms(own).most_common(ROOMS_SHOWN):
-        rows.append(f"{frame_us * count / total:6.1f} {count / total:6.1%}  {room}")
+    rows = [f"{frame_us:.0f} us of CPU a caller frame", "", f"{'us':>6} {'own %':>6}  file"]
+    for file, count in by_file(own).most_common(FILES_SHOWN):
+        rows.append(f"{frame_us * count / total:6.1f} {count / total:6.1%}  {file}")
     rows += ["", f"{'own %':>6} {'all %':>6}  function"]
     for name, count in own.most_common(SHOWN):
         rows.append(f"{count / total:6.1%} {within[name] / total:6.1%}  {name}")

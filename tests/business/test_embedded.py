@@ -47,7 +47,7 @@ class Shop:
         return outcome, json.loads(outcome.output)
 
 
-async def test_the_answer_to_a_booking_names_the_person_and_only_the_callers_number_lists_it() -> None:
+async def test_the_answer_to_a_booking_names_the_person_and_only_the_callers_own_number_finds_the_booking() -> None:
     shop = Shop()
     outcome, told = await shop.ask("book_appointment", **HAIRCUT, with_whom="maria", notes="short")
     assert outcome.ok
@@ -119,7 +119,7 @@ async def test_one_function_call_finds_the_next_free_time_even_after_a_holiday()
     assert told["next_free"][0] == "Tuesday, January 5 at 9 AM"  # only Maria does it, and Maria is away until January 2
 
 
-async def test_one_function_call_finds_thursday_afternoon_with_tom() -> None:
+async def test_one_function_call_finds_the_free_times_of_tom_on_thursday_afternoon() -> None:
     _, told = await Shop().ask(
         "check_availability", service="haircut", date="2026-11-26", part_of_day="afternoon", with_whom="Tom"
     )
@@ -128,7 +128,7 @@ async def test_one_function_call_finds_thursday_afternoon_with_tom() -> None:
     assert all(each == "noon" or each.endswith(" PM") for each in told["free"])
 
 
-async def test_the_hours_have_the_break_and_the_holiday_and_the_next_opening() -> None:
+async def test_lookup_hours_names_the_break_and_the_holiday_and_the_next_opening() -> None:
     shop = Shop()
     _, usual = await shop.ask("lookup_hours", date="2026-11-26")
     assert (usual["open"], usual["close"], usual["notes"]) == ("9 AM", "6 PM", "Closed from 12:30 PM to 1:15 PM.")

@@ -89,7 +89,9 @@ async def test_a_command_that_cannot_be_done_is_answered_with_a_sentence(
         await ask(MemoryDiary(), do, *rest)
 
 
-async def test_a_booking_needs_a_name_and_the_error_for_a_wrong_phone_number_or_person_names_it() -> None:
+async def test_the_error_for_a_booking_without_a_name_or_with_a_wrong_phone_number_or_person_names_the_mistake() -> (
+    None
+):
     for more, words in (
         ({"name": ""}, "--name is missing"),
         ({"phone": "12"}, "--phone"),

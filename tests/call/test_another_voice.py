@@ -188,7 +188,7 @@ def test_the_cost_of_characters_ends_a_call_at_its_cap_in_dollars() -> None:
     assert any(isinstance(a, Report) and dict(a.fields).get("reason") == "cost_cap" for a in stage.actions)
 
 
-def test_when_a_session_is_lost_while_its_text_is_spoken_the_words_that_have_sound_are_kept() -> None:
+def test_when_a_session_is_lost_while_its_text_is_spoken_the_words_with_audio_stay_in_the_conversation() -> None:
     stage = talking()
     write(stage)
     speak(stage, 1_000, positions(TEXT, 50, 1_000), whole=False)

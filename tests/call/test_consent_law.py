@@ -26,7 +26,7 @@ def test_the_nine_states_are_listed_with_their_law() -> None:
         ("+12125550100", "ny", "us", "ny", False),
     ],
 )
-def test_with_by_state_the_notice_is_said_if_any_party_may_be_in_a_listed_state(
+def test_with_the_setting_by_state_the_notice_is_said_if_any_party_may_be_in_a_listed_state(
     caller: str, caller_state: str, country: str, business_state: str, told: bool
 ) -> None:
     assert must_announce("by_state", caller, caller_state, country, business_state) is told

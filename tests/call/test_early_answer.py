@@ -150,7 +150,7 @@ def test_if_the_caller_goes_on_after_the_answer_has_begun_the_length_of_that_tur
     assert lengths.wait_ms(440.0) == BEGINNING_WAIT_MS
 
 
-def test_if_a_turn_goes_on_several_times_only_one_length_is_forgotten() -> None:
+def test_if_a_turn_goes_on_several_times_only_the_length_of_one_turn_is_forgotten() -> None:
     lengths = TurnLengths()
     for ms in (400.0, 390.0, 380.0, 360.0):
         lengths.ended(ms)
@@ -228,7 +228,7 @@ def test_the_pieces_of_a_turn_become_one_row_in_the_order_in_which_they_were_sai
     assert callers[0].ended_ms - callers[0].started_ms > 1_200
 
 
-def test_one_more_piece_takes_the_early_answer_back_even_if_its_beginning_was_not_reported() -> None:
+def test_another_piece_of_speech_takes_the_early_answer_back_although_only_its_end_was_reported() -> None:
     play = stage()
     says(play, 1)
     answers(play)

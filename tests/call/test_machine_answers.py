@@ -218,7 +218,7 @@ def test_after_the_loss_of_a_session_another_one_is_opened_and_gets_the_whole_co
     ],
     ids=["a session was lost", "no session was ever opened"],
 )
-def test_the_log_line_of_a_lost_model_promises_the_same_conversation_only_if_there_was_one(
+def test_the_log_line_of_a_lost_model_promises_the_same_conversation_only_if_a_session_was_open_before(
     served: bool, hears: str
 ) -> None:
     stage = begun(talking()) if served else Stage(PLAIN)

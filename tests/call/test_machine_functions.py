@@ -47,7 +47,7 @@ def phrases(stage: Stage) -> list[str]:
     return [item.text for item in of(stage, CreateItem)]
 
 
-def test_a_function_after_the_agents_words_has_700_ms_before_the_holding_phrase() -> None:
+def test_the_holding_phrase_comes_after_560_ms_of_silence_behind_the_agents_words() -> None:
     stage = begun(talking())
     stage.answer(1, 1_000, "Let me book that.", ended=False)
     asks(stage)

@@ -432,7 +432,7 @@ def test_an_agent_that_could_not_go_on_at_once_goes_on_when_the_caller_is_silent
     assert heard_in_all_ms(stage) == 6_000
 
 
-def test_the_words_of_a_second_sound_decide_as_well() -> None:
+def test_the_words_of_a_second_sound_also_decide_whether_the_agent_goes_on() -> None:
     stage = interrupted()
     make_a_sound(stage, ItemId("caller_3"), 420)
     stage.wait(200)
@@ -462,7 +462,7 @@ def test_the_relay_plays_no_rest_of_an_answer_that_was_still_being_generated() -
     assert rests(stage) == []
 
 
-def test_a_function_result_that_comes_in_the_meantime_is_answered() -> None:
+def test_a_function_result_that_comes_after_the_interruption_is_answered() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     item = stage.answer(1, 6_000, TEXT, ended=False)
@@ -540,7 +540,7 @@ def test_keys_that_were_pressed_before_a_sound_are_answered() -> None:
 
 
 @pytest.mark.parametrize("event", [DigitPressed("4"), ClaimDoubted("Nothing was booked."), ModelLost(1006, "")])
-def test_if_an_event_in_the_meantime_needs_an_answer_it_is_answered_and_the_rest_is_not_played(event: object) -> None:
+def test_if_an_event_after_the_interruption_needs_an_answer_the_rest_is_not_played(event: object) -> None:
     stage = interrupted()
     stage.wait(300)
     stage.tell(event)  # type: ignore[arg-type] # one of three kinds

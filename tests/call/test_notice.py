@@ -59,7 +59,7 @@ async def test_no_answer_is_asked_for_while_the_notice_is_said(autojump_clock: M
         assert play.model.sessions[0].report.story == ["heard 'Hi, what time do you open tomorrow?'"]
 
 
-async def test_no_word_is_in_the_ledger_at_any_moment_before_the_mark(autojump_clock: MockClock) -> None:
+async def test_no_word_is_in_the_ledger_before_the_mark_of_the_notice_has_come_back(autojump_clock: MockClock) -> None:
     async with stage() as play:
         seen: list[tuple[bool, int]] = []
         record = play.ledger.record

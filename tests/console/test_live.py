@@ -44,7 +44,7 @@ def calls_in(event: bytes) -> Any:
     return json.loads(event.removeprefix(b"data: "))
 
 
-async def test_without_watchers_nothing_is_computed_and_with_several_it_is_computed_once_for_all(
+async def test_without_watchers_no_snapshot_is_computed_and_several_watchers_share_one_snapshot(
     autojump_clock: MockClock,
 ) -> None:
     calls = CountedCalls(CALL)
@@ -111,7 +111,7 @@ async def test_two_watchers_never_wake_at_the_same_moment(autojump_clock: MockCl
     assert first.isdisjoint(second)
 
 
-async def test_a_page_for_which_there_is_no_place_ends_without_an_error() -> None:
+async def test_the_page_of_one_watcher_too_many_ends_without_an_error() -> None:
     watch = Watch(Calls(CALL))
     # All pages are let in before any of them watches. So one more page is let in than there are places.
     let_in = [watch.events() for _ in range(live.MOST_WATCHERS + 1)]

@@ -202,7 +202,7 @@ async def test_a_turn_is_completed_by_a_later_row(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_of_the_rows_of_two_streams_the_row_of_the_later_stream_is_stored_in_any_order(
+async def test_the_row_of_the_later_stream_is_stored_whichever_of_the_two_rows_comes_first(
     bench: Bench, order: tuple[int, int]
 ) -> None:
     legs = [

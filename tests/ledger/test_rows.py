@@ -109,7 +109,7 @@ def test_of_two_outcomes_of_a_call_the_later_one_is_stored_whatever_their_order_
     )
 
 
-def test_of_the_rows_of_two_streams_the_one_of_the_later_stream_is_stored_in_any_order() -> None:
+def test_the_row_of_the_later_stream_is_stored_whichever_of_the_two_rows_comes_first() -> None:
     first = r.CallRow(call_sid="CA1", machine="a", started_at=NOON, resumed=0)
     second = r.CallRow(call_sid="CA1", machine="b", resumed=1)
     assert r.merge(first, second) == r.merge(second, first)

@@ -91,7 +91,7 @@ def test_an_erased_caller_is_in_no_column_of_any_table_and_the_figures_stay(stag
     assert stage.one("select words_deleted_at is not null from calls where call_sid = %s", CALL) is True
 
 
-def test_in_a_call_of_another_number_only_the_rows_that_name_the_number_go(stage: Stage) -> None:
+def test_in_a_call_of_another_number_only_the_rows_that_name_the_erased_number_are_deleted(stage: Stage) -> None:
     name_the_number(stage.connection)
     code, said = stage.erase(NUMBER, "--yes")
     assert code == 0
@@ -105,7 +105,7 @@ def test_in_a_call_of_another_number_only_the_rows_that_name_the_number_go(stage
     assert stage.one("select notes from appointments where phone = '+13105550177'") == ""
 
 
-def test_recordings_and_what_a_crash_left_of_them_are_deleted(stage: Stage) -> None:
+def test_recordings_and_their_remains_after_a_crash_are_deleted(stage: Stage) -> None:
     put_file(stage.recordings, NOW, CALL)
     left_over = begin_file(stage.recordings, NOW, CALL)
     left_over._release()  # its process has died
@@ -167,7 +167,7 @@ async def test_an_erased_caller_does_not_count_as_one_who_hides_the_number(datab
 # What the command says and asks
 
 
-def test_it_says_first_what_it_deletes_and_each_future_appointment_by_its_time(
+def test_the_command_first_says_what_it_deletes_and_names_each_future_appointment(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BUSINESS_TZ", "America/New_York")
@@ -186,7 +186,7 @@ def test_it_says_first_what_it_deletes_and_each_future_appointment_by_its_time(
     assert "https://api.twilio.com/2010-04-01/Accounts/AC1/Recordings/RE123" in lines
 
 
-def test_without_a_terminal_and_without_yes_nothing_is_deleted_and_it_says_what_to_do(stage: Stage) -> None:
+def test_without_a_terminal_and_without_yes_nothing_is_deleted_and_the_command_says_what_to_do(stage: Stage) -> None:
     put_file(stage.recordings, NOW, CALL)
     left = stage.left()
     code, said = stage.erase(NUMBER)
@@ -197,7 +197,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_deleted_and_it_says_what_
     assert (stage.left(), len(stage.files())) == (left, 1)
 
 
-def test_another_number_typed_deletes_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_the_user_types_another_number_nothing_is_deleted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     left = stage.left()
     _typed(monkeypatch, "+12125550902")
     code, said = stage.erase(NUMBER)
@@ -206,7 +206,9 @@ def test_another_number_typed_deletes_nothing(stage: Stage, monkeypatch: pytest.
     assert stage.left() == left
 
 
-def test_the_same_number_typed_in_another_spelling_deletes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_the_user_types_the_number_in_another_spelling_the_caller_is_erased(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _typed(monkeypatch, " 212.555.0901 ")
     assert stage.erase("(212) 555-0901")[0] == 0
     assert stage.left() == set()
@@ -221,7 +223,7 @@ def test_the_same_number_typed_in_another_spelling_deletes(stage: Stage, monkeyp
         (["+12125550190"], "TWILIO_PHONE_NUMBER"),
     ],
 )
-def test_what_is_no_callers_number_is_refused_in_one_sentence(
+def test_a_text_that_is_not_a_callers_number_is_refused_in_one_sentence(
     words: list[str], why: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWILIO_PHONE_NUMBER", "+12125550190")
@@ -231,7 +233,7 @@ def test_what_is_no_callers_number_is_refused_in_one_sentence(
     assert said.count("\n") == 1
 
 
-def test_in_a_folder_without_data_it_says_so_and_makes_no_database(
+def test_in_a_folder_without_data_the_command_says_so_and_makes_no_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
@@ -240,7 +242,7 @@ def test_in_a_folder_without_data_it_says_so_and_makes_no_database(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_an_unknown_number_it_says_that_nothing_is_known(stage: Stage) -> None:
+def test_for_an_unknown_number_the_command_says_that_nothing_is_known(stage: Stage) -> None:
     assert stage.erase("+12125550999", "--yes") == (0, "Nothing is known of +12125550999.\n")
 
 
@@ -256,7 +258,7 @@ def test_the_audit_row_and_the_log_line_have_counts_and_neither_number_nor_word(
 # Rows and recordings that may still come after the command
 
 
-def test_a_call_that_runs_is_left_whole_and_a_second_run_after_it_erases_it(stage: Stage) -> None:
+def test_a_running_call_is_not_erased_until_the_command_runs_again_after_the_call(stage: Stage) -> None:
     running = "CA" + "d" * 32
     stage.connection.execute(
         "insert into calls (call_sid, started_at, from_number) values (%s, clock_timestamp(), %s)", (running, NUMBER)
@@ -327,7 +329,7 @@ def test_a_row_on_the_disk_that_only_names_the_number_is_reported(stage: Stage) 
     assert "DATA_DIR/ledger-spill" in said
 
 
-def test_a_recording_on_another_machine_keeps_the_number_until_it_counts_as_gone(stage: Stage) -> None:
+def test_the_number_is_kept_while_a_recording_may_be_on_another_machine(stage: Stage) -> None:
     name = f"2026-11-29/120000-{CALL}-00000001.rec"
     insert = "insert into recordings (name, call_sid, stored_in, created_at) values (%s, %s, 'disk', clock_timestamp())"
     stage.connection.execute(insert, (name, CALL))
@@ -343,7 +345,7 @@ def test_a_recording_on_another_machine_keeps_the_number_until_it_counts_as_gone
     assert stage.left() == set()
 
 
-def test_a_call_of_another_machine_without_an_end_may_have_rows_there(stage: Stage) -> None:
+def test_the_number_is_kept_while_another_machine_may_have_rows_of_a_call_without_an_end(stage: Stage) -> None:
     began = dt.datetime.now(dt.UTC) - dt.timedelta(hours=5)
     stage.connection.execute("update calls set machine = 'm2', started_at = %s where call_sid = %s", (began, CALL))
     stage.connection.execute("delete from call_outcomes where call_sid = %s", [CALL])
@@ -362,7 +364,7 @@ def _use(bucket: S3Access, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_a_recording_that_may_just_be_uploaded_needs_a_second_run(
+def test_a_recording_whose_upload_may_be_running_needs_a_second_run_of_the_command(
     stage: Stage, bucket: S3Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _use(bucket, monkeypatch)
@@ -406,7 +408,7 @@ def test_a_command_that_is_killed_in_the_middle_is_finished_by_a_second_run(
     assert (stage.left(), stage.files()) == (set(), [])
 
 
-def test_an_error_among_the_rows_deletes_no_row_at_all(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_a_statement_about_the_rows_fails_no_row_is_deleted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     left = stage.left() - {("recordings", "peaks")}
     broken = {**STATEMENTS, "erased": b"insert into audit (nothing) values (%(what)s)"}
     with monkeypatch.context() as patch:

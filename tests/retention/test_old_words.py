@@ -32,7 +32,9 @@ def words(database_url: str, monkeypatch: pytest.MonkeyPatch) -> OldWords:
     return OldWords(database_url)
 
 
-async def test_of_old_calls_only_figures_are_left_and_young_calls_are_whole(database_url: str, words: OldWords) -> None:
+async def test_of_old_calls_only_the_figures_are_left_and_young_calls_are_not_changed(
+    database_url: str, words: OldWords
+) -> None:
     fill(database_url, 12)  # one an hour
     before = NOW - timedelta(hours=5)
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -55,7 +57,7 @@ async def test_of_old_calls_only_figures_are_left_and_young_calls_are_whole(data
     await words.close()
 
 
-async def test_past_appointments_and_news_of_their_age_go_and_future_appointments_stay(
+async def test_appointments_and_news_older_than_the_limit_are_deleted_and_later_ones_are_not(
     database_url: str, words: OldWords
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -90,7 +92,9 @@ async def test_words_of_an_old_call_that_come_late_are_deleted_at_the_next_look(
     await words.close()
 
 
-async def test_the_oldest_words_are_those_of_the_oldest_call_that_has_any(database_url: str, words: OldWords) -> None:
+async def test_the_oldest_words_are_those_of_the_oldest_call_that_still_has_words(
+    database_url: str, words: OldWords
+) -> None:
     assert await words.oldest(old_words.BEGINNING[0]) is None
     fill(database_url, 8)
     before = NOW - timedelta(hours=3)

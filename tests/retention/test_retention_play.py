@@ -94,7 +94,7 @@ async def test_words_older_than_the_limit_are_deleted_at_the_start_in_groups_wit
     ]
 
 
-async def test_a_call_that_becomes_too_old_is_deleted_at_the_look_of_the_next_day(
+async def test_the_words_of_a_call_that_becomes_too_old_are_deleted_on_the_next_day(
     play: Play, autojump_clock: MockClock
 ) -> None:
     calls = Calls(364.5)
@@ -107,7 +107,7 @@ async def test_a_call_that_becomes_too_old_is_deleted_at_the_look_of_the_next_da
     assert not calls.began
 
 
-async def test_between_two_looks_postgres_is_asked_nothing_and_has_no_connection(
+async def test_between_two_deletions_postgres_is_asked_nothing_and_has_no_connection(
     play: Play, autojump_clock: MockClock
 ) -> None:
     calls = Calls(1)

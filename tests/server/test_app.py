@@ -57,7 +57,7 @@ async def serving(nursery: trio.Nursery, folder: Path, ledger: MemoryLedger) -> 
     ],
     ids=["recording", "not recording any more"],
 )
-async def test_the_process_deletes_by_age_whether_it_records_or_not(
+async def test_the_process_deletes_old_recordings_and_words_whether_it_records_or_not(
     more: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks: list[str] = []

@@ -665,7 +665,7 @@ async def test_a_long_summary_is_shortened_before_it_is_read_out(autojump_clock:
 # The end of a call
 
 
-async def test_it_is_stored_when_the_caller_hangs_up_while_the_humans_phone_rings(autojump_clock: Clock) -> None:
+async def test_a_hang_up_of_the_caller_while_the_humans_phone_rings_is_stored(autojump_clock: Clock) -> None:
     async with stage() as play:
         call_file(play, reason=EndReason.TRANSFERRED)
         await ask(play, "/twilio/after")

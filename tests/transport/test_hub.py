@@ -128,7 +128,7 @@ class Echoes:
         return True
 
 
-async def test_while_only_the_hub_has_something_trios_loop_makes_no_pass(wires: tuple[SocketWire, SocketWire]) -> None:
+async def test_while_only_the_hub_has_work_trios_loop_makes_no_pass(wires: tuple[SocketWire, SocketWire]) -> None:
     echoes, passes, enough = Echoes(wires), Passes(), trio.Event()
     echoes.heard = lambda n: enough.set() if n == 1000 else None
     async with trio.open_nursery() as nursery:
@@ -140,13 +140,13 @@ async def test_while_only_the_hub_has_something_trios_loop_makes_no_pass(wires: 
         nursery.cancel_scope.cancel()
 
 
-async def test_a_deadline_is_kept_while_the_hub_always_has_something(wires: tuple[SocketWire, SocketWire]) -> None:
+async def test_a_deadline_is_kept_while_the_hub_always_has_work(wires: tuple[SocketWire, SocketWire]) -> None:
     with trio.move_on_after(0.05) as scope:
         await Echoes(wires).run()
     assert scope.cancelled_caught
 
 
-async def test_trios_own_sockets_are_served_while_the_hub_always_has_something(
+async def test_trios_own_sockets_are_served_while_the_hub_always_has_work(
     wires: tuple[SocketWire, SocketWire],
 ) -> None:
     ours, theirs = socket.socketpair()
@@ -160,7 +160,7 @@ async def test_trios_own_sockets_are_served_while_the_hub_always_has_something(
     theirs.close()
 
 
-async def test_a_pass_without_trios_loop_is_measured_too(wires: tuple[SocketWire, SocketWire]) -> None:
+async def test_a_pass_in_which_only_the_hub_works_is_measured_too(wires: tuple[SocketWire, SocketWire]) -> None:
     hub, echoes, enough, told = current_hub(), Echoes(wires), trio.Event(), list[str]()
     echoes.heard = lambda n: enough.set() if n == 100 else None
 
@@ -184,7 +184,7 @@ async def test_a_pass_without_trios_loop_is_measured_too(wires: tuple[SocketWire
 
 
 @pytest.mark.parametrize("is_busy", [True, False])
-async def test_a_busy_loop_waits_between_two_looks_and_an_idle_one_does_not(
+async def test_a_busy_loop_waits_before_it_looks_at_the_sockets_again_and_an_idle_loop_does_not(
     is_busy: bool, wires: tuple[SocketWire, SocketWire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub, pace, echoes, enough, rests = current_hub(), Pace(), Echoes(wires), trio.Event(), list[float]()
