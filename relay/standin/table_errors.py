@@ -31,7 +31,7 @@ def in_words(error: msgspec.ValidationError, shape: Any) -> str:
 
 
 def _inside(kind: Type, name: str) -> list[Type]:
-    """The types that the field `name` of this type may have. If `name` is empty, the types of its elements."""
+    """The types that the field `name` of this type may have. If `name` is empty: the types of its elements."""
     match kind:
         case UnionType(types=types):
             return [inner for each in types for inner in _inside(each, name)]

@@ -1,7 +1,10 @@
-"""The stand-in business backend. It serves the HTTP contract, and uses the booking code of the embedded backend.
+"""The stand-in business backend. It serves the HTTP contract of backends (docs/functions.md).
 
-Rule 1: each Idempotency-Key has one answer. A repeat gets the first answer again, even if it was a refusal. The same
-        body in another spelling is a repeat too. The same key with another route or another content is refused (422).
+The booking code is that of the embedded backend.
+
+Rule 1: each Idempotency-Key has one answer. A repeat gets the first answer again, even if it was a refusal. A repeat
+        may differ in capitals, blanks and the order of keys. The same key with another route or another content is
+        refused (422).
 Rule 2: a request that meets an ordered fault does not change the diary. There are two exceptions: "slow" only delays
         the request, and if the fault has `after`, the diary changes and only the answer is lost.
 
@@ -88,7 +91,7 @@ def business_app(
     app.diary = diary or Diary(callers=dict(KNOWN))
     app.faults = faults or Faults()
     app.asked = Counter()
-    _add_doors(app, api_key)
+    _add_checks(app, api_key)
     _add_lookups(app, app.diary)
     _add_writes(app, app.diary)
     _add_standin(app)
@@ -139,7 +142,7 @@ def _refused(status: int, words: str) -> Response:
     return _json(status, {"error": words})
 
 
-def _add_doors(app: BusinessApp, api_key: str | None) -> None:
+def _add_checks(app: BusinessApp, api_key: str | None) -> None:
     """Add what every route of the contract needs: counting, the check of the API key, faults, and the form of
     errors."""
 
@@ -261,7 +264,7 @@ async def _exactly_once(keys: dict[str, _Kept], act: Callable[[bytes], tuple[int
 
 
 def _meant(body: bytes) -> Any:
-    """The content of a body, to compare it: the order of keys, capitals and blanks do not matter.
+    """The content of a body, to compare it with another body: the order of keys, capitals and blanks do not matter.
 
     A body that is not JSON is returned unchanged.
     """

@@ -94,8 +94,8 @@ class Faults:
 
     def next(self, method: str, path: str) -> Fault | None:
         """The fault for this request. None if there is none. Counts the request as one of the fault's `times`."""
-        room = "/" + path.lstrip("/").split("/")[0]
-        for place in (f"{method} {room}", room, "*"):
+        first_part = "/" + path.lstrip("/").split("/")[0]
+        for place in (f"{method} {first_part}", first_part, "*"):
             faults = self._places.get(place)
             if not faults:
                 continue

@@ -49,7 +49,7 @@ class Target:
 
     @property
     def unusable(self) -> str:
-        """A sentence that says why this relay cannot be called. "" if it can."""
+        """A sentence that says why this relay cannot be called. "" if it can be called."""
         if not _is_origin(self.url):
             return f"This is not an http or https URL of a relay: {self.url!r}. Write it like http://127.0.0.1:8080"
         if not self.account.auth_token:

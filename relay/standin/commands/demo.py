@@ -70,7 +70,7 @@ __all__ = ["DemoFailed", "bugs", "evidence", "lacking", "run", "settings_of"]
 
 # The demo waits this long for the last rows. They come soon after the call, or when Postgres is back.
 ROWS_LIMIT_S = 10.0
-# Events in the log that only a bug of ours can cause.
+# Events in the log that only a bug of the relay can cause.
 OUR_BUGS = frozenset(
     {
         "call.broke",

@@ -35,7 +35,7 @@ def core_busy_s(core: int) -> float:
 class ProcessFigures:
     """The time, and the CPU seconds of the relay, of this process and of the relay's core.
 
-    The figures count from the start of each, or between two moments.
+    The CPU seconds are totals, or the difference between two moments.
     """
 
     seconds: float

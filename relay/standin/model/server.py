@@ -124,7 +124,7 @@ class _Connection:
         self._unsent: list[bytes] = []  # Bytes to send. b"" means the end of the stream.
         self._cut = False
         self._news = trio.Event()  # Set to wake the writer.
-        self._looks_at_s = math.inf  # The time at which the writer wakes by itself.
+        self._wakes_at_s = math.inf  # The time at which the writer wakes by itself.
 
     async def run(self) -> None:
         """Serve the connection until one side has ended it."""
@@ -176,15 +176,15 @@ class _Connection:
                 if patience.cancelled_caught:
                     return
                 continue
-            self._looks_at_s = self._peer.next_deadline if self._peer else math.inf
-            with trio.move_on_at(self._looks_at_s):
+            self._wakes_at_s = self._peer.next_deadline if self._peer else math.inf
+            with trio.move_on_at(self._wakes_at_s):
                 await self._news.wait()
 
     def _has_news(self) -> bool:
         """True if the writer must be woken. Most audio frames of a caller need no answer."""
         if self._peer is None or self._unsent or self._protocol.state is not State.OPEN:
             return True
-        return self._peer.next_deadline < self._looks_at_s
+        return self._peer.next_deadline < self._wakes_at_s
 
     def _speak(self) -> None:
         if self._peer is None:

@@ -26,31 +26,31 @@ class Line:
     def __init__(self, dial: Dial, patience_s: float = 0.0) -> None:
         self._dial, self._patience_s = dial, patience_s
         self._scope = trio.CancelScope()
-        self._whole = trio.Event()
-        self._whole.set()
+        self._may_listen = trio.Event()
+        self._may_listen.set()
         self.port = 0
 
     async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. `task_status` is started with the port, which never changes."""
-        told = False
+        has_started = False
         while True:
-            await self._whole.wait()
+            await self._may_listen.wait()
             with trio.CancelScope() as self._scope:
                 listeners = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
                 self.port = listeners[0].socket.getsockname()[1]
-                if not told:
+                if not has_started:
                     task_status.started(self.port)
-                    told = True
+                    has_started = True
                 await trio.serve_listeners(self._pass_on, listeners)
 
     def cut(self) -> None:
         """Cut every connection, and stop listening."""
-        self._whole = trio.Event()
+        self._may_listen = trio.Event()
         self._scope.cancel()
 
     def mend(self) -> None:
         """Listen again."""
-        self._whole.set()
+        self._may_listen.set()
 
     async def _pass_on(self, near: trio.SocketStream) -> None:
         try:

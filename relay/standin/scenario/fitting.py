@@ -37,7 +37,7 @@ _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 class OwnWords:
     """The values that belong to one relay. `words` has the value of each placeholder.
 
-    None means that the value is not known here.
+    None means that the value is not known here. `human_is_there` is False outside HUMAN_HOURS.
     """
 
     words: Mapping[str, str | None]

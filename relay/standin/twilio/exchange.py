@@ -136,7 +136,7 @@ class LiveCall:
             now=trio.current_time(),
             epoch=exchange.epoch,
             rng=rng,
-            on_event=self._told,
+            on_event=self._event_logged,
         )
         self._happened = trio.Event()
         self.webhooks = Webhooks(exchange.connections, exchange.account.auth_token, self._log, exchange.bins)
@@ -185,7 +185,7 @@ class LiveCall:
         return self.state.ended_by is None
 
     def redirect(self, *, twiml: Document | None = None, url: str = "", method: str = "POST") -> None:
-        """REST brings new TwiML. The present verb is stopped. A stream sends `stop`, and its buffered audio is lost."""
+        """REST brings new TwiML. The present verb stops. A stream sends `stop`, and the audio in its buffer is lost."""
         self._order = _Order(twiml, url, method)
         self._log("redirected_by_rest")
         if self._verb is not None:
@@ -400,7 +400,7 @@ class LiveCall:
         except FetchFailed as failed:
             self.state.complain(trio.current_time(), failed.code, failed.rule, url, "warning")
 
-    def _told(self, kind: str, fields: dict[str, Any]) -> None:
+    def _event_logged(self, kind: str, fields: dict[str, Any]) -> None:
         self._happened.set()
         self._happened = trio.Event()
         self._exchange.on_event(kind, fields)
