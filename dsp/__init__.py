@@ -5,14 +5,14 @@
     Delay        Only the filter delays the audio: 0.32 ms up and 0.23 ms down (mean over 300-3400 Hz).
     Exactness    The same audio gives the same bytes, in pieces of any size, with any CPU, BLAS and number of threads.
     Length       Up: n mu-law bytes give 6n bytes of PCM. Down: n samples give n // 3 bytes, and with flush()
-                 (n + 71) // 3. Samples and half samples that are left over are kept for the next piece.
+                 (n + 71) // 3. Samples and half samples that do not fill a byte of mu-law wait for the next piece.
     G.711        The codes are those of ITU-T G.191, for all 65,536 samples and all 256 codes. Silence is 0xff and stays
                  0xff, because no dither is added.
     Levels       The level stays the same. A value that is too large becomes the largest one and does not wrap around.
     Cost         A call keeps less than 500 bytes of memory. bench/dsp measures the CPU time.
 
 taps.py has the filter and its data sheet. design.py computes the filter again. polyphase.py defines the arithmetic.
-line.py does the same in fewer steps; calls use it. self_test.py checks a build before the first call.
+line.py computes the same results in fewer steps, and calls use it. self_test.py checks a build before the first call.
 """
 
 from dsp.g711 import BadAudio, Samples, decode, encode, level_dbfs

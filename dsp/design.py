@@ -2,18 +2,18 @@
 
 It needs scipy, and the relay never imports this file. The filter is found in four steps:
 
-1. The filter is the convolution of box = (1, 1, 1) with q. The rate grows three times, so every third tap belongs to
-   one phase. The box makes an exact zero at 8 kHz. So the three phases have equal sums for every q, even after q is
-   rounded to integers. Without that zero, a constant input would ripple at 8 kHz.
+1. The filter is the convolution of box = (1, 1, 1) with q. The rate becomes three times as high, so every third tap
+   belongs to one phase. The box makes an exact zero at 8 kHz. So the three phases have equal sums for every q, even
+   after q is rounded to integers. Without the zero at 8 kHz, a constant input would ripple at 8 kHz.
 2. A linear program finds the autocorrelation of q. (The squared magnitude is linear in the autocorrelation.) The pass
    band stays within RIPPLE_DB peak to peak. No frequency has more gain than the pass band. The highest point of the
    stop band is as low as possible.
-3. The cepstrum gives the minimum-phase q with that magnitude. No other filter with that magnitude has less delay.
+3. The cepstrum gives the minimum-phase q with this magnitude. No other filter with the same magnitude has less delay.
 4. q is rounded to integers whose sum is exactly 2**30, so a constant passes with gain exactly 1.
 
 The method is that of textbooks: Herrmann and Schuessler 1970 (minimum phase from the autocorrelation), Wu, Boyd and
-Vandenberghe 1996 (the linear program), Oppenheim and Schafer ch. 13 (the cepstrum). Another version of the solver may
-give other last digits. So `--check` allows a small difference of each tap.
+Vandenberghe 1996 (the linear program), Oppenheim and Schafer ch. 13 (the cepstrum). With another version of the solver,
+the last digits of a tap may differ. So `--check` allows a small difference of each tap.
 """
 
 import sys
@@ -27,7 +27,8 @@ from dsp.taps import PASS_HZ, RATE_HZ, RIPPLE_DB, STOP_HZ, TAPS, UNIT, Q
 Floats = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-10
-# The stop band's power is about 1e-8. With this unit, the solver's tolerance is far smaller than the power.
+# The power of the stop band is about 1e-8. In this unit, the power is about 1, so the solver's tolerance is far
+# smaller.
 POWER_UNIT = 1e-8
 RIPPLE_ROOM_DB = 0.0005  # The ripple may be larger between the frequencies of the grid, by up to about this much.
 
@@ -40,12 +41,12 @@ def cosines(freq_hz: Floats, lags: int) -> Floats:
 
 
 def dense(low_hz: float, high_hz: float, points: int) -> Floats:
-    """Frequencies from low to high. They are denser at both ends, where most extrema are."""
+    """Frequencies from `low_hz` to `high_hz`. They are denser at both ends, where most extrema are."""
     return (low_hz + high_hz) / 2 - (high_hz - low_hz) / 2 * np.cos(np.pi * np.arange(points) / (points - 1))
 
 
 def autocorrelation(taps: int, stop_hz: float, ripple_db: float) -> tuple[Floats, float]:
-    """Find the autocorrelation of q with the deepest stop band. Also returns the greatest power in that band."""
+    """Find the autocorrelation of q with the deepest stop band. Also returns the greatest power in the stop band."""
     lags = taps - 2
 
     def power(freq_hz: Floats) -> Floats:
@@ -103,7 +104,7 @@ def minimum_phase(lags: Floats, lift: float) -> Floats:
 
 
 def to_integers(q: Floats) -> list[int]:
-    """Round q to integers whose sum is UNIT. What is missing after rounding is added to the largest taps."""
+    """Round q to integers whose sum is UNIT. The difference that rounding makes is added to the largest taps."""
     whole = np.rint(q * (UNIT / q.sum())).astype(np.int64)
     left = int(UNIT - whole.sum())
     for place in np.argsort(-np.abs(whole))[: abs(left)]:
@@ -112,7 +113,7 @@ def to_integers(q: Floats) -> list[int]:
 
 
 def design(taps: int = TAPS, stop_hz: float = STOP_HZ, ripple_db: float = RIPPLE_DB) -> list[int]:
-    """The integers q of the best filter for these demands. There are taps - 2 of them."""
+    """The taps - 2 integers q of the best filter for these demands."""
     lags, power = autocorrelation(taps, stop_hz, ripple_db - RIPPLE_ROOM_DB)
     return to_integers(minimum_phase(lags, 0.02 * power))
 

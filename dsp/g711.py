@@ -1,9 +1,9 @@
 """Converts G.711 mu-law to int16 samples and back, with the same results as the reference code of ITU-T G.191.
 
-Both tables are computed from the formula when this module is imported. tests/dsp/test_g711.py compares them with tables
-that the ITU code has made: all 65,536 samples and all 256 codes. Other encoders differ from the ITU code: audioop for
-508 samples, sox for 510, ffmpeg for 964. This matters for silence. Here, -1 to -4 become 0x7f and 0 becomes 0xff, and
-both codes decode to 0. With audioop, -1 becomes -8.
+Both tables (DECODE, ENCODE) are computed from the formula when this module is imported. tests/dsp/test_g711.py compares
+all 65,536 samples and all 256 codes with tables that the ITU code has made. Other encoders differ from the ITU code:
+audioop for 508 samples, sox for 510, ffmpeg for 964. The difference matters for silence. This module encodes 0 as 0xff
+and -1 to -4 as 0x7f, and both codes decode to 0. With audioop, -1 becomes -8 after encoding and decoding.
 """
 
 import math
@@ -17,7 +17,7 @@ Samples = npt.NDArray[np.int16]
 
 Mulaw = bytes | bytearray | memoryview
 
-SILENCE = 0xFF  # The code of 0. The code 0x7f decodes to 0, too.
+SILENCE = 0xFF  # The code of the sample 0. The code 0x7f also decodes to 0.
 BIAS = 33  # G.711 adds this to the 13-bit magnitude. Then the segments 1 to 7 begin at powers of two: 64 to 4096.
 CLIP = 8191  # The greatest magnitude after BIAS was added (ulaw_compress of G.191).
 FLOOR_DBFS = -100.0
@@ -37,9 +37,9 @@ def _decode_table() -> Samples:
 def _encode_table() -> npt.NDArray[np.uint8]:
     sample = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int64)
     negative = sample < 0
-    # One's complement, as in G.191: -1 has the magnitude 0, and -32768 has the magnitude 32767.
+    # The magnitude of a negative sample is its one's complement, as in G.191: 0 for -1, and 32767 for -32768.
     biased = np.minimum((np.where(negative, ~sample, sample) >> 2) + BIAS, CLIP)
-    segment = np.frexp(biased)[1] - 6  # 33..63 is segment 0, and 4096..8191 is segment 7.
+    segment = np.frexp(biased)[1] - 6  # Biased magnitudes 33..63 are segment 0, and 4096..8191 are segment 7.
     code = (negative << 7) | (segment << 4) | (biased >> (segment + 1) & 15)
     table: npt.NDArray[np.uint8] = (~code & 0xFF).astype(np.uint8)
     return table
@@ -76,7 +76,7 @@ def encode(samples: Samples) -> bytes:
 
 
 class _LevelBuffers:
-    """Memory in which the level of `size` bytes is measured. With it, a frame takes 1.3 us instead of 2.0 us."""
+    """Memory to measure the level of `size` bytes. With this memory, a frame takes 1.3 us instead of 2.0 us."""
 
     def __init__(self, size: int) -> None:
         self.codes = bytearray(size)

@@ -1,9 +1,9 @@
 """Converts the caller's mu-law to the model's PCM16 at 24 kHz (Uplink) and back (Downlink), in few steps.
 
-The result is bit for bit that of decode and Upsampler, or of Downsampler and encode (tests/dsp/test_line.py). Some
-steps between them are left out. Each matrix has one more row, and the input has a column of ones for it. This row adds
-an offset, which makes every sum positive and contains the half that rounding needs. So the integer part of a sum is the
-index of the finished sample in a table:
+The result is bit for bit that of decode and Upsampler (uplink), or of Downsampler and encode (downlink), as
+tests/dsp/test_line.py checks. But some steps between these functions are left out. Each matrix has one more row, and
+the input has a column of ones for this row. The row adds an offset. The offset makes every sum positive, and it
+contains the half that rounding needs. So the integer part of a sum is the index of the finished sample in a table:
 
     up     sum + 32768.5          -> table of 65,536 int16
     down   (sum + 98305.5) / 4    -> table of 49,152 mu-law codes
@@ -11,9 +11,9 @@ index of the finished sample in a table:
 For the downlink, the sum is three times the sample. G.711 uses 14 bits of the sample: floor((sum + 1.5) / 12), counted
 from -8192. The matrix divides by four, and the table divides by three.
 
-All calls of a thread share the memory for this work, because it then stays in the CPU's cache. There is one set of
-buffers for each number of frames from one to ten. With 240 calls, buffers for each call would cost 1.3 us more for a
-frame of the uplink and 1.7 us more for one of the downlink. A call keeps less than 500 bytes.
+All calls of a thread share the memory for this work, because shared memory stays in the CPU's cache. There is one set
+of buffers for each number of frames from one to ten. With 240 calls, buffers for each call would cost 1.3 us more for
+each frame of the uplink, and 1.7 us more for each frame of the downlink. A call keeps less than 500 bytes.
 """
 
 import math
@@ -27,7 +27,7 @@ from dsp.polyphase import BLOCK, DOWN, DOWN_FLUSH, DOWN_HISTORY, DOWN_WINDOW, UP
 FRAME = 160  # Mu-law bytes in 20 ms.
 MOST_FRAMES = 10  # Longer audio is converted in pieces of this many frames.
 PCM = np.dtype("<i2")
-PCM_FRAME = 6 * FRAME  # bytes
+PCM_FRAME = 6 * FRAME  # Bytes of PCM16 at 24 kHz in 20 ms.
 UP_SILENCE = bytes([SILENCE]) * UP_HISTORY
 DOWN_SILENCE = bytes(2 * DOWN_HISTORY)
 
@@ -65,7 +65,10 @@ class _UpBuffers:
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
 
     def level_dbfs(self, n: int) -> float:
-        """The level of the newest n bytes. It equals the result of g711.level_dbfs, because all sums are exact."""
+        """The level of the n bytes that were converted last.
+
+        The result is the same as that of g711.level_dbfs, because all sums are exact.
+        """
         new = self.new if n == len(self.new) else self.new[:n]
         squares = float(new.dot(new))
         return max(FLOOR_DBFS, 10.0 * math.log10(squares / 32768.0**2 / n)) if squares else FLOOR_DBFS
@@ -93,9 +96,9 @@ class _DownBuffers:
 
 
 class _BuffersOfThread(threading.local):
-    """The memory of one thread, by the number of frames. It is made when it is first needed.
+    """The memory of one thread, by the number of frames. The memory is made when it is first needed.
 
-    All calls share it, but no call gets the audio of another: `_run` says why.
+    All calls share this memory, but no call gets the audio of another call: the comment in `Uplink._run` says why.
     """
 
     def __init__(self) -> None:
@@ -107,7 +110,7 @@ _buffers = _BuffersOfThread()
 
 
 class Uplink:
-    """Turns the caller's mu-law into PCM16 at 24 kHz, little-endian: 6 bytes for each byte, at once."""
+    """Turns the caller's mu-law into PCM16 at 24 kHz, little-endian: 6 bytes for each byte, without a wait for more."""
 
     def __init__(self) -> None:
         self._tail = UP_SILENCE  # The last mu-law bytes of earlier audio, which the filter still needs.
@@ -121,9 +124,9 @@ class Uplink:
         return bytes(self._run(mulaw))
 
     def feed_measured(self, mulaw: bytes) -> tuple[bytes, float]:
-        """Like `feed`, and also returns the level of these bytes in dBFS.
+        """Convert like `feed`, and also return the level of the mu-law bytes in dBFS.
 
-        This is faster than to measure them separately.
+        This method is faster than `feed` and `level_dbfs`.
         """
         if not 0 < len(mulaw) <= MOST_FRAMES * FRAME:
             return self.feed(mulaw), level_dbfs(mulaw)
@@ -137,7 +140,7 @@ class Uplink:
     def _run(self, mulaw: bytes) -> memoryview:
         """Convert at most MOST_FRAMES frames.
 
-        The result is shared memory: copy it before the next audio is converted.
+        The result is a part of the shared memory. Copy it before the next audio is converted.
         """
         n = len(mulaw)
         if n == 0:
@@ -149,7 +152,8 @@ class Uplink:
         codes = self._tail + mulaw
         buffers.codes[: UP_HISTORY + n] = codes
         self._tail = codes[n:]
-        # Behind these bytes there may be audio of another call. What is computed from it is cut off at `return`.
+        # Behind these bytes, the buffer may have audio of another call. The samples that are computed from that audio
+        # are cut off at `return`.
         buffers.work()
         return buffers.pcm24k if n == frames * FRAME else buffers.pcm24k[: 6 * n]
 
@@ -157,8 +161,8 @@ class Uplink:
 class Downlink:
     """Turns PCM16 at 24 kHz, little-endian, into the caller's mu-law: one byte for 3 samples, without waiting for more.
 
-    After n whole samples, n // 3 bytes have been returned. `flush` adds the end of the filter, so that there are
-    (n + 71) // 3.
+    After n whole samples, n // 3 bytes have been returned. `flush` adds the end of the filter, so that (n + 71) // 3
+    bytes have been returned.
     """
 
     def __init__(self) -> None:
@@ -181,10 +185,10 @@ class Downlink:
     def flush(self) -> bytes:
         """End the audio, at the end of an item.
 
-        Returns the last 23 or 24 bytes (3 ms), or nothing if there was no audio. They contain the samples that were
-        left over, and what the filter still gives after the last sample. The caller hears them, but they do not count
-        in the item's length, which is the number of its samples / 24, in ms. Half a sample at the very end is dropped.
-        After that, the object is like a new one.
+        Returns the last 23 or 24 bytes (3 ms), or nothing if there was no audio. These bytes contain the samples that
+        are not converted yet, and what the filter still gives after the last sample. The caller hears these bytes, but
+        they do not count in the item's length. The item's length in ms is the number of its samples / 24. Half a sample
+        at the very end is dropped. After `flush`, the object is like a new one.
         """
         whole = len(self._tail) & ~1
         nothing = self._fresh and whole == len(DOWN_SILENCE)

@@ -5,9 +5,9 @@ The filter H[0..71] / 2**30 is in dsp/taps.py. x[i] is the input, and x[i] = 0 b
     up     y[3i + p] = sum over j of H[3j + p] * x[i - j]           p = 0, 1, 2
     down   y[k]      = sum over j of H[j] * x[3k + 2 - j] / 3
 
-Both are computed for sixteen samples at 8 kHz at once: overlapping rows of the input are multiplied by one matrix.
+Both sums are computed for sixteen samples at 8 kHz at once: overlapping rows of the input are multiplied by one matrix.
 Every sum is exact (dsp/taps.py says why), so it makes no difference where a row begins. Results are rounded half up. A
-value that is too large becomes the largest one. No noise is added, so silence stays silence.
+value that is too large becomes the largest value. No noise is added, so silence stays silence.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ Matrix = npt.NDArray[np.float64]
 # Samples at 8 kHz in one row of the input. A frame has ten such rows. Rows of 8 to 20 samples take equally long.
 BLOCK = 16
 UP_HISTORY = TAPS // 3 - 1  # 23: how many earlier input samples the filter needs.
-DOWN_HISTORY = TAPS - 3  # 69: how many earlier input samples the filter needs. The three newest ones are always new.
+DOWN_HISTORY = TAPS - 3  # 69: how many earlier input samples the filter needs. Each output also needs 3 new samples.
 UP_WINDOW = UP_HISTORY + BLOCK
 DOWN_WINDOW = DOWN_HISTORY + 3 * BLOCK
 DOWN_FLUSH = TAPS - 1  # 71: after this many zeros, the output has nothing of the input any more.
@@ -39,7 +39,7 @@ def _up_matrix() -> Matrix:
 def _down_matrix() -> Matrix:
     """The matrix [place in the window, output]: DOWN_WINDOW inputs give BLOCK outputs, which are three times too large.
 
-    A third of a tap would not be a multiple of 2**-30, and sums would not be exact. So the sums are divided at the end.
+    A third of a tap would not be a multiple of 2**-30, and the sums would not be exact. So `feed` divides the sums.
     """
     matrix = np.zeros((DOWN_WINDOW, BLOCK))
     for place in range(BLOCK):
@@ -65,7 +65,7 @@ def _saturated(whole: Matrix) -> Samples:
 
 
 class Upsampler:
-    """Turns samples at 8 kHz into samples at 24 kHz (int16): three for each one, without waiting for more."""
+    """Turns samples at 8 kHz into samples at 24 kHz (int16). Each sample gives three, without waiting for more."""
 
     delay_ms = DELAY_MS
     """The filter's mean delay over 300-3400 Hz. Nothing is held back beyond it."""
@@ -86,9 +86,9 @@ class Upsampler:
         return _saturated(np.floor(sums + 0.5).reshape(-1)[: 3 * n])
 
     def flush(self) -> Samples:
-        """End the audio: returns the last 69 samples of the filter, or none if there was no audio.
+        """End the audio. Returns the last 69 samples of the filter, or none if there was no audio.
 
-        After that, the object is like a new one.
+        After `flush`, the object is like a new one.
         """
         tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(UP_HISTORY, np.int16))
         self.reset()
@@ -103,7 +103,7 @@ class Upsampler:
 class Downsampler:
     """Turns samples at 24 kHz into samples at 8 kHz (int16): n samples give n // 3.
 
-    Samples that are left over wait for the next call.
+    One or two samples at the end may wait for the next `feed`.
     """
 
     delay_ms = DELAY_MS - 2000 / RATE_HZ
@@ -117,7 +117,7 @@ class Downsampler:
         self._fresh = True
 
     def feed(self, samples: Samples) -> Samples:
-        """Returns every output sample that is complete. All together, that is a third of all input, rounded down.
+        """Returns the output samples that are complete. After n input samples, n // 3 output samples were returned.
 
         Raises BadAudio if the input is not a one-dimensional int16 array.
         """
@@ -132,16 +132,16 @@ class Downsampler:
         rows = -(-n // BLOCK)
         line = line[: 3 * n + DOWN_HISTORY]
         thrice = _windows(line, rows, DOWN_WINDOW, 3 * BLOCK).dot(DOWN)
-        # The division is exact enough: a quotient that is not a whole number differs from the next whole number by at
-        # least 2**-30 / 3. float64 is a hundred times finer than that, so a quotient is never rounded to a wrong whole
-        # number.
+        # The division is exact enough: a quotient that is not a whole number differs from the nearest whole number by
+        # at least 2**-30 / 3. float64 is a hundred times finer than this difference. So a quotient is never rounded to
+        # a wrong whole number.
         return _saturated(np.floor((thrice + 1.5) / 3).reshape(-1)[:n])
 
     def flush(self) -> Samples:
-        """End the audio: returns what the samples that were left over and the end of the filter give.
+        """End the audio. Returns the samples that still wait, and the end of the filter.
 
-        After n samples, all calls together have returned (n + 71) // 3. If there was no audio, nothing is returned.
-        After that, the object is like a new one.
+        After n input samples and `flush`, (n + 71) // 3 output samples were returned. If there was no audio, nothing is
+        returned. After `flush`, the object is like a new one.
         """
         tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(DOWN_FLUSH, np.int16))
         self.reset()

@@ -20,13 +20,13 @@ ENCODE_CRC = 0x19DEA352
 
 
 class SelfTestFailed(RuntimeError):
-    """The audio path of this build computes something else than the tested one. The message names the wrong figure."""
+    """The audio path of this build computes wrong values. The message names the wrong figure."""
 
 
 def self_test() -> None:
     """Check the tables, the filter, and both directions. Raises SelfTestFailed.
 
-    The expected samples are computed in integers.
+    The samples with which the results are compared are computed in integers.
     """
     _check_tables()
     _check_taps()
@@ -97,7 +97,7 @@ def _check_uplink() -> None:
 def _check_downlink() -> None:
     samples = _sweep(24_000, 12_000)
     sums = np.convolve(samples, np.array(taps.PROTOTYPE, np.int64))[2::3]
-    # This is rounding half up, (sum / 3 + half) / one, in integers only.
+    # Round sum / (3 * UNIT) half up, in integers only.
     rounded = np.clip((2 * sums + 3 * taps.UNIT) // (6 * taps.UNIT), -32768, 32767)
     expected = np.frombuffer(g711.encode(rounded.astype(np.int16)), np.uint8).astype(np.int64)
     downlink = line.Downlink()

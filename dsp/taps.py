@@ -12,21 +12,21 @@ Numbers         integers / 2**30. With int16 samples every product and every par
                 arithmetic is exact: block size, thread count, BLAS kernel and CPU change no bit
 Origin          designed for this relay by dsp/design.py, which prints these taps again
 
-Why this filter was taken (each line is the best one that dsp/design.py finds; the ripple is always 0.019 dB):
+Why this filter was chosen (each line is the best filter that dsp/design.py finds; the ripple is always 0.019 dB):
 
     taps   stop from   stop band   mean delay (up)
       66     4600 Hz    -82.9 dB        0.309 ms
-      72     4500 Hz    -81.8 dB        0.318 ms    <- taken
+      72     4500 Hz    -81.8 dB        0.318 ms    <- chosen
       78     4400 Hz    -81.1 dB        0.330 ms
       84     4300 Hz    -78.3 dB        0.333 ms
 
 Sound above 4000 Hz becomes an alias inside the telephone band. At -81 dB this alias is 40 dB below the noise of mu-law
-itself. So a stop band that begins lower is worth more than a deeper one. With six more taps it would begin 100 Hz
-lower, but there would be 0.01 ms more delay, 0.7 dB less attenuation, and only 1 dB left for the rounding to
-int16. The CPU time of a frame is the same with each number of taps. A linear-phase filter with the same figures needs
-88 taps and has a delay of 1.81 ms, six times as much. It would not sound better: this filter reaches the PESQ of one
-mu-law conversion, which is the possible maximum (bench/dsp). A minimum-phase filter changes the shape of the wave, but
-nobody hears that.
+itself. So a stop band that begins at a lower frequency is worth more than a deeper stop band. With six more taps the
+stop band would begin 100 Hz lower. But there would be 0.01 ms more delay and 0.7 dB less attenuation. Only 1 dB would
+be left above the promised 80 dB, and the rounding to int16 needs a part of it. The CPU time of a frame is the same with
+each number of taps. A linear-phase filter with the same figures needs 88 taps and has a delay of 1.81 ms, six times as
+much. It would not sound better: this filter reaches the PESQ of one mu-law conversion, which is the possible maximum
+(bench/dsp). A minimum-phase filter changes the shape of the wave, but nobody hears the change.
 """
 
 RATE_HZ = 24_000  # The filter works at this rate.
@@ -34,7 +34,7 @@ TAPS = 72
 PASS_HZ = 3_400.0
 STOP_HZ = 4_500.0
 RIPPLE_DB = 0.0195  # The greatest ripple in the pass band, peak to peak.
-STOP_DB = -81.5  # The greatest gain above STOP_HZ.
+STOP_DB = -81.5  # The greatest gain from STOP_HZ on.
 DELAY_MS = 0.318  # The mean delay over 300-3400 Hz.
 
 UNIT = 2**30  # The taps are integers. Their real value is tap / UNIT.

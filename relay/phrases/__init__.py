@@ -1,1 +1,1 @@
-"""Has the relay's own words: the prompts, the phrases in the agent's voice, and the clips that ship with the relay."""
+"""Has the relay's own texts: the prompts, the phrases in the agent's voice, and the clips that ship with the relay."""

@@ -1,8 +1,8 @@
-"""Has the relay's own sentences rendered once in the agent's voice, and keeps their sound on disk and in Postgres.
+"""Renders the relay's own sentences once in the agent's voice, and stores their sound on disk and in Postgres.
 
-Each sound is checked, and stored under a hash of everything that it was made from: the words, the voice, the model, and
-the instructions. While a phrase has no sound, its clip is played, which ships with the relay and has another voice
-(`relay/phrases/clips/`). A greeting has no clip: relay/call/greeting.py says what is played in its place.
+Each sound is checked. It is stored under a hash of everything that it was made from: the text, the voice, the model,
+and the instructions. While a phrase has no sound, its clip is played. Clips ship with the relay and have another voice
+(`relay/phrases/clips/`). A greeting has no clip: relay/call/greeting.py decides what is played instead.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ _STYLE = "You are the voice of a phone line. You speak exactly the sentence you 
 MS_PER_CHARACTER = (30, 160)
 # The API's voices have -18 to -28 dBFS. A sound below these limits is silence, and a sound above them is distorted.
 LOUDNESS_DBFS = (-45.0, -3.0)
-# Models begin with 75 to 340 ms of silence. Only this much of it is kept, so that the caller hears us sooner.
+# Models begin with 75 to 340 ms of silence. Only this much silence is kept, so that the caller hears the phrase sooner.
 LEADING_SILENCE_MS = 40
 QUIET_DBFS = -50.0
 RENDER_LIMIT_S = 30.0
 TRIES = 3
-# How many phrases are rendered at a time. It is enough for a quick start, and below the model's rate limits.
+# How many phrases are rendered at a time. This is enough for a quick start, and below the model's rate limits.
 AT_ONCE = 4
 # If phrases are missing, rendering is tried again after the first pause. Each further pause is twice as long, up to the
 # second value.
 AGAIN_S = (60.0, 3_600.0)
-# How many greetings that calls have heard may wait to be stored. There are at most four: for open and closed hours,
-# with and without the notice.
+# This many greetings that calls have heard live may wait to be stored. There are at most four greetings: for open and
+# closed hours, with and without the notice.
 LEARNED_WAITING = 8
 LEDGER_LIMIT_S = 2.0
 EMERGENCY = "emergency"  # The key of the phrase with the emergency number.
@@ -87,9 +87,9 @@ def shipped_clip(key: str) -> Phrase:
 
 
 def key_of(text: str, voice: str, model: str, rendered_by: str = "") -> str:
-    """The hash under which a phrase is stored. It covers what its sound was made from, and which service made it.
+    """The hash under which a phrase is stored. It covers what the sound was made from, and which service made it.
 
-    The service counts because a stand-in or a proxy uses the names of OpenAI's voices, but has another sound.
+    The hash covers the service, because a stand-in or a proxy uses the names of OpenAI's voices, but sounds different.
     """
     return hashlib.sha256(
         "\0".join((wording.say_exactly(text), voice, model, _STYLE, rendered_by)).encode()
@@ -97,7 +97,7 @@ def key_of(text: str, voice: str, model: str, rendered_by: str = "") -> str:
 
 
 async def render(realtime: Realtime, model: str, text: str) -> Rendered:
-    """Have the model speak a sentence. Raises ModelUnreachable or NotRendered."""
+    """Let the model speak a sentence. Raises ModelUnreachable or NotRendered."""
     session = await realtime.open(Wanted(model, _STYLE))
     line, mulaw, words = dsp.Downlink(), bytearray(), ""
     response_id = ""
@@ -132,7 +132,7 @@ async def render(realtime: Realtime, model: str, text: str) -> Rendered:
 
 
 def trimmed(mulaw: bytes) -> bytes:
-    """The sound without the silence at its beginning (40 ms of it stay), filled up to whole frames."""
+    """The sound with at most LEADING_SILENCE_MS of silence at its beginning, filled up to whole frames."""
     start = 0
     while start + 80 <= len(mulaw) and dsp.level_dbfs(mulaw[start : start + 80]) < QUIET_DBFS:
         start += 80
@@ -155,18 +155,18 @@ def check(rendered: Rendered, text: str) -> None:
         )
 
 
-# A function that has a sentence spoken. Raises ModelUnreachable (nothing can be rendered now) or NotRendered (only this
+# A function that renders a sentence. Raises ModelUnreachable (nothing can be rendered now) or NotRendered (only this
 # sentence failed).
 Renderer = Callable[[str], Awaitable[Rendered]]
 
 
 def by_model(realtime: Realtime, model: str) -> Renderer:
-    """A renderer: the model speaks."""
+    """The renderer in which the model speaks."""
     return partial(render, realtime, model)
 
 
 def by_voice(voices: Voices) -> Renderer:
-    """A renderer: another voice speaks, as it does in a call."""
+    """The renderer in which another voice speaks, because the same voice speaks in calls."""
 
     async def speak(text: str) -> Rendered:
         try:
@@ -181,9 +181,9 @@ def by_voice(voices: Voices) -> Renderer:
 
 
 class PhraseBook:
-    """All sentences of the relay's own, with their sounds as far as they exist.
+    """All sentences of the relay's own, and the sounds that exist for them.
 
-    `also`: further sentences, which are the holding phrases of functions. `rendered_by`: the service that speaks.
+    `also`: the holding phrases of functions. `rendered_by`: the service that speaks.
     """
 
     def __init__(
@@ -205,9 +205,10 @@ class PhraseBook:
         self._kept: dict[str, bytes] = {}  # Text -> its sound in mu-law.
         self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
         self._told: set[tuple[str, str]] = set()  # The faults that were logged since `fill` began.
-        # Why the service refuses everything until the operator acts. None: it does not.
+        # Why the service refuses everything until the operator acts. None if the service does not refuse everything.
         self.refused: ModelUnreachable | None = None
-        self.complete = trio.Event()  # Set when the phrases that every call needs have been loaded, rendered or tried.
+        # Set when the texts of `_first_texts` were loaded or rendered, or could not be rendered.
+        self.complete = trio.Event()
 
     def adopt(self, other: PhraseBook) -> None:
         """Take over the sounds of another book with the same voice and model."""
@@ -215,7 +216,7 @@ class PhraseBook:
         self._kept.update((text, mulaw) for text, mulaw in other._kept.items() if text in wanted)
 
     def missing(self, texts: Iterable[str]) -> list[str]:
-        """Those of these texts that have no sound."""
+        """The texts among `texts` that have no sound."""
         return [text for text in texts if text not in self._kept]
 
     def texts(self) -> list[str]:
@@ -233,11 +234,15 @@ class PhraseBook:
         return [self._prompts.greeting(announces, closed) for closed in (False, True) for announces in (True, False)]
 
     def _wholes(self) -> list[str]:
-        """The greetings as one text each. A model says a live greeting so."""
+        """The text of each greeting with both its parts, as the model speaks it live."""
         return list(dict.fromkeys(" ".join(filter(None, greeting)) for greeting in self._greetings()))
 
     def greeting(self, announces: bool, closed: bool = False) -> Greeting:
-        """The greeting, with its sound if there is one: for both parts, or as one piece that a call has heard live."""
+        """The greeting, with its sound if there is one.
+
+        Each part has its own sound. If a part has none, the sound of the whole greeting is used, which a call has heard
+        live before.
+        """
         opening, question = self._prompts.greeting(announces, closed)
         notice = self._prompts.notice if announces else ""
         parts = Greeting(Phrase(opening, self._kept.get(opening)), Phrase(question, self._kept.get(question)), notice)
@@ -247,7 +252,7 @@ class PhraseBook:
         return parts
 
     def phrases(self) -> dict[str, Phrase]:
-        """All phrases by key, in the agent's voice. A phrase without such a sound has its clip."""
+        """All phrases by key, in the agent's voice. A phrase without a sound in this voice has its clip."""
         book: dict[str, Phrase] = {}
         for key, text in self._prompts.phrases.items():
             mulaw = self._kept.get(text)
@@ -257,7 +262,8 @@ class PhraseBook:
     def _shipped(self, key: str) -> Phrase:
         clip = shipped_clip(key)
         if key == EMERGENCY and self._prompts.rules.emergency_number not in clip.text:
-            # This clip has no number, because a wrong number would be worse.
+            # The usual clip says the number of another country. This clip says no number, because a wrong number would
+            # be worse.
             return shipped_clip("emergency_elsewhere")
         return clip
 
@@ -281,16 +287,16 @@ class PhraseBook:
             again_s = min(2 * again_s, AGAIN_S[1])
 
     async def fill(self, speak: Renderer, *, again: bool = False) -> list[str]:
-        """Load stored sounds and render the others, `_first_texts` first. Returns what is missing, in words.
+        """Load the stored sounds and render the missing ones, `_first_texts` first.
 
-        `again`: render also what is stored.
+        Returns a line for each text that is still missing. If `again`, the stored sounds are rendered again too.
         """
         missing: list[str] = []
         self._told.clear()
         self.refused = None
         first = self._first_texts()
         if not again:
-            for whole in self._wholes():  # A greeting that a call has heard is used until its two parts are rendered.
+            for whole in self._wholes():  # A greeting that a call has heard live is used until both parts are rendered.
                 await self._load(whole)
         for texts in (first, [text for text in self.texts() if text not in first]):
             limiter = trio.CapacityLimiter(AT_ONCE)
@@ -310,10 +316,10 @@ class PhraseBook:
                     missing.append(f"{text[:40]!r}: {words}")
 
     def learn(self, text: str, mulaw: bytes, transcript: str) -> bool:
-        """Keep a greeting that a call has just heard live, in one piece.
+        """Take the sound of a whole greeting that a call has just heard live. `keep` stores this sound later.
 
-        Returns False if its words are wrong, or if there is a sound already. It does not wait, because it runs inside a
-        call: `keep` stores the sound later.
+        Returns False if the sound is not used: it is wrong, or there is a sound already, or too many greetings wait.
+        This method does not wait, because it runs inside a call.
         """
         if text in self._kept or text not in self._wholes():
             return False
@@ -332,7 +338,7 @@ class PhraseBook:
         for number in range(TRIES):
             if number:
                 await trio.sleep(2.0**number)
-            if self.refused is not None:  # This refusal concerns all phrases.
+            if self.refused is not None:  # The service refuses all phrases.
                 return str(self.refused)
             try:
                 rendered = await speak(text)
@@ -361,7 +367,7 @@ class PhraseBook:
         try:
             content = path.read_bytes()
         except OSError:
-            return None  # This disk does not have it. Postgres may have it from another machine.
+            return None  # This disk does not have the file. Postgres may have the sound from another machine.
         digest, mulaw = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
         if not mulaw or hashlib.sha256(mulaw).digest() != digest:
             log.warning("greeting.file_is_broken", file=path.name, do="nothing: it is fetched or rendered again")
@@ -435,7 +441,7 @@ class PhraseBook:
             )
 
     def _complain(self, event: str, words: str, do: str) -> None:
-        """Log a fault once in each run of `fill`, because it usually concerns all phrases."""
+        """Log a fault only once in each run of `fill`, because the same fault usually comes for all phrases."""
         if (event, words) not in self._told:
             self._told.add((event, words))
             log.warning(event, words=words, do=do)

@@ -1,6 +1,7 @@
-"""Reads the texts in `prompts/`: what the model is told, and what the agent says.
+"""Reads the texts in `prompts/`: the instructions of the model, and the agent's own sentences.
 
-They are filled in and checked when the relay starts, so that a mistake is found before a caller hears it.
+The placeholders of the texts are filled in and the texts are checked when the relay starts. So a mistake is found
+before a caller hears it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from relay.settings.shipped import folder
 
 PROMPTS_DIR = folder("prompts")
 
-# All placeholders are filled in at the start, except these two. They change from call to call, so they stand at the end
-# of the instructions and are filled in there. The part before them is the same for all calls, and can be cached.
+# All placeholders are filled in when the relay starts, except these two. Their values change from call to call. They
+# are at the end of the instructions, so the text before them is the same for all calls, and the model can cache it.
 _OF_THE_CALL = {"TODAY", "CALLER"}
 # The placeholder for the facts of the business. Only the model's instructions may have it.
 _BUSINESS = "{BUSINESS}"
@@ -46,14 +47,17 @@ PHRASES = (
 
 
 class PromptsInvalid(ValueError):
-    """Files in prompts/ cannot be used. The message names the mistakes, but not those that may come from others."""
+    """Files in prompts/ cannot be used. The message names the mistakes.
+
+    A mistake that may only be a consequence of another mistake is not named.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """All texts.
+    """The texts of `prompts/` after the placeholders of the settings were filled in.
 
-    `opening`: the greeting before its notice. `notice`: "" with RECORD=off.
+    `opening` is the greeting before its notice. `notice` is "" if RECORD=off.
     """
 
     system: str
@@ -62,7 +66,7 @@ class Prompts:
     question: str
     phrases: dict[str, str]
     rules: Rules
-    # The greeting while the business is closed. None: it is the usual greeting.
+    # The greeting while the business is closed. None if the usual greeting is used then.
     closed_greeting: tuple[str, str] | None = None
 
     def instructions(self, today: dt.date, caller: str) -> str:
@@ -71,18 +75,18 @@ class Prompts:
         return self.system.replace("{TODAY}", day).replace("{CALLER}", caller or "not shown")
 
     def greeting(self, announces: bool, closed: bool = False) -> tuple[str, str]:
-        """The two parts of the greeting. The first part cannot be interrupted if it has a notice.
+        """The two parts of the greeting. If the first part has a notice, the caller cannot interrupt it.
 
-        `closed`: the business is closed now.
+        `announces`: the first part has the notice. `closed`: the business is closed now.
         """
         opening, question = self.closed_greeting if closed and self.closed_greeting else (self.opening, self.question)
         return f"{opening} {self.notice}".strip() if announces else opening, question
 
     @property
     def version(self) -> str:
-        """A hash of the model's instructions, with their placeholders for the call.
+        """A hash of the model's instructions, before the placeholders for the call are filled in.
 
-        The row of a call has it, so that one can see which prompt the call used.
+        The row of a call has this hash, so that one can see which prompt the call used.
         """
         return hashlib.sha256(self.system.encode()).hexdigest()[:12]
 
@@ -96,14 +100,15 @@ def load(
 ) -> Prompts:
     """Read and check the folder. Raises PromptsInvalid, which names the files and mistakes.
 
-    `business`: the facts for the model. `closed_greeting`: two parts, from the business file. If the second part is "",
-    the usual question is asked.
+    `business`: the facts of the business for the model. `closed_greeting`: two parts, from the business file. If the
+    second part is "", the usual question is asked.
     """
     wrong: list[str] = []
 
     def text_of(name: str) -> str:
         try:
-            # Windows writes a byte order mark at the beginning of a file. The agent would speak it.
+            # Windows may write a byte order mark at the beginning of a file. "utf-8-sig" removes this mark, so that the
+            # agent does not speak it.
             return (folder / name).read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             wrong.append(f"{name} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
@@ -144,7 +149,7 @@ def load(
     closed = tuple(speak(f"{settings.business_file.name}, after_hours", part) for part in closed_greeting or ())
     before = len(wrong)
     table = _toml("phrases.toml", text_of("phrases.toml"), wrong)
-    # If something else is wrong with the file, that is enough.
+    # If the file cannot be read, only that is reported, and not each missing phrase.
     phrases = _phrases(table, speak, wrong) if len(wrong) == before else {}
     if not system and not wrong:
         wrong.append("system.md: it is empty")
@@ -183,9 +188,9 @@ def _phrases(table: dict[str, object], speak: Callable[[str, str], str], wrong: 
 
 
 def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, ...]:
-    """The languages that are listened for, one file each.
+    """The languages in which the caller's words are understood. Each language has a file in words/.
 
-    English comes first, because it judges the operator's own phrases.
+    English comes first, because the operator's own phrases are checked by the rules of the first language.
     """
     languages = []
     files = sorted((folder / "words").glob("*.toml"), key=lambda path: (path.stem != "en", path.stem))

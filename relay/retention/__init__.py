@@ -1,10 +1,10 @@
-"""Deletes what callers left: by age, and when a caller wants to be erased.
+"""Deletes the data of callers: by age, and when a caller wants to be erased.
 
-service         the task of a process that deletes by age
-old_recordings  recordings that are older than RETENTION_DAYS: files, and their waveforms
-old_words       words and numbers in Postgres that are older than RETENTION_DAYS_WORDS
-erasure         everything of one caller, or of one call                                        (blocking)
-commands        `relay erase`: says what will be deleted, asks, and says what is left           (blocking)
+service         has the task of a process that deletes by age
+old_recordings  deletes recordings that are older than RETENTION_DAYS, with their waveforms
+old_words       deletes words and numbers in Postgres that are older than RETENTION_DAYS_WORDS
+erasure         deletes everything of one caller, or of one call                                (blocking)
+commands        does `relay erase`: says what will be deleted, asks, deletes                    (blocking)
 
 All SQL is in sql/retention.sql.
 """

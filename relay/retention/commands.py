@@ -1,4 +1,4 @@
-"""`relay erase`: says what will be deleted, asks, deletes, and says what may still come."""
+"""Does the work of `relay erase`: says what will be deleted, asks, deletes, and says what could not be deleted yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from relay.retention.erasure import Erasure, Places, Traces, Whom
 log = structlog.get_logger()
 
 NAMED = 10  # At most this many calls are named.
-# What happens to the rows of a table, where they are not deleted.
+# For the tables whose rows stay: what is deleted in a row.
 _CHANGED = {
     "calls": "the number",
     "function_calls": "what was asked for, and the result",
@@ -28,7 +28,7 @@ STAYS = "It stays that there were calls, when, how they ended, which functions r
 
 
 class NotErased(Exception):
-    """Nothing was deleted, or not everything. The message says what to do. `code` is the command's exit code."""
+    """Nothing, or not everything, was deleted. The message says what to do. `code` is the command's exit code."""
 
     def __init__(self, words: str, code: int = 1) -> None:
         super().__init__(words)
@@ -37,7 +37,7 @@ class NotErased(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """How the command speaks with its user. `ask` None: nobody can answer."""
+    """How the command prints and asks. `ask` is None if nobody can answer."""
 
     say: Callable[[str], None]
     ask: Callable[[str], str] | None
@@ -45,7 +45,10 @@ class Terminal:
 
 
 def erase(places: Places, whom: Whom, read: Callable[[str], str], terminal: Terminal, *, yes: bool) -> None:
-    """Erase a caller or a call. `read` brings what is typed into the form of `whom`. Raises NotErased."""
+    """Erase a caller or a call. Raises NotErased.
+
+    `read` brings a number or a call SID that was typed into the form that `whom` has.
+    """
     erasure = Erasure(places, whom)
     shown = whom.number or whom.call_sid or ""
     try:
@@ -114,7 +117,7 @@ def plan(traces: Traces, shown: str, tz: tzinfo) -> list[str]:
 
 
 def unfinished(done: Traces, left: Traces) -> list[str]:
-    """Why something may still come, or is out of reach: one sentence each, with what to do."""
+    """Why rows or recordings may still come, or cannot be reached. Each reason is a text that also says what to do."""
     told = []
     if done.running or left.running:
         told.append("A call of this caller is running, or has just ended. Run the command again after it.")

@@ -1,8 +1,8 @@
-"""Everything of one caller, or of one call: what there is, and its deletion. Blocking: for a command.
+"""Finds and deletes all data of one caller, or of one call. It blocks, and only a command uses it.
 
-Recordings are deleted before rows, and the caller's number last, in the transaction that deletes the rows. So after a
-command that was killed, the number still finds what is left, and a second run finishes the work. If something of a call
-may still come, or is out of reach, its number stays in `calls` for the same reason.
+Recordings are deleted first. Then one transaction deletes the rows and the caller's number. So if the command is
+killed, a second run still finds the rest by the number, and finishes the work. For the same reason, a call keeps its
+number in the table `calls` if some of its data may still come, or cannot be reached.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from relay.recordings.stores import FolderStore, ObjectStore
 from relay.retention.old_words import OF_A_CALL, STATEMENTS, delete
 
 TABLES = ("appointments", "notes_of_others", "recordings", *OF_A_CALL)
-# A search for a number in all words reads whole tables.
+# The limit for one SQL statement. It is long, because a search for a number in all texts reads whole tables.
 STATEMENT_LIMIT_S = 600
 _SID = re.compile(rb"CA[0-9a-f]{32}")
-# Between the digits of a number as people and models write it.
+# What may be between the digits of a number, as people and models write it.
 _BETWEEN = "[ ()./\u00a0\u2010-\u2015-]{0,3}"
-SHORT_DIGITS = 7  # A shorter number is only looked for together with its country code.
+SHORT_DIGITS = 7  # A national number with fewer digits is only searched for together with its country code.
 
 
 @dataclass(frozen=True, slots=True)
 class Whom:
-    """A caller by the number in E.164, or one call by its SID."""
+    """Whom to erase: a caller by the number in E.164, or one call by its SID."""
 
     number: str | None = None
     call_sid: str | None = None
 
     @property
     def written(self) -> str | None:
-        """An expression, for Postgres and for Python, that finds the number as people and models write it."""
+        """A regular expression, for Postgres and for Python, that finds the number as people and models write it."""
         if self.number is None:
             return None
         try:
             parsed = phonenumbers.parse(self.number, None)
-        except phonenumbers.NumberParseException:  # No country has this code. A network showed the number anyway.
+        except phonenumbers.NumberParseException:  # No country has this code, but a network may show such a number.
             return rf"(?<![0-9]){_BETWEEN.join(self.number[1:])}(?![0-9])"
         national = phonenumbers.national_significant_number(parsed)
         code = rf"(?:(?:\+|00)?{_BETWEEN.join(str(parsed.country_code))}{_BETWEEN})"
@@ -59,7 +59,7 @@ class Whom:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where callers' data is kept, as this machine sees it."""
+    """Where callers' data is stored, as this machine sees it."""
 
     url: str
     disk: FolderStore
@@ -71,19 +71,19 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What there is of a caller."""
+    """The data of a caller that was found."""
 
-    calls: tuple[str, ...]  # Their SIDs, oldest first, without those that run.
-    first_at: dt.datetime | None
-    last_at: dt.datetime | None
+    calls: tuple[str, ...]  # The SIDs of the caller's calls, oldest first, without the calls in `running`.
+    first_at: dt.datetime | None  # When the oldest of these calls began.
+    last_at: dt.datetime | None  # When the newest of these calls began.
     running: tuple[str, ...]  # Calls that run, or have just ended. Nothing of them is deleted.
     rows: dict[str, int]  # For each table, how many rows are deleted or changed.
-    of_others: tuple[str, ...]  # Calls of other numbers that name this number.
+    of_others: tuple[str, ...]  # Calls from other numbers in which this number is named.
     files: tuple[Path, ...]
     objects: tuple[str, ...]  # Names in the store.
     coming: tuple[tuple[str, dt.datetime], ...]  # Future appointments: service and start.
     sounds: tuple[str, ...]  # URLs of spoken messages at Twilio.
-    # Calls of which something may come later, or is out of reach.
+    # Calls whose data may still come, or cannot be reached.
     waiting: frozenset[str]  # Rows wait on this disk, because Postgres was away.
     uploading: frozenset[str]  # A recording was perhaps just being uploaded.
     elsewhere: dict[str, str]  # The name of a recording that is on no disk here -> its call.
@@ -91,7 +91,7 @@ class Traces:
 
     @property
     def recordings(self) -> int:
-        """How many recordings are here and in the store."""
+        """How many recordings are on this disk and in the store."""
         return len(
             {path.name.partition(".")[0] for path in self.files} | {n.rpartition("/")[2][:-4] for n in self.objects}
         )
@@ -107,14 +107,14 @@ class Traces:
 
 
 class Erasure:
-    """Finds and deletes what there is of a caller. Its methods raise LedgerUnavailable, StoreFailed, OSError."""
+    """Finds and deletes the data of a caller. Its methods raise LedgerUnavailable, StoreFailed, OSError."""
 
     def __init__(self, places: Places, whom: Whom) -> None:
         self._at, self._whom = places, whom
         self._written = re.compile(whom.written) if whom.written else None
 
     def look(self) -> Traces:
-        """What there is. The rows are counted by deleting them in a transaction that is rolled back."""
+        """Find the caller's data. The rows are counted by deleting them in a transaction that is rolled back."""
         with self._postgres() as connection:
             found = _rows(connection, "calls_of", number=self._whom.number, call_sid=self._whom.call_sid)
             everyone = [sid for sid, *_ in found]
@@ -151,7 +151,7 @@ class Erasure:
         )
 
     def erase(self) -> Traces:
-        """Delete everything that can be deleted now. Returns what was there."""
+        """Delete everything that can be deleted now. Returns what was found before."""
         found = self.look()
         with self._postgres() as connection:
             names = [*found.objects, *(str(path.relative_to(self._at.disk.folder)) for path in found.files)]
@@ -185,9 +185,10 @@ class Erasure:
             raise LedgerUnavailable(words_of(error)) from error
 
     def _elsewhere(self, kept: Sequence[tuple[Any, ...]], named: Collection[str]) -> dict[str, str]:
-        """Recordings that are neither here nor in the store, and were not deleted.
+        """Recordings that were not deleted, but are neither on this disk nor in the store.
 
-        After RETENTION_DAYS their own machine has deleted them, or they went away with it.
+        Recordings that are older than RETENTION_DAYS are left out. Their own machine has deleted them, or the machine
+        does not exist any more.
         """
         young = dt.datetime.now(dt.UTC) - dt.timedelta(days=self._at.keep_recordings_days + 1)
         store = self._at.store
@@ -213,7 +214,7 @@ class Erasure:
         }
 
     def _waiting(self, call_sids: Collection[str]) -> frozenset[str]:
-        """The calls that have rows on this disk. "" stands for calls that Postgres does not know yet."""
+        """The calls that have rows waiting on this disk. "" stands for calls that Postgres does not know yet."""
         found: set[str] = set()
         for line in waiting_lines(self._at.spill_dir):
             if self._is_theirs(line, call_sids):

@@ -1,6 +1,6 @@
 """Deletes recordings that are older than RETENTION_DAYS.
 
-It does so also while RECORD is not `on`, because earlier calls may have been recorded.
+It also deletes them while RECORD is not `on`, because earlier calls may have been recorded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from relay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-GROUP = 50  # Recordings that are deleted at once.
+GROUP = 50  # At most this many recordings are deleted at once.
 
 
 class OldRecordings:
@@ -45,9 +45,10 @@ class OldRecordings:
         self._file_and_row = file_and_row
 
     async def delete_next(self, store: FolderStore | ObjectStore) -> bool:
-        """Delete a small group of old recordings. If there is none, report how old the oldest is, and return False.
+        """Delete a small group of old recordings, and return True.
 
-        Raises StoreFailed, OSError.
+        If there is no old recording, set the metric for the age of the oldest recording, and return False. Raises
+        StoreFailed, OSError.
         """
         before = f"{self._utc_now() - self._keep:%Y-%m-%d/%H%M%S}"
         group = await trio.to_thread.run_sync(lambda: list(islice(store.names(before), GROUP)))

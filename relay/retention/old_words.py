@@ -1,7 +1,7 @@
-"""Words and numbers in Postgres that are older than RETENTION_DAYS_WORDS. They are deleted in small groups of calls.
+"""Deletes words and numbers in Postgres that are older than RETENTION_DAYS_WORDS, in small groups of calls.
 
-It walks over all old calls, also over those that were looked at before. Rows of such a call may have waited on the disk
-of a machine, and have come later.
+Each run goes through all old calls, also through calls of which everything was deleted before. Some rows of such a call
+may have waited on the disk of a machine, and may have come to Postgres later.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from relay.ledger.postgres_thread import Connection, PostgresThread, words_of
 Result = TypeVar("Result")
 Place = tuple[dt.datetime, str]
 
-GROUP = 200  # Calls that are looked at in one transaction: about 5,000 rows.
+GROUP = 200  # The calls of one transaction. They have about 5,000 rows.
 LIMIT_S = 10.0
 END = dt.datetime.max.replace(tzinfo=dt.UTC)
 BEGINNING: Place = (dt.datetime.min.replace(tzinfo=dt.UTC), "")
 STATEMENTS = statements.read(statements.SQL_DIR / "retention.sql")
-# What is deleted of a call. Its appointments and recordings have their own age.
+# The tables in which a call's words and numbers are deleted. Appointments and recordings are deleted by their own age.
 OF_A_CALL = ("transcripts", "function_calls", "messages", "outbox", "reviews", "call_outcomes", "calls")
 
 
 class OldWords:
-    """The rows of this database, with a thread and a connection of its own."""
+    """Deletes old words in this database. It has a thread and a connection of its own."""
 
     def __init__(self, url: str) -> None:
         self._thread = PostgresThread(url)
         self._place = BEGINNING
 
     async def delete_next(self, before: dt.datetime) -> int | None:
-        """Look at the next group, and delete what is older than `before`. Returns how many calls had words.
+        """Delete the words of the next group of calls that are older than `before`. Returns how many calls had words.
 
-        None: everything that is old has been looked at. The next call begins anew.
+        Returns None after the last group. Then the next call of this method begins again at the oldest call.
         """
         place = self._place
 
@@ -60,9 +60,9 @@ class OldWords:
         return deleted if then is not None else None
 
     async def oldest(self, since: dt.datetime) -> dt.datetime | None:
-        """When the oldest call that has words began. None if there is none.
+        """When the oldest call that has words began. None if no call has words.
 
-        Calls that began before `since` are not looked at. They have no words any more.
+        Calls that began before `since` are left out, because their words were deleted.
         """
         place = (since, "")
         while group := await self._use(partial(_group, before=END, place=place)):
@@ -91,7 +91,7 @@ def _group(connection: Connection, before: dt.datetime, place: Place) -> list[tu
 def delete(
     connection: Connection, tables: tuple[str, ...], *, sids: list[str], **also: Any
 ) -> dict[str, list[str | None]]:
-    """Delete words and numbers of these calls. Returns for each table the calls of the rows that were changed."""
+    """Delete words and numbers of these calls. For each table, returns the call of each row that was changed."""
     values = {"sids": sids, "number": None, "written": None, "running": [], "later": [], "elsewhere": [], **also}
     return {
         table: [sid for (sid,) in connection.execute(STATEMENTS[f"delete_{table}"], values).fetchall()]  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The task that deletes by age. It never runs on the path of a call: files and Postgres are used in threads."""
+"""Deletes recordings and words by age, in a task of the process. Threads do the blocking work, so no call waits."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ log = structlog.get_logger()
 RECORDINGS_EVERY_S = 3_600.0
 # Once a day, so that a database that sleeps while nobody uses it is not woken every hour.
 WORDS_EVERY_S = 86_400.0
-WORDS_AGAIN_S = 3_600.0  # If Postgres is away.
+WORDS_AGAIN_S = 3_600.0  # If Postgres could not be reached, the next try comes after this time.
 GROUP_PAUSE_S = 1.0
 
 
 class Words(Protocol):
-    """Where callers' words are. Each method raises LedgerUnavailable."""
+    """Deletes callers' words in Postgres (old_words.py). Each method raises LedgerUnavailable."""
 
     async def delete_next(self, before: dt.datetime) -> int | None:
-        """Look at the next group, and delete what is older than `before`. Returns how many calls had words.
+        """Delete the words of the next group of calls that are older than `before`. Returns how many calls had words.
 
-        None: everything that is old has been looked at. The next call begins anew.
+        Returns None after the last group. Then the next call of this method begins again at the oldest call.
         """
 
     async def oldest(self, since: dt.datetime) -> dt.datetime | None:
-        """When the oldest call that has words began. None if there is none.
+        """When the oldest call that has words began. None if no call has words.
 
-        Calls that began before `since` are not looked at. They have no words any more.
+        Calls that began before `since` are left out, because their words were deleted.
         """
 
     async def close(self) -> None:
@@ -43,7 +43,7 @@ class Words(Protocol):
 
 
 class Retention:
-    """What a process deletes by age."""
+    """Runs the two loops that delete by age: one for recordings, and one for words."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Retention:
         self._keep_words = dt.timedelta(days=keep_words_days)
         self._utc_now = utc_now
         self._oldest: dt.datetime | None = None
-        # Read at each request for the metrics. So the age also grows while nothing can be deleted.
+        # `_age_s` is called at each request for the metrics. So the age also grows while nothing can be deleted.
         metrics.words_oldest_s.set_function(self._age_s)
 
     def _age_s(self) -> float:
