@@ -16,7 +16,7 @@ COPY sql sql
 COPY dsp dsp
 COPY relay relay
 # Also copy your own files beside relay/: the package that FUNCTIONS names, and a business file. .dockerignore leaves out
-# all other files.
+# secrets, data, tests and documents.
 COPY . .
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 DATA_DIR=/data PORT=8080
 USER relay

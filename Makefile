@@ -1,13 +1,13 @@
-# Each target first installs the packages of requirements-dev.txt in .venv, if that was not done. Only Python 3.11 and make
-# must be there.
+# Each target first installs the packages of requirements-dev.txt in .venv, if they are not installed yet. This needs only
+# Python 3.11 or newer, and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export UV_LINK_MODE ?= copy
-# This variable must not be set here: tests and the demo start Python dozens of times, and without .pyc files each start
+# This line clears PYTHONDONTWRITEBYTECODE. Tests and the demo start Python dozens of times. Without .pyc files each start
 # would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
-# Without this, numpy's BLAS starts threads. For 20 ms of audio they cost more time than they save.
+# Without this limit, numpy's BLAS starts threads. For 20 ms of audio, threads cost more time than they save.
 export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: setup demo test test-console test-pages test-sound check format deep matrix mutants bench lock clean

@@ -68,12 +68,12 @@ back to transport/. voices/ and phrases/ also make sound for the caller:
       vocabulary.py           defines the events, the ids, and the end reasons
       actions.py              defines the actions
       call_config.py          holds the settings with which a call begins
-      greeting.py             chooses the greeting: the kept one, the live one, or a clip
+      greeting.py             chooses the greeting: stored before the call, spoken live by the model, or a clip
       turns.py                decides what follows from the caller's speech, words and keys
       caller_turns.py         notes when each turn of the caller began, and whether its transcript has come
       turn_taking.py          decides whether the caller's sound stops the agent
       turn_end.py             decides after how much silence the caller's turn has ended
-      early_answer.py         holds the caller's open turn and its early answer
+      early_answer.py         holds a turn in which the caller may go on (an open turn), and its early answer
       answering_early.py      ends an open turn, and then lets the caller hear the early answer
       early_governor.py       stops early answers when they cost too much
       level_vad.py            finds the caller's voice by the level of the sound
@@ -92,19 +92,19 @@ back to transport/. voices/ and phrases/ also make sound for the caller:
       response_queue.py       is the only place that asks the model for an answer (response.create)
       conversation.py         holds the turns in order: what was said, and what was heard
       playout.py              decides when audio goes to the caller, and knows what the caller has heard
-      voice_loss.py           lets the model speak when the other voice has failed
+      voice_loss.py           lets the model speak by itself when the voice service has failed
       function_calls.py       starts functions, gives their outputs to the model, and fills the waiting time
       running_functions.py    holds which functions run, and for which of them the caller waits
       liveness.py             measures dead air, and decides what to do about it
       sessions.py             holds which model session serves the call
       failover.py             moves the call from one model session to the next
-      escalation.py           finds reasons to connect the caller with a human, without the model
+      escalation.py           finds reasons to connect the caller with a human that do not come from the model
       ending.py               ends the call: at a limit, after silence, for a transfer, with last words
       orders.py               carries out the owner's orders
       view.py                 describes a running call for the page Live
       wording.py              holds the texts that the relay sends to the model
       cost.py                 counts what the call has cost so far
-      waterfall.py            measures the steps of the time for which the caller waits for an answer
+      waterfall.py            measures how long each step of an answer takes, from the caller's last sound
     dsp/ (beside relay/)      converts mu-law at 8 kHz to PCM16 at 24 kHz, and back (pure)
       line.py                 converts one frame or one delta, and measures its level
       g711.py                 decodes and encodes mu-law, and measures levels
@@ -115,8 +115,8 @@ back to transport/. voices/ and phrases/ also make sound for the caller:
       client.py               opens model sessions, also before a call is answered (warm sessions)
       refusals.py             decides which errors of OpenAI the operator must correct (pure)
       prices.py               has the prices of the models (pure)
-    voices/                   speaks text with another voice than the model's
-      voice.py                defines what every voice must have (pure)
+    voices/                   speaks the model's text with the voice of another service
+      voice.py                defines what every such voice must have (pure)
       elevenlabs_socket.py    is the connection to ElevenLabs
     phrases/                  has the sentences that the relay says by itself
       prompts.py              reads and checks the texts of prompts/

@@ -1,4 +1,4 @@
-"""`python -m relay`, and the command `relay`."""
+"""Runs the command `relay`. `python -m relay` does the same."""
 
 import sys
 

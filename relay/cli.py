@@ -370,7 +370,8 @@ def _greet(arguments: argparse.Namespace) -> int:
         by = access.service if voices is None else voices.service
         book = PhraseBook(texts, loaded.phrase_voice, loaded.phrase_model, folder, ledger, also, rendered_by=by)
         missing = trio.run(partial(book.fill, speak, again=arguments.again))
-    for words in missing if book.refused is None else []:  # If the model refused all phrases, the log has the reason.
+    # If the model refused all phrases for one reason, this reason is in the log already.
+    for words in missing if book.refused is None else []:
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
@@ -421,7 +422,7 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
 def _kept_rows(loaded: Settings) -> AbstractContextManager[str]:
     """The database of a command that needs rows of earlier calls.
 
-    If there is no DATA_DIR yet, no embedded Postgres is made, because it would be empty.
+    If the database is embedded and DATA_DIR does not exist, raises CommandFailed: a new database would be empty.
     """
     if loaded.database_url == "embedded" and not loaded.data_dir.exists():
         raise CommandFailed(
@@ -540,7 +541,7 @@ def _erase(arguments: argparse.Namespace) -> None:
 
 
 def _of_the_business(loaded: Settings) -> Settings:
-    """The settings with the zone and the country of the business file, if there is one without mistakes."""
+    """The settings. If there is a business file without mistakes, they have its time zone and country."""
     from relay.business.file import BusinessFileInvalid, load
     from relay.business.identity import settle
 
@@ -563,9 +564,9 @@ def _key(arguments: argparse.Namespace) -> None:
 
 
 def _hash_of_a_password() -> str:
-    """Read a password, and return its hash. On a terminal the user types the password twice, and it is not shown.
+    """Read a password, and return its hash.
 
-    From a pipe the first line is the password.
+    On a terminal the user types the password twice, and it is not shown. From a pipe, the first line is read.
     """
     import getpass
 
@@ -627,7 +628,7 @@ def _standin(arguments: argparse.Namespace) -> None:
 
 
 def _rehearsed(loaded: Settings) -> tuple[Settings, Business | None]:
-    """The settings, and the owner's business if BUSINESS_FILE is set. So a rehearsal has the hours of the business."""
+    """The settings, and the owner's business if BUSINESS_FILE is set. With it a rehearsal has the owner's hours."""
     from relay.business.file import BusinessFileInvalid, load
     from relay.business.identity import settle
 

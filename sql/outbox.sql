@@ -3,7 +3,8 @@
 
 -- name: claim
 -- Claims news that is due. News waits while earlier news of the same call and channel waits. News of callers who want to be
--- called back is sent first. Held news waits for the digest, but other news does not wait for held news.
+-- called back is sent first. Held news (mails of the kinds in `held`) waits for the digest. Other news does not wait for
+-- held news.
 with due as (
     select news, channel from outbox as o
     where state = 'waiting' and next_at <= clock_timestamp() and channel = any(%(channels)s)
@@ -33,7 +34,7 @@ update outbox set state = %(state)s, words = %(words)s, leased_until = null,
 where news = %(news)s and channel = %(channel)s and state = 'waiting'
 
 -- name: gather
--- Makes the digest of all held news from before the digest's time. This news is then not sent alone.
+-- Makes the digest of all held news from before the digest's time. This news then counts as sent.
 -- If the digest exists already, it is not changed, and held news waits for the next digest.
 with members as (
     select news, number from outbox
@@ -60,7 +61,7 @@ select o.news, o.channel, o.kind, o.body, o.created_at, o.call_sid, (
 from outbox as o where o.channel = %(channel)s and o.news = any(%(news)s) order by o.number
 
 -- name: next_in
--- The seconds until news is due or a lease ends. Null if no news waits.
+-- The seconds until the next news is due or a lease ends. Null if no news waits.
 select min(
     case when channel = 'email' and kind = any(%(held)s) then %(digest_in_s)s
     else extract(epoch from greatest(next_at, coalesce(leased_until, next_at)) - clock_timestamp())::float8 end

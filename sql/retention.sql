@@ -1,7 +1,8 @@
--- What deletes callers' words and numbers, each statement under its name. relay/retention/ runs them: `relay erase` for
+-- The statements that delete callers' words and numbers, each under its name. relay/retention/ runs them: `relay erase` for
 -- one caller or one call, and each day for calls that are older than RETENTION_DAYS_WORDS.
--- `sids` are the calls. `running` are calls that run: none of their rows is changed. `number` is the caller's number,
--- and `written` an expression that finds it in any spelling. Both are null if only the calls count.
+-- `sids` are the calls to delete. `running` are calls that run now: none of their rows is changed. `number` is the caller's
+-- number. `written` is a regular expression that finds the number in any spelling. If `number` and `written` are null, the
+-- statements change only rows of `sids`.
 -- Each delete_ statement returns the call of each row that it changed.
 
 -- name: delete_transcripts
@@ -10,8 +11,8 @@ where call_sid = any(%(sids)s) or (call_sid <> all(%(running)s) and (said ~ %(wr
 returning call_sid
 
 -- name: delete_function_calls
--- Which functions ran, and whether they worked, stays. `key` is a hash of arguments. (A call that runs needs its keys and
--- its results, so that nothing is done twice.)
+-- The function's name and its success stay. `key` is deleted too, because it is a hash of the arguments. (A call that runs
+-- keeps its keys and results, because with them no function is run twice.)
 update function_calls set
     arguments = null, output = null, key = case when call_sid = any(%(sids)s) then null else key end
 where (call_sid = any(%(sids)s) and num_nonnulls(arguments, output, key) > 0)
@@ -31,7 +32,7 @@ where call_sid = any(%(sids)s)
 returning call_sid
 
 -- name: delete_reviews
--- The verdict stays. So the page Listen does not ask for the call again.
+-- The verdict stays, so that the console's page Listen does not show this call again.
 update reviews set note = null where call_sid = any(%(sids)s) and note is not null returning call_sid
 
 -- name: delete_call_outcomes
@@ -42,7 +43,8 @@ where (call_sid = any(%(sids)s) and summary is not null)
 returning call_sid
 
 -- name: delete_calls
--- `later`: calls of which something may come later, or is out of reach. Their number stays: it finds them again.
+-- `later` are calls with data that may still come, or that this run cannot reach. Their number stays, because the next run
+-- finds them by it.
 update calls set
     from_number = case when call_sid = any(%(later)s) then from_number end,
     caller_state = null,
@@ -53,26 +55,27 @@ returning call_sid
 -- Only for `relay erase`
 
 -- name: delete_appointments
--- Future ones too. Their history goes with them.
+-- Deletes past and future appointments. Their history is deleted with them (on delete cascade).
 delete from appointments
 where call_sid = any(%(sids)s)
     or (coalesce(call_sid, '') <> all(%(running)s) and (phone = %(number)s or phone ~ %(written)s))
 returning call_sid
 
 -- name: delete_notes_of_others
--- An appointment of somebody else whose notes name the number. Only the notes are deleted.
+-- If the notes of another person's appointment contain the number, these notes are deleted. The appointment stays.
 update appointments set notes = '' where coalesce(call_sid, '') <> all(%(running)s) and notes ~ %(written)s
 returning call_sid
 
 -- name: delete_recordings
--- The waveforms. `elsewhere`: recordings that could not be deleted from here.
+-- Deletes the waveforms (peaks). `elsewhere` are recordings whose files are not on this machine. Their rows do not change.
 update recordings set peaks = null, deleted_at = coalesce(deleted_at, clock_timestamp())
 where call_sid = any(%(sids)s) and name <> all(%(elsewhere)s) and (peaks is not null or deleted_at is null)
 returning call_sid
 
 -- name: calls_of
--- The calls of a number, or one call. `may_run`: it runs, or has ended a moment ago, or is with a human now. No call
--- lasts longer than four hours at Twilio. `has_end` false: its last rows are not in Postgres.
+-- The calls of a number, or one call. `may_run` is true if the call may run now, may be with a human now, or ended less than
+-- a minute ago. No call lasts longer than four hours at Twilio. `has_end` is false if the call's last rows are not in
+-- Postgres.
 select t.call_sid, c.started_at, c.machine, o.call_sid is not null as has_end,
     coalesce(case
         when o.call_sid is null or (o.dialled is not null and o.transfer_result is null)
@@ -92,7 +95,7 @@ where (call_sid = any(%(sids)s)
 order by lower(span)
 
 -- name: sounds_at_twilio
--- Messages that callers spoke after nobody had taken their call: Twilio has the sound.
+-- The URLs of messages that callers recorded because nobody took their call. Twilio has the sound of these messages.
 select distinct substring(text from 'https://\S+/Recordings/RE\w+') as url from messages
 where (call_sid = any(%(sids)s)
     or (call_sid <> all(%(running)s) and (phone = %(number)s or phone ~ %(written)s)))
@@ -103,16 +106,18 @@ order by url
 select name, call_sid, stored_in, created_at from recordings where call_sid = any(%(sids)s) and deleted_at is null
 
 -- name: mark_recordings
--- Before their files are deleted. A command that is killed in between leaves no row of a recording that is gone.
+-- This runs before the files are deleted. So even if the command is killed in between, no row shows a recording whose file
+-- is gone.
 update recordings set peaks = null, deleted_at = clock_timestamp() where name = any(%(names)s) and deleted_at is null
 
 -- name: erased
 insert into audit (what) values (%(what)s)
 
--- Only by age
+-- Only for the deletion by age
 
 -- name: group_of_calls
--- The next calls after a place, oldest first, and whether they have words or a number.
+-- The next calls after the call `after_sid`, which began at `after`, oldest first. `has_words` is true if a call has words
+-- or a number.
 select c.call_sid, c.started_at,
     num_nonnulls(c.from_number, c.caller_state) > 0
     or exists (select from transcripts as t where t.call_sid = c.call_sid)
@@ -129,12 +134,12 @@ from (
 order by c.started_at, c.call_sid
 
 -- name: delete_old_appointments
--- Past ones only.
+-- Deletes only past appointments.
 delete from appointments where id in (
     select id from appointments where upper(span) < %(before)s order by id limit %(limit)s) returning id
 
 -- name: delete_old_news
--- By its own time: digests and alarms belong to no call.
+-- News is deleted by its own age, because digests and alarms belong to no call.
 delete from outbox where (news, channel) in (
     select news, channel from outbox where created_at < %(before)s order by number limit %(limit)s)
 returning news

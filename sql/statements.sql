@@ -16,7 +16,8 @@ on conflict (call_sid) do update set (
     started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
     greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed, process,
     spent_usd, spent_at, is_test) = (
-    -- If a call has two streams, the values of the later stream are kept, in whatever order the rows arrive.
+    -- If a call has two streams, the values of the later stream are kept, in whatever order the rows arrive: a is the row of
+    -- the later stream, b is the other row.
     select
         coalesce(a.started_at, b.started_at), coalesce(a.from_number, b.from_number),
         coalesce(a.to_number, b.to_number), coalesce(a.caller_state, b.caller_state),
@@ -85,7 +86,8 @@ from jsonb_populate_recordset(null::call_outcomes, %(rows)s::jsonb)
 on conflict (call_sid) do update set (
     ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary, latency_p50_ms,
     latency_p95_ms, verified, dialled, transfer_result, process, seq, voice_fault) = (
-    -- The values of the row with the higher seq are kept, in whatever order the rows arrive. Its nulls replace nothing.
+    -- The values of the row with the higher seq are kept, in whatever order the rows arrive: a is this row, b is the other
+    -- row. A null in a replaces nothing.
     select
         coalesce(a.ended_at, b.ended_at), coalesce(a.end_reason, b.end_reason), coalesce(a.fault, b.fault),
         coalesce(a.seconds, b.seconds), coalesce(a.turns, b.turns), coalesce(a.barge_ins, b.barge_ins),
@@ -169,8 +171,8 @@ select key, text, mulaw, ms, voice, model, transcript, loudness_dbfs, created_at
 from greetings where key = %(key)s
 
 -- name: reserve
--- Writes the row that reserves the key. If this function call has a row without a key, that row gets the key.
--- If another row has the key, the unique index makes the statement fail, or nothing is returned.
+-- Writes the row that reserves the key. If this function call has a row without a key already, that row gets the key.
+-- If another row has the key, nothing is returned, or the unique index makes the statement fail.
 insert into function_calls as t (call_sid, function_call_id, name, arguments, key, state)
 select %(call_sid)s, %(function_call_id)s, %(function)s, %(arguments)s, %(key)s, 'reserved'
 where not exists (select from function_calls where key = %(key)s)
@@ -189,7 +191,7 @@ full join (select * from call_outcomes where call_sid = %(call_sid)s) as o using
 
 -- name: spent_usd
 -- The cost of the calls that have ended, and the cost so far of the running calls.
--- `besides`: a run of the relay whose calls are left out, because it counts them itself.
+-- `besides` is the id of a relay process. Its calls are left out, because this process counts them itself.
 select coalesce(sum(greatest(o.cost_usd, c.spent_usd)), 0)
 from (
     select call_sid, cost_usd from call_outcomes

@@ -145,7 +145,7 @@ class PostgresThread:
             except psycopg.Error as error:
                 if use.abandoned or not kept or self._connection is not None:
                     raise
-                if not (use.again or _nothing_stands(error)):
+                if not (use.again or _stored_nothing(error)):
                     raise
             return self._try(work)
         finally:
@@ -199,7 +199,7 @@ class PostgresThread:
             self._connection = None
 
 
-def _nothing_stands(error: psycopg.Error) -> bool:
+def _stored_nothing(error: psycopg.Error) -> bool:
     """True if the server has surely stored nothing of the transaction, so that a second try is safe.
 
     Returns False if the error has no SQLSTATE, or one of class 08 or 57. The connection or the server has then ended,

@@ -99,7 +99,8 @@ class Settings:
     fly_machine_id: str = ""
     fly_region: str = ""
     fly_image_ref: str = ""
-    # The names of the settings that the environment or `.env` sets. The business file may set some of the others.
+    # The names of the settings that the environment or `.env` sets. The business file may set some settings that are
+    # not among them.
     given: frozenset[str] = field(default=frozenset(), metadata={"derived": True})
 
     @property
@@ -152,17 +153,17 @@ class Settings:
 
     @property
     def keeps_words(self) -> bool:
-        """True unless RECORD=off."""
+        """True if the ledger may store callers' words: with every value of RECORD except "off"."""
         return self.record != "off"
 
     @property
     def records(self) -> bool:
-        """True if the sound of calls is kept."""
+        """True if the sound of calls is recorded."""
         return self.record == "on"
 
     @property
     def answers_early(self) -> bool:
-        """True if an early answer may be asked for."""
+        """True if the relay may ask for an early answer: one before it is certain that the caller has finished."""
         return self.answer_early == "on"
 
     def masked(self) -> dict[str, object]:
@@ -250,7 +251,7 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
     """Read the settings from `environ`. Raises SettingsInvalid. With `serving`, all settings of REQUIRED must be set.
 
     A command that uses the relay's database passes `keeps_rows`. Then a missing DATABASE_URL is refused where `relay
-    serve` would refuse it, so that the command cannot use another database.
+    serve` would refuse it, so that the command cannot use another database than `relay serve`.
     """
     wrong: list[str] = []
     values: dict[str, object] = {}
@@ -302,11 +303,10 @@ _PRIVATE_NAMES = (".internal", ".flycast", ".local", ".lan", ".home.arpa", ".svc
 
 
 def _encrypted(name: str, text: str, environ: Mapping[str, str]) -> str:
-    """Returns `text` unchanged.
+    """Check that the backend's URL does not send callers' data unencrypted over a network that others can read.
 
-    Raises if the URL would send callers' data unencrypted over a network that others can read.
-
-    BUSINESS_API_HTTP=private allows a backend without TLS in a private network (compose, Fly's .flycast, 10.x).
+    Returns `text` unchanged, or raises _Wrong. BUSINESS_API_HTTP=private allows a backend without TLS in a private
+    network (compose, Fly's .flycast, 10.x).
     """
     if name != "business_api_base" or not text.casefold().startswith("http://"):
         return text
@@ -367,9 +367,9 @@ def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
 
 
 def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """Warnings about settings with which a deployed relay can run, but probably should not.
+    """Warnings about settings with which a deployed relay can run, but probably should not run.
 
-    They are logged once, at the start.
+    The warnings are logged once, at the start.
     """
     if settings.is_local:
         return []
@@ -394,9 +394,10 @@ _FIXED_OFFSET = re.compile(r"EST|MST|HST|GMT.*|Greenwich|Etc/(?!UTC|UCT|Universa
 
 
 def lacks_summer_time(zone: str) -> bool:
-    """True if this name means a fixed offset from UTC, like EST, and no place.
+    """True if this name of a time zone means a fixed offset from UTC, like EST.
 
-    Where there is summer time, appointments in summer would be an hour late. UTC is allowed (see _FIXED_OFFSET).
+    At a place that has summer time, such a zone would make appointments in summer an hour late. UTC is allowed (see
+    _FIXED_OFFSET).
     """
     return _FIXED_OFFSET.fullmatch(zone) is not None
 
@@ -522,7 +523,7 @@ _COPIED = "must be plain letters, digits and signs without a space: perhaps you 
 def _auth_tokens(text: str) -> str:
     """Checks one token, or several with commas between them, and returns them without spaces.
 
-    There are two, the old and the new, while the operator changes the token.
+    There are two tokens, the old and the new, while the operator changes the token.
     """
     tokens = [token.strip() for token in text.split(",") if token.strip()]
     if not tokens or not all(re.fullmatch(r"[\x21-\x7e]+", token) for token in tokens):
@@ -579,9 +580,10 @@ _HOURS = re.compile(r"(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))? (?P<open>\d\d:
 
 
 def check_hours(text: str) -> list[tuple[int, str, str]] | None:
-    """HUMAN_HOURS as (weekday, opens, closes) rows. None for "always". Example: "mon-fri 09:00-17:00, sat 18:00-02:00".
+    """Read HUMAN_HOURS, like "mon-fri 09:00-17:00, sat 18:00-02:00".
 
-    Hours that end after midnight get a second row for the next day. Raises ValueError, whose message names the mistake.
+    Returns rows of (weekday, opens, closes). Weekday 0 is Monday. Hours that end after midnight get a second row for
+    the next day. Returns None for "always". Raises ValueError, whose message names the mistake.
     """
     if text == "always":
         return None

@@ -1,4 +1,4 @@
-"""`.env`: the file from which a command reads its settings, in addition to the environment. A demo does not read it.
+"""Reads `.env`: the file with settings that a command uses in addition to the environment. A demo does not read it.
 
 A variable of the environment replaces the value in the file. Nothing is interpolated: a `$` in a password stays a `$`.
 A line that cannot be read is an error that names the line's number. If the line were skipped, a default would be used,
@@ -17,13 +17,12 @@ from dotenv.parser import parse_stream
 
 from relay.settings import Settings, SettingsInvalid
 
-# The variable that names another file to read instead of `.env`. If it is set and empty, no file is read. The demo and
-# the tests set it so.
+# The variable that names another file to read instead of `.env`. If the variable is set and empty, no file is read.
 CHOICE = "RELAY_ENV_FILE"
 DEFAULT = ".env"
 # If difflib's ratio between a name and the name of a setting is at least this, the name is probably a typing error. Two
-# exchanged letters give 0.92. Variables of other programs must stay below: the most similar one is HOSTNAME (0.67 to
-# HOST).
+# exchanged letters give 0.92. The limits are higher than the ratios of variables of other programs: the most similar
+# one is HOSTNAME (0.67 to HOST).
 ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.8, 0.85
 
 # Names that other programs use for the same settings. They are not similar enough for the ratio above.
@@ -125,7 +124,7 @@ def _misspelt(names: Mapping[str, str], where: str, alike: float) -> list[str]:
     """A hint for each unknown name that is similar to the name of a setting, unless that setting is set too."""
     told = []
     for name in names:
-        # In the environment, the names of _MEANT may belong to other programs.
+        # In the environment, the names of _MEANT may belong to other programs. So only names in the file are looked up.
         meant = [_MEANT[name]] if where and name in _MEANT else []
         near = (meant or difflib.get_close_matches(name.upper(), _KNOWN, 1, alike)) if name not in _KNOWN else []
         if near and near[0] not in names:

@@ -1,4 +1,4 @@
-"""Writes the log: one line for each event. A line is JSON. On a terminal it is text. LOG_FORMAT can change both.
+"""Writes the log: one line for each event. LOG_FORMAT chooses JSON or text. By default, only a terminal gets text.
 
 No line contains audio, keys, words of callers, or whole phone numbers.
 """
@@ -23,16 +23,16 @@ _PASSWORD = re.compile(r"(?<=://)[^/\s]+@")
 _IN_QUERY = re.compile(r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s]+", re.IGNORECASE)
 
 # Errors whose messages are logged, because they come from the system or name parts of the code. The message of any
-# other error may quote a caller, as KeyError and ValueError do. Of such an error, the log shows only the type and the
-# place.
-_TELL_NO_TALES = (AssertionError, AttributeError, ImportError, NameError, NotImplementedError, OSError, TypeError)
+# other error may quote a caller, as KeyError and ValueError do. Of any other error, the log shows only the type and the
+# traceback.
+_SAFE_MESSAGES = (AssertionError, AttributeError, ImportError, NameError, NotImplementedError, OSError, TypeError)
 _WITHHELD = "(the message is left out, because it may quote a caller)"
 # The most frames of a traceback. After an endless recursion there would be a thousand.
 _FRAMES = 30
 
 
 class _Stderr:
-    """Writes to the `sys.stderr` of the moment, because tests replace `sys.stderr` while loggers stay the same.
+    """Looks up `sys.stderr` at each write, because tests replace `sys.stderr` while loggers stay the same.
 
     If the disk is full, or the reader of the pipe has ended, the line is lost and calls go on.
     """
@@ -73,27 +73,27 @@ def _with_trace(_logger: object, _name: str, event: MutableMapping[str, Any]) ->
     error = event.pop("exc_info", None)
     error = sys.exc_info()[1] if error is True else error
     if isinstance(error, BaseException):
-        event["exception"] = "\n".join(_told(error, set()))
+        event["exception"] = "\n".join(_as_text(error, set()))
     return event
 
 
-def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """An error as text: its traceback without values, and its type.
+def _as_text(error: BaseException, seen: set[int]) -> Iterator[str]:
+    """The lines of an error: its traceback without values, and its type.
 
-    Its message is added only if it cannot contain a caller's words.
+    The message is added only if it cannot contain a caller's words.
     """
     seen.add(id(error))
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before is not None and id(before) not in seen:
-        yield from _told(before, seen)
+        yield from _as_text(before, seen)
         yield "and then:"
     for frame in traceback.extract_tb(error.__traceback__)[-_FRAMES:]:
         yield f"  {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
-    yield f"{type(error).__name__}: {error if isinstance(error, _TELL_NO_TALES) else _WITHHELD}"
+    yield f"{type(error).__name__}: {error if isinstance(error, _SAFE_MESSAGES) else _WITHHELD}"
     if isinstance(error, BaseExceptionGroup):
         for number, inner in enumerate(error.exceptions, 1):
             yield f"error {number} of this group:"
-            yield from (f"  {line}" for line in _told(inner, seen))
+            yield from (f"  {line}" for line in _as_text(inner, seen))
 
 
 _listeners: list[Callable[[Mapping[str, object]], None]] = []
@@ -131,7 +131,8 @@ def configure(log_format: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
-        # No caching, because a test may configure the log again. There are few lines, so this costs little.
+        # The loggers are not cached, because a test may configure the log again. A call writes few lines, so this costs
+        # little time.
         cache_logger_on_first_use=False,
     )
     for noisy in ("httpx", "httpcore"):

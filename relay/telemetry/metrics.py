@@ -63,7 +63,7 @@ class Metrics:
             "relay_greeting_slo_broken", "Greetings later than 500 ms, by rung", ["rung"], registry=r
         )
         self.turn_ms = Histogram(
-            "relay_turn_ms", "Caller stopped to each step of the answer", ["step"], buckets=_TURN_MS, registry=r
+            "relay_turn_ms", "Caller's last sound to each step of the answer", ["step"], buckets=_TURN_MS, registry=r
         )
         self.barge_ins = Counter("relay_barge_ins", "Answers that callers cut off", registry=r)
         self.false_stops = Counter("relay_false_stops", "Answers held and resumed", registry=r)
@@ -111,12 +111,12 @@ class Metrics:
         )
         self.words_oldest_s = Gauge(
             "relay_words_oldest_seconds",
-            "Age of the oldest call whose words or number are kept, as of the last look",
+            "Age of the oldest call whose words or number are kept, as of the last check",
             registry=r,
         )
         self.files_broken = Gauge(
             "relay_files_broken",
-            "1 while the files have a mistake, so that the version before stays in use",
+            "1 while the owner's files have a mistake, so that the earlier version stays in use",
             registry=r,
         )
         self.watchers = Gauge("relay_console_watchers", "Pages that watch running calls at this moment", registry=r)
@@ -127,10 +127,12 @@ class Metrics:
             ["order", "answer"],
             registry=r,
         )
-        self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
+        self.files_taken_over = Counter(
+            "relay_files_taken_over", "Changes of the owner's files that new calls use", registry=r
+        )
 
     def watch_ledger(self, counts: Callable[[], object]) -> None:
-        """Show the ledger's `Counts`. They are read at each request for the metrics."""
+        """Show the ledger's `Counts` (ledger/rows.py). They are read at each request for the metrics."""
         rows = Gauge(
             "relay_ledger_rows",
             "Rows: queued (in memory), spilled (on disk, until Postgres takes them), refused (set aside), lost",
@@ -141,9 +143,9 @@ class Metrics:
             rows.labels(state).set_function(partial(lambda name: getattr(counts(), name), state))
 
     def watch_outbox(self, states: Callable[[], Mapping[str, int]]) -> None:
-        """Show how much news for the owner waits, was sent, or is a dead letter."""
+        """Show how much news for the owner waits, was sent, or could not be sent (dead)."""
         news = Gauge(
-            "relay_outbox", "News for the owner, by state, as of the last look", ["state"], registry=self._registry
+            "relay_outbox", "News for the owner, by state, as of the last check", ["state"], registry=self._registry
         )
         for state in ("waiting", "sent", "dead"):
             news.labels(state).set_function(partial(lambda name: states().get(name, 0), state))
