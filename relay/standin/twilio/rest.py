@@ -71,7 +71,7 @@ class RestApi:
     _live_recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def make_trouble(self, trouble: str) -> None:
-        """Make a scenario's trouble. Only for scenarios whose troubles are all at the REST API."""
+        """Make a trouble of the REST API. `relay call` uses this, because it can make no trouble elsewhere."""
         assert self.faults.make(trouble), f"nobody here can make {trouble}"
 
     def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:

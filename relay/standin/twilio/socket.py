@@ -169,7 +169,7 @@ class TwilioSocket:
             self._sending.release()
 
     async def _write_out(self) -> None:
-        """Write whole frames, even if the task is cancelled. The relay could not read the frame after half a frame."""
+        """Write whole frames, even if the task is cancelled. After half a frame, the relay can read nothing more."""
         for data in self._protocol.data_to_send():
             with trio.move_on_after(SEND_LIMIT_S, shield=True) as scope:
                 try:
