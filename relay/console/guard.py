@@ -206,7 +206,7 @@ class Guard:
             is_loopback = asked.hostname in ("localhost", "127.0.0.1", "::1")
         except ValueError:  # An IPv6 address without its closing bracket.
             return False
-        if not asked.netloc:  # Browsers send "null" for a page without an origin, or one that hides its origin.
+        if not asked.netloc:  # Browsers send "null" for a page that has no origin, or that hides its origin.
             return False
         if self._settings.is_local and is_loopback:
             return asked.netloc == headers.get("Host", "")

@@ -46,8 +46,8 @@ class LiveCall:
     usd: float
     caller_speaks: bool = False
     agent_speaks: bool = False
-    words: str = "waiting"  # Whether words may be shown: "kept", "waiting" (for the notice) or "never".
-    # The latest turns, if words may be kept: "caller" or "agent", and the text.
+    words: str = "waiting"  # Whether the transcript may be shown: "kept" (yes), "waiting" (for the notice) or "never".
+    # The latest turns, if the transcript may be shown: "caller" or "agent", and the text.
     said: tuple[tuple[str, str], ...] = ()
     has_agent: bool = False  # True if the agent has the call, or will have it soon. Orders are possible then.
     can_listen: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-# Anybody on the internet can try passwords, and could guess a shorter one.
+# The least number of characters. Anybody on the internet can try passwords, and could guess a shorter password.
 SHORTEST = 10
 
 _hasher = PasswordHasher()

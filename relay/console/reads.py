@@ -202,11 +202,11 @@ class Reads:
         return await self._rows(self._outbox["dead"].decode())
 
     async def send_again(self, news: str | None, channel: str | None) -> int:
-        """Let a dead letter wait again, or all of them if no id is given. Returns how many were changed."""
+        """Let a dead letter wait again, or all dead letters if `news` is None. Returns how many were changed."""
         return len(await self._rows(self._outbox["again"].decode(), {"news": news, "channel": channel}))
 
     async def review(self, call_sid: str, verdict: str | None, note: str | None) -> None:
-        """Keep the owner's verdict and note on a call. A value of None leaves the earlier one."""
+        """Store the owner's verdict and note on a call. If a value is None, the earlier value stays."""
         await self._rows(
             "insert into reviews as t (call_sid, verdict, note) values (%(sid)s, %(verdict)s, %(note)s) "
             "on conflict (call_sid) do update set verdict = coalesce(excluded.verdict, t.verdict), "
@@ -217,7 +217,7 @@ class Reads:
     async def to_listen(self, skip: str = "") -> tuple[Row | None, Row]:
         """The call that the owner should listen to next, and how many calls have a verdict.
 
-        The next call is the oldest one that has no verdict and has words (_NEXT_TO_LISTEN).
+        The next call is the oldest call that has words but no verdict (_NEXT_TO_LISTEN).
         """
 
         def work(connection: Connection) -> tuple[Row | None, Row]:

@@ -24,7 +24,7 @@ STEPS = (
 class Step:
     """One step of a waterfall: how long after the caller's last sound it began, and how long it took.
 
-    Both are in ms, and in percent of the whole waterfall.
+    Both times are in ms, and in percent of the whole waterfall.
     """
 
     words: str

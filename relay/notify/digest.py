@@ -28,7 +28,7 @@ class Digest:
         return None if setting == "off" else cls(time.fromisoformat(setting), tz, utc_now)
 
     def last(self) -> tuple[str, datetime]:
-        """The id and the time of the latest digest that was due. It contains the news from before this time."""
+        """The id and the time of the latest digest that was due. The digest contains the news from before this time."""
         now = self.utc_now().astimezone(self.tz)
         due = datetime.combine(now.date(), self.at, self.tz)
         if due > now:

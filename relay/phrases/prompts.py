@@ -204,7 +204,7 @@ def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, 
     return tuple(languages)
 
 
-@functools.lru_cache(maxsize=64)  # Each of several hundred patterns is then compiled only once.
+@functools.lru_cache(maxsize=64)  # So each of several hundred patterns is compiled only once.
 def _language(name: str, text: str, numbers: tuple[str, ...], clerks: tuple[str, ...]) -> Language:
     return Language.from_table(name, tomllib.loads(text), numbers, clerks)
 

@@ -156,7 +156,7 @@ class ChunkCipher:
         return self._prefix + number.to_bytes(4, "big") + (b"\1" if last else b"\0")
 
     def seal(self, number: int, stereo: bytes, *, last: bool) -> bytes:
-        """Encrypt a chunk. The same number must never be used twice."""
+        """Encrypt a chunk. No two chunks of a file may have the same number and the same `last`."""
         assert (len(stereo) < CHUNK_BYTES) if last else (len(stereo) == CHUNK_BYTES)
         return self._aead.encrypt(self._nonce(number, last), stereo, None)
 

@@ -168,7 +168,7 @@ class Recordings:
                 try:
                     self._write_row(await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys))
                 except FileNotFoundError:
-                    continue  # It was deleted by age after the folder was listed.
+                    continue  # The file was deleted by age after the folder was listed.
                 except (OSError, RecordingRefused, KeyMissing) as error:
                     log.warning("recording.unreadable", file=name, words=str(error))
 
@@ -185,7 +185,7 @@ class Recordings:
                     finished = await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys)
                     await trio.to_thread.run_sync(self._store.put, name, self._folder / name, abandon_on_cancel=True)
                 except (StoreFailed, OSError) as error:
-                    if not (self._folder / name).exists():  # It was deleted by age after the folder was listed.
+                    if not (self._folder / name).exists():  # The file was deleted by age after the folder was listed.
                         waiting -= 1
                         continue
                     log.warning("recording.not_uploaded", file=name, words=str(error), do="nothing: it is tried again")

@@ -200,7 +200,7 @@ class ObjectStore:
         try:
             self._api.delete(self._store, wanted)
         except FileNotFoundError:
-            pass  # It is deleted already.
+            pass  # The recordings are deleted already.
         except Exception as error:
             raise StoreFailed(_words(error)) from None
 

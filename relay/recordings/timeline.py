@@ -22,9 +22,10 @@ CHUNK_SAMPLES = 2_000  # 250 ms are passed on and encrypted together.
 FRAME_SAMPLES = 160  # 20 ms.
 SILENCE = b"\xff"  # Silence in mu-law.
 
-# A smaller step between Twilio's timestamps is jitter. In captured calls two frames were up to 19 ms off.
+# A gap between Twilio's timestamps that is smaller than this is jitter. In captured calls, the timestamps of two frames
+# were wrong by up to 19 ms.
 GAP_SAMPLES = 30 * SAMPLES_PER_MS
-# A timestamp this far ahead of the clock is wrong. Its audio is placed by its arrival.
+# A timestamp this far ahead of the clock is wrong. Then the audio is placed by its time of arrival.
 AHEAD_SAMPLES = 1_000 * SAMPLES_PER_MS
 # After a stall of the network, audio comes in a burst and is placed later than it was said. If audio is placed more
 # than this too late, its silent frames are left out until the delay is gone.

@@ -50,7 +50,7 @@ class CallerId:
 
     @property
     def is_hidden(self) -> bool:
-        """True if the network gave no number, or one that cannot belong to anybody."""
+        """True if the network gave no number, or a number that cannot belong to anybody."""
         return not self.number and not self.is_shared and not self.is_own
 
 

@@ -25,7 +25,7 @@ LEAST_BYTES = 320  # 40 ms. Shorter pieces are not checked.
 def trouble(audio: bytes, *, is_first: bool) -> str:
     """What is wrong with a piece of sound, in words for the operator. "" if nothing is.
 
-    `is_first`: it is the first piece of an item.
+    `is_first` is True for the first piece of an item.
     """
     if is_first and audio[:4] in (b"RIFF", b"OggS", b"fLaC"):
         return f"a {audio[:4].decode()} file instead of raw mu-law"

@@ -19,8 +19,8 @@ from relay.voices.voice import Spoken, SpokenWhole, VoiceEvent, VoiceFault, Voic
 
 BYTES_PER_MS = 8
 # The service allows five contexts on a socket. The context "idle" always stays open. A message to a context is the only
-# documented way to keep the socket alive between answers. It also shows a wrong key or voice while the phone still
-# rings. So four contexts are left for items.
+# documented way to keep the socket alive between answers. The first message of "idle" also shows a wrong key or voice
+# while the phone still rings. So four contexts are free for items.
 IDLE = "idle"
 CONTEXTS = 4
 # The service closes a context after 180 s without a message. A message is sent after a third of this time.
@@ -187,7 +187,7 @@ class Speaking:
         elif context.is_closing:
             over_at = context.changed_at + FINAL_S if context.is_aligned else since + FINAL_UNALIGNED_S
             if now > over_at:
-                self._ghosts[context.id] = now  # Its last message may still come.
+                self._ghosts[context.id] = now  # The last message of the context may still come.
                 self._whole(context)
         elif context.text.is_waiting and context.played_until - now < PRESS_S and now - context.said_at > PRESS_S:
             self._add(context, context.text.press(), now)

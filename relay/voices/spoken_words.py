@@ -1,7 +1,8 @@
 """Writes a text as it is read aloud: numbers, dates, times, prices and addresses in words, and no markdown.
 
 The rules are for English only. ElevenLabs can do the same, but on its fast models only for large accounts (its API
-reference, apply_text_normalization). Then the relay would not know which place of the model's text is spoken when.
+reference, apply_text_normalization). If ElevenLabs did this, the relay would not know which place of the model's text
+is spoken when.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The first clause of an item should be sent early, because the caller hears nothing before it. The first clause ends at
 the first comma, or before a word that begins a phrase. Later clauses are whole sentences, if the sentences are not too
 long. For these clauses there is time, because earlier sound still plays, and a voice speaks a whole sentence better.
-Each clause is flushed, because the service would wait for more text if a clause has fewer than about 40 characters.
+Each clause is sent with `flush`. Without it, the service would wait for more text after a clause of fewer than about 40
+characters.
 """
 
 from __future__ import annotations
