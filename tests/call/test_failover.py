@@ -1,4 +1,4 @@
-"""Another model session takes over a call: after a loss, before the expiry, or for a harder call.
+"""Another model session takes over a call: after a loss, before the expiry, or because a harder model is needed.
 
 The caller hears nothing but a pause.
 """

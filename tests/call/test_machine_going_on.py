@@ -120,7 +120,7 @@ def test_a_listeners_sound_over_an_answer_causes_only_a_pause() -> None:
     assert turns[2:] == [
         ("agent", "We are open tomorrow"),
         ("caller", "Mm-hmm."),
-        ("agent", "tomorrow from eleven in the morning until ten at night."),  # it begins at the pause before the cut
+        ("agent", "tomorrow from eleven in the morning until ten at night."),  # the rest: from the pause before the cut
     ]
     assert (stage.machine.figures.barge_ins, stage.machine.figures.false_stops) == (0, 1)
 
@@ -631,7 +631,7 @@ def test_if_an_answer_has_two_messages_the_agent_goes_on_with_both() -> None:
 def test_a_stuck_session_is_replaced_without_a_phrase_when_nobody_waits_for_its_answer() -> None:
     stage = interrupted()
     stage.wait(1_100)
-    # The answer that was asked for in the meantime is taken back, and it never begins.
+    # The model was asked to answer the sound. This answer is taken back before it begins, and it never begins.
     stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
     stage.actions.clear()
     stage.wait(5_400)

@@ -1,4 +1,4 @@
-"""A noisy place, with scripted events: the server's VAD hears speech without end, and our level VAD the real speech."""
+"""A noisy place, with scripted events: the server's VAD always hears speech. Our level VAD hears the real speech."""
 
 from __future__ import annotations
 

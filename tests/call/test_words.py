@@ -20,7 +20,7 @@ SHELF = [
     for sentence in sentences
 ]
 
-# Hums, yeses and noises in many languages. Each set was written before its mistakes were corrected.
+# Hums, yeses and noises in many languages. The rules were corrected only after these sets had been written.
 REVIEWED: dict[str, list[str]] = tomllib.loads((Path(__file__).parent / "short_words.toml").read_text("utf-8"))
 
 

@@ -37,7 +37,7 @@ def browser_of_the_file() -> Iterator[Any]:
 
 @pytest.fixture
 def browser(browser_of_the_file: Any) -> Iterator[Any]:
-    """A fresh window of a Chromium, whose console must stay empty."""
+    """A new window of a Chromium. The test fails if the browser logs an error."""
     with window(browser_of_the_file):
         yield browser_of_the_file
 

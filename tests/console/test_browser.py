@@ -41,7 +41,7 @@ def console(database_of_the_file: str, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def address(console: str, database_of_the_file: str) -> str:
-    """The console. Nobody has listened to a call yet, and every message waits."""
+    """The console's address. Nobody has listened to a call yet, and no message is done."""
     with psycopg.connect(database_of_the_file) as connection:
         connection.execute("delete from reviews")
         connection.execute("update messages set done_at = null")

@@ -48,7 +48,7 @@ class Relay:
         self.server.tell(steps)
 
     def end_all_calls(self) -> None:
-        """All callers hang up."""
+        """Make all callers hang up."""
         self.server.tell("")
         assert self.server.told() == NO_CALL
 
@@ -108,7 +108,7 @@ def test_an_owner_can_watch_a_call_and_order_a_sentence_and_listen_and_hang_up(r
     length = card(browser).find_element(By.CSS_SELECTOR, "[data-show=length]")
     before = length.text
     wait(browser, lambda: length.text != before)
-    field.send_keys(SENTENCE[20:])  # an update keeps the words and the place of the cursor
+    field.send_keys(SENTENCE[20:])  # an update of the page changes neither the typed words nor the cursor
     press(browser, "Say")
     until(browser, "The agent has the sentence")
     assert field.get_property("value") == ""

@@ -49,7 +49,9 @@ def test_downlink_equals_the_slow_oracle(pcm24k: bytes) -> None:
 
 
 def test_the_downlinks_table_equals_rounding_and_then_encoding_for_every_sum() -> None:
-    """The index is 3/4 of the sample. The table has every half unit of the sum, also beyond both ends of int16."""
+    """`twice / 2` has every sum in steps of a half, also beyond both ends of int16. A sum is three times the sample.
+    The index into the table is (sum + 98305.5) / 4, as in dsp/line.py.
+    """
     twice = np.arange(-2 * 3 * 40_000, 2 * 3 * 40_000)
     index = np.clip(np.trunc((twice / 2 + 98305.5) / 4), 0, len(line.DOWN_CODES) - 1).astype(int)
     rounded = np.clip((twice + 3) // 6, -32768, 32767)

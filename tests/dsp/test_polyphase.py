@@ -48,7 +48,9 @@ def test_taps_of_each_phase_sum_to_one() -> None:
 
 
 def test_every_sum_is_exact_in_float64() -> None:
-    """With |sample| <= 2**15 and one offset, every partial sum is less than 2**53 steps of 2**-30, in any order."""
+    """The numbers are whole multiples of 2**-30. The greatest possible sum is less than 2**53 of these steps. So
+    float64 holds every partial sum exactly, in any order. 98306 is at least the offset that dsp/line.py adds.
+    """
     greatest = 2**15 * sum(abs(tap) for tap in PROTOTYPE) + 98306 * UNIT
     assert greatest < 2**53
 

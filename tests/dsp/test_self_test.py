@@ -1,4 +1,4 @@
-"""The self-test at start passes here. If a table, a tap, the BLAS or the filter is wrong, it names the figure."""
+"""The self-test at start passes here. If a table, a tap, the BLAS or the filter is wrong, it names the wrong figure."""
 
 import subprocess
 import sys

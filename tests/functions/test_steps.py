@@ -1,4 +1,4 @@
-"""A coroutine that is run step by step behaves the same, and its longest step is known."""
+"""A coroutine that `Steps` runs step by step behaves as usual, and the time of its longest step is measured."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """An oracle for the audio path: a slow version in plain Python integers, without numpy.
 
-G.711 comes from the tables in tests/golden, and not from our formula. The tables were computed with the ITU-T G.191
-reference code (openitu/STL @139db497, src/g711). Resampling follows a textbook, in whole numbers: insert zeros,
+G.711 comes from the tables in tests/helpers/golden, and not from our formula. The tables were computed with the ITU-T
+G.191 reference code (openitu/STL @139db497, src/g711). Resampling follows a textbook, in whole numbers: insert zeros,
 convolve, take every third sample. Only the taps are shared with dsp/. tests/dsp/test_spectrum.py checks the taps by
 their effect on tones.
 """

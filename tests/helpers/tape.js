@@ -1,5 +1,5 @@
 // For the tests: records the sound that the page "Talk to it" plays, and the messages that it sends.
-// A MediaStreamDestination beside the loudspeaker gets the same sound.
+// The sound goes to the loudspeaker, and also to a MediaStreamDestination, from which it is recorded.
 window.tape = { chunks: [], sent: [] };
 {
   const connect = AudioNode.prototype.connect;
@@ -11,7 +11,7 @@ window.tape = { chunks: [], sent: [] };
     const out = node.context.createMediaStreamDestination();
     connect.call(node, out);
     const ear = new AudioContext({ sampleRate: 8000 });
-    const tap = ear.createScriptProcessor(4096, 1, 1); // half a second of sound, so that a late page loses none
+    const tap = ear.createScriptProcessor(4096, 1, 1); // 4096 samples are half a second, so no sound is lost if the page is late
     tap.onaudioprocess = ({ inputBuffer }) => {
       tape.chunks.push([performance.now(), inputBuffer.getChannelData(0).slice()]);
     };

@@ -1,4 +1,4 @@
-"""The embedded Postgres: the first command starts it, others share it, and the last one stops it, however it ends."""
+"""The embedded Postgres: the first command starts it, others share it, and it stops when the last command ends."""
 
 from __future__ import annotations
 

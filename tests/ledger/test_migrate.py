@@ -1,4 +1,4 @@
-"""Migrations are applied once, in order, and all or none. An applied one must not be changed."""
+"""Migrations are applied once, in order, and all or none. An applied migration must not be changed."""
 
 from __future__ import annotations
 

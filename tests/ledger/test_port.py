@@ -1,4 +1,4 @@
-"""The port `Ledger`: the same cases run on memory and on Postgres, so that plays with memory are valid."""
+"""The port `Ledger`: the ledger in memory and the ledger in Postgres pass the same tests. So plays can use memory."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Day:
             nursery.cancel_scope.cancel()
 
     async def mails(self) -> list[Item]:
-        """Send the mails that are due now, and return them. Two machines look at the same time."""
+        """Send the mails that are due now, and return them. Two machines try to send them at the same time."""
         found: list[Item] = []
 
         async def look(outbox: Outbox) -> None:

@@ -43,7 +43,7 @@ class NoWords:
 
 
 class Process:
-    """The recordings of a process, and what deletes them."""
+    """The recordings of one relay process, and its task that deletes old recordings."""
 
     def __init__(self, folder: Path, store: ObjectStore | None, *, records: bool = True) -> None:
         self.ledger, self.metrics = MemoryLedger(), Metrics()
@@ -66,7 +66,7 @@ class Process:
             nursery.cancel_scope.cancel()
 
     def deleted(self) -> dict[str, str | None]:
-        """Name -> waveform of the recordings whose rows say that they were deleted."""
+        """The recordings whose rows say that they were deleted. The keys are names, and the values are waveforms."""
         return {row.name: row.peaks for row in self.ledger.of(rows.RecordingRow) if row.deleted_at is not None}
 
 

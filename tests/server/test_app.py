@@ -53,7 +53,7 @@ async def serving(nursery: trio.Nursery, folder: Path, ledger: MemoryLedger) -> 
     "more",
     [
         {"RECORD": "on", "RECORDING_KEY": new_key()},
-        {"RECORD": "off", "RECORDINGS_URL": "s3://calls"},  # and its library is not installed
+        {"RECORD": "off", "RECORDINGS_URL": "s3://calls"},  # the library for the bucket is not installed
     ],
     ids=["recording", "not recording any more"],
 )

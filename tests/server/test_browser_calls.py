@@ -1,4 +1,4 @@
-"""A test call from the page "Talk to it" works like any call. It is marked as a test, and nobody is told."""
+"""A test call from the page "Talk to it" works like any call. It is marked as a test, and causes no news."""
 
 from __future__ import annotations
 

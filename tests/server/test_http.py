@@ -1,4 +1,4 @@
-"""Our code and hypercorn share a port: hypercorn serves HTTP, a door gets the sockets. No peer can stop either."""
+"""Our code and hypercorn share a port: hypercorn serves HTTP, and a door gets the sockets. No peer can stop them."""
 
 from __future__ import annotations
 

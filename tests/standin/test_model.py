@@ -381,7 +381,7 @@ def test_06_a_text_response_sends_the_events_of_text() -> None:
 
 
 def limited(tokens: int, text: str, **session: Any) -> tuple[Line, dict[str, Any]]:
-    """A response that may have this many tokens, up to its end."""
+    """Ask for a response with too few tokens, and check that it is incomplete. Return the client and the response."""
     line = Line()
     line.configure(max_output_tokens=tokens, **session)
     say(line, text)
@@ -563,7 +563,7 @@ def test_08_a_cough_becomes_a_turn_without_words() -> None:
 
 
 def speaking(seconds: float) -> tuple[Line, str]:
-    """A line in the middle of a long answer, and the item's id."""
+    """A client in the middle of a long answer, and the id of the answer's item."""
     line = Line(Script(first_delta_ms=(300, 300)))
     line.configure()
     say(line, clips()["hours"].text)

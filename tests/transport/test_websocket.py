@@ -1,4 +1,7 @@
-"""Both ends of a WebSocket: with each other, with wsproto (trio-websocket), and with faulty peers."""
+"""Both ends of a WebSocket: with each other, with wsproto (trio-websocket), and with faulty peers.
+
+The "protocol core" is the part of the package `websockets` that does no I/O.
+"""
 
 from __future__ import annotations
 
