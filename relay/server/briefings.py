@@ -38,8 +38,8 @@ AGAIN_S: Final = 30.0
 # The addresses of the example businesses that ship with the relay.
 EXAMPLES: Final = frozenset({"12 Water Street, by the old pier", "48 Mill Lane, next to the bakery"})
 
-Print = frozenset[tuple[str, int, int]]
-"""For each file: its path, time of change in ns, and size in bytes. Two Prints differ if a file has changed."""
+Fingerprint = frozenset[tuple[str, int, int]]
+"""For each file: its path, time of change in ns, and size in bytes. It differs if a file has changed."""
 
 
 class Briefings:
@@ -61,12 +61,12 @@ class Briefings:
         self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
         self._in_force: Read | None = None
         self.trouble = ""  # What is wrong with the files as they are now. "" if nothing is wrong.
-        self._known: Print = frozenset()
+        self._known: Fingerprint = frozenset()
         self._keeping = trio.CancelScope()
 
     def first(self) -> Briefing:
         """The first briefing, at the start. Raises FilesInvalid."""
-        self._known = self._print()  # Done before reading, so that a file that changes during it is read again.
+        self._known = self._fingerprint()  # Taken before the reading, so that a file that changes then is read again.
         found = read(self._settings)
         for words in found.conflicts:
             log.warning("business.file_differs", words=words)
@@ -123,19 +123,19 @@ class Briefings:
         seen = self._known
         while True:
             await trio.sleep(LOOK_EVERY_S)
-            now = await trio.to_thread.run_sync(self._print)
+            now = await trio.to_thread.run_sync(self._fingerprint)
             if now == seen != self._known and await self._renew(current(), take_over, speak):
                 self._known = now
             seen = now
 
-    def _print(self) -> Print:
+    def _fingerprint(self) -> Fingerprint:
         paths = [*prompts.PROMPTS_DIR.rglob("*"), self._settings.business_file]
         found = set()
         for path in paths:
             try:
                 stat = path.stat()
             except OSError:
-                continue  # A missing file is not in the Print, so its removal counts as a change.
+                continue  # A missing file is not in the fingerprint, so its removal counts as a change.
             found.add((str(path), stat.st_mtime_ns, stat.st_size))
         return frozenset(found)
 

@@ -139,7 +139,7 @@ def _unprivileged(folder: Path) -> tuple[int, int]:
 
 def _runs(command: list[str | Path], user: int, group: int) -> bool:
     try:
-        done = subprocess.run(command, capture_output=True, cwd="/", user=user, group=group, extra_groups=[])  # noqa: S603  # our own words, no shell
+        done = subprocess.run(command, capture_output=True, cwd="/", user=user, group=group, extra_groups=[])  # noqa: S603  # our own command, no shell
     except OSError:
         return False
     return done.returncode == 0

@@ -122,10 +122,10 @@ def _initdb(keep: Keep, log: IO[bytes]) -> None:
         return
     fresh = data.with_name("data.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    words = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions", "--locale=C"]
-    words += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    words += [] if keep["durable"] else ["--no-sync"]
-    command = [Path(keep["binaries"], "initdb"), "-D", fresh, *words]
+    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions", "--locale=C"]
+    options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    options += [] if keep["durable"] else ["--no-sync"]
+    command = [Path(keep["binaries"], "initdb"), "-D", fresh, *options]
     done = subprocess.run(command, stdout=log, stderr=log, cwd="/", env=_environment(), **_as_user(keep))  # type: ignore[call-overload]  # noqa: S603  # our own binary, no shell
     if done.returncode != 0:
         raise Failed(f"initdb ended with {done.returncode}: {_tail(keep)}")
