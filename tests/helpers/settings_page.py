@@ -19,8 +19,8 @@ This page is generated from `relay/settings/__init__.py`. Do not edit it. After 
 `.venv/bin/python -m tests.helpers.settings_page`. A test compares the page with the code.
 
 Settings are environment variables. Every `relay` command also reads the file `.env` in the folder where it is started.
-If a setting is in both, the value of the environment is used. To use another file, set `RELAY_ENV_FILE`. To make your
-own `.env`, copy `.env.example`.
+If a setting is in the environment and in the file, the value of the environment is used. To use another file, set
+`RELAY_ENV_FILE`. To make your own `.env`, copy `.env.example`.
 
 `relay check` reads all settings and names every mistake. `relay serve` does not start while a setting is wrong.
 """
@@ -33,81 +33,76 @@ GROUPS: dict[str, dict[str, str]] = {
         "token at Twilio, set the old and the new one with a comma between them.",
         "twilio_phone_number": "The number that callers dial.",
         "human_transfer_number": "The phone number of the person with whom the relay connects callers.",
-        "public_url": "The https address that Twilio calls, without a path. Twilio signs this address. So the settings "
-        "of the number at Twilio must have exactly the same address. http is allowed only on this machine itself.",
+        "public_url": "The https address that Twilio calls, without a path. Twilio signs the address that it "
+        "calls. So the addresses in the number's settings at Twilio must begin with exactly this address. http is "
+        "allowed only for an address of this machine.",
         "database_url": "The address of your Postgres. With `embedded` the relay runs its own Postgres, with its files "
         "in DATA_DIR. If PUBLIC_URL is a public address, you must set DATABASE_URL. On Fly `embedded` is refused, "
-        "because "
-        "the disk is lost with the machine.",
+        "because the disk is lost with the machine.",
     },
     "The business": {
         "business_file": "The file with hours, services, people and answers. See [business-toml.md](business-toml.md).",
-        "business_api_base": "`embedded`: the relay itself has the diary. Otherwise the URL of your own backend. "
+        "business_api_base": "`embedded`: the relay itself keeps the diary. Or the URL of your own backend. "
         "See [functions.md](functions.md).",
-        "business_api_key": "The relay sends it to your backend as `Authorization: Bearer`.",
+        "business_api_key": "The relay sends this key to your backend as `Authorization: Bearer`.",
         "business_api_http": "`private` allows a backend with http:// in a private network.",
         "agent_name": "The name that the agent says in the greeting.",
         "business_name": "The name of the business. If it is set, the name in the business file is not used.",
         "business_tz": "The time zone of the business. If it is set, the zone in the business file is not used. Name a "
         "place. Abbreviations like EST are refused, because they have no summer time.",
-        "business_country": "Two letters. The relay uses it for phone numbers without a country code, and to choose "
-        "the "
-        "emergency number.",
-        "business_state": "Two letters. RECORD_NOTICE=by_state needs it: see [privacy.md](privacy.md).",
+        "business_country": "The country of the business, in two letters. The relay uses it for phone numbers without "
+        "a country code, and to choose the emergency number.",
+        "business_state": "The state of the business in the US, in two letters. RECORD_NOTICE=by_state needs it: see "
+        "[privacy.md](privacy.md).",
         "functions": "A Python package with functions of your own. See [functions.md](functions.md).",
     },
     "The human": {
-        "human_hours": "When a person can take calls: `always`, or like `mon-fri 09:00-17:00, sat 18:00-02:00`.",
+        "human_hours": "When the human can take calls: `always`, or hours like `mon-fri 09:00-17:00, sat 18:00-02:00`.",
         "human_numbers_also": "More phone numbers, with commas between them. If nobody answers at "
         "HUMAN_TRANSFER_NUMBER, the relay rings them one after another.",
     },
     "Limits": {
-        "max_call_s": "The longest call, in seconds. Then the agent says goodbye and ends the call.",
+        "max_call_s": "The longest call, in seconds. After this time the agent says goodbye and ends the call.",
         "max_silence_s": "If the caller says nothing for this many seconds, the agent says goodbye and ends the call.",
         "max_call_usd": "When a call has cost this many dollars, the agent says goodbye and ends the call.",
         "max_day_usd": "When the calls of a day have cost this many dollars on all machines together, new calls go to "
         "the human.",
-        "max_calls": "The most calls at the same time in this process. If there are more, new calls go to the human. "
+        "max_calls": "The largest number of calls at the same time in this process. Further calls go to the human. "
         "`relay bench` measures how many calls the machine can serve.",
     },
     "What is stored": {
         "record": "What the relay stores of a conversation. `off`: no words. `transcripts`: the words. `on`: the "
-        "words and the "
-        "sound. See [privacy.md](privacy.md).",
+        "words and the sound. See [privacy.md](privacy.md).",
         "record_notice": "Who hears the notice. `always`: everybody. `by_state`: only some callers, see "
         "[privacy.md](privacy.md).",
         "recording_key": "The key that encrypts the recordings. `relay key` prints one. RECORD=on needs it. While you "
         "change it, set the new and the old key with a comma between them, the new one first.",
-        "recordings_url": "The bucket for recordings: s3://BUCKET or s3://BUCKET/FOLDER. Not set: they are in "
-        "DATA_DIR/recordings.",
+        "recordings_url": "The bucket for recordings: s3://BUCKET or s3://BUCKET/FOLDER. If it is not set, recordings "
+        "are in DATA_DIR/recordings.",
         "retention_days": "After this many days a recording is deleted.",
         "retention_days_words": "After this many days the words and the number of a call are deleted from Postgres: "
         "transcripts, messages, arguments and results of functions, past appointments. See [privacy.md](privacy.md).",
         "aws_access_key_id": "The id of the access key to the bucket.",
-        "aws_secret_access_key": "The secret of this access key.",
-        "aws_session_token": "The session token, if the access key is a temporary one.",
+        "aws_secret_access_key": "The secret of the access key.",
+        "aws_session_token": "The session token, if the access key is temporary.",
         "aws_region": "The region of the bucket.",
-        "aws_endpoint_url": "The address of the bucket's service, if it is not Amazon.",
+        "aws_endpoint_url": "The address of the S3 service that has the bucket, if it is not Amazon's.",
         "aws_endpoint_url_s3": "If it is set, it is used instead of AWS_ENDPOINT_URL.",
     },
     "The owner": {
         "console_password_hash": "The hash of the password for PUBLIC_URL/console/. `relay key --console` prints it. "
-        "Put it in "
-        "single quotes, because it contains $. See [console.md](console.md).",
+        "Put it in single quotes, because it contains $. See [console.md](console.md).",
         "notify_email": "The owner's mail address. Set NOTIFY_EMAIL, NOTIFY_FROM and SMTP_URL together, or none of "
         "them.",
-        "notify_from": "The sender's address of these mails.",
+        "notify_from": "The sender's address of the mails to the owner.",
         "notify_digest": "`off`, or a time in BUSINESS_TZ like `18:00`. At this time one daily mail reports bookings "
-        "and "
-        "faults. Messages, call backs and alarms still come at once.",
+        "and faults. Messages, call backs and alarms still come at once.",
         "smtp_url": "The mail server, like smtps://user:password@mail.example.com. Percent-encode special characters "
-        "in the "
-        "user name and the password.",
-        "notify_webhook_url": "The URL of your program that gets the same notifications by POST. It needs "
-        "NOTIFY_WEBHOOK_SECRET. [webhook.schema.json](webhook.schema.json) describes what is sent.",
+        "in the user name and the password.",
+        "notify_webhook_url": "The URL of a program of yours. It gets the notifications to the owner by POST. This "
+        "needs NOTIFY_WEBHOOK_SECRET. [webhook.schema.json](webhook.schema.json) describes what is sent.",
         "notify_webhook_secret": "`whsec_` and the base64 of 24 to 64 random bytes. While you change it, set the new "
-        "and the old "
-        "one with a comma between them.",
+        "and the old one with a comma between them.",
         "notify_webhook_private": "`on` allows a NOTIFY_WEBHOOK_URL with a private IP address.",
     },
     "The model": {
@@ -117,7 +112,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "openai_transcribe_model": "The model that writes down what callers say.",
         "openai_realtime_url": "The address of OpenAI's Realtime API.",
         "answer_early": "`on`: the relay asks the model for an answer 0.17 s after the caller's last word. The caller "
-        "hears it when the silence is [long enough](early-answers.md). `off`: the relay asks after 0.5 s.",
+        "hears the answer when the silence is [long enough](early-answers.md). `off`: the relay asks after 0.5 s.",
     },
     "Another voice": {
         "voice": "Who speaks. `openai`: the model. `elevenlabs`: the model writes, and ElevenLabs speaks. This needs "
@@ -126,22 +121,21 @@ GROUPS: dict[str, dict[str, str]] = {
         "elevenlabs_voice_id": "The id of the voice, as ElevenLabs shows it.",
         "elevenlabs_model": "ElevenLabs' model. v3 and v4 models do not work, because they have another protocol.",
         "elevenlabs_slots": "For how many calls at the same time ElevenLabs may speak in this process. In further "
-        "calls the "
-        "model itself speaks. `0`: the relay does not count; the limit of your ElevenLabs account applies.",
+        "calls the model itself speaks. `0`: the relay sets no limit; the limit of your ElevenLabs account applies.",
         "elevenlabs_url": "The address of ElevenLabs' API.",
     },
     "Twilio's REST API": {
         "twilio_api_key": "The relay uses this API key instead of the auth token. It needs TWILIO_API_SECRET.",
-        "twilio_api_secret": "The secret of that key.",
+        "twilio_api_secret": "The secret of TWILIO_API_KEY.",
         "twilio_api_base": "The address of Twilio's REST API.",
     },
     "The process": {
-        "host": "The address to listen on. Not set: 127.0.0.1 if PUBLIC_URL is on this machine, otherwise all "
+        "host": "The address to listen on. If it is not set: 127.0.0.1 if PUBLIC_URL names this machine, otherwise all "
         "addresses, IPv4 and IPv6.",
         "port": "The port to listen on.",
         "data_dir": "The folder for recordings, rendered phrases, the embedded Postgres, and rows that wait for "
         "Postgres.",
-        "log_format": "The format of the log. Not set: text on a terminal, otherwise JSON.",
+        "log_format": "The format of the log. If it is not set: text on a terminal, otherwise JSON.",
     },
     "Set by Fly": {
         "fly_app_name": "Fly sets it. The relay uses it to know that it runs on Fly.",
