@@ -39,9 +39,9 @@ def told(business: Business) -> Told:
     kept = _within(services, SERVICES_TOKENS)
     if kept:
         lines.append("What can be booked: " + "; ".join(services[number] for number in kept) + ".")
-    if len(kept) < len(services):
-        others = _within([each.name for each in business.services], SERVICES_TOKENS // 2)
-        more = [business.services[number].name for number in others if number not in kept]
+    if left_out := [each.name for each in business.services[len(kept) :]]:
+        # At least one name fits: file.py allows 60 characters, which are at most 80 tokens.
+        more = [left_out[number] for number in _within(left_out, SERVICES_TOKENS // 2)]
         lines.append("Also: " + ", ".join(more) + " (check_availability knows them all).")
     people = [f"{each.name}: {each.about}" for each in business.people if each.about]
     lines += [people[number] for number in _within(people, SERVICES_TOKENS // 4)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import pytest
 
@@ -147,12 +148,30 @@ def test_short_answers_are_in_the_prompt_up_to_the_budget_and_the_others_are_loo
     assert len(inside) + len(known.looked_up) == 41
 
 
-def test_a_long_list_of_services_is_cut_in_the_prompt() -> None:
-    services = "".join(
-        f'[[services]]\nname = "treatment number {n}"\nplaces = "chair"\nminutes = 5\nprice = "{n} dollars"\n'
-        for n in range(200)
+def _services(number: int, name: str) -> str:
+    return "".join(
+        f'[[services]]\nname = "{name} {n}"\nplaces = "chair"\nminutes = 5\nprice = "{n} dollars"\n'
+        for n in range(number)
     )
-    assert tokens(told(parse(SMALL + services)).text) < 800
+
+
+def test_a_long_list_of_services_is_cut_in_the_prompt() -> None:
+    assert tokens(told(parse(SMALL + _services(200, "treatment number"))).text) < 800
+
+
+def _line(text: str, begins: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(begins))
+
+
+def test_services_that_do_not_fit_into_the_prompt_are_named_there_after_those_that_fit() -> None:
+    name = "a treatment with a name that is quite long, with number"  # 55 characters
+    text = told(parse(SMALL + _services(20, name))).text
+    listed = re.findall(rf"{name} \d+", _line(text, "What can be booked: "))
+    also = _line(text, "Also: ")
+    named = re.findall(rf"{name} \d+", also)
+    assert listed + named == [f"{name} {n}" for n in range(len(listed) + len(named))]
+    assert named
+    assert also.endswith(" (check_availability knows them all).")
 
 
 def test_a_service_is_found_by_its_other_names_but_is_not_guessed() -> None:
