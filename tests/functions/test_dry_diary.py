@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
+from relay.functions.backend.client import Backend
 from relay.functions.backend.contract import Refused, Taken
 from relay.functions.backend.dry_diary import KEEP, DryBookings, DryDiary
 from relay.functions.registry import CallContext, Registry, function, load, run
 from relay.standin.business.app import BusinessApp
-from tests.helpers.business_play import CALLER, OTHER, TZ, a_call, business, standin
+from tests.helpers.business_play import CALLER, OTHER, TZ, Answering, a_call, business, standin
 
 DAY = dt.date(2026, 11, 24)
 SEVEN = dt.datetime(2026, 11, 24, 19, tzinfo=TZ)
-EIGHT = SEVEN + dt.timedelta(hours=1)
+EIGHT, NINE = SEVEN + dt.timedelta(hours=1), SEVEN + dt.timedelta(hours=2)
 
 
 @asynccontextmanager
@@ -58,6 +59,7 @@ async def test_a_move_or_cancellation_in_a_test_call_counts_only_for_test_calls(
     async with dry() as (diary, app, _):
         made = await book(diary if whose == "a test's" else diary.real, "k1")
         before = dict(app.diary.bookings)
+        await diary.appointments(CALLER)
         await diary.move("k2", str(made.id), EIGHT)
         (moved,) = await diary.appointments(CALLER)
         assert (moved.id, moved.start, moved.service) == (made.id, EIGHT, made.service)
@@ -65,9 +67,65 @@ async def test_a_move_or_cancellation_in_a_test_call_counts_only_for_test_calls(
         await diary.cancel("k3", str(made.id))
         await diary.cancel("k3", str(made.id))
         assert await diary.appointments(CALLER) == []
-        with pytest.raises(Refused, match="has cancelled"):
-            await diary.move("k4", str(made.id), SEVEN)
+        for change in (diary.move("k4", str(made.id), SEVEN), diary.cancel("k5", str(made.id))):
+            with pytest.raises(Refused, match="no such appointment") as refused:
+                await change
+            assert refused.value.status == 404
         assert app.diary.bookings == before
+
+
+@pytest.mark.parametrize("whose", ["a test's", "the backend's"])
+async def test_a_test_call_cannot_move_an_appointment_to_a_time_that_is_not_free(whose: str) -> None:
+    async with dry() as (diary, app, _):
+        made = await book(diary if whose == "a test's" else diary.real, "k1")
+        await book(diary.real, "k2", EIGHT, OTHER)
+        await book(diary, "k3", NINE, OTHER)
+        await diary.appointments(CALLER)
+        before = dict(app.diary.bookings)
+        closed = SEVEN.replace(hour=3)
+        for key, start in (("k4", EIGHT), ("k5", NINE), ("k6", closed)):
+            with pytest.raises(Taken) as taken:
+                await diary.move(key, str(made.id), start)
+            assert EIGHT not in taken.value.alternatives
+            assert NINE not in taken.value.alternatives
+        (unmoved,) = await diary.appointments(CALLER)
+        assert unmoved.start == SEVEN
+        assert app.diary.bookings == before
+
+
+@pytest.mark.parametrize("whose", ["a test's", "the backend's"])
+async def test_the_time_to_which_a_test_call_has_moved_an_appointment_is_taken_for_test_calls(whose: str) -> None:
+    async with dry() as (diary, _, _):
+        made = await book(diary if whose == "a test's" else diary.real, "k1")
+        await diary.appointments(CALLER)
+        for _repeat in range(2):
+            await diary.move("k2", str(made.id), EIGHT)
+        assert EIGHT not in await diary.availability("table", DAY)
+        with pytest.raises(Taken):
+            await book(diary, "k3", EIGHT, OTHER)
+        await diary.move("k4", str(made.id), EIGHT)  # It may stay where it is.
+        await diary.move("k5", str(made.id), SEVEN)  # It may go back to where it was.
+        assert EIGHT in await diary.availability("table", DAY)
+
+
+async def test_a_test_call_can_neither_move_nor_cancel_an_appointment_that_does_not_exist() -> None:
+    async with dry() as (diary, _, tests):
+        for change in (diary.move("k1", "apt_9", SEVEN), diary.cancel("k2", "apt_9")):
+            with pytest.raises(Refused) as refused:
+                await change
+            assert refused.value.status == 404
+        assert not tests.moved
+        assert not tests.cancelled
+
+
+async def test_an_appointment_without_a_service_can_be_moved_in_a_test_call_although_free_times_are_unknown() -> None:
+    listed = b'{"appointments": [{"id": 7, "start": "2026-11-24T19:00:00-05:00"}]}'
+    async with Backend("http://business.test/", transport=Answering(listed)) as backend:
+        diary = DryDiary(backend, DryBookings())
+        await diary.appointments(CALLER)
+        await diary.move("k1", "7", EIGHT)
+        (moved,) = await diary.appointments(CALLER)
+        assert moved.start == EIGHT
 
 
 async def test_a_message_of_a_test_call_is_sent_to_nobody() -> None:
@@ -80,10 +138,13 @@ async def test_a_message_of_a_test_call_is_sent_to_nobody() -> None:
 
 async def test_many_test_calls_do_not_fill_the_memory() -> None:
     async with dry() as (diary, _, tests):
-        for number in range(KEEP + 3):
-            await diary.cancel(f"k{number}", f"apt_{number}")
-        assert len(tests.cancelled) == KEEP
-        assert "apt_0" not in tests.cancelled
+        first = str((await book(diary, "k0")).id)
+        await diary.cancel("c0", first)
+        for number in range(1, KEEP + 3):
+            made = await book(diary, f"k{number}")
+            await diary.cancel(f"c{number}", str(made.id))
+        assert len(tests.made) == len(tests.cancelled) == len(tests.done) == KEEP
+        assert first not in tests.cancelled
 
 
 async def test_in_a_test_call_the_owners_functions_that_write_do_not_run_but_those_that_read_do() -> None:

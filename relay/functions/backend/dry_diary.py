@@ -28,8 +28,11 @@ class DryBookings:
 
     # Idempotency key -> the caller's number, the appointment.
     made: OrderedDict[str, tuple[str, Appointment]] = field(default_factory=OrderedDict)
+    # Id -> an appointment of the backend. The backend can be asked for a number's appointments, but not for an id.
+    seen: OrderedDict[str, Appointment] = field(default_factory=OrderedDict)
     moved: OrderedDict[str, dt.datetime] = field(default_factory=OrderedDict)  # Id -> its new start.
     cancelled: OrderedDict[str, None] = field(default_factory=OrderedDict)  # Ids.
+    done: OrderedDict[str, None] = field(default_factory=OrderedDict)  # Idempotency keys of moves and cancellations.
 
     def standing(self) -> list[tuple[str, Appointment]]:
         """The appointments that test calls have booked and not cancelled, each with the caller's number."""
@@ -40,16 +43,25 @@ class DryBookings:
         start = self.moved.get(str(appointment.id), appointment.start)
         return msgspec.structs.replace(appointment, start=start)
 
+    def taken(self, but: str = "") -> set[dt.datetime]:
+        """The starts of all appointments that test calls have booked or moved. The appointment `but` does not count."""
+        booked = {str(each.id): each.start for _, each in self.made.values()}
+        starts = booked | self.moved
+        return {start for each, start in starts.items() if each != but and each not in self.cancelled}
+
     def forget_old(self) -> None:
         """Drop the oldest bookings."""
-        for kept in (self.made, self.moved, self.cancelled):
+        for kept in (self.made, self.seen, self.moved, self.cancelled, self.done):
             while len(kept) > KEEP:
                 kept.popitem(last=False)
 
 
 @dataclass(frozen=True)
 class DryDiary:
-    """The port (`BackendPort`) for test calls. It reads from the real backend, and writes only to `tests`."""
+    """The port (`BackendPort`) for test calls. It reads from the real backend, and writes only to `tests`.
+
+    The backend does not say how long an appointment lasts. So an appointment of a test call takes only its own start.
+    """
 
     real: BackendPort
     tests: DryBookings
@@ -67,19 +79,23 @@ class DryDiary:
         return await self.real.caller(phone)
 
     async def availability(
-        self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
+        self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = "", but: str = ""
     ) -> list[dt.datetime]:
-        """The backend's free times, without those that test calls have booked."""
+        """The backend's free times, without those that test calls have taken. The appointment `but` does not count."""
         free = await self.real.availability(service, day, until=until, who=who)
-        taken = {each.start for _, each in self.tests.standing()}
+        taken = self.tests.taken(but)
         return [each for each in free if each not in taken]
 
     async def appointments(self, phone: str) -> list[Appointment]:
         """The appointments of a number: the backend's, as test calls changed them, and those booked in test calls."""
-        theirs = [self.tests.as_left(each) for each in await self.real.appointments(phone)]
-        theirs = [each for each in theirs if str(each.id) not in self.tests.cancelled]
+        theirs = await self.real.appointments(phone)
+        for each in theirs:
+            self.tests.seen[str(each.id)] = each
+            self.tests.seen.move_to_end(str(each.id))
+        self.tests.forget_old()
+        standing = [self.tests.as_left(each) for each in theirs if str(each.id) not in self.tests.cancelled]
         ours = [each for number, each in self.tests.standing() if number == phone]
-        return sorted(theirs + ours, key=lambda each: each.start)
+        return sorted(standing + ours, key=lambda each: each.start)
 
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
@@ -94,25 +110,48 @@ class DryDiary:
         return made
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move for a test call. Raises Refused if a test call has cancelled the appointment."""
-        self._refuse_cancelled(appointment)
+        """Move for a test call. Raises Taken. Raises Refused with status 404 if there is no such appointment.
+
+        If the backend does not name the service of its appointment, free times are unknown, and any time counts as
+        free.
+        """
+        if key in self.tests.done:
+            return
+        old = self._standing(appointment)
+        own = {self.tests.as_left(old).start}
+        # In the backend's diary, the backend's appointment still takes its first time. So this time is not offered.
+        own |= {old.start} if appointment in self.tests.seen else set()
+        if old.service and start not in own:
+            await self._refuse_taken(old.service, start, old.who, but=appointment)
         self.tests.moved[appointment] = start
-        self.tests.forget_old()
+        self._did(key)
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Cancel for a test call. A second cancellation is no error."""
+        """Cancel for a test call. Raises Refused with status 404 if there is no such appointment."""
+        if key in self.tests.done:
+            return
+        self._standing(appointment)
         self.tests.cancelled[appointment] = None
+        self._did(key)
+
+    def _did(self, key: str) -> None:
+        self.tests.done[key] = None
         self.tests.forget_old()
 
-    async def _refuse_taken(self, service: str, start: dt.datetime, who: str) -> None:
-        free = await self.availability(service, start.date(), who=who)
+    async def _refuse_taken(self, service: str, start: dt.datetime, who: str, but: str = "") -> None:
+        """Raise Taken if the time is not free. The appointment `but` does not count, because it is being moved."""
+        free = await self.availability(service, start.date(), who=who, but=but)
         if start not in free:
             near = sorted(free, key=lambda each: abs(each - start))[:ALTERNATIVES]
             raise Taken(sorted(near))
 
-    def _refuse_cancelled(self, appointment: str) -> None:
-        if appointment in self.tests.cancelled:
-            raise Refused("a test call has cancelled this appointment", NOT_FOUND)
+    def _standing(self, appointment: str) -> Appointment:
+        """The appointment with this id, as it was before a test call moved it. Raises Refused."""
+        ours = (each for _, each in self.tests.made.values() if each.id == appointment)
+        found = next(ours, None) or self.tests.seen.get(appointment)
+        if found is None or appointment in self.tests.cancelled:
+            raise Refused("there is no such appointment", NOT_FOUND)
+        return found
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
         """Raises Refused with status 404: a message of a test call is only written in the table `messages`."""
