@@ -40,6 +40,7 @@ log = structlog.get_logger()
 HERE = Path(__file__).parent
 NOTE_LIMIT = 2_000
 FORM_LIMIT_BYTES = 64 * 1024
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # A spreadsheet may take a text that begins like this for a formula.
 
 
 class Sound(Protocol):
@@ -439,9 +440,9 @@ def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:
 
 
 def _cell(value: Any) -> str:
-    """The text of a CSV cell. A text that a spreadsheet would take for a formula gets a ' at its beginning."""
+    """The text of a CSV cell. A text that a spreadsheet may take for a formula gets a ' at its beginning."""
     text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in "=+-@\t\r" and not text.lstrip("+-").replace(".", "", 1).isdigit() else text
+    return f"'{text}" if text.startswith(FORMULA) and not text.lstrip("+-").replace(".", "", 1).isdigit() else text
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,6 @@ import secrets
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from urllib.parse import quote, urlsplit
 
 import trio
@@ -59,9 +58,7 @@ class Tries:
 
     def wait_s(self, address: str, now: float) -> float:
         """How many seconds this address must wait before it may try again. 0 if it may try now."""
-        own = self._by_address.get(address, deque())
-        while own and own[0] < now - TRIES_WINDOW_S:
-            own.popleft()
+        own = [at for at in self._by_address.get(address, ()) if at >= now - TRIES_WINDOW_S]
         while self._all and self._all[0] < now - WINDOW_OF_ALL_S:
             self._all.popleft()
         if len(own) >= TRIES:
@@ -87,7 +84,9 @@ class Guard:
         key = hashlib.blake2b(self._hash.encode(), person=b"relay-console").digest()
         self._signer = TimestampSigner(key, salt="session", digest_method=hashlib.sha256)
         self._tries = Tries()
-        self._hashing = trio.CapacityLimiter(1)  # Argon2 takes 64 MB and 50 ms, so only one check runs at a time.
+        # Argon2 takes 64 MB and 50 ms, so only one password is checked at a time. The lock also covers the count. So
+        # many passwords that come at the same moment are counted one after the other.
+        self._one_by_one = trio.Lock()
 
     @property
     def has_password(self) -> bool:
@@ -139,15 +138,15 @@ class Guard:
 
     async def sign_in(self, request: Request, tried: str) -> str:
         """Check a password. Returns "" if it is right, otherwise the text for the user."""
-        address, now = self.address(request), trio.current_time()
-        if (wait_s := self._tries.wait_s(address, now)) > 0:
-            minutes = max(1, round(wait_s / 60))
-            return f"Too many wrong passwords. Please try again in {minutes} minute{'s' if minutes > 1 else ''}."
-        check = partial(password.fits, self._hash, tried[:1024])
-        if await trio.to_thread.run_sync(check, limiter=self._hashing):
-            return ""
-        self._tries.wrong(address, now)
-        return "This password is wrong."
+        async with self._one_by_one:
+            address, now = self.address(request), trio.current_time()
+            if (wait_s := self._tries.wait_s(address, now)) > 0:
+                minutes = max(1, round(wait_s / 60))
+                return f"Too many wrong passwords. Please try again in {minutes} minute{'s' if minutes > 1 else ''}."
+            if await trio.to_thread.run_sync(password.fits, self._hash, tried[:1024]):
+                return ""
+            self._tries.wrong(address, now)
+            return "This password is wrong."
 
     def open_session(self, response: Response) -> None:
         """Put a new session cookie on the answer."""

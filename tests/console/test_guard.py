@@ -166,6 +166,38 @@ def test_an_address_may_try_again_after_the_window() -> None:
     assert tries.wait_s("a", TRIES_WINDOW_S + 1.0) == 0
 
 
+def test_wrong_passwords_are_still_counted_after_an_address_was_asked_about_when_its_old_ones_were_too_old() -> None:
+    tries = Tries()
+    tries.wrong("a", 0.0)
+    later = TRIES_WINDOW_S + 1.0
+    assert tries.wait_s("a", later) == 0
+    for address in "ab":
+        for _ in range(TRIES):
+            tries.wrong(address, later)
+        assert tries.wait_s(address, later) == TRIES_WINDOW_S
+
+
+async def test_of_many_wrong_passwords_that_come_at_the_same_moment_only_the_allowed_number_is_checked(
+    app: QuartTrio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    def fits(_: str, tried: str) -> bool:
+        checked.append(tried)
+        return False
+
+    monkeypatch.setattr(password, "fits", fits)
+
+    async def guess(number: int) -> None:
+        answer = await browser(app).post("/console/login", form={"password": f"guess {number}"}, headers=ORIGIN)
+        assert answer.status_code == 403
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3 * TRIES):
+            nursery.start_soon(guess, number)
+    assert len(checked) == TRIES
+
+
 async def test_without_a_password_a_deployed_relay_shows_only_which_setting_is_missing() -> None:
     app = console_app(NOWHERE, public())
     for method, path in routes(app):

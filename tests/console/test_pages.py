@@ -265,6 +265,16 @@ async def test_no_cell_of_a_downloaded_table_is_a_formula(opened: Open, url: str
     assert first["from_number"] == "+12125550100"
 
 
+async def test_an_empty_value_is_an_empty_cell_in_a_downloaded_table(opened: Open, url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("update call_outcomes set outcome = '' where call_sid = %s", [sid(0)])
+        connection.execute("update calls set from_number = null where call_sid = %s", [sid(0)])
+    answer = await get(opened, url, "/console/calls.csv")
+    first = next(csv.DictReader(io.StringIO(await answer.get_data(as_text=True))))
+    assert (first["outcome"], first["from_number"]) == ("", "")
+    assert "'" not in first.values()
+
+
 async def test_without_postgres_a_page_explains_what_to_do(opened: Open) -> None:
     answer = await opened("postgresql://127.0.0.1:9/none").get("/console/calls", headers=HOST)
     assert answer.status_code == 503
