@@ -12,7 +12,7 @@ import pytest
 
 import dsp
 from relay import functions, settings
-from relay.phrases import prompts
+from relay.business import owner_files
 from relay.standin.model.script import Script
 from relay.standin.model.server import load_script
 from relay.standin.speech import voice as standin_voice
@@ -48,13 +48,16 @@ def test_all_clips_together_take_less_than_4_mb() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 4_000_000
 
 
-def test_every_phrase_of_the_relay_has_a_clip() -> None:
-    told = prompts.load(settings.load({"BUSINESS_NAME": "Harbor Table"}, serving=False))
+@pytest.mark.parametrize("record", ["on", "transcripts", "off"])
+def test_every_phrase_and_every_greeting_of_the_relay_has_a_clip(record: str) -> None:
+    texts = owner_files.read(settings.load({"RECORD": record, "RECORDING_KEY": "a" * 43}, serving=False)).prompts
+    assert texts.closed_greeting
     holding = filter(None, functions.load(None).holding().values())
-    greetings = (" ".join(filter(None, told.greeting(announces))) for announces in (True, False))
+    greetings = {part for announces in (True, False) for closed in (True, False)
+                 for part in texts.greeting(announces, closed)}  # fmt: skip
     voice = Voice()
 
-    for text in (*told.phrases.values(), *holding, *greetings):
+    for text in (*texts.phrases.values(), *holding, *greetings):
         voice.say(text)
 
     assert voice.babbled == []
