@@ -102,7 +102,7 @@ class Transfers:
         Outside HUMAN_HOURS nobody is rung, except in an emergency or if the owner ordered it.
         """
         by_rule = file.decision.reason is not EndReason.EMERGENCY and not file.decision.by_owner
-        if by_rule and not self._desk.human_is_there():
+        if by_rule and not file.briefing.human_is_there(self._desk.utc_now()):
             log.info("human.not_there", why="outside HUMAN_HOURS")
             self._settle(file, "closed")
             return self._nobody(file, "closed")
@@ -215,7 +215,7 @@ class Transfers:
 
     async def _deliver(self, file: CallFile, words: str) -> bool:
         try:
-            await self._desk.backend.message(
+            await file.briefing.backend.message(
                 f"{file.call_sid}-recorded", name="a caller", phone=file.caller.number, message=words
             )
         except (BackendFault, Taken):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from relay.functions import BackendPort
 from relay.phrases.phrase_book import PhraseBook
 from relay.phrases.prompts import Prompts
-from relay.settings import Settings
+from relay.settings import Settings, check_hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +36,12 @@ class Briefing:
     def unused_functions(self) -> frozenset[str]:
         """The names of the functions that the model is not offered."""
         return frozenset() if self.answers else frozenset({"lookup_answer"})
+
+    def human_is_there(self, at: dt.datetime) -> bool:
+        """True if a human takes calls at this time. HUMAN_HOURS are in the business's time zone."""
+        rows = check_hours(self.settings.human_hours)
+        if rows is None:
+            return True
+        local = at.astimezone(self.settings.tz)
+        clock = f"{local:%H:%M}"
+        return any(day == local.weekday() and opens <= clock < closes for day, opens, closes in rows)

@@ -85,7 +85,7 @@ class CallRows:
         self._judged: set[int] = set()
         self._decision: Decision | None = None
         self._closed = False
-        s = desk.settings
+        s = file.briefing.settings
         desk.ledger.record(
             replace(
                 call_row(file),
@@ -134,7 +134,7 @@ class CallRows:
                 seq=self._file.streams,
                 announced=notice,
                 version=hashlib.sha256(notice.encode()).hexdigest()[:16],
-                rule=self._desk.settings.record_notice,
+                rule=self._file.briefing.settings.record_notice,
                 announced_at=self._began_utc,
                 heard_at=heard_at,
             )

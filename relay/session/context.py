@@ -34,7 +34,7 @@ from relay.session.call_files import CallFiles
 from relay.session.day_bill import DayBill
 from relay.session.reservations import ConsentedReservations
 from relay.session.warm_voices import WarmVoices
-from relay.settings import Settings, check_hours
+from relay.settings import Settings
 from relay.telemetry.metrics import Metrics
 from relay.transport.ticker import Ticker
 from relay.twilio.rest import TwilioRest
@@ -286,8 +286,8 @@ class Desk:
             answer_early=s.answers_early,
             voice=self._voice(file),
             holding=silent,
-            human_available=self.human_is_there(),
-            human_changes_s=self._human_changes_s(limits.call_s),
+            human_available=file.briefing.human_is_there(self.utc_now()),
+            human_changes_s=self._human_changes_s(file, limits.call_s),
             history=file.talk.history,
             first_seq=file.talk.next_seq,
             bill=file.talk.bill,
@@ -306,20 +306,11 @@ class Desk:
 
     def _left_s(self, file: CallFile) -> float:
         """How long the call's next stream may last, in seconds."""
-        limit_s = self.settings.max_call_s
+        limit_s = file.briefing.settings.max_call_s
         return max(min(LAST_WORDS_S, limit_s), limit_s - file.talk.talked_s)
 
-    def human_is_there(self, in_s: float = 0.0) -> bool:
-        """True if a human takes calls `in_s` seconds from now. HUMAN_HOURS are in the business's time zone."""
-        rows = check_hours(self.settings.human_hours)
-        if rows is None:
-            return True
-        at = (self.utc_now() + dt.timedelta(seconds=in_s)).astimezone(self.settings.tz)
-        clock = f"{at:%H:%M}"
-        return any(day == at.weekday() and opens <= clock < closes for day, opens, closes in rows)
-
-    def _human_changes_s(self, limit_s: float) -> float | None:
+    def _human_changes_s(self, file: CallFile, limit_s: float) -> float | None:
         """In how many seconds HUMAN_HOURS begin or end next. None if that is after the end of the call."""
-        is_there, past_s = self.human_is_there(), self.utc_now().second
-        minutes = (60.0 * minute - past_s for minute in range(1, int(limit_s // 60) + 2))
-        return next((in_s for in_s in minutes if self.human_is_there(in_s) != is_there), None)
+        now, is_there = self.utc_now(), file.briefing.human_is_there
+        minutes = (60.0 * minute - now.second for minute in range(1, int(limit_s // 60) + 2))
+        return next((in_s for in_s in minutes if is_there(now + dt.timedelta(seconds=in_s)) != is_there(now)), None)

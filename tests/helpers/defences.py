@@ -44,7 +44,7 @@ from relay.realtime import client as model_session
 from relay.realtime import protocol as model_dialect
 from relay.realtime import session_config
 from relay.server import admission, briefings, human_transfer, webhooks
-from relay.session import call_file, call_rows, context
+from relay.session import briefing, call_file, call_rows, context
 from relay.settings import Settings
 from relay.transport import websocket
 from relay.twilio import media_protocol, twiml
@@ -270,7 +270,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("transfer_voicemail", "a human takes the call with a key", put(twiml, "whisper", lambda *_: twiml.empty())),
     ("transfer_declined", "a caller whom no human took goes back to the agent", put(human_transfer, "RESUMES", 0)),
     ("transfer_busy", "a callback entry stands", put(human_transfer.Transfers, "_keep_callback", nothing)),
-    ("transfer_out_of_hours", "the human's hours are kept", put(context.Desk, "human_is_there", lambda *_: True)),
+    ("transfer_out_of_hours", "the human's hours are kept", put(briefing.Briefing, "human_is_there", lambda *_: True)),
     ("key_zero", "0 leads to a human", put(turns, "digit", nothing)),
     ("emergency", "words of an emergency lead to a human", deaf_to("emergency")),
     ("angry", "an angry caller is offered a human", deaf_to("angry")),
