@@ -112,10 +112,11 @@ def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
         return False
     # A single refusal brings no human. But a model that gets nothing but refusals and failures cannot help the caller.
     limit = call.plan.rules.human_after_failures
-    if call.functions.failed(ANY) < limit + REFUSALS_BEFORE_HUMAN and (
-        event.refused or call.functions.failed(event.name) < limit
-    ):
+    in_all = call.functions.failed(ANY)
+    own = 0 if event.refused else call.functions.failed(event.name)
+    if in_all < limit + REFUSALS_BEFORE_HUMAN and own < limit:
         return False
+    # Counted from zero again, also if no human is there. Otherwise each further failure would try to transfer the call.
     call.functions.worked(event.name)
     return True
 
