@@ -19,13 +19,15 @@ import trio
 
 from relay import settings
 from relay.settings.env_file import CHOICE
+from relay.standin.commands import demo_stage
 from relay.standin.commands.demo import DemoFailed, bugs, lacking, run, settings_of
-from relay.standin.commands.demo_stage import NOT_HERE, TroubleMaker
+from relay.standin.commands.demo_stage import NOT_HERE, TroubleMaker, serving
 from relay.standin.model.server import StandInModel
 from relay.standin.own_environment import only_own_environment
 from relay.standin.scenario.scenario_file import Trouble, load, shipped
 from tests.helpers.model_peer import BOOKING, listening
 from tests.helpers.realtime_line import Line
+from tests.helpers.until import until
 
 
 def test_each_trouble_that_the_demo_cannot_make_is_a_trouble_of_the_scenario_format() -> None:
@@ -115,6 +117,21 @@ def test_a_demo_that_is_stopped_leaves_no_relay_running(open_folder: Path) -> No
     assert (demo.returncode, told) == (130, "")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.real
+async def test_a_relay_that_does_not_stop_when_told_is_gone_when_the_stage_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = tmp_path / "deaf"
+    deaf.write_text("#!/bin/sh\ntrap '' TERM\necho deaf\nexec sleep 60\n")
+    deaf.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(deaf))
+    monkeypatch.setattr(demo_stage, "STOP_LIMIT_S", 0.1)
+    log = tmp_path / "relay.log"
+    with serving({}, log) as process:
+        await until(lambda: log.read_text() == "deaf\n")
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.real

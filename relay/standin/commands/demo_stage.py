@@ -225,6 +225,7 @@ def serving(environment: dict[str, str], log_path: Path) -> Iterator[subprocess.
                 process.wait(STOP_LIMIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
 
 
 async def stop_when_told() -> None:
