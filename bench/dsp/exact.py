@@ -15,7 +15,7 @@ import numpy as np
 
 import dsp
 
-GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
+GOLDEN = Path(__file__).parents[2] / "tests" / "helpers" / "golden"
 KERNELS = ("SkylakeX", "Haswell", "Sandybridge", "Nehalem", "Katmai")
 
 

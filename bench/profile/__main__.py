@@ -5,6 +5,7 @@ into out/profile-venv. The time of a frame is the CPU time of the process divide
 So it includes the work for answers, marks and the ledger.
 """
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -18,8 +19,9 @@ RATE_HZ = 400
 SHOWN, FILES_SHOWN = 45, 20
 FRAMES_PER_S = 50
 FOLDER = OUT / "profile-venv"
-# All work of the event loop is below this stack frame of Trio. The ledger's threads are not below it.
-LOOP = "unrolled_run"
+# All work of the event loop is below this stack frame of Trio: the tasks (`unrolled_run`), and the hub's functions,
+# which `run` calls in its wait (relay/transport/hub.py). The ledger's threads are not below it.
+LOOP = re.compile(r"(?:^|;)run \([^;]*trio/_core/_run\.py:")
 
 
 def _spy() -> Path:
@@ -39,7 +41,7 @@ def shares(folded: str) -> tuple[Counter[str], Counter[str], int]:
     own, within, total = Counter[str](), Counter[str](), 0
     for row in folded.splitlines():
         stack, _, count = row.rpartition(" ")
-        if LOOP not in stack:
+        if LOOP.search(stack) is None:
             continue
         names = [name.rsplit(":", 1)[0].rpartition("site-packages/")[2] for name in stack.split(";")]
         total += int(count)
@@ -72,8 +74,10 @@ def main() -> int:
         print(line(step))
         command = ["taskset", "-c", str(LOAD_CORE), str(spy), "record", "-p", str(pid), "-r", str(RATE_HZ)]
         command += ["-d", str(round(seconds)), "-f", "raw", "-o", str(raw)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if not load.loop.run(lambda: process.poll() is not None, seconds + 20) or process.returncode:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            load.loop.run(lambda: process.poll() is not None, seconds + 20)
+            process.kill()  # This does nothing if py-spy has ended.
+        if process.returncode:
             raise LoadFailed("py-spy could not look at the relay: it must run as root, or with ptrace_scope 0")
     own, within, total = shares(raw.read_text())
     frame_us = step.cpu_ms_per_call_s * 1000 / FRAMES_PER_S
