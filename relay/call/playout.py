@@ -63,10 +63,6 @@ class Lead:
     high_ms: int = 400
 
 
-# All audio is sent at once. Only tests use this.
-PUSH_THROUGH = Lead(low_ms=10**9, high_ms=10**9)
-
-
 @dataclass(slots=True)
 class Utterance:
     """The audio of one item on its way to the caller."""

@@ -56,7 +56,7 @@ GIVE_UP_MS = 250
 SHORT_TURN_MS = 250
 # If only its words can decide about a turn, they are awaited this long. They come 1.0 to 1.5 s after the commit
 # (docs/protocol/openai.md 3).
-WORDS_LIMIT_S = 2.5
+DECIDING_WORDS_LIMIT_S = 2.5
 # A short "Hello?" during the first words of the greeting is not a barge-in. Callers say it 250 to 450 ms after the call
 # was answered (Patter #95).
 EARLY_S = 1.5
@@ -284,7 +284,7 @@ class Floor:
         if speech.voiced_ms >= SHORT_TURN_MS and not speech.overheard and not agent.speaking:
             return Worth.ANSWER
         self.awaited[item_id] = _Awaited(
-            now + WORDS_LIMIT_S, speech.voiced_ms, speech.overheard, speech.over_agent, speech.sound
+            now + DECIDING_WORDS_LIMIT_S, speech.voiced_ms, speech.overheard, speech.over_agent, speech.sound
         )
         return Worth.WAIT
 

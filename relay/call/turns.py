@@ -30,7 +30,7 @@ NOISE_LIMIT_S = 15.0
 SILENCE_MS = 1_000
 # Nothing waits longer than this for a transcription. Transcriptions took 1.0 to 1.5 s. The transcription of a minute of
 # speech may come later, and still counts.
-WORDS_LIMIT_S = 5.0
+TRANSCRIPTION_LIMIT_S = 5.0
 
 
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
@@ -67,7 +67,7 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     call.ids[item_id] = item_id
     behind, before = call.ours(previous), call.early.piece_before
     turn = call.conversation.place(item_id, "caller", behind, call.ms(now), part_of=before)
-    began_at, early = call.caller_turns.became_item(item_id, turn, now + WORDS_LIMIT_S)
+    began_at, early = call.caller_turns.became_item(item_id, turn, now + TRANSCRIPTION_LIMIT_S)
     stopped = call.waterfalls.stopped(item_id)
     ended_ms = call.ms(now if stopped is None else stopped)
     turn.was_spoken(item_id, call.ms(now if began_at is None else began_at), ended_ms)

@@ -76,7 +76,6 @@ class _Response(msgspec.Struct):
     status_details: _StatusDetails | None = None
     usage: dict[str, object] | None = None
     metadata: dict[str, object] | None = None
-    conversation_id: str | None = None
 
 
 class _RateLimit(msgspec.Struct):
@@ -243,11 +242,9 @@ def _placed(m: Message) -> Event | None:
     return ItemPlaced(ItemId(m.item.id), previous, m.item.role or m.item.type or "")
 
 
-def _began(m: Message) -> Event | None:
+def _began(m: Message) -> Event:
     if m.response is None:
         raise ModelProtocolError("response.created came without a response")
-    if m.response.conversation_id is None and m.response.metadata and "oob" in m.response.metadata:
-        return None
     ref = (m.response.metadata or {}).get("ref")
     return ResponseBegan(ResponseId(_need(m.response.id, "an id", m)), ref if isinstance(ref, str) else None)
 

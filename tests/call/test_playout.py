@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.call.actions import Play
-from relay.call.playout import PUSH_THROUGH, Playout
+from relay.call.playout import Lead, Playout
 from relay.call.vocabulary import ItemId
 from tests.helpers.playbook import PLAIN, SILENCE_DBFS, Stage, tone
 
@@ -25,8 +25,8 @@ def test_twilio_holds_between_200_and_400_ms() -> None:
     assert playout.due(10.24) == []
 
 
-def test_with_the_pacing_push_through_all_audio_is_sent_at_once() -> None:
-    playout = Playout(PUSH_THROUGH)
+def test_with_a_lead_that_is_longer_than_the_audio_all_audio_is_sent_at_once() -> None:
+    playout = Playout(Lead(2_000, 2_000))
     playout.append(A, tone(2_000), 10.0)
     assert ms_of(playout.due(10.0)) == 2_000
 
@@ -229,7 +229,7 @@ def test_the_possible_echo_is_as_loud_as_the_audio_that_was_played_at_that_time(
 
 
 def test_after_a_hold_at_the_very_end_of_the_audio_the_marks_are_valid_although_the_clock_is_rounded() -> None:
-    playout = Playout(PUSH_THROUGH)
+    playout = Playout(Lead(1_000, 1_000))
     playout.append(A, tone(1_000), 1_000.0)
     playout.finish(A)
     mark = playout.due(1_000.0)[-1].mark

@@ -6,8 +6,8 @@ import pytest
 
 from relay.call.level_vad import CallerVoice
 from relay.call.turn_taking import (
+    DECIDING_WORDS_LIMIT_S,
     GIVE_UP_MS,
-    WORDS_LIMIT_S,
     Agent,
     Floor,
     Step,
@@ -162,8 +162,8 @@ def test_the_call_does_not_wait_for_ever_for_a_transcript_that_never_comes() -> 
     line = Line()
     line.floor.spoke(ITEM, SPEAKING, line.voice)
     line.floor.became_item(ITEM, SPEAKING, 1.0)
-    assert line.floor.expired(1.0 + WORDS_LIMIT_S - 0.1, SPEAKING) == []
-    assert line.floor.expired(1.0 + WORDS_LIMIT_S, SPEAKING) == [(ITEM, False)]
+    assert line.floor.expired(1.0 + DECIDING_WORDS_LIMIT_S - 0.1, SPEAKING) == []
+    assert line.floor.expired(1.0 + DECIDING_WORDS_LIMIT_S, SPEAKING) == [(ITEM, False)]
     assert not line.floor.is_waiting
     assert line.floor.expired(100.0, SPEAKING) == []
     assert line.transcribed("Stop!", SPEAKING) is Worth.BARGE_IN
@@ -174,7 +174,7 @@ def test_a_question_over_the_notice_is_answered_though_its_words_come_late() -> 
     line.spoke(PROTECTED)
     line.frames(-20.0, 600, PROTECTED)
     assert line.floor.became_item(ITEM, PROTECTED, 1.0) is Worth.WAIT
-    assert line.floor.expired(1.0 + WORDS_LIMIT_S, PROTECTED) == [(ITEM, False)]
+    assert line.floor.expired(1.0 + DECIDING_WORDS_LIMIT_S, PROTECTED) == [(ITEM, False)]
     assert line.transcribed("what time do you open", SILENT) is Worth.ANSWER
 
 

@@ -39,7 +39,7 @@ from relay.call.vocabulary import (
 )
 from relay.realtime import protocol
 from relay.realtime.session_config import session_config
-from relay.standin.model.script import Faults, Reaction, Script
+from relay.standin.model.script import Faults, Script
 from tests.helpers.realtime_line import PCM, Line
 
 CLIENT_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
@@ -193,14 +193,6 @@ def test_an_interrupted_function_call_is_not_run() -> None:
 def test_an_answer_in_text_becomes_words_without_sound() -> None:
     message = b'{"type":"response.output_text.delta","response_id":"resp_1","item_id":"item_1","delta":"At ten."}'
     assert protocol.event_of(protocol.decode(message)) == ModelWorded(ResponseId("resp_1"), ItemId("item_1"), "At ten.")
-
-
-def test_a_response_outside_the_conversation_is_not_taken_for_an_answer_to_the_caller() -> None:
-    line = Line(Script(reactions=(Reaction(say="Aside."),)))
-    line.send("response.create", response={"conversation": "none", "metadata": {"oob": "1"}})
-    line.wait(3)
-    made = [protocol.event_of(protocol.decode(json.dumps(event).encode())) for _, event in line.events]
-    assert not [event for event in made if isinstance(event, ResponseBegan)]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from relay.business.file import load as load_business
 from relay.settings.shipped import folder
 from relay.standin.business.app import BusinessApp, Diary, Faults, business_app, serve_business, stage_diary
-from relay.standin.business.diary import LENGTH, NotFree
+from relay.standin.business.diary import LENGTH_MIN, NotFree
 from tests.helpers.business_play import CALLER, NOW, OTHER, TZ, Line, standin
 
 SEVEN = "2026-11-24T19:00:00-05:00"
@@ -268,9 +268,10 @@ def test_no_series_of_bookings_and_moves_and_cancellations_books_too_many(
                 diary.cancel(f"apt_{which}")
         except (NotFree, KeyError):
             pass  # the diary refuses what would overbook it
+    length = dt.timedelta(minutes=LENGTH_MIN)
     standing = [each.start for each in diary.bookings.values() if not each.cancelled]
     for start in standing:
-        assert sum(other <= start < other + LENGTH for other in standing) <= capacity
+        assert sum(other <= start < other + length for other in standing) <= capacity
 
 
 @pytest.mark.real

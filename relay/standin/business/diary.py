@@ -20,7 +20,7 @@ from relay.business.opening import minute_of, moment_of
 from relay.business.rules import Business, Days, Service, SpecialDay
 from relay.functions.backend.contract import Hours
 
-LENGTH: Final = dt.timedelta(hours=1)  # The length of a booking in the small restaurant.
+LENGTH_MIN: Final = 60  # In the small restaurant: the length of a booking, and the time between two offered times.
 NAME: Final = "Harbor Table"
 OPENS_MIN, CLOSES_MIN = 11 * 60, 22 * 60
 LEAP_YEAR: Final = 2000  # A leap year, because it has every possible date.
@@ -75,7 +75,7 @@ def restaurant(tz: ZoneInfo, tables: int, closed_days: frozenset[tuple[int, int]
         name=NAME,
         tz=tz,
         week=(((OPENS_MIN, CLOSES_MIN),),) * 7,
-        services=(Service("table", 60, places="table", step_minutes=60, ahead_days=366),),
+        services=(Service("table", LENGTH_MIN, places="table", step_minutes=LENGTH_MIN, ahead_days=366),),
         special=tuple(SpecialDay(Days(day, day, every_year=True)) for day in days),
         places={"table": tables},
     )
