@@ -14,7 +14,7 @@ def names() -> list[str]:
 
 
 def main() -> int:
-    """Run each bench in a process of its own. Return 1 if one of them missed its goal."""
+    """Run each bench in its own process. Return 1 if one missed its goal or failed, 2 if a name is unknown."""
     wanted = sys.argv[1:] or names()
     missed = []
     for name in wanted:

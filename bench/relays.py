@@ -1,4 +1,4 @@
-"""The measured relay, as in production: `relay serve` and a Postgres, each on its own core."""
+"""The measured relay, as in production: `relay serve` on one core, its Postgres on another."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def machine() -> str:
 
 @contextmanager
 def ours() -> Iterator[Relay]:
-    """Run `relay serve` with everything that a real call needs. Its Postgres runs on another core."""
+    """Run a Postgres on the core of the load. Yield how to start `relay serve` with it (generator.py starts it)."""
     os.sched_setaffinity(0, {LOAD_CORE})
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder, database("embedded", Path(folder)) as url:
         migrate(url)

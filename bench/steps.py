@@ -43,7 +43,8 @@ def climb(
 ) -> list[Step]:
     """Measure one relay process at each number of calls. Without `to_the_end`, stop when the relay does not keep up.
 
-    `looks_every_s` is explained in relay/standin/load/loop.py.
+    If the load fails, the reason is printed, and the steps so far are returned. `looks_every_s` is explained in
+    relay/standin/load/loop.py.
     """
     steps: list[Step] = []
     with relay as one:

@@ -5,8 +5,8 @@ processes. For the time from the model's `speech_started` to the `clear` at the 
 and the callers (relay/standin/load/), and the relay uses wss to the model. This time includes the relay's own work and
 the transport over loopback in both directions.
 
-Writes out/barge_in.txt and .json. The exit code is 1 if a truncation was missing or wrong by more than 20 ms, if a
-`clear` was missing, if the p99 to the `clear` was over 5 ms, if a call failed, or if the model sent an error.
+Writes out/barge_in.txt and .json. The exit code is 1 if a truncation was missing or wrong by more than 20 ms, if a call
+failed or the model sent an error meanwhile, if a `clear` was missing, or if the p99 to the `clear` was over 5 ms.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from relay.standin.model.server import PATH
 from relay.standin.ports import free_port
 
 ERROR_LIMIT_MS, CLEAR_LIMIT_MS = 20.0, 5.0
-# Seconds between two turns of a caller. Each turn interrupts the answer to the turn before, which is 2 s long.
+# Seconds between two turns of a caller. An answer is 2 s long, so each turn interrupts the answer to the turn before.
 TURN_S = 2.4
 
 
@@ -44,7 +44,8 @@ class Truth:
     calls: int
     interruptions: int
     off_ms: Spread  # the difference between the truncation and what the caller heard
-    missing: int  # how many `clear` messages had no truncation
+    # the difference between the numbers of `clear` messages and of truncations, summed over the callers
+    missing: int
     errors: list[str]  # error events of the model
     failures: list[str]
 

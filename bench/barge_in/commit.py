@@ -1,9 +1,9 @@
 """Simulates other values of GIVE_UP_MS: the shipped clips go through the relay's own level VAD and turn-taking.
 
-The sounds are coughs, double coughs (two within half a second) and short words. A short word is the first word of a
-clip, or the whole clip. Each sound is played at five levels, and with eight positions of the frames relative to the
-sound. The simulation assumes that the model's VAD reports speech after 60 ms, and the end of the speech after 500 ms
-of silence. The words are known 1.25 s after that (docs/protocol/openai.md 3).
+The sounds are coughs, double coughs (150 ms of silence between two coughs) and short words. A short word is the first
+word of a clip, or the whole clip. Each sound is played at five levels, and with eight positions of the frames relative
+to the sound. The simulation assumes that the model's VAD reports speech after 60 ms, and the end of the speech after
+500 ms of silence. The words are known 1.25 s after that (docs/protocol/openai.md 3).
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ def _act(sound: bytes) -> tuple[bool, int, int]:
     """
     voice, floor = CallerVoice(), Floor()
     line = sound + b"\xff" * 8_000
-    loud_ms = silent_ms = 0
+    loud_frames = silent_ms = 0
     resumed_at, held = 0, False
     for number in range(len(line) // 160):
         level = dsp.level_dbfs(line[number * 160 : number * 160 + 160])
         voice.hear(level, 20)
-        loud_ms += voice.quiet_ms == 0
+        loud_frames += voice.quiet_ms == 0
         move = floor.frame(SPEAKING, voice)
-        if floor.speech is None and loud_ms * 20 >= VAD_MS:
+        if floor.speech is None and loud_frames * 20 >= VAD_MS:
             move = floor.spoke(ItemId("c"), SPEAKING, voice)
         if move is Step.GIVE_UP:
             return True, 0, 0

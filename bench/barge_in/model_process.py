@@ -46,7 +46,7 @@ async def serve() -> None:
     """Serve until killed."""
     from relay.standin.model import server
 
-    server.RealtimePeer = TellingPeer  # type: ignore[attr-defined] # every session of this process tells
+    server.RealtimePeer = TellingPeer  # type: ignore[attr-defined] # every session of this process reports
     house = StandInModel(SCRIPT)
     async with trio.open_nursery() as nursery:
         print(await nursery.start(partial(house.serve, 0)), flush=True)

@@ -10,13 +10,13 @@ from bench.capacity.plot import draw
 from bench.relays import OUT, machine, ours, quieten
 
 CALLS = (20, 60, 100, 140, 180, 200, 220, 240, 320, 400)
-# The load looks at its sockets in these steps (relay/standin/load/loop.py). At 200 calls it then needs a fifth of its
-# core. Without the steps it needs half of it, and at 400 calls it would be too busy to measure.
+# The load looks at its sockets only once in this time (relay/standin/load/loop.py). So at 200 calls the load needs a
+# fifth of its core. If each input woke it, it would need half of the core, and at 400 calls it could not measure.
 LOOKS_EVERY_S = 0.001
 
 
 def main() -> int:
-    """Measure twice, print, write out/capacity.json, .txt and .png. Return 1 if the limit is below 140 calls."""
+    """Measure twice, print, write out/capacity.json, .txt and .png. Return 1 if one limit is below 140 calls."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     calls = tuple(int(count) for count in sys.argv[2].split(",")) if len(sys.argv) > 2 else CALLS
     quieten()

@@ -1,7 +1,7 @@
 """`python -m bench.diary` asks for the free times of a month with 2,000 appointments in a real Postgres.
 
-It measures the time of each answer, and how late the event loop is meanwhile. One business has ten barbers, the other
-ten tables. A visit takes 30 minutes. The exit code is 1 if the median answer took 20 ms or longer.
+It measures the time of each answer, and how late the event loop is meanwhile. One business has ten people, the other
+ten tables. A visit takes 30 minutes. The exit code is 1 if one of them has a median of 20 ms or longer.
 """
 
 from __future__ import annotations

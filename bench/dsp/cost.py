@@ -109,7 +109,8 @@ def self_test_ms() -> float:
 
 def memory() -> dict[str, int]:
     """The bytes of a call in both directions, the bytes that all calls share, and the growth over a million frames."""
-    frame, delta = bytes(range(160)), bytes(961)  # 961 is odd, so the downlink must hold half a sample each time
+    # 961 is odd, so after every second delta the downlink must hold half a sample.
+    frame, delta = bytes(range(160)), bytes(961)
     tracemalloc.start()
     first = dsp.Uplink(), dsp.Downlink()
     first[0].feed(frame)

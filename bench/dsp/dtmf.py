@@ -65,7 +65,7 @@ def _digit(power: Floats, whole: float) -> str:
 
 
 def measure() -> dict[str, object]:
-    """Count the sequences of digits that arrived whole, and list those that did not, over both directions."""
+    """Count the sequences of digits that arrived whole over mu-law alone, up and down. List those that did not."""
     failed = []
     sent = 0
     for level_db in LEVELS_DB:

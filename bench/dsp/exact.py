@@ -1,4 +1,4 @@
-"""Checks exactness: pieces of any size, any BLAS kernel and any number of threads give the same bytes.
+"""Checks exactness: several sizes of pieces, BLAS kernels and numbers of threads must give the same bytes.
 
 It also counts where G.711 differs from ITU's tables.
 """
@@ -35,7 +35,7 @@ def g711_differences() -> dict[str, int]:
 
 
 def fingerprint(seed: int, most: int) -> int:
-    """A checksum of the output of both directions for a minute of noise, in random pieces of up to `most` bytes."""
+    """A checksum of what both directions make of 480,000 bytes of noise, in random pieces of up to `most` bytes."""
     draw = random.Random(seed)
     noise = np.random.default_rng(3).integers(0, 256, 480_000, dtype=np.uint8).tobytes()
     uplink, downlink = dsp.Uplink(), dsp.Downlink()

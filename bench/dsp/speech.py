@@ -52,7 +52,7 @@ def _resampled(samples: Floats, from_hz: int, to_hz: int) -> Floats:
 
 
 def _cut_in_deltas(downlink: dsp.Downlink, pcm24k: bytes) -> bytes:
-    """The downlink of audio as a model sends it: in pieces of different sizes, with the tail at the end."""
+    """Feed audio to the downlink as a model sends it, in pieces of different sizes. Return its output with the tail."""
     sizes = np.random.default_rng(2).integers(1, 24_000, 1000)
     ends = [0, *np.minimum(np.cumsum(sizes), len(pcm24k)).tolist(), len(pcm24k)]
     pieces = [pcm24k[start:end] for start, end in itertools.pairwise(ends)]

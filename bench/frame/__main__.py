@@ -2,8 +2,8 @@
 
 A checkout is a folder with the project and its own .venv. `passthrough` instead of a folder means the plain Node relay
 of bench/peers. The checkouts are measured in turn, round by round, on one core. The ratios compare them with the first.
-All calls work in lock step: each gets one frame, and the next frame only when the model has the frames of all calls.
-The bench counts the CPU time of the relay's process and uses no clock, so other programs disturb it little.
+The calls work in lock step: in each step some of them (`--at-once`) send one frame each, and the next step begins when
+the model has these frames. The bench counts CPU time, not elapsed time, so other programs disturb it little.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Bench:
         return on_input
 
     def step(self, callers: list[Caller]) -> None:
-        """Send one frame in each call, and wait until the model has all of them. Raises LoadFailed."""
+        """Send one frame in each of these calls, and wait until the model has all of them. Raises LoadFailed."""
         wanted = self.reached + len(callers)
         for caller in callers:
             n = caller._sent

@@ -15,7 +15,7 @@ from relay.standin.business.faults import Faults
 from relay.standin.model.script import Reaction, Script
 from relay.standin.model.server import PATH, StandInModel
 
-NICENESS = 5  # the relay and the callers' clock have precedence
+NICENESS = 5  # the relay and the callers, who measure the times, have precedence
 SLOW_MS = 2_000
 HOURS = "We are open from eleven in the morning until ten at night."
 SCRIPT = Script(

@@ -17,9 +17,9 @@ HUNG = Script(faults=Faults(silent_after_connect=True))
 
 
 class Hoarse(Voice):
-    """A voice that speaks only the whole greeting.
+    """A voice that is silent when it must speak only one of the two parts of the greeting.
 
-    The relay renders the parts of the greeting one by one. Their sound is silence here, so the relay refuses them.
+    The relay renders these parts one by one, and refuses silence.
     """
 
     def say(self, text: str) -> bytes:

@@ -23,7 +23,7 @@ STOP_LIMIT_S = 15.0
 
 
 class RelayFailed(Exception):
-    """The relay did not start, or stopped. The message says where its log is."""
+    """The relay did not start, or stopped, or `relay greet` failed. The message has the error, or the log's path."""
 
 
 def environment(port: int, model_url: str, database_url: str, folder: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ ASK = b"GET /console/live/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n"
 
 
 def main() -> int:
-    """Read until the standard input ends."""
+    """Read until the standard input ends. Return 1 if an event stream ends earlier."""
     port, count = int(sys.argv[1]), int(sys.argv[2])
     selector, events, n_bytes, waiting = selectors.DefaultSelector(), 0, 0, set[int]()
     for _ in range(count):

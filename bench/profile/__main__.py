@@ -1,4 +1,4 @@
-"""`python -m bench.profile [CALLS [SECONDS]]` prints the CPU time of a caller's frame, for each file and function.
+"""`python -m bench.profile [CALLS [SECONDS]]` prints in which files and functions a caller's frame needs CPU time.
 
 It uses py-spy, which reads the stack of the real `relay serve` from outside, 400 times a second. py-spy is installed
 into out/profile-venv. The time of a frame is the CPU time of the process divided by the number of the callers' frames.

@@ -23,9 +23,9 @@ DRAWS = 10_000
 
 @contextmanager
 def recording() -> Iterator[Relay]:
-    """Run `relay serve` as in `ours`, with RECORD=on.
+    """The relay of `ours`, with RECORD=on.
 
-    It ends the program if nothing was recorded, because then nothing was measured.
+    If nothing was recorded, the program ends, because then nothing was measured.
     """
     with ours() as relay:
         more = {"RECORD": "on", "RECORDING_KEY": new_key()}
@@ -45,7 +45,7 @@ def interval(differences: Sequence[float]) -> tuple[float, float, float]:
 
 
 def main() -> int:
-    """Run the pairs, print, write out/recordings.json and .txt. Return 1 if a median misses the goal."""
+    """Run the pairs, print, write out/recordings.json and .txt. Return 1 if the median of a p99 misses the goal."""
     given = [int(word) for word in sys.argv[1:4]]
     pairs, seconds, calls = given + [10, 10, 20][len(given) :]
     quieten()

@@ -2,9 +2,9 @@
 
 In each round the relays run one after the other: our relay with ANSWER_EARLY=off ("today"), our relay with
 ANSWER_EARLY=on, and the named relays of bench.peers (passthrough, agents, pipecat). All get the same turns and the same
-delays of the model. There are two rounds (`--rounds N`). The goals are judged only with the turns that our relay took
-with both settings. Writes out/turns.json. `--after` adds rounds with other turns to those of that file, and judges all
-of them together. `python -m bench.turns.paired` plays many more turns without a relay process.
+delays of the model. There are two rounds (`--rounds N`). The goals are judged only with the turns that were played
+with both settings of our relay. Writes out/turns.json. `--after` adds rounds with other turns to those of that file,
+and judges all of them together. `python -m bench.turns.paired` plays many more turns without a relay process.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from relay.call.vocabulary import (
 )
 from relay.standin.model.vad import Started, Vad
 
-DELTA = b"\x1f" * 2_000  # 250 ms of a loud tone
+DELTA = b"\x1f" * 2_000  # 250 ms of loud audio
 DELTAS = 4
 BYTES_PER_MS = 8
 GREETED_MS = 5_000
@@ -84,7 +84,8 @@ def _level_dbfs(frame: bytes) -> float:
 
 
 class CoreCall:
-    """A call of one caller. All random values depend only on `seed`, so they are the same with both settings."""
+    """A call of one caller. All random values depend only on `seed` and the number of the turn, so they are the
+    same with `answer_early` and without."""
 
     def __init__(self, seed: str, peer: Peer, *, answer_early: bool, silence_ms: int) -> None:
         self._machine = Machine(_plan(answer_early=answer_early))

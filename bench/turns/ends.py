@@ -234,7 +234,7 @@ class TurnAnswer(_Answer):
         self._mine._answer_now = None
 
     def cancel(self, reason: str) -> None:
-        """Send nothing more of this answer."""
+        """Send no more audio of this answer, and its response.done."""
         self._is_cancelled, self._mine._answer_now, self._mine._is_answering = True, None, False
         self._mine._turns_load.found.cancelled += 1
         details = {"type": "cancelled", "reason": reason}

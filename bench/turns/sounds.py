@@ -1,7 +1,8 @@
 """The sentences of the callers of bench.turns: the shipped clips of callers (piper's "joe"), with and without a pause.
 
-A pause is silence that is inserted at a quiet place between two words, at least 400 ms from both ends of the clip. In
-the recording the speaker did not pause. So the words before the pause may sound more finished than before a real pause.
+A pause is silence that is inserted at a quiet place between two words, at least 400 ms from the clip's first and last
+sound. In the recording the speaker did not pause. So the words before the pause may sound more finished than before a
+real pause.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def _loud(frames: list[bytes]) -> list[int]:
 
 
 def _quiet_places(frames: list[bytes]) -> list[int]:
-    """The places where two words can be separated: the quietest frame of each 200 ms, away from both ends."""
+    """The places where two words can be separated: the quietest frame of the 220 ms around it, away from both ends."""
     loud = _loud(frames)
     first, last = loud[0] + EDGE_MS // FRAME_MS, loud[-1] - EDGE_MS // FRAME_MS
     levels = [dsp.level_dbfs(frame) for frame in frames]

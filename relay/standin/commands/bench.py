@@ -2,9 +2,9 @@
 fly.toml.
 
 It runs the real `relay serve` with its ledger on one core, and the load on another, with TLS to the model. The number
-of calls grows until audio is late. If there is only one core, the relay and the load share it, and the limit is
-computed from the CPU time of a few calls. Nothing leaves the machine. It takes about 25 s for each number of calls
-that is tried.
+of calls grows until audio is late, or until the load has too little CPU time to measure. If there is only one core, the
+relay and the load share it, and the limit is computed from the CPU time of a few calls. Nothing leaves the machine. It
+takes about 25 s for each number of calls that is tried.
 """
 
 from __future__ import annotations
@@ -138,8 +138,7 @@ def main_bench() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
             if len(cores) > 1:
-                # This process (the load) and Postgres use the other cores, so that the relay has the first core for
-                # itself.
+                # The load (this process) and Postgres use the last core, so that the relay has the first for itself.
                 os.sched_setaffinity(0, {cores[-1]})
             log = Path(tempfile.gettempdir()) / "relay-bench.log"
             with database("embedded", Path(folder)) as url:

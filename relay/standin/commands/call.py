@@ -207,7 +207,7 @@ def _row(name: str, values: list[int], unit: str) -> str:
 
 
 def tell_event(tell: Line, kind: str, fields: dict[str, Any]) -> None:
-    """Print a line for an event, if the event is in the table."""
+    """Print a line for an event, if the event is in the table and is not a note."""
     words = {
         "ringing": "rings     {number}, from {caller}",
         "twiml": "twiml     {url} in {took_ms} ms",

@@ -1,8 +1,8 @@
-"""`relay demo`: makes a simulated call to a real `relay serve`, whose peers are all stand-ins.
+"""`relay demo`: makes a simulated call to a real `relay serve`, whose peers are stand-ins.
 
-The conversation is printed during the call. After it, the figures and the rows in Postgres are printed, and the
-recording is written as a WAV (caller left, what the caller heard right). If a step fails, one sentence says so, and the
-exit code is not 0.
+With `--live` the model is OpenAI's own. The conversation is printed during the call. After it, the figures and the rows
+in Postgres are printed, and the recording is written as a WAV (caller left, what the caller heard right). If a step
+fails, one sentence says so, and the exit code is not 0.
 """
 
 from __future__ import annotations
@@ -291,7 +291,7 @@ def _empty_diary(url: str) -> None:
 
 
 def key_of(settings: Settings) -> str:
-    """The key for the demo's recordings. It is kept in the same folder, because these recordings contain no secrets."""
+    """The key for the demo's recordings. It is stored beside them, because they contain no secrets."""
     path = settings.data_dir / "recording.key"
     try:
         return path.read_text("ascii")
@@ -345,7 +345,7 @@ def _conclude(
 
 
 def bugs(log_path: Path) -> list[str]:
-    """The events in the relay's log that show a bug, one on each line. No scenario and no fault may cause one."""
+    """A line for each kind of event in the relay's log that shows a bug. No scenario and no fault may cause one."""
     try:
         lines = log_path.read_text("utf-8", errors="replace").splitlines()
     except OSError:

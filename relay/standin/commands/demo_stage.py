@@ -1,6 +1,6 @@
 """The stage of `relay demo`: starts and kills relay processes, and cuts connections.
 
-A connection of the relay goes through a proxy (net/line.py) only if the scenario cuts this connection.
+A connection of the relay goes through a proxy (net/line.py) only if a trouble of the scenario needs this.
 """
 
 from __future__ import annotations
@@ -162,9 +162,10 @@ class TroubleMaker:
         await trio.to_thread.run_sync(self._daemon.wait)
 
     async def _start_another(self) -> None:
-        """Start a relay in place of the dead one.
+        """Start a relay in place of the killed one.
 
-        First wait until the dead one has ended, because two troubles at the same moment come in any order.
+        First wait until the process has ended. If the scenario has `relay_dies` and `relay_starts` at the same moment,
+        they come in any order.
         """
         assert self._daemon is not None
         while self._daemon.poll() is None:  # noqa: ASYNC110 -- a process tells nobody that it has ended

@@ -22,8 +22,8 @@ from relay.standin.scenario.scenario_file import Expect, Scenario, ScenarioError
 from relay.standin.speech.voice import words
 from relay.standin.twilio.numbers import fictional_number
 
-# If `relay call` makes several calls at the same time, their callers get the fictional numbers from this index on. The
-# further callers in a scenario (`calls_meanwhile`) get lower ones.
+# If `relay call` makes several calls at the same time, the callers after the first get the fictional numbers above this
+# index. The other callers of a scenario (`calls_meanwhile`) get the numbers below it.
 OTHERS = 100
 
 
@@ -38,7 +38,7 @@ class Rehearsed:
     def fit(self, scenario: Scenario, number: int = 0) -> tuple[Scenario, tuple[str, ...]]:
         """Fit the scenario to this relay, for caller `number`.
 
-        Raises ScenarioError if the scenario needs other settings.
+        Raises ScenarioError if the scenario needs other settings, or if the owner's files have a mistake.
         """
         now = self.utc_now()
         try:

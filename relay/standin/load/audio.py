@@ -45,7 +45,7 @@ QUIET = pybase64.b64encode(_mulaw(_square(QUIET_LEVEL, FRAME_MS, 8000)))
 SPEECH = pybase64.b64encode(_mulaw(_square(SPEECH_LEVEL, FRAME_MS, 8000)))
 MARKER = pybase64.b64encode(_mulaw(_constant(FRAME_MS, 8000)))
 
-# The mu-law codes that do not belong to a marker.
+# The mu-law codes that are as loud as a marker, and all others.
 _LOUD_CODES = {code for code in range(256) if abs(int(dsp.decode(bytes([code]))[0])) >= THRESHOLD}
 _OTHER_CODES = bytes(code for code in range(256) if code not in _LOUD_CODES)
 

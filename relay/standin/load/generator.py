@@ -68,7 +68,7 @@ class Spread:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Spread:
-        """The distribution of values in seconds. Its numbers are nan if there are no values."""
+        """The distribution of values in seconds. If there are no values, its times are nan."""
         ordered = sorted(seconds)
         if not ordered:
             return cls(float("nan"), float("nan"), float("nan"), 0)
@@ -105,8 +105,8 @@ class Step:
         return self.load_busy <= LOAD_LIMIT
 
     def keeps_up(self, limit_ms: float = 40.0) -> bool:
-        """True if no audio was late: p99 within the limit in both directions, no lost marker, and no gap in an
-        answer."""
+        """True if no call failed and no audio was late: p99 within the limit in both directions, no lost marker, and
+        less than 1 ms of gaps a call."""
         in_time = self.up.p99 <= limit_ms and self.down.p99 <= limit_ms
         return in_time and not self.failures and not self.lost_markers and self.dry_ms < self.calls
 
@@ -127,7 +127,7 @@ class Load:
         self._ringing: CallerEnd | None = None
 
     def new_session(self, session: ModelEnd) -> None:
-        """The relay has opened a model session. If a call is being set up, the session belongs to it."""
+        """The relay has opened a model session. It belongs to the call that is being set up, if this has none yet."""
         self.sessions += 1
         caller = self._ringing
         if caller is not None and caller.session is None:

@@ -1,7 +1,7 @@
 """A connection of the load: a WebSocket on a non-blocking socket, with TLS or not.
 
 It needs as little CPU time as is possible in Python. It is only for the load, which must need far less CPU time than
-the relay. So it has no fragments, no close handshake and no checks. The frames that it sends have a mask of zeros. This
+the relay. So it has no fragments, no close handshake and no checks. If its frames are masked, the mask is zero. This
 is allowed, and the relay has the same work as with any other mask.
 """
 
@@ -93,7 +93,7 @@ class Link:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def write(self, data: bytes) -> None:
-        """Send plain bytes."""
+        """Send bytes, encrypted if the link has TLS."""
         if self._tls is not None:
             self._tls.write(data)
             data = self._tls_out.read()

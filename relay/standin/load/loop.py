@@ -56,7 +56,7 @@ class Loop:
         heapq.heappush(self._timers, (due, self._number, callback))
 
     def run(self, until: Callable[[], bool], limit_s: float) -> bool:
-        """Run until `until()` is true. It is checked at least every 50 ms. Returns False after `limit_s`."""
+        """Run until `until()` is true. It is checked every 50 ms. Returns False if this takes longer than `limit_s`."""
         timers, watched = self._timers, self._watched
         end = clock() + limit_s
         while not until():

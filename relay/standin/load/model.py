@@ -3,7 +3,7 @@
 audio.py explains the markers. A turn comes every four seconds: speech_started 0.1 s after the caller's voice begins,
 speech_stopped and committed 1 s after the voice begins. The answer comes when the relay asks for it, or by itself if
 the session is configured so. The answer is eight deltas of 250 ms, sent at five times real time. So the model speaks
-half of the time. If turns come faster, each turn interrupts the answer before it.
+half of the time. With turns every 2.4 s (bench/barge_in), each turn interrupts the answer to the turn before.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The texts with which the real model refuses something.
 
-Captured texts are quoted word for word (docs/protocol/openai.md 1.2, 2.2). All others are marked "our words".
+Captured texts are quoted word for word (docs/protocol/openai.md 1.2, 2.2). "Our words" means that the text was not
+captured.
 """
 
 from __future__ import annotations

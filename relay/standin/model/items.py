@@ -30,7 +30,7 @@ class Item:
     text: str = ""
     audio_ms: int = 0  # The length of the item's audio.
     audio: bytes = b""  # For conversation.item.retrieve: output format (model) or PCM16 (caller).
-    truncated: bool = False  # True if the item was truncated. It then has no transcript any more.
+    truncated: bool = False  # True if the item was truncated. It then has no transcript.
     content: list[dict[str, Any]] = field(default_factory=list)  # The content, in the form of the events.
     call_id: str = ""
     name: str = ""
@@ -101,7 +101,7 @@ class History:
         return self.items[at - 1].id if at else None
 
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None:
-        """Forget the audio of an item after `audio_end_ms`, and its text.
+        """Forget the part of an item's audio and text that is after `audio_end_ms`. The item has no transcript then.
 
         Raises RefusedError as the real model does (docs/protocol/openai.md 2.1).
         """

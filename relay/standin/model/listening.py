@@ -27,7 +27,7 @@ class InputBuffer:
         self._prefix_ms = 0
         self._samples: list[Samples] = []
         self._held = 0  # The number of samples in `_samples`.
-        self._dropped_ms = 0.0  # How much audio was dropped, or was received at another rate.
+        self._dropped_ms = 0.0  # How much audio is not in `_samples`: taken, dropped, or received at another rate.
         self._settings: tuple[Any, Any] | None = None
         self._format: dict[str, Any] = {"type": "audio/pcm"}
 

@@ -210,7 +210,7 @@ def _behind_last(items: list[Item], ends: Callable[[Item], bool]) -> list[Item]:
 
 
 def _counts(item: Item) -> bool:
-    """True if a response can answer this item: it has words, or is a function's answer.
+    """True if a response can answer this item: it has words of the caller, or is a function's answer.
 
     A cough, for example, has no words.
     """

@@ -60,7 +60,7 @@ Out = Send | Ping | Close
 
 @dataclass
 class Report:
-    """What happened in a session, for tests and for the operator. `story` has all of it as lines, in order."""
+    """What happened in a session, for tests and for the operator. `story` has all but `received` as lines, in order."""
 
     heard: list[str] = field(default_factory=list)  # The words of the caller's turns. "" for a turn without words.
     said: list[str] = field(default_factory=list)  # The texts that the model began to say.

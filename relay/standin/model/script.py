@@ -67,7 +67,7 @@ class Reaction:
     say: str = ""
     call: str = ""  # A function to call after the words.
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    then: str = ""  # The text to say when the function has answered and no line with `after` fits.
+    then: str = ""  # The text to say when the function has answered and no reaction with `after` fits.
 
     def __post_init__(self) -> None:
         if self.then and not self.call:
@@ -136,7 +136,7 @@ class Faults:
 
     # Protocol
     broken_arguments: bool = _fault(False, "a function call is cancelled with half its JSON")
-    duplicate_ids: bool = _fault(False, "every .done event comes twice, with the same ids")
+    duplicate_ids: bool = _fault(False, "the .done events of items and responses come twice, with the same ids")
     two_messages: bool = _fault(
         False, "an answer of several sentences is two messages: gpt-realtime-2 does this with long answers"
     )

@@ -127,8 +127,8 @@ class Actor:
         return begun is not None and begun > self._listened_until
 
     async def _event(self, call: LiveCall, kind: str) -> None:
-        """Wait for the next event of this kind in the exchange's log. Events before the one of an earlier `until`
-        do not count."""
+        """Wait until the exchange's log has an event of this kind. Events up to that of the previous `until` do
+        not count."""
 
         events = call.state.events
         while True:

@@ -1,7 +1,7 @@
 """Fits a scenario to the relay that is rehearsed: fills in the relay's names, sentences, and humans' numbers and hours.
 
 A scenario has placeholders like `{AGENT_NAME}` and `{greeting}` where relays differ, and `{another_day}` for a weekday
-that is not today. The values come from the relay's settings and from `prompts/`.
+that is not today. Most values come from the relay's settings and from `prompts/`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class OwnWords:
 
     @property
     def spoken(self) -> tuple[str, ...]:
-        """All sentences that the relay says by itself. `speech/clip_recogniser.py` must recognise them."""
+        """The known sentences that the relay says by itself. `speech/clip_recogniser.py` must recognise them."""
         return tuple(text for key in _SPOKEN if (text := self.words.get(key)))
 
 
@@ -126,8 +126,8 @@ def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
     bin_ = fill(scenario.number.fallback_twiml) or ""
     number = msgspec.structs.replace(scenario.number, fallback_twiml=bin_)
     scenario = msgspec.structs.replace(scenario, expect=expect, number=number)
-    asks_for_nobody = own.human_is_there or "HUMAN_HOURS" in scenario.relay or not dialled
-    return scenario if asks_for_nobody else _without_a_human(scenario)
+    needs_no_change = own.human_is_there or "HUMAN_HOURS" in scenario.relay or not dialled
+    return scenario if needs_no_change else _without_a_human(scenario)
 
 
 def _listed() -> str:

@@ -28,7 +28,7 @@ GAP_LIMIT_S = 1.0
 answer."""
 
 RESUMED_S = 2.0
-"""If a held answer goes on, it goes on within this time. The relay needs 250 ms of the caller's sound to decide."""
+"""A held answer goes on within this time, if the caller's sound was no interruption (relay/call/turn_taking.py)."""
 
 PAUSED_S = 5.0
 """If a model pauses in the middle of a word and goes on within this time, it is still the same answer."""
@@ -77,10 +77,10 @@ class CallReport:
     greeting_ms: int | None  # The time from the stream's `start` to the first sound.
     pickup_ms: int | None  # The time from the first ring to the first sound.
     turns: list[Turn]
-    latencies_ms: list[int]  # For each turn of the caller: from the caller's last sound to the agent's first.
+    latencies_ms: list[int]  # For each turn of the caller that was answered: see `_latencies`.
     stops_ms: list[int]  # For each interruption: from the caller's first sound to the agent's last.
     gaps_ms: list[int]  # The length of each gap: the buffer was empty while the agent spoke.
-    silences_ms: list[int]  # The length of each silence in which the agent had to speak.
+    silences_ms: list[int]  # The length of each silence before and inside the agent's answers: see `_silences`.
     complaints: list[Complaint]
     streams: int
     dialled: list[str]
@@ -98,7 +98,7 @@ class CallReport:
 
     @property
     def heard(self) -> list[str]:
-        """The agent's sentences that the caller heard, in order."""
+        """The texts of the agent's turns, in order. Turns in which no words were recognised are left out."""
         return [turn.text for turn in self.turns if turn.who == "agent" and turn.text]
 
     def write_wav(self, path: Path) -> None:
@@ -106,7 +106,7 @@ class CallReport:
         write_stereo(path, self.caller_mulaw, self.heard_mulaw)
 
     def as_dict(self) -> dict[str, Any]:
-        """All figures for JSON, without the audio."""
+        """The report for JSON, without the audio, the turns, the events and the evidence."""
         names = "scenario call_sid ended_by status duration_s greeting_ms pickup_ms latencies_ms stops_ms gaps_ms"
         names += " silences_ms streams dialled human_legs whispers read_out bridged_s recordings failures heard"
         return {name: getattr(self, name) for name in names.split()} | {
@@ -212,14 +212,17 @@ def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
 
 
 def _may_go_on_s(turn: Turn) -> float:
-    """For how long after this turn the same answer may go on. If the turn was recognised, the answer has ended."""
+    """For how long after this turn the same answer may go on. If the turn was not cut, and its words were recognised,
+    the answer has ended."""
     if turn.cut:
         return RESUMED_S
     return 0.0 if turn.text else PAUSED_S
 
 
 def _latencies(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> list[int]:
-    """The latency of each turn of the caller that was answered before the caller's next turn."""
+    """The times from the caller's last sound to the agent's first, for each turn that was answered before the caller's
+    next sound. A cough is not a turn.
+    """
     found = []
     for at, said in enumerate(spoken):
         if said.kind == "cough":
@@ -256,7 +259,9 @@ def _gaps(state: CallState, ended_s: float) -> list[int]:
 
 
 def _silences(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> list[int]:
-    """The silences from the caller's last sound to the agent's first sound, and between the agent's sounds after it."""
+    """The silences from the caller's last sound to the agent's first sound, and between the agent's sounds after it. A
+    silence after the agent's last sound does not count.
+    """
     silences = []
     for at, said in enumerate(spoken):
         quiet_from = said.sound_s[1]

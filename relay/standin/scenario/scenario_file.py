@@ -107,7 +107,7 @@ ACTIONS = ("say", "play", "cough", "press", "listen", "until", "silent_s", "mute
 
 
 class ScenarioError(Exception):
-    """A scenario that cannot be understood. The message names the file and the place in it."""
+    """A scenario has a mistake, or cannot be played here. The message says what is wrong."""
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,7 +218,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The expected result of the call. A key that is not set is not checked, except `no_complaints`."""
 
     greeting_within_ms: int | None = None
-    answer_within_ms: int | None = None  # For each turn: from the caller's last sound to the agent's first.
+    answer_within_ms: int | None = None  # For each answered turn: from the caller's last sound to the agent's first.
     # The answer to the caller's last words must contain more than these texts.
     answered_beside: tuple[str, ...] | None = None
     heard: tuple[str, ...] = ()  # Texts that the caller heard in full, in this order.
@@ -243,9 +243,9 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recordings: int | None = None
     streams: int | None = None  # The number of media streams in the call.
     no_gap_over_ms: int | None = None  # The longest gap while the agent speaks.
-    no_silence_over_ms: int | None = None  # The longest silence between the caller's last sound and the agent's answer.
+    no_silence_over_ms: int | None = None  # The longest silence before and inside the agent's answers.
     within_s: float | None = None  # The longest duration of the whole call.
-    no_complaints: bool = True  # True if Twilio's debugger must have no complaints.
+    no_complaints: bool = True  # True if Twilio's debugger must have no complaints beside `complaints`.
     complaints: tuple[int, ...] = ()  # Codes that must appear in Twilio's debugger.
     rows: dict[str, Count | AtLeast] = {}  # Table -> its number of rows. "3+" means 3 or more.
 

@@ -206,7 +206,7 @@ class CallState:
         return max(0.0, now - last)
 
     def answer_begun_s(self, now: float) -> float | None:
-        """When the latest sound for the caller began (seconds of the clock). It may still be playing."""
+        """When the last sound for the caller began (seconds of the clock). It may still be playing."""
         self.listener.listen(now)
         begun = [self.listener.stretches[-1][0]] if self.listener.stretches else []
         begun += [self.leg.words[-1].from_s] if self.leg.words else []

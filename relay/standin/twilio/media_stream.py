@@ -80,7 +80,8 @@ class FrameTimes:
         self._last_ms = -1
 
     def timestamp_ms(self, frame: int) -> int:
-        """The timestamp of the frame with this number. The numbers must grow. Only frames that are sent need a call."""
+        """The timestamp of the frame with this number. The numbers must grow from call to call, and may leave out
+        frames that are not sent."""
         wobble = self._rng.randint(-TIMESTAMP_WOBBLE_MS, TIMESTAMP_WOBBLE_MS) if frame else 0
         self._last_ms = max(self._last_ms + 1, self.first_ms + frame * FRAME_MS + wobble)
         return self._last_ms

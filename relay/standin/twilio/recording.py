@@ -1,4 +1,4 @@
-"""Runs `<Record>`: records what the caller says after the beep, and tells the relay the URL of the recording."""
+"""Runs `<Record>`: records what the caller says after the beep. exchange.py sends the recording's URL to the relay."""
 
 from __future__ import annotations
 

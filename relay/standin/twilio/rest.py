@@ -71,7 +71,7 @@ class RestApi:
     _live_recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def make_trouble(self, trouble: str) -> None:
-        """Make a trouble of the REST API. `relay call` uses this, because it can make no trouble elsewhere."""
+        """Make a trouble of the REST API. This is the `stagehand` of `relay call` (scenario/run.py)."""
         assert self.faults.make(trouble), f"nobody here can make {trouble}"
 
     def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:

@@ -100,7 +100,7 @@ class TwilioSocket:
         return self._ready.popleft()
 
     async def send(self, *messages: str) -> None:
-        """Send text frames. Raises SocketEnded if the socket cannot take them."""
+        """Send text frames. Raises SocketEnded if the socket has ended already."""
         async with self._turn():
             if self._over:
                 raise self._ended()

@@ -42,7 +42,7 @@ class FetchFailed(Exception):
 class Overrides:
     """The fragment of a webhook URL, `#ct=1000&rt=1000&rc=2` (docs/protocol/twilio.md 1.2).
 
-    The fragment has milliseconds. The fields here have seconds.
+    Times in the fragment are in milliseconds. Times here are in seconds.
     """
 
     connect_s: float = 5.0
@@ -92,7 +92,7 @@ class Webhooks:
         self._cookies: dict[str, dict[str, str]] = {}
 
     async def fetch(self, url: str, method: str, fields: Mapping[str, str]) -> tuple[Reply, str]:
-        """The answer to a webhook, and the last URL that it came from. Raises FetchFailed."""
+        """The answer to a webhook, and the URL that it came from after redirects. Raises FetchFailed."""
         if url in self._bins:  # A TwiML Bin: a document that Twilio itself hosts.
             return Reply(200, {"content-type": "text/xml"}, self._bins[url].encode()), url
         if not is_url(url):
