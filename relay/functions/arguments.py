@@ -16,14 +16,14 @@ from typing import Any, Final
 
 import msgspec
 
-ARGUMENTS_LIMIT_CHARS: Final = 4096  # The longest arguments are a message of 500 characters.
+ARGUMENTS_LIMIT_CHARS: Final = 4096  # The longest argument of a built-in function is a message of 500 characters.
 # Characters that are not text. One or more of them in a row become one blank. Postgres refuses NUL. Other control
 # characters break log lines. Invisible characters change the direction of the text around them, or make a name that
 # looks empty. Joiners (U+200C, U+200D) are kept, because some scripts need them.
 _CONTROLS: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+"
 )
-_NANP: Final = frozenset({"US", "CA", "PR", "DO", "JM", "BS", "BB", "TT"})  # Countries with the code +1.
+_NANP: Final = frozenset({"US", "CA", "PR", "DO", "JM", "BS", "BB", "TT"})  # Countries with the code +1 (not all).
 
 
 class BadArguments(ValueError):
@@ -43,7 +43,7 @@ class Phone(str):
 
     @classmethod
     def parse(cls, text: str, country: str) -> Phone:
-        """Read a number in any usual form. Without a country code, only numbers of +1 countries can be completed.
+        """Read a number in any usual form. Without a country code, it must be a number of a _NANP country.
 
         Raises ValueError. Its message is for the model.
         """

@@ -1,6 +1,6 @@
 """Makes sure that a function that writes runs once for the same call, the same function and the same wish.
 
-Three guards do this. Each is enough if the others fail:
+Three guards do this:
 
 1. The record of the call (`Once`). A repeat waits while the first attempt runs, and gets its result. A repeat after the
    first attempt gets the result only if the first attempt was a success.
@@ -20,7 +20,8 @@ made it, and so caused the refusal.
 
 A later write may undo a success: for example, it cancels the booking. Then a repeat of the first wish runs again with a
 new key. A write undoes another one if both functions have the same `about` and both results have the same `id`. The id
-alone is not enough, because two tables of a backend may have equal ids.
+alone is not enough, because two tables of a backend may have equal ids. `_undoes` has the rule for functions without
+`about`.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Reservations(Protocol):
     ) -> Reserved | Already | Unavailable:
         """Reserve a key.
 
-        If this returns Already(state="done"), a success with this key is in its `output`. After any other return value,
-        the function runs with this key.
+        If this returns Already(state="done") with `ok` and an `output`, the output is the result of this key. After any
+        other return value, the function runs with this key.
         """
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
@@ -100,7 +101,7 @@ class Wish:
 
 
 def normalised(arguments: Mapping[str, Any], tz: ZoneInfo) -> dict[str, Any]:
-    """The arguments without differences that do not matter: case and blanks of texts, offsets of times, order."""
+    """The arguments without differences that do not matter: case and blanks of texts, offsets of times, key order."""
     return {name: _normal(value, tz) for name, value in sorted(arguments.items())}
 
 
@@ -205,7 +206,7 @@ class Once:
         return outcome
 
     async def _settled(self, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> Outcome:
-        """Make an attempt. While it is refused with a key that was refused earlier, make another one with a new key.
+        """Make an attempt. While it is refused with a key that has failed earlier, make another one with a new key.
 
         Such a refusal may only be the answer that the backend has stored for the old key.
         """

@@ -1,7 +1,7 @@
 """Finds values that a model invents when the caller has said nothing: "John Doe", "[NAME]", 555-1234.
 
-Such a value is refused once, and the agent asks the caller. If the caller confirms it, it is accepted, because some
-people are called John Doe.
+Such a value is refused, and the agent asks the caller. If the model sends the same value after the caller has answered,
+it is accepted, because some people are called John Doe.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _BLANK: Final = re.compile(
     r"\b(?:insert|enter) (?:your |the )?(?:full )?(?:name|number|phone)\b",
     re.IGNORECASE,
 )
-# A phone number looks invented if its last seven digits go up, go down or are all equal. Numbers as in films (555) look
-# invented, too. But 555-0100 to 555-0199 with a real area code are accepted, because documentation and our stand-ins
-# use them.
+# A phone number looks invented if its last seven digits go up, go down or are all equal. The area code 555 and some
+# numbers as in films, such as 555-1234, look invented, too. 555-0100 to 555-0199 with a real area code are accepted,
+# because documentation and our stand-ins use them.
 _FILM: Final = re.compile(r"(?:\+?1)?(?:555\d{7}|\d{3}555(?:1212|1234|5555|4321|6789|9999)|\d{3}1234567)")
 _IN_A_ROW: Final = ("0123456789", "1234567890", "9876543210", "0987654321")
 _MAIL: Final = re.compile(r"@(?:example\.(?:com|org|net)|test\.com|email\.com|domain\.com)$", re.IGNORECASE)

@@ -1,11 +1,11 @@
 """Defines what a function returns: an outcome for the model, and at most one effect on the call.
 
 A function never uses the call's sockets or Twilio's API. To end or transfer the call, it returns an effect. The call's
-state machine (relay/call/machine.py) carries the effect out after the caller has heard what the agent is saying.
+state machine (relay/call/machine.py) ends or transfers the call after the caller has heard what the agent is saying.
 
 The model reads each output again in every later turn, and this costs money (docs/protocol/openai.md 4). So an output
 has at most 1 kB. A larger one is shortened and is still valid JSON: lists lose elements (`more` says how many), and
-strings end after a whole word.
+strings lose their end.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Outcome:
     writes: bool = False
     key: str | None = None
     took_s: float = 0.0
-    refused: bool = False  # True if the function said no, for example because a time is taken. This is not a fault.
+    # True if the answer is no: for example, a time is taken or an argument is wrong. This is not a fault.
+    refused: bool = False
     unsure: bool = False  # True if a write may have been done although it failed. Only a repeat can show this.
     # True if nothing was done, because the function or the backend refused. The next attempt needs a new key.
     is_no: bool = False
@@ -69,7 +70,7 @@ class Outcome:
 
 
 class NotPossible(Exception):
-    """A function raises this to say no, in words for the model. `fields` go into its output (alternatives, choices).
+    """A function raises this to say no, in words for the model. `fields` (alternatives, choices) are added.
 
     The function must have written nothing.
     """
@@ -121,7 +122,7 @@ def _shorten_mapping(value: dict[str, Any], keys: int, characters: int, elements
 
 
 def at_a_word(text: str, limit: int) -> str:
-    """The text, or its beginning up to the end of a word and "…". It has at most `limit` characters."""
+    """The text. If it is longer than `limit` characters: its beginning and "…", cut between two words if possible."""
     if len(text) <= limit:
         return text
     head = text[: limit - 1]

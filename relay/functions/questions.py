@@ -1,7 +1,7 @@
-"""Keeps the questions that the caller must answer before a function runs: about an invented name, or a second booking.
+"""Keeps the questions that the caller must answer before a function runs: about an invented value, or a second booking.
 
-Each question is asked once. If the model calls the function again in the same way, and the caller has spoken in
-between, the call is accepted.
+A question counts as answered if the model calls the function again with the same arguments, and the caller has spoken
+in between. An answered question is not asked again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-# A call has at most this many questions. A function call that needs one more question is refused.
+# A call can have at most this many questions. A further question is not noted, so it can never be answered.
 QUESTIONS_LIMIT: Final = 200
 
 
@@ -22,9 +22,10 @@ class Questions:
     _believed: set[str] = field(default_factory=set)  # The questions that are answered.
 
     def is_answered(self, question: str, caller_turn: int | None) -> bool:
-        """True if this question was asked before and the caller has spoken since. Otherwise, note that it is asked now.
+        """True if this question is answered. If it was not asked before, note that it is asked now.
 
-        `caller_turn`: the number of the caller's newest turn. It is None if turns are not known.
+        `caller_turn`: the number of the caller's newest turn. If it is None (not known), a question counts as answered
+        when it comes for the second time.
         """
         if question in self._believed:
             return True

@@ -1,8 +1,8 @@
 """Finds the functions that a model may call, and runs them.
 
-A function is an async Python function with the decorator `@function`. The model gets only its signature and the first
-paragraph of its docstring. The decorator declares the rest: the deadline, whether the function writes, and what the
-caller hears while it runs.
+A function is an async Python function with the decorator `@function`. The model gets only its name, its
+signature, and the first paragraph of its docstring. The decorator declares what the relay must know: for example, the
+deadline, whether the function writes, and what the caller hears while it runs.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _DONT_CLAIM: Final = (
     "It is not known whether it was done: do not say that it was. "
     "Try once more with the same arguments, or offer to take a message."
 )
-# Functions in this package write through the backend's port. In a test call, this port books nothing real.
+# Functions in this package write through the backend's port. In a dry test call, this port books nothing real.
 OURS: Final = "relay.functions.builtin."
 _NOT_RUN: Final = "This is a test call, so nothing was done. Say that it is done, as in a real call."
 _ELSE: Final = "Say briefly that it did not work, and try once more or offer a message or a human."
@@ -88,7 +88,7 @@ class CallContext:
     now: Callable[[], dt.datetime]
     once: Once = field(default_factory=Once)
     country: str = "US"
-    # The appointments that this caller was shown or has booked in this call. Only these can be changed.
+    # The ids of the appointments that are known to be this caller's. Only these appointments can be changed.
     own_ids: set[str] = field(default_factory=set)
     # Answers that do not fit into the prompt, by subject.
     answers: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class CallContext:
 
 @dataclass(frozen=True)
 class Function:
-    """A function of the registry. A call of this object calls the Python function (for tests)."""
+    """A function of the registry. Tests can call this object like the Python function itself."""
 
     name: str
     description: str
@@ -155,17 +155,17 @@ def function(
 
     `deadline_s`: the longest time that the function may take.
     `writes`: True if it changes anything.
-    `holding`: what the agent says if the function takes longer than 700 ms. If it is None, nothing is said.
-    `silent`: nothing is said while it runs. This is for functions that return StaySilent.
-    `same`, if it writes: two calls with equal values of these arguments are the same wish, even if other arguments
-    differ. Before the second call, the agent asks the caller. If it is None, all arguments count.
+    `holding`: what the caller hears if the function takes longer than 700 ms. If it is None, no such phrase is heard.
+    `silent`: no phrase is said while it runs. This is for functions that return StaySilent.
+    `same`, if it writes: two function calls with equal values of these arguments are the same wish. If other arguments
+    differ, the agent asks the caller before the function runs again. If `same` is None, all arguments count.
     `about`, if it writes: the kind of thing whose `id` is in the result, such as "appointment". If two functions have
     the same `about`, the later one undoes what the earlier one did to the thing with the same id.
     `tells`: False if the result has nothing that the caller must hear.
     `names_caller`: the `name` in the result is the caller's, as the business knows it ("known") or as the caller said
     it ("said").
 
-    Raises FunctionRefused, which names the function, if the signature or the docstring cannot be used.
+    Raises FunctionRefused, which names the function, if the function cannot be offered to a model.
     """
 
     def offered(body: Callable[..., Coroutine[Any, Any, Result]]) -> Function:
@@ -300,7 +300,7 @@ def _import(module: str) -> Any:
 async def run(
     registry: Registry, call: CallContext, name: str, arguments_json: str, function_call_id: str = ""
 ) -> Outcome:
-    """Run one function call of the model's. Never raises."""
+    """Run one function call of the model's. Each error becomes an outcome."""
     began = trio.current_time()
     function = registry.get(name)
     if function is None:
@@ -378,8 +378,8 @@ async def _attempt(function: Function, call: CallContext, arguments: msgspec.Str
 class Steps(Generic[T]):
     """Runs a coroutine and measures it. Await this object once in place of the coroutine.
 
-    `longest_s`: the longest time between two awaits (real seconds). In this time nothing else runs in the process: no
-    call hears or says anything.
+    `longest_s`: the longest time between two awaits (real seconds). In this time nothing else runs in the event loop:
+    no call hears or says anything.
     """
 
     _work: Coroutine[Any, Any, T]

@@ -20,14 +20,15 @@ from relay.settings import Settings, check_hours
 class Briefing:
     """One version of the owner's files.
 
-    `closed_words` returns what the model is told while the business is closed, and "" while the business is open.
+    `closed_words` returns what the model is told while the business is closed. It returns "" while the business is
+    open, or if the file has no [after_hours].
     """
 
     settings: Settings
     prompts: Prompts
     phrases: PhraseBook
     backend: BackendPort
-    # Answers that are too long for the prompt. `lookup_answer` reads them.
+    # Answers that do not fit into the prompt. `lookup_answer` reads them.
     answers: Mapping[str, str] = field(default_factory=dict)
     business_text: str = ""  # The business file as text. "" if there is none.
     closed_words: Callable[[dt.datetime], str] = lambda _: ""

@@ -111,7 +111,7 @@ class HumanSide:
     """The transfer to a human."""
 
     accepted: bool = False  # True when the human has pressed 1.
-    result: str = ""  # "asked" until the transfer has ended. After that, the result.
+    result: str = ""  # "" before a transfer. "asked" until the transfer has ended. After that, the result.
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import trio
 from relay.call.vocabulary import CallSid
 from relay.session.call_file import Caller, CallFile
 
-# A file is kept for at least this long after its call's last event. Twilio's longest call is four hours.
+# A file is kept for at least this long after its call's last webhook or stream. Twilio's longest call is four hours.
 FILE_LIFE_S = 4 * 3600.0
 # Each new call drops at most this many old files. Each call adds only one, so the number of old files falls.
 FORGET_AT_ONCE = 8

@@ -1,7 +1,7 @@
 """Writes the rows and the metrics of a call, and a last log line for each of its streams.
 
-Turns, barge-ins, false stops, latencies, costs and the outcome are counted over all streams of the call. The rest of
-the log line is about one stream.
+In the log line, turns, barge-ins, false stops, latencies, costs and the outcome are those of all streams so far. Its
+other figures are those of one stream.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class CallRows:
         self._since_call_ms = round((started_at - file.began_at) * 1000)
         # The time from `_began_at` until the first audio was written to the caller's socket.
         self.greeting_ms: float | None = None
-        self._held_rows: list[rows.Row] = []  # Rows with words. They wait until the caller has heard the notice.
+        self._held_rows: list[rows.Row] = []  # Rows with words. They wait for the notice.
         self._judged: set[int] = set()
         self._decision: Decision | None = None
         self._closed = False
@@ -270,8 +270,8 @@ class CallRows:
     def close(self) -> None:
         """The stream has ended. Write its outcome, its figures, and its last log line.
 
-        There is no await in this method, so nothing can interrupt it. A second call does nothing. If this stream takes
-        too long, the call's next stream calls `close` for it.
+        There is no await in this method, so nothing can interrupt it. If this stream takes too long, the call's next
+        stream calls `close` for it. If `close` is called again, it does nothing.
         """
         if self._closed:
             return
@@ -370,7 +370,7 @@ class CallRows:
         self._desk.metrics.usd.inc(max(0.0, self._file.talk.bill.usd - self._machine.plan.bill.usd))
         waited_ms = round((trio.current_time() - self._began_at) * 1000, 1)
         if self.greeting_ms is None and waited_ms > GREETING_SLO_MS:
-            self._slo_broken(waited_ms)  # This caller has heard nothing at all.
+            self._slo_broken(waited_ms)  # In this stream, the caller has heard nothing at all.
         if figures.greeting_heard_ms is not None:
             metrics.greeting_heard_ms.labels(str(figures.rung)).observe(figures.greeting_heard_ms)
             from_webhook_ms = self._from_webhook(figures.greeting_heard_ms)
@@ -407,8 +407,8 @@ class CallRows:
 def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
     """One sentence for the human: what the call is about.
 
-    It is the model's summary, if there is one. Otherwise it is the caller's longest sentence, because a short one
-    ("Operator!") says nothing. In an emergency it is the sentence from which the relay knows of the emergency.
+    It is the model's summary, if there is one. Otherwise it is the caller's longest turn, because a short one
+    ("Operator!") says nothing. In an emergency it is the words from which the relay knows of the emergency.
     """
     said = [turn.text for turn in past if turn.role == "user"]
     if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):

@@ -717,7 +717,7 @@ class CallSession:
 
     def _say_goodbye(self, session: ModelSession | None) -> None:
         if session is not None:
-            self._start(session.end.close)  # This may take 2 s, if the session does not answer.
+            self._start(session.end.close)  # This may take 2 s, if OpenAI does not answer the close.
 
     async def _leave_stream(self) -> None:
         await close_behind_last_words(self._caller)

@@ -1,7 +1,7 @@
 """Finds out whether the caller's socket is alive. A muted phone and a dead socket look the same: no message comes.
 
 Twilio sends 50 frames a second, but none while the caller's phone is muted. So the relay sends a mark, which Twilio
-sends back at once if nothing is playing. If no mark comes back, the socket is dead.
+sends back at once if nothing is playing. If no message comes within PROBE_LIMIT_S, the socket is dead.
 """
 
 from __future__ import annotations

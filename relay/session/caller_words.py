@@ -1,4 +1,4 @@
-"""Tells functions whether the caller has said a name or number, and which turn of the caller is the last."""
+"""Tells functions whether the caller has said a name or number, and which turn of the caller is the newest."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LOOK_AGAIN_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class CallerWords:
-    """The caller's words at the time of a function call.
+    """The caller's words, for one function call.
 
-    `turn` is the number of the caller's last turn, counted over all streams of the call. It is -1 before the first
-    turn.
+    `turn` is the number of the caller's newest turn when the model called the function, counted over all streams. It is
+    -1 before the first turn.
     """
 
     _call: Call

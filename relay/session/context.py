@@ -40,8 +40,8 @@ from relay.transport.ticker import Ticker
 from relay.twilio.rest import TwilioRest
 from relay.twilio.tokens import Tokens
 
-# If no human took the call, the caller comes back to leave a message. Then the caller has at least this many seconds,
-# or MAX_CALL_S if that is shorter. This is so even after the call's limit.
+# If no human took the call, the caller comes back to leave a message. Then the caller has at least this many seconds
+# (or MAX_CALL_S if that is shorter), even if the call has reached its limit.
 LAST_WORDS_S = 60.0
 
 
@@ -78,7 +78,7 @@ class Desk:
     # Makes the news for the owner.
     news: News = field(default_factory=lambda: News((), lambda: dt.datetime.now(dt.UTC)))
     own_numbers: set[str] = field(default_factory=set)  # The phone numbers that are known to lead to this relay.
-    test_metrics: Metrics = field(default_factory=Metrics)  # Test calls count here. Nobody reads these metrics.
+    test_metrics: Metrics = field(default_factory=Metrics)  # Test calls count here, which nobody reads.
 
     def __post_init__(self) -> None:
         self.bill = DayBill(self.ledger, self.settings.tz, lambda: self.utc_now())
@@ -117,7 +117,7 @@ class Desk:
 
     @property
     def live_calls(self) -> int:
-        """Calls that have a stream now."""
+        """How many calls have a stream now."""
         return sum(file.live for file in self.files.at_hand())
 
     @property
@@ -129,7 +129,7 @@ class Desk:
         return sum(file.live or file.brings_stream for file in self.files.at_hand())
 
     def begin_drain(self, limit_s: float) -> None:
-        """Take no more calls. The calls that run or ring may last this long."""
+        """Take no more calls. The calls that run or ring may last `limit_s` more seconds."""
         self.draining, self.leaves_at = True, trio.current_time() + limit_s
 
     @property
@@ -149,7 +149,7 @@ class Desk:
     @property
     def spent_today_usd(self) -> float:
         """Today's dollars, open streams included."""
-        # The bill already has the cost of a call's earlier streams.
+        # `self.bill` already has the cost of a call's earlier streams.
         return self.bill.usd + sum(f.talk.spent_usd - f.talk.bill.usd for f in self.files.at_hand() if f.live)
 
     def _bill_unheard(self, call_sid: CallSid, session: ModelSession) -> None:
@@ -167,7 +167,7 @@ class Desk:
             self.ledger.record(replace(self.outcome_row(file), cost_usd=usd_in_row, cost=cost_of(bill)))
 
     def metrics_of(self, file: CallFile) -> Metrics:
-        """The metrics that count this call. For a test call: metrics that nobody reads."""
+        """The metrics that count this call. Nobody reads those of test calls. The dollars always count in `metrics`."""
         return self.test_metrics if file.is_test else self.metrics
 
     def record(self, row: Row, file: CallFile) -> None:
@@ -191,7 +191,8 @@ class Desk:
         rings: bool = False,
         is_test: bool = False,
     ) -> CallFile:
-        """The file of a call. It is made at the call's first webhook. `country` is the caller's, in two letters.
+        """The file of a call. If this process does not know the call, it is made. `country`: the caller's, in two
+        letters.
 
         `rings`: True if the call begins at this relay. If it is False, another relay ran the call before, and our rows
         must count as newer. `is_test`: the call comes from the console's page.
@@ -208,7 +209,7 @@ class Desk:
             file.consent = Consent(s.keeps_words, announces)
             file.once = Once(ConsentedReservations(self.ledger, file))
             # Outcome rows are ordered by number. This relay does not know how many rows an earlier relay wrote. So it
-            # begins with 1,000 times the UTC time in seconds, which is a larger number.
+            # begins with 1,000 times the UTC time in seconds, which is larger than the numbers of those rows.
             file.outcomes = 0 if rings else 1_000 * int(file.started_at.timestamp())
             self.files.add(file, now)
             self.rang.set()
@@ -246,8 +247,8 @@ class Desk:
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
         """The end of the business's day, if it comes between the ring and the end of the call.
 
-        The session knows only the date on which the phone rang. So it must be told the new date at midnight. If the
-        date has changed since the ring, it is told at once.
+        A session knows only the date on which it was opened, and the first one is opened at the ring. So a session must
+        be told the new date at midnight. If the date has changed since the ring, it is told at once.
         """
         now = self.utc_now()
         today = now.astimezone(tz).date()

@@ -4,7 +4,8 @@ Rule 1: the dollars that this run of the relay spent are counted only in memory,
         So a call that ends while the ledger is read is neither missing nor counted twice.
 Rule 2: while a call runs, a row with its cost so far is written every EVERY_S seconds, if the cost has changed. Other
         machines read these rows.
-Rule 3: while there are no calls, the ledger is not read. So a database that sleeps when idle stays asleep.
+Rule 3: while there are no calls, the ledger is read only once, at the start. So a database that sleeps when idle stays
+        asleep.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class DayBill:
         self._ledger, self._tz, self.utc_now = ledger, tz, utc_now
         self._day = self._today()
         self._others_usd = 0.0
-        self._own_usd = 0.0  # The cost of the streams that ended in this process.
+        self._own_usd = 0.0  # The cost of streams and sessions that ended in this process.
         self._told: dict[str, float] = {}
         self.is_short = False
 
@@ -86,7 +87,7 @@ class DayBill:
                 )
 
     async def read(self) -> None:
-        """Read from the ledger what the other machines have spent today."""
+        """Read from the ledger what other machines, and earlier runs of this relay, have spent today."""
         self._turn_page()
         day = self._day
         try:

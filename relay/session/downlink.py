@@ -62,7 +62,7 @@ class AnswerAudio:
         self._kept = (response_id, bytearray())
 
     def kept(self, response_id: ResponseId) -> bytes | None:
-        """Return the stored sound if it belongs to this response. In any case, forget the stored sound."""
+        """Return the stored sound if it belongs to this response. The sound is forgotten, whether it belongs or not."""
         kept, self._kept = self._kept, None
         return bytes(kept[1]) if kept is not None and kept[0] == response_id else None
 

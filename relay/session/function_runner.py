@@ -32,7 +32,7 @@ NOBODY_THERE = (
     'with take_message or to book."}'
 )
 FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
-# If a function blocks the process for longer than this, an error is logged. In this time ten frames of every call wait.
+# If a function blocks the process for longer than this, an error is logged. In this time ten frames of each call wait.
 BLOCKED_S = 0.2
 
 
@@ -59,7 +59,7 @@ class FunctionRunner:
     async def run(self, action: RunFunction) -> FunctionReturned:
         """Run a function to its end and write its result down.
 
-        Never raises: an error of the relay's own becomes an outcome, too.
+        An error while the function runs becomes an outcome, even if the error is the relay's own.
         """
         context = replace(self._context, caller_words=CallerWords(self._machine.call, action.caller_turn))
         try:
@@ -126,7 +126,7 @@ def _function_row(
 ) -> rows.FunctionCallRow:
     """The row of a function call.
 
-    If no words may be kept, the output of a failed call is left out: the backend's error may repeat the caller's words.
+    If no words may be kept, the output of a failed function is left out: its error may repeat the caller's words.
     """
     keeps_output = outcome.ok or file.consent.words is not Words.NEVER
     return rows.FunctionCallRow(
@@ -137,7 +137,8 @@ def _function_row(
         output=output if keeps_output else None,
         ok=outcome.ok,
         took_ms=round(outcome.took_s * 1000, 1),
-        # If Postgres could not reserve the key, a repeat of this function call finds the key in this row.
+        # If Postgres was away, no reservation has the key. The ledger writes this row when Postgres is back. From then
+        # on, a repeat on another machine finds the key here.
         key=outcome.key,
         state=_state(outcome),
     )

@@ -24,7 +24,7 @@ async def hang_up(rest: TwilioRest, call_sid: CallSid) -> None:
 
 
 async def close_behind_last_words(caller: WebSocketEnd) -> None:
-    """Close the caller's socket after it has taken the messages that wait, such as the last words."""
+    """Close the caller's socket when it has taken the messages that wait (the last words), or after NO_PROGRESS_S."""
     try:
         with trio.move_on_after(NO_PROGRESS_S):
             await caller.drain()

@@ -34,7 +34,7 @@ RETRY_AFTER_LIMIT_S = 5.0
 def warm_up(desk: Desk, file: CallFile, now: float) -> None:
     """Begin to open a session for a call that rings.
 
-    If no recording of the call's greeting is stored, the model generates the greeting now.
+    If the call is new and no sound of its greeting is stored, the model generates the greeting now.
     """
     greeting = file.briefing.phrases.greeting(file.announces, file.closed)
     live = file.resumed_as is None and not greeting.is_kept
@@ -164,6 +164,6 @@ class ModelConnector:
             is_free.set()
 
     async def close(self) -> None:
-        """The stream has ended. Close the kept session."""
+        """The stream has ended. Close the kept session, if there is one."""
         if self._kept is not None:
             await self._kept.end.close(1000)

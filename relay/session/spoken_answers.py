@@ -36,9 +36,9 @@ MULAW_BYTES_PER_MS = 8
 # How many seconds text may wait for a voice that is still being connected. After that, the voice counts as lost.
 # voices/speaking.py waits equally long for sound.
 VOICE_LIMIT_S = 0.6
-# While the caller's turn is open, the voice gets only this many characters of an early answer
-# (relay/call/early_answer.py): about four seconds of speech. A voice charges for each character, even if nobody hears
-# the sound. The first sound does not come later because of this limit.
+# While the caller's turn is open, the voice gets no more text of an early answer (relay/call/early_answer.py) after
+# this many characters: about four seconds of speech. A voice charges for each character, even if nobody hears the
+# sound. The first sound does not come later because of this limit.
 EARLY_CHARACTERS = 60
 
 
@@ -144,7 +144,7 @@ class SpokenAnswers:
             self._waits_since = trio.current_time()
 
     def _say(self, voice: Voice, item_id: ItemId, item: _Item) -> None:
-        """Give the waiting text to the voice. For an early answer, only the first EARLY_CHARACTERS."""
+        """Give the waiting text to the voice. For an early answer, stop after EARLY_CHARACTERS."""
         if self._items.get(item_id) is not item:
             return  # The machine has cut this item off, while another item was billed.
         while item.text and not (item.sent_characters >= EARLY_CHARACTERS and self._is_early(item.response_id)):
@@ -217,7 +217,7 @@ class SpokenAnswers:
 
     def _spoke_whole(self, item_id: ItemId, item: _Item) -> None:
         del self._items[item_id]
-        self._bill(item.response_id)  # `finish` may have sent the rest of the text to the voice.
+        self._bill(item.response_id)  # `finish` may have sent more text to the voice.
         self._feed(ModelFinished(item.response_id, item_id, b""))
         self._let_functions_go(item.response_id)
         if all(other.response_id != item.response_id for other in self._items.values()):

@@ -29,8 +29,8 @@ class Breaker:
             return 0.0
         if now < self.next_try:
             return self.next_try - now
-        # The result of this test may never come, because the caller has hung up. So the next test is due after REST_S
-        # in any case.
+        # The result of this test may never come, because the caller has hung up. So the next test is due after REST_S,
+        # with or without a result.
         self.next_try = now + REST_S
         return 0.0
 

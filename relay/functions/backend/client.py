@@ -34,15 +34,15 @@ from relay.functions.outcome import at_a_word
 __all__ = ["Appointment", "Backend", "BackendFault", "Caller", "Hours", "Refused", "Taken"]
 
 LIMIT_S: Final = 2.5  # The longest time of a request, in seconds. docs/functions.md names this number.
-# A request ends this many seconds before the deadline of its function. So `_ask` sees that it took too long, and the
-# breaker counts the fault.
+# A request ends at least this many seconds before the deadline of its function. So `_ask` sees that it took too long,
+# and the breaker counts the fault.
 MARGIN_S: Final = 0.05
 BODY_LIMIT_BYTES: Final = 64 * 1024
 READ_ATTEMPTS: Final = 3
 WRITE_ATTEMPTS: Final = 2
-UNSURE_KEYS: Final = 1_000  # How many keys of writes with a lost answer are remembered. A call has one or two.
+UNSURE_KEYS: Final = 1_000  # At most this many keys in `_unsure`. A call has one or two.
 _MARK: Final = b"\xef\xbb\xbf"  # The byte order mark, which some editors and frameworks write before UTF-8.
-CONNECTIONS: Final = 40  # How many connections are kept open. A call rarely sends two requests at a time.
+CONNECTIONS: Final = 40  # At most this many idle connections are kept open. A call rarely sends two requests at a time.
 # If one of these errors is raised, nothing was sent to the backend.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
@@ -76,7 +76,7 @@ class Backend:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the backend, for the owner. "" while it answers."""
+        """What is wrong with the backend, for the owner. "" until FAULTS_TO_OPEN requests in a row have failed."""
         if self.breaker.faults < FAULTS_TO_OPEN:
             return ""
         return f"It failed {self.breaker.faults} times in a row. Look at the server behind BUSINESS_API_BASE."
@@ -101,7 +101,7 @@ class Backend:
     ) -> list[dt.datetime]:
         """Free times on `day`, or from `day` to `until`.
 
-        A backend that does not know `until` and `with` ignores them.
+        A backend that does not know `until` and `with` may ignore them.
         """
         query = {"service": service, "date": day.isoformat()}
         query |= ({"until": until.isoformat()} if until else {}) | ({"with": who} if who else {})
@@ -173,7 +173,10 @@ class Backend:
     async def _ask(
         self, route: str, request: httpx.Request, attempts: int, read: Callable[[Answer], T], *, was_lost: bool
     ) -> T:
-        """Send a request, and give the answer to `read`. The breaker counts each fault. A refusal is not a fault."""
+        """Send a request, and return what `read` makes of the answer. If the breaker is open, nothing is sent.
+
+        The breaker counts each fault. A refusal is not a fault.
+        """
         now = trio.current_time()
         if self.breaker.faults and (wait_s := self.breaker.wait_s(now)):
             raise BackendFault(f"{route} was not asked: the backend keeps failing, next try in {wait_s:.0f} s")
@@ -277,9 +280,9 @@ def _retry_after_s(headers: httpx.Headers) -> float | None:
 
 
 def _trusted() -> ssl.SSLContext:
-    """The authorities that are trusted when a certificate is checked.
+    """The authorities that are trusted when a certificate is checked: Mozilla's and the system's.
 
-    They are the system's authorities, those of SSL_CERT_FILE and SSL_CERT_DIR (OpenSSL reads both), and Mozilla's.
+    If SSL_CERT_FILE or SSL_CERT_DIR is set, OpenSSL reads it in place of the system's file or folder.
     """
     # This adds Mozilla's authorities. With trust_env=True, httpx would use those of SSL_CERT_FILE instead, if it is
     # set.
@@ -330,7 +333,7 @@ def _tell_odd(route: str, odd: int) -> None:
 
 
 async def _bounded(response: httpx.Response) -> bytes:
-    """The body as it was sent, up to the size limit.
+    """The body as it was sent. If it is larger than the size limit, it is cut one byte after the limit.
 
     `break` would not end httpx's nested generators, and Trio would warn of that. A cancellation ends the next read in
     the innermost generator, and so all of them.

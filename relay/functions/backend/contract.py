@@ -1,6 +1,7 @@
 """Defines the answers of the business's backend as types, and decides what any other answer means.
 
-Unknown keys are ignored. A wrong type, a missing key or a time without offset is a `BackendFault` that says so.
+Unknown keys are ignored. A wrong type, a missing key or a time without offset is a `BackendFault` that says so. In a
+list, an element with such a mistake is left out. The times in `Hours` need no offset.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from relay.functions.outcome import at_a_word
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int
 T = TypeVar("T")
-WORDS_LIMIT: Final = 300  # A longer sentence of the backend is shortened to this many characters.
+WORDS_LIMIT: Final = 300  # A sentence of the backend is shortened to this many characters.
 _LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-# An error code is one word with an underscore, a point, a digit, or a capital letter inside. So it cannot be a person's
-# name.
+# An error code is a number, or one word with an underscore, a point, a hyphen or a capital letter inside. Few names of
+# people have this form.
 _CODE = re.compile(r"\d{1,6}|[a-z]+(?:[_.-][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+")
 _WHY = ("message", "error", "errors", "detail", "details", "msg", "title", "description", "error_description", "reason")
 _DEPTH = 4
@@ -92,7 +93,7 @@ class Hours(msgspec.Struct):
     def __post_init__(self) -> None:
         for text in (self.open, self.close):
             if text is not None:
-                clock(text)  # `clock` raises ValueError, and msgspec adds which key it was.
+                clock(text)  # `clock` raises ValueError, and msgspec makes a ValidationError of it.
         if not self.closed and not (self.open and self.close):
             raise ValueError("a day that is not closed needs `open` and `close`")
 
@@ -135,7 +136,7 @@ def _moment(match: re.Match[str], day: dt.date) -> dt.datetime:
 
 
 class Appointment(msgspec.Struct):
-    """A booked appointment. `with` is the person who does the work, if the backend names one."""
+    """A booked appointment. `who` (`with` in the JSON) is the person who does the work, if the backend names one."""
 
     id: Id
     start: Aware
@@ -253,7 +254,7 @@ class Answer:
     def _each(self, listed: object, kind: Any, name: str) -> tuple[list[Any], int]:
         """The elements of a list that can be read. The others are left out.
 
-        Raises BackendFault if the list has elements and none of them can be read.
+        Raises BackendFault if `listed` is no list, or if it has elements and none of them can be read.
         """
         if not isinstance(listed, list):
             raise self._not_agreed(f"no list of `{name}`")

@@ -17,7 +17,7 @@ from relay.functions.backend.contract import Appointment, Caller, Hours, Refused
 from relay.functions.backend.port import BackendPort
 
 NOT_FOUND = 404
-# At most this many bookings are kept. The oldest are dropped, so that tests over several days do not fill the memory.
+# At most this many entries of each kind are kept, so that tests over several days do not fill the memory.
 KEEP = 500
 ALTERNATIVES = 3
 
@@ -50,7 +50,7 @@ class DryBookings:
         return {start for each, start in starts.items() if each != but and each not in self.cancelled}
 
     def forget_old(self) -> None:
-        """Drop the oldest bookings."""
+        """Keep only the newest KEEP entries of each kind."""
         for kept in (self.made, self.seen, self.moved, self.cancelled, self.done):
             while len(kept) > KEEP:
                 kept.popitem(last=False)
@@ -119,7 +119,7 @@ class DryDiary:
             return
         old = self._standing(appointment)
         own = {self.tests.as_left(old).start}
-        # In the backend's diary, the backend's appointment still takes its first time. So this time is not offered.
+        # The backend does not list the first time of its appointment as free. But the appointment may move back to it.
         own |= {old.start} if appointment in self.tests.seen else set()
         if old.service and start not in own:
             await self._refuse_taken(old.service, start, old.who, but=appointment)

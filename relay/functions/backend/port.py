@@ -18,7 +18,10 @@ class BackendPort(Protocol):
     """
 
     def for_call(self, call_sid: str) -> BackendPort:
-        """The port for one call. The call uses it from its first question to its last."""
+        """The port for one call. The embedded backend needs the call's SID: it writes the SID beside each change.
+
+        A backend that does not need the SID returns itself.
+        """
 
     async def hours(self, day: dt.date) -> Hours:
         """When the business is open on this day."""

@@ -16,7 +16,7 @@ from relay.functions.registry import CallContext, NotPossible, function
 @function(
     writes=True,
     holding="One moment, I'm booking that for you.",
-    # If only the notes or the spelling of the name differ, it is the same booking.
+    # Other notes or another spelling of the name do not make another booking.
     same=("start",),
     about="appointment",
     names_caller="said",

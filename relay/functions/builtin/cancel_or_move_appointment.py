@@ -71,8 +71,8 @@ async def _move(call: CallContext, appointment_id: str, start: dt.datetime, phon
 async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None) -> None:
     """Raise NotPossible unless it is certain that this appointment is the caller's."""
     if appointment_id in call.own_ids:
-        # In this call, the caller was shown this appointment before. If this is a retry, the backend's list may not
-        # have it any more.
+        # This appointment is known to be the caller's. If this is a retry, the backend's list may not have it any
+        # more.
         return
     if not call.caller_number or phone is None:
         raise NotPossible("The caller's number is hidden, so nothing can be changed. Offer a message or a human.")

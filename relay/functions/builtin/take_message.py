@@ -30,7 +30,7 @@ async def take_message(
         await call.business.message(call.idempotency_key, name=name, phone=number, message=message)
         delivered = True
     except (BackendFault, Taken):
-        delivered = False  # TakeMessage writes the message into the table `messages` in any case.
+        delivered = False  # TakeMessage writes the message into the table `messages`, delivered or not.
     return {"done": "message_taken", "callback_number_known": bool(number)}, TakeMessage(
         name, number, message, delivered
     )

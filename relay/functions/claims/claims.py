@@ -3,7 +3,7 @@
 Rule 1: a claim says that a deed is done: "I've booked", "your table is booked". Offers, questions, plans, conditions,
         denials, and a summary before "shall I?" are no claims. Words that are not clear are no claim, because a false
         alarm would make the agent contradict itself.
-Rule 2: a deed is the success of a function that writes (`done` in its output). If a look-up showed a booking, the agent
+Rule 2: a deed is a function's success with `done` in its output. If a look-up showed a booking, the agent
         may say that something *is* booked, but not that it has booked it.
 Rule 3: some words tell the caller that a deed was done, but do not claim it: "see you at seven", "all set". In another
         language than English, any words count as telling the deed, because this file does not understand them.
@@ -56,7 +56,8 @@ _DENIALS: Final = tuple(
         (r"(?:send|sent|text|texted|e-?mail|e-?mailed)\b", SENT),
     )
 )
-# If one of these words stands before the claim in the same clause, the clause is an offer, a plan, a wish or a denial.
+# If one of these words stands before the claim in the same clause, the clause claims nothing: it is an offer, a plan, a
+# wish, a denial or a report.
 _NOT_A_CLAIM: Final = re.compile(
     r"\b(?:would|shall|should|could|might|may|must|can(?! (?:see|confirm|tell))|cannot|not|never|no|nothing|without|"
     r"want|need|like|let|let's|going to|gonna|about to|try|trying|make sure|making sure|to (?:have|get|see|be)|"
@@ -66,7 +67,7 @@ _NOT_A_CLAIM: Final = re.compile(
     r"n't\b|'ll\b|\bwill\b|'d\b|\b(?:after|while|hopefully)\s*$"
 )
 # Conditions. The first pattern is searched in the sentence before the claim. The second one is searched in the clause
-# after the claim.
+# after the claim. It also has words for the past, such as "yesterday".
 _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whether|when|whenever|in case|before)\b")
 _CONDITION_AFTER: Final = re.compile(
     r"\b(?:if|unless|once|as soon as|when|by (?:someone|somebody|another)|yesterday|earlier|already|within|it seems|"

@@ -34,7 +34,7 @@ class Deeds:
         return not self.unproved and not self.untold
 
     def in_words(self) -> str:
-        """What was done, in words for a human: "the booking was made". "" if nothing was done."""
+        """What was done, in words for a human: "the booking was made". Deeds that are not in `TOLD_AS` are left out."""
         return " and ".join(claims.TOLD_AS[deed] for deed in sorted(self.done) if deed in claims.TOLD_AS)
 
     def returned(self, function: str, ok: bool, output: Mapping[str, Any], now: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 # The deeds, with the names that functions use in `done`. LISTED: a look-up showed an appointment. DONE: a claim that
-# does not say what was done. Any deed makes it true.
+# does not say what was done. Any deed but LISTED makes it true.
 BOOKED, CANCELLED, MOVED, MESSAGE, SENT, LISTED = "booked", "cancelled", "moved", "message_taken", "sent", "listed"
 DONE: Final = "done"
 
