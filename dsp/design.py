@@ -27,8 +27,7 @@ from dsp.taps import PASS_HZ, RATE_HZ, RIPPLE_DB, STOP_HZ, TAPS, UNIT, Q
 Floats = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-10
-# The power of the stop band is about 1e-8. In this unit, the power is about 1, so the solver's tolerance is far
-# smaller.
+# The power of the stop band is about 1e-8. In this unit it is about 1, far more than the solver's tolerance.
 POWER_UNIT = 1e-8
 RIPPLE_ROOM_DB = 0.0005  # The ripple may be larger between the frequencies of the grid, by up to about this much.
 
@@ -113,7 +112,7 @@ def to_integers(q: Floats) -> list[int]:
 
 
 def design(taps: int = TAPS, stop_hz: float = STOP_HZ, ripple_db: float = RIPPLE_DB) -> list[int]:
-    """The taps - 2 integers q of the best filter for these demands."""
+    """The integers q of the best filter for these demands. Their number is `taps` - 2."""
     lags, power = autocorrelation(taps, stop_hz, ripple_db - RIPPLE_ROOM_DB)
     return to_integers(minimum_phase(lags, 0.02 * power))
 
@@ -146,7 +145,7 @@ def figures(q: list[int], stop_hz: float = STOP_HZ) -> dict[str, float]:
 
 
 def main() -> int:
-    """Print a new design. With --check, compare it with the taps in dsp/taps.py."""
+    """Print a new design, and how far it is from dsp/taps.py. With --check, return 1 if that is too far."""
     fresh = design()
     print("Q = (")
     print("\n".join(f"    {tap}," for tap in fresh))

@@ -2,8 +2,9 @@
 
 The result is bit for bit that of decode and Upsampler (uplink), or of Downsampler and encode (downlink), as
 tests/dsp/test_line.py checks. But some steps between these functions are left out. Each matrix has one more row, and
-the input has a column of ones for this row. The row adds an offset. The offset makes every sum positive, and it
-contains the half that rounding needs. So the integer part of a sum is the index of the finished sample in a table:
+the input has a column of ones for this row. The row adds an offset. The offset makes the sum of every int16 value
+positive, and it contains the half that rounding needs. So the integer part of a sum is the index of the finished sample
+in a table. A sum outside the table gets the table's first or last entry:
 
     up     sum + 32768.5          -> table of 65,536 int16
     down   (sum + 98305.5) / 4    -> table of 49,152 mu-law codes
@@ -110,7 +111,7 @@ _buffers = _BuffersOfThread()
 
 
 class Uplink:
-    """Turns the caller's mu-law into PCM16 at 24 kHz, little-endian: 6 bytes for each byte, without a wait for more."""
+    """Turns the caller's mu-law into PCM16 at 24 kHz, little-endian: 6 bytes for each byte, without waiting."""
 
     def __init__(self) -> None:
         self._tail = UP_SILENCE  # The last mu-law bytes of earlier audio, which the filter still needs.
@@ -126,7 +127,7 @@ class Uplink:
     def feed_measured(self, mulaw: bytes) -> tuple[bytes, float]:
         """Convert like `feed`, and also return the level of the mu-law bytes in dBFS.
 
-        This method is faster than `feed` and `level_dbfs`.
+        This method is faster than `feed` and then `g711.level_dbfs`.
         """
         if not 0 < len(mulaw) <= MOST_FRAMES * FRAME:
             return self.feed(mulaw), level_dbfs(mulaw)

@@ -18,7 +18,8 @@ from dsp.taps import DELAY_MS, PROTOTYPE, RATE_HZ, TAPS, UNIT
 
 Matrix = npt.NDArray[np.float64]
 
-# Samples at 8 kHz in one row of the input. A frame has ten such rows. Rows of 8 to 20 samples take equally long.
+# Samples at 8 kHz in one row of the input. A frame has ten such rows. With rows of 8 to 20 samples, a frame takes the
+# same time.
 BLOCK = 16
 UP_HISTORY = TAPS // 3 - 1  # 23: how many earlier input samples the filter needs.
 DOWN_HISTORY = TAPS - 3  # 69: how many earlier input samples the filter needs. Each output also needs 3 new samples.
@@ -68,7 +69,7 @@ class Upsampler:
     """Turns samples at 8 kHz into samples at 24 kHz (int16). Each sample gives three, without waiting for more."""
 
     delay_ms = DELAY_MS
-    """The filter's mean delay over 300-3400 Hz. Nothing is held back beyond it."""
+    """The filter's mean delay over 300-3400 Hz. There is no other delay."""
 
     def __init__(self) -> None:
         self._history = np.zeros(UP_HISTORY, np.int16)
@@ -107,9 +108,9 @@ class Downsampler:
     """
 
     delay_ms = DELAY_MS - 2000 / RATE_HZ
-    """The filter's mean delay over 300-3400 Hz, minus two samples.
+    """The filter's mean delay over 300-3400 Hz, less two samples at 24 kHz.
 
-    Output k is made as soon as input 3k + 2 is there.
+    Output k stands at the time of input 3k, but the filter has already got the inputs up to 3k + 2.
     """
 
     def __init__(self) -> None:

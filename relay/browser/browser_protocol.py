@@ -25,8 +25,7 @@ from relay.twilio.media_protocol import Event, Frame, Stopped
 NAME: Final = "browser"
 # The page's socket is the only connection of the call, so closing it ends the call.
 IS_A_PHONE_CALL: Final = False
-# The longest audio of one message. The page sends 20 ms in each message, but a tab that was delayed may send up to a
-# second.
+# The longest audio of one message: one second. The page itself sends 20 ms in each message.
 LONGEST_AUDIO_BYTES: Final = 8_000
 _DIGITS: Final = frozenset("0123456789*#")
 
@@ -57,7 +56,8 @@ _KINDS: Final = frozenset({"audio", "mark", "key", "hang_up"})
 def parse(message: bytes) -> Frame | Event | None:
     """Read a message of the page. Returns a Frame of the caller, an event, or None for an unknown kind.
 
-    Raises BrowserProtocolError if the message is not a JSON object with a `kind`, or if a known kind lacks a field.
+    Raises BrowserProtocolError if the message is not a JSON object with a `kind`, or if a field of a known kind is
+    wrong. A missing `name` of a mark counts as "".
     """
     try:
         told = _decode(message)

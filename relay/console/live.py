@@ -80,7 +80,7 @@ class LiveCalls(Protocol):
         """The name of this machine."""
 
     def seen(self) -> Iterable[LiveCall]:
-        """All running calls, oldest first. The state of each call is read when the iterator reaches it."""
+        """The running calls, oldest first. The state of each call is read when the iterator reaches it."""
 
     async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
         """Give an order to a call. Returns None if this process does not have the call."""

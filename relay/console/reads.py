@@ -116,7 +116,7 @@ class Reads:
         return await self._rows(query.format(_COLUMNS, _FROM, where, SQL(str(CSV_ROWS))), values)
 
     async def call(self, call_sid: str) -> dict[str, list[Row]]:
-        """All rows of a call: a list for each table. The lists are empty if the call is not known."""
+        """The rows of a call: a list for each table of TABLES_OF_CALL. The lists are empty if the call is not known."""
 
         def work(connection: Connection) -> dict[str, list[Row]]:
             found = {}
@@ -185,7 +185,7 @@ class Reads:
     # What the owner does
 
     async def messages(self, *, done: bool) -> list[Row]:
-        """The messages that wait, oldest first, or the messages that were done last."""
+        """At most 100 messages: those that wait, oldest first, or those that were done last."""
         query = _DONE_MESSAGES if done else _OPEN_MESSAGES
         return await self._rows(query, {"limit": 100})
 
@@ -198,7 +198,7 @@ class Reads:
         return bool(await self._rows(query, {"sid": call_sid, "seq": seq, "done": done}))
 
     async def dead_letters(self) -> list[Row]:
-        """The dead letters, newest first."""
+        """The dead letters, newest first, at most 100."""
         return await self._rows(self._outbox["dead"].decode())
 
     async def send_again(self, news: str | None, channel: str | None) -> int:

@@ -63,7 +63,7 @@ class TurnedAway:
 class Ended:
     """How a call ended. `reason` is None if the call never began.
 
-    `human` is the person whose phone would ring. `whisper` is what that person would hear.
+    `human` is the number that would be dialled. `whisper` is what the person at that phone would hear.
     """
 
     reason: EndReason | None

@@ -119,9 +119,9 @@ class Backlog:
     # To disk
 
     def put_now(self) -> bool:
-        """Put all rows from memory on disk, in this thread.
+        """Put all rows from memory on disk, in this thread, except those that another thread is putting there.
 
-        Returns False if the disk refuses them. They then stay in memory.
+        Returns False if the disk refuses rows. These rows then stay in memory.
         """
         for piece in self._pieces:
             if not piece.on_disk and not piece.being_put and not self._try_to_put(piece):

@@ -75,7 +75,7 @@ def take(waiting: deque[Entry]) -> list[Entry]:
 
 
 def write(connection: Connection, statements: Mapping[str, bytes], entries: list[Entry]) -> list[tuple[Entry, str]]:
-    """Write a batch. If a row makes the batch fail, write its rows one by one.
+    """Write a batch. If a row makes the batch fail, write the rows of the batch one by one.
 
     Returns the rows that Postgres will never take, each with the reason.
 

@@ -30,7 +30,7 @@ DictRow = dict[str, object]
 
 
 def rows_of_call(url: str, call_sid: str) -> dict[str, list[DictRow]]:
-    """All rows of a call: a list of rows for each table. The lists are empty if the call is unknown.
+    """The rows of a call: a list for each table of TABLES_OF_CALL. The lists are empty if the call is unknown.
 
     Raises LedgerUnavailable.
     """

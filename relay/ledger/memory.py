@@ -62,7 +62,7 @@ class MemoryLedger:
                 self._write(row)
 
     def of(self, kind: type[Kept], call_sid: str | None = None) -> list[Kept]:
-        """The rows of one table, in the order of their position in the call.
+        """The rows of one table, sorted by their identity (rows.py).
 
         With `call_sid`, only the rows of this call.
         """

@@ -11,7 +11,7 @@ from relay.ledger.rows import Already, Counts, Greeting, Json, Reserved, Row, Se
 
 
 class LedgerUnavailable(Exception):
-    """Postgres could not be read in time. The message says why.
+    """Postgres did not answer in time, or answered with an error. The message says why.
 
     It contains no secret, no words of a call and no phone numbers.
     """
@@ -35,7 +35,8 @@ class Ledger(Protocol):
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write the recorded rows to Postgres, until cancelled.
 
-        After the cancellation, write the remaining rows for a limited time. Put the rows that are still left on disk.
+        After the cancellation, write the remaining rows for a limited time. Put on disk the rows that Postgres still
+        has not taken.
         """
 
     async def fetch_call(self, call_sid: str, *, limit_s: float) -> SeenCall | None:
@@ -78,7 +79,7 @@ class Ledger(Protocol):
         """Write the result of a reserved function. Never raises: if Postgres is away, the result waits like a row.
 
         If `reserve` returned `Unavailable`, there is no reservation to settle. The FunctionCallRow then holds the key,
-        so that a repeated call finds it.
+        so that a repeat of the function call finds it.
         """
 
     async def ready(self, *, limit_s: float) -> str | None:

@@ -2,8 +2,8 @@
 
 Rule 1: None in a field means "not known yet". It changes nothing in the table. Any other value replaces the old one. So
         a row may be recorded early with few fields, and later again, with the same identity and the other fields.
-Rule 2: the identity of a row comes from the call: the call's SID, and a position in the call. So a row that is written
-        twice is one row in the table.
+Rule 2: the identity of most rows is the call's SID and a position in the call. Writing a row twice never changes its
+        identity, so it is one row in the table.
 Rule 3: a row is encoded when it is recorded. A dict that is changed afterwards does not change the row.
 
 The columns of each table have the names of these fields. tests/ledger/test_postgres.py compares them.
@@ -83,7 +83,10 @@ class TranscriptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionCallRow:
-    """One function call of the model. `key` is its idempotency key. A repeat of an earlier function call has None."""
+    """One function call of the model. `key` is its idempotency key.
+
+    A function that only reads has no key. A repeat of an earlier function call has none in the table.
+    """
 
     statement: ClassVar[str] = "keep_function_calls"
     call_sid: str
@@ -227,7 +230,7 @@ class RecordingPauseRow:
 class OutboxRow:
     """One item of news for the owner, for one channel.
 
-    A call writes it once. relay/notify sends it, and updates its state.
+    A call or an alarm writes it once. relay/notify sends it, and updates its state.
     """
 
     statement: ClassVar[str] = "keep_outbox"
@@ -303,7 +306,7 @@ class SeenCall:
     call_sid: str
     resumed: int = 0
     started_at: datetime | None = None
-    ended_at: datetime | None = None  # None if no outcome was recorded. The process with the call has then died.
+    ended_at: datetime | None = None  # None if no outcome was recorded. Then the process with the call has died.
     end_reason: str | None = None
     transfer_result: str | None = None
     outcome_seq: int = 0

@@ -114,7 +114,7 @@ class Spill:
         path.unlink(missing_ok=True)
 
     def set_aside(self, lines: Iterable[bytes]) -> None:
-        """Keep lines that cannot be written to Postgres in `refused.jsonl`, so that the operator can look at them."""
+        """Add to `refused.jsonl` the lines that Postgres will never take, so that the operator can look at them."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(self._folder / "refused.jsonl", b"".join(line.rstrip(b"\n") + b"\n" for line in lines), os.O_APPEND)
 

@@ -1,4 +1,4 @@
-"""Reads the named statements of sql/statements.sql."""
+"""Reads named statements from a file: sql/statements.sql, or another file of SQL_DIR."""
 
 from __future__ import annotations
 

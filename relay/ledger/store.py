@@ -1,7 +1,7 @@
-"""The ledger in Postgres. It has a backlog, a thread that writes rows, and another thread that reads.
+"""The ledger in Postgres. It has a backlog, a thread that writes rows, and another thread that reads and reserves.
 
-Rule 1: no call waits for Postgres. record() appends to a list. It uses the disk only if the list is full, or after the
-        writer has ended. Reads have a limit.
+Rule 1: record() never waits for Postgres. It appends to a list. It uses the disk only if the list is full, or after the
+        writer has ended. Reads and reservations wait at most for their limit.
 Rule 2: no row is lost while either Postgres or the disk works. When Postgres begins to refuse rows, all waiting rows
         are put on disk at once, and new rows every second. If the process is killed then, it loses the rows of one
         second, or of two seconds if Postgres hangs.

@@ -14,7 +14,7 @@ from relay.ledger.rows import Json
 
 MISSED_IN_A_ROW = 3  # The alarm comes after this many transfers in a row that nobody took.
 
-# For each event in the log: the alarm's kind, its title, and what to do.
+# For each event in the log that always makes an alarm: the alarm's kind, its title, and what to do.
 _ALARMS: dict[str, tuple[str, str, str]] = {
     "greeting.slo_broken": (
         "greeting_late",

@@ -2,7 +2,8 @@
 
 The task reads the outbox when it starts, when news was recorded, when the next try or the digest is due, and at least
 once a day. While rows of this process wait for Postgres, the task reads the outbox every 5 s. While Postgres cannot be
-reached, it tries every 30 s. Between these times the task does not use Postgres, so that a hosted database can sleep.
+reached and no such rows wait, it tries every 30 s. Between these times the task does not use Postgres, so that a hosted
+database can sleep.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Delivery:
                 await trio.sleep(LOOK_AFTER_S)
 
     async def _sweep(self) -> float:
-        """Send all news that is due. Returns the seconds until the next try is due."""
+        """Send all news that is due. Returns the seconds until the outbox must be read again."""
         try:
             await self._outbox.gather()
             while items := await self._outbox.claim():

@@ -12,7 +12,7 @@ from icalendar import Calendar, Event, vCalAddress, vText
 
 from relay.notify.letter import Item
 
-# The length of every event in minutes, because news about a booking does not have the length.
+# The length of every event in minutes. News about a booking does not say how long the appointment is.
 MINUTES = 60
 
 

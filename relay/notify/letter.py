@@ -31,7 +31,7 @@ class Letter:
     do: str
     facts: tuple[tuple[str, str], ...] = ()
     link: str = ""
-    words: str = field(default="", repr=False)  # The caller's own words, or the alarm's text.
+    words: str = field(default="", repr=False)  # The text of a message or of a call back.
 
 
 _DONE = {"booked": "New booking", "moved": "Booking moved", "cancelled": "Booking cancelled"}

@@ -61,7 +61,7 @@ def compose(
 
 
 def _newest(items: Iterable[Item]) -> list[Item]:
-    """The newest news about each booking. In a digest, older news about the same booking is out of date."""
+    """The news without older news about the same booking, which is out of date. Only a digest has older news."""
     return list({str(one.body.get("booking") or one.news): one for one in items}.values())
 
 

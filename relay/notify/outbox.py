@@ -25,7 +25,7 @@ LIMIT_S = 5.0
 
 
 class Outbox:
-    """The outbox, which all machines share. Each method raises LedgerUnavailable."""
+    """The outbox, which all machines share. Each method that reads or changes it raises LedgerUnavailable."""
 
     def __init__(self, url: str, channels: tuple[str, ...], digest: Digest | None = None) -> None:
         self._thread = PostgresThread(url)
@@ -34,7 +34,7 @@ class Outbox:
         self._statements = statements.read(SQL_DIR / "outbox.sql")
 
     async def claim(self) -> list[Item]:
-        """Claim news that is due. Until the lease ends, only this process sends it."""
+        """Claim news that is due, at most CLAIM_ROWS. Until the lease ends, only this process sends it."""
         values = {"channels": self._channels, "limit": CLAIM_ROWS, "lease_s": LEASE_S, "held": self._held}
 
         def work(connection: Connection) -> list[Item]:
@@ -64,7 +64,7 @@ class Outbox:
         await self._query("settle", values)
 
     async def next_in_s(self) -> float | None:
-        """The seconds until the next try is due. None if no news waits."""
+        """The seconds until the next try or the digest is due, or a lease ends. None if no news waits."""
         digest_in_s = self._digest.next_in_s() if self._digest is not None else 0.0
         values: dict[str, object] = {"channels": self._channels, "held": self._held, "digest_in_s": digest_in_s}
         found = await self._query("next_in", values)
@@ -94,7 +94,7 @@ class Outbox:
 
 
 def waiting(url: str) -> list[dict[str, object]]:
-    """The news that was not sent, oldest first, for `relay outbox`. Blocking. Raises LedgerUnavailable."""
+    """The news that was not sent, oldest first, at most 200, for `relay outbox`. Blocking. Raises LedgerUnavailable."""
     try:
         with connect(url) as connection, transaction(connection), connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(statements.read(SQL_DIR / "outbox.sql")["list"]).fetchall()

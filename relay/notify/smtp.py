@@ -50,7 +50,7 @@ class Server:
 
 
 async def send(server: Server, message: EmailMessage, *, tls: ssl.SSLContext | None = None) -> str:
-    """Send a mail, and return the server's answer. Raises NotSent."""
+    """Send a mail. Returns "accepted" when the server has accepted it. Raises NotSent."""
     with trio.move_on_after(SEND_LIMIT_S):
         return await trio.to_thread.run_sync(_send, server, message, tls, abandon_on_cancel=True)
     raise NotSent(f"the mail server took longer than {SEND_LIMIT_S:.0f} s")

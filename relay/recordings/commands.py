@@ -27,7 +27,7 @@ def listen(settings: Settings, url: str, call_sid: str, out: Path | None) -> str
 
 
 def export_call(settings: Settings, url: str, call_sid: str, out: Path | None) -> list[Path]:
-    """Write everything that is stored of a call into one folder. Returns the files.
+    """Write the rows and the recording of a call into one folder. Returns the files.
 
     Raises NotHeard if nothing is stored of the call, or if a recording that has a row cannot be opened.
     """
@@ -37,7 +37,7 @@ def export_call(settings: Settings, url: str, call_sid: str, out: Path | None) -
     except NotHeard:
         if not any(tables.values()) or tables["recordings"]:
             raise
-        recordings = []  # The call was not recorded. Only rows are stored of it.
+        recordings = []  # No row names a recording, so only the rows are written.
     return export(out or Path(call_sid), tables, recordings)
 
 

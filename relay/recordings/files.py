@@ -60,7 +60,7 @@ def name_of(header: Header, begun_at: datetime) -> str:
 
 
 class FileInProgress:
-    """A recording that is being written. Its methods raise OSError."""
+    """A recording that is being written. All methods except `give_up` may raise OSError."""
 
     def __init__(self, folder: Path, name: str, keys: Keys, header: Header, meanwhile: str = PART) -> None:
         """`meanwhile` is the file's suffix until it is closed. Before `open` nothing is on disk. Raises KeyMissing."""

@@ -1,7 +1,8 @@
 """Finds the peaks of a recording, for its waveform: the loudest sample of each step, in each channel. Pure.
 
 A peak is one byte on mu-law's own scale: 0 is silence, 127 is the loudest, and a difference of 16 is 6 dB. Peaks are
-stored as pairs (left, right), at most 4 kB for each recording. So each pair of a long call covers more time.
+stored as pairs (left, right), at most 4 kB for each recording. So in a recording of more than 100 s, each pair covers
+more than 50 ms.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ class ObjectStore:
 
 
 def _words(error: Exception) -> str:
-    """The store's message as one line of at most 200 characters. It ends at a "?".
+    """The kind of the error, and at most 200 characters of the store's message in one line, up to the first "?".
 
     The message may quote a signed URL, which has its signature after the "?".
     """

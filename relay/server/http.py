@@ -38,10 +38,10 @@ from relay.transport.wire import SocketWire, notice_dead_peers
 log = structlog.get_logger()
 
 Door: TypeAlias = Callable[[Request, WebSocketEnd], Awaitable[None]]
-"""Decides whether a socket may open, and serves it. A door has a path prefix. It is called once for each request below
-this prefix, before the upgrade. It calls `end.accept(request)` or `end.reject(...)`, and returns when the socket has
-ended. Then `end` is closed: with 1000 after a return or after Gone, with 1012 if the process stops, with 1011 after any
-other exception (which is logged)."""
+"""Decides whether a socket may open, and serves it. A door has a path prefix. It is called once for each GET request
+below this prefix, before the upgrade. It calls `end.accept(request)` or `end.reject(...)`, and returns when the socket
+has ended. Then `end` is closed: with 1000 after a return or after Gone, with 1012 if the process stops, with 1011 after
+any other exception (which is logged)."""
 
 HEAD_LIMIT_S = 5.0
 # A peer that does not read a plain HTTP response is dropped after this time. Hypercorn alone would wait forever, even
@@ -307,7 +307,7 @@ class HandoverServer(TCPServer):
 
 
 def _address_of(stream: trio.SocketStream) -> str:
-    """The peer's IP address."""
+    """The peer's IP address. "gone" if the socket has none any more."""
     try:
         return str(stream.socket.getpeername()[0])
     except OSError:

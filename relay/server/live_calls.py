@@ -28,7 +28,10 @@ class CallsInHand:
         return self._desk.settings.machine
 
     def seen(self) -> Iterator[LiveCall]:
-        """Every running call, oldest first. The state of a call is read only when the iterator reaches it."""
+        """The running calls, oldest first. The state of a call is read only when the iterator reaches it.
+
+        A call is left out while its stream has ended and Twilio has not asked yet what comes next.
+        """
         for file in sorted(self._desk.files.at_hand(), key=lambda file: file.rang_at):
             if (call := _seen(file, trio.current_time())) is not None:
                 yield call
@@ -77,8 +80,8 @@ def _rings(file: CallFile) -> bool:
 def _too_late(file: CallFile, order: Order) -> OrderAnswer:
     """The answer to an order that came after the agent had left the call.
 
-    Returns ALREADY if a transfer was ordered and has happened, or if a hang-up was ordered and the owner has hung up
-    before. In all other cases returns TOO_LATE.
+    Returns ALREADY if a transfer was ordered and was decided before, or if a hang-up was ordered and the owner has hung
+    up before. In all other cases returns TOO_LATE.
     """
     was_put = isinstance(order, PutThroughOrdered) and file.decision.then is Next.HUMAN
     was_hung_up = isinstance(order, HangUpOrdered) and file.decision.reason is EndReason.HUNG_UP_BY_OWNER

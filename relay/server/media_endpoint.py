@@ -2,8 +2,8 @@
 
 If the path names another Fly Machine, the answer is a `fly-replay` header, or 403 if that Machine cannot be reached.
 If the path names this Machine, Twilio's signature and the one-use token are checked before the upgrade. If one of them
-is wrong, the answer is 403. After the upgrade, a start message for the token's call must come within five seconds.
-Otherwise the socket is closed with 1008.
+is wrong, or if the call has a stream already, the answer is 403. After the upgrade, a start message for the token's
+call must come within five seconds. Otherwise the socket is closed with 1008.
 """
 
 from __future__ import annotations
@@ -127,7 +127,10 @@ class StreamDoor:
         await end.reject(307, "", header)
 
     async def _admit(self, request: Request, end: WebSocketEnd, token: str) -> CallFile | None:
-        """The call's file. None if Twilio has not signed the request, or if its token is wrong. It then got a 403."""
+        """The call's file. None if the request is not signed, its token is wrong, or the call has a stream already.
+
+        The request then got a 403.
+        """
         desk = self._desk
         try:
             signature.check_handshake(

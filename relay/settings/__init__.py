@@ -583,7 +583,7 @@ def check_hours(text: str) -> list[tuple[int, str, str]] | None:
     """Read HUMAN_HOURS, like "mon-fri 09:00-17:00, sat 18:00-02:00".
 
     Returns rows of (weekday, opens, closes). Weekday 0 is Monday. Hours that end after midnight get a second row for
-    the next day. Returns None for "always". Raises ValueError, whose message names the mistake.
+    the next day. Returns None for "always". Raises ValueError, whose message says which form is right.
     """
     if text == "always":
         return None

@@ -25,7 +25,7 @@ DEFAULT = ".env"
 # one is HOSTNAME (0.67 to HOST).
 ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.8, 0.85
 
-# Names that other programs use for the same settings. They are not similar enough for the ratio above.
+# Names that other programs use for the same settings. Most of them are not similar enough for the ratio above.
 _MEANT = {
     "TIMEZONE": "BUSINESS_TZ",
     "TIME_ZONE": "BUSINESS_TZ",

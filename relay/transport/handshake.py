@@ -136,9 +136,10 @@ def _parse(url: str) -> WebSocketURI:
 async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[Request, WebSocketEnd]:
     """Read the upgrade request as server on a connected wire. `first` has the bytes that were read already.
 
-    The caller of this function looks at `request.path` and `request.headers` (names in any case; `.get_all` for a name
-    that may come twice). Then it calls `end.accept(request)` or `end.reject(...)`. If the request is not valid or too
-    slow, this function answers 400 or 408 and raises Gone. It also raises Gone if the peer has gone.
+    The code that calls this function looks at `request.path` and `request.headers` (capital and small letters of a name
+    count as the same; `.get_all` is for a name that may come twice). Then that code calls `end.accept(request)` or
+    `end.reject(...)`. If the request is not valid or too slow, this function answers 400 or 408 and raises Gone. It
+    also raises Gone if the peer has gone.
     """
     protocol = ServerProtocol(max_size=websocket.MAX_FROM_CALLER_BYTES, logger=QUIET)
     head, data = _Head(protocol), first

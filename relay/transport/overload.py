@@ -18,9 +18,9 @@ from relay.transport.hub import current_hub
 # a core a pass takes 1 to 2 ms, at the core's limit 20 ms and more (bench/capacity).
 BEHIND_S = 0.004
 LEVEL_S = 0.0005
-# The limits for the share of time in which the loop works. The loop gets behind if both figures are above BEHIND_S and
-# FULL. This ends if one figure is below LEVEL_S or ROOM. A core works 95 % of the time with 140 calls, 75 % if their
-# frames are paired, and 25 % with 20 calls (bench/capacity).
+# The limits for the share of time in which the loop works. The loop gets behind if the pass is longer than BEHIND_S and
+# this share is above FULL. This ends if the pass is shorter than LEVEL_S, or if the share is below ROOM. A core works
+# 95 % of the time with 140 calls, 75 % if their frames are paired, and 25 % with 20 calls (bench/capacity).
 FULL, ROOM = 0.80, 0.60
 # Above this share of time at work, the loop is busy: it takes more frames at once (hub.py). Below it, the loop hands
 # each frame over as soon as the frame comes.

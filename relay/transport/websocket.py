@@ -84,7 +84,7 @@ def text_frame(message: bytes, mask: bytes) -> bytes:
 
 
 def span(data: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of the frame at `at` begins and ends. (0, 0) if the frame's head is not complete."""
+    """Where the payload of the frame at `at` begins and ends. (0, 0) if the frame's length has not come completely."""
     try:
         size = data[at + 1]
         begin = at + 6 if size & MASKED else at + 2
@@ -104,7 +104,7 @@ class Gone(Exception):
     """The connection has ended.
 
     Holds the close code and reason that the peer sent. If the peer sent none, holds the code and reason that we sent.
-    If we sent none either, holds 1006 and the cause.
+    If we sent none either, holds 1006 and the cause. If the peer's upgrade request was refused, holds 1002.
     """
 
     def __init__(self, code: int, reason: str = "") -> None:
@@ -231,7 +231,7 @@ class WebSocketEnd:
             raise self._gone(e) from e
 
     async def drain(self) -> None:
-        """Wait until the peer has taken all that was posted. If several tasks wait, only the first gets Gone."""
+        """Wait until the kernel has taken all that was posted. If several tasks wait, only the first gets Gone."""
         try:
             await self._wire.drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:

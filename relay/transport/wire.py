@@ -21,8 +21,8 @@ from relay.transport.hub import current_hub
 OUT_LIMIT_BYTES = 1 << 20
 # If a peer takes no byte for this long, the connection is closed. Twilio and OpenAI read within milliseconds.
 NO_PROGRESS_S = 5.0
-# How many bytes one read takes. It must be more than a TLS record (16 kB). Otherwise a part of a record would stay in
-# OpenSSL, and a poll of the socket would not show it.
+# How many bytes one read takes at most. It must be more than a TLS record (16 kB). Otherwise a part of a record would
+# stay in OpenSSL, and a poll of the socket would not show it.
 RECV_BYTES = 65_536
 
 # With these options the kernel notices a peer that vanished: after 5 + 3 * 2 s if we send nothing, and after 10 s if we
@@ -89,7 +89,7 @@ def default_tls() -> ssl.SSLContext:
 
 
 class _OneOutBuffer(ABC):
-    """A buffer for what the peer has not taken yet. Several tasks may write without a lock.
+    """A buffer for what the kernel has not taken yet. Several tasks may write without a lock.
 
     A task that finds bytes in the buffer appends its own bytes and returns. The task whose bytes were the first in the
     buffer drains it. So writes are never mixed. If the draining task is cancelled, half of a frame may have been sent.

@@ -38,11 +38,15 @@ class Attestation(enum.StrEnum):
 class CallerId:
     """Who calls. Each number is E.164, or "" if there is none."""
 
-    presented: str  # The number from the network. The rows in Postgres have this number.
+    presented: str  # The number that calls (in a call that we made: that we called). The rows in Postgres have it.
     number: str  # `presented` if it identifies one caller, otherwise "".
     attestation: Attestation
-    is_attested: bool  # False if this number alone is not enough to tell the caller about bookings, or to change them.
-    # True if one of our own numbers calls, because a human's phone forwards the call back to the agent.
+    # False if the number's signature is wrong, or is missing although the number is of a signing country. Then the
+    # number alone is not enough to tell the caller about bookings, or to change them. If `number` is "", True says
+    # nothing.
+    is_attested: bool
+    # True if one of our own numbers calls: a human's phone forwards our call back to the agent. Such a call is rejected
+    # (server/admission.py), because it would ring the same human again.
     is_own: bool = False
     # True if this number does not tell who calls: a line that forwards to us, a human's number, or the number that we
     # called (in a call that we made).
@@ -59,9 +63,9 @@ def caller_id(
 ) -> CallerId:
     """Read the fields of a webhook. A number without a country code is taken for a number of `country`.
 
-    `own` are our numbers. `humans` are the numbers of the people with whom callers are connected. A call from a human's
-    number is served, even if the number is also in `own`: the human's phone forwards its own callers to us, or the
-    owner tries the agent.
+    `own` are our numbers. `humans` are the numbers of the people with whom callers are connected. `is_own` is false for
+    a human's number, even if the number is also in `own`. So the agent takes such a call: the human's phone forwards
+    its own callers to us, or the owner tries the agent.
     """
     by_us = fields.get("Direction", "inbound").startswith("outbound")
     attestation = attested(fields.get("StirVerstat", ""))

@@ -35,8 +35,8 @@ class TwilioProtocolError(CallerProtocolError):
 class Frame(msgspec.Struct, gc=False):
     """A piece of caller audio. In practice it has 160 bytes (20 ms), but Twilio promises no size.
 
-    `media_ms` is Twilio's stream time at the beginning of the frame. The stream time of the first frame is about 100
-    ms. A jump of the stream time means that audio was lost.
+    `media_ms` is Twilio's stream time at the beginning of the frame. The stream time of the first frame is 100 to
+    170 ms. A jump of the stream time means that audio was lost.
     """
 
     mulaw: bytes = msgspec.field(name="payload")
@@ -70,7 +70,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The stream has ended, because the caller hung up or the call got new TwiML.
+    """The stream has ended, because the call has ended or has got new TwiML.
 
     `call_sid` is "" if the message has none.
     """

@@ -24,7 +24,9 @@ log = structlog.get_logger()
 LIMIT_S = 10.0  # The limit for a request with all its tries.
 TRY_LIMIT_S = 4.0  # The limit for one try.
 MAX_TRIES = 4
-FIRST_PAUSE_S = 0.25  # The pause after the first try, on average. Each further pause is twice as long.
+# The pause after the first try, on average. Each further pause is twice as long as the one before. If Twilio asks for a
+# longer pause (Retry-After), that pause is used.
+FIRST_PAUSE_S = 0.25
 # Twilio's codes for "Call is not in-progress" (21220) and "not found" (20404). The call has ended, or it belongs to
 # another account.
 UNKNOWN_CODE = 20404
@@ -69,7 +71,7 @@ class _ErrorBody(msgspec.Struct):
 
 
 class _Over(Exception):
-    """The call has ended. If `is_unknown`, Twilio does not know the call, the number or the account."""
+    """The call has ended, or (if `is_unknown`) Twilio does not know the call, the number or the account."""
 
     def __init__(self, *, is_unknown: bool = False) -> None:
         super().__init__()

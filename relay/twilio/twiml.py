@@ -1,7 +1,7 @@
 """Makes TwiML, the documents that tell Twilio what to do with a call. Pure.
 
-After each document, the caller hears something or the call ends. The twilio package would make the same XML, and tests
-compare both. The relay does not use the twilio package, because that package needs four HTTP libraries.
+The twilio package would make the same XML, and tests compare both. The relay does not use the twilio package, because
+that package needs four HTTP libraries.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class TwimlError(ValueError):
 
 
 class UrlNotAbsolute(TwimlError):
-    """A URL has no scheme or host. In an update of a running call, Twilio would answer with error 15004."""
+    """A URL has no host, or a wrong scheme. In an update of a running call, Twilio would answer with error 15004."""
 
 
 class TooLong(TwimlError):

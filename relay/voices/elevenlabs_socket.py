@@ -183,7 +183,7 @@ class ElevenLabsVoice:
 
     @property
     def late_audio(self) -> int:
-        """How many pieces of sound were dropped because their item was cut off."""
+        """How many pieces of sound were dropped, because their item was cut off or had ended."""
         return self._speaking.late_audio
 
     def say(self, item_id: ItemId, text: str) -> None:

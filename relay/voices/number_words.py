@@ -55,7 +55,7 @@ def digits(text: str) -> str:
 
 
 def year(number: int) -> str:
-    """A year from 1100 to 2099: "nineteen eighty-four", "twenty oh five", "two thousand five"."""
+    """A year from 1100 to 2099: "nineteen eighty-four", "nineteen oh five", "two thousand five"."""
     hundreds, rest = divmod(number, 100)
     if 2000 <= number < 2010 or number % 1000 == 0:
         return cardinal(number)

@@ -44,8 +44,8 @@ GHOST_S = 10.0
 # All sound of an item has come if the alignments lack at most this share of the sent characters, or at most this number
 # of characters.
 ALIGNED_SHARE, ALIGNED_LEAST = 0.05, 2
-# An unfinished sentence is spoken if the earlier sound lasts less than this, and the model has written nothing for
-# longer than this.
+# An unfinished sentence is spoken if the sound that has come will end in less than this, and the model has written
+# nothing for longer than this.
 PRESS_S = 0.3
 
 
@@ -92,7 +92,7 @@ class Speaking:
     def __init__(self) -> None:
         self.characters = 0
         self.is_lost = False
-        self.late_audio = 0  # How many pieces of sound were dropped because their item was cut off.
+        self.late_audio = 0  # How many pieces of sound were dropped, because their item was cut off or had ended.
         self.bad_messages = 0
         self.unknown_keys = 0
         self._by_item: dict[ItemId, _Context] = {}

@@ -31,11 +31,11 @@ class Token:
 
     spoken: str
     end: int
-    is_apart: bool  # True if a blank came before it in the text.
+    is_apart: bool  # True if a blank comes before it in the spoken text (see `joint`).
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """Cut the whole text into pieces. If nothing is spoken for a piece, its `spoken` is ""."""
+    """Cut the whole text into pieces, without the blanks. If nothing is spoken for a piece, its `spoken` is ""."""
     apart, before = True, ""
     for match in _TOKENS.finditer(text):
         kind = match.lastgroup or ""

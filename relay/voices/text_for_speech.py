@@ -1,8 +1,9 @@
 """Cuts the model's text into clauses for a voice service, and notes the places of each clause in the text.
 
-The first clause of an item should be sent early, because the caller hears nothing before it. The first clause ends at
-the first comma, or before a word that begins a phrase. Later clauses are whole sentences, if the sentences are not too
-long. For these clauses there is time, because earlier sound still plays, and a voice speaks a whole sentence better.
+The first clause of an item should be sent early, because the caller hears nothing before it. So it ends at
+the first comma, before a word that begins a phrase, or at the end of the sentence. Later clauses end at the end of a
+sentence, or at a comma if the sentence is long. For these clauses there is time, because earlier sound still plays, and
+a voice speaks a whole sentence better.
 Each clause is sent with `flush`. Without it, the service would wait for more text after a clause of fewer than about 40
 characters.
 """
@@ -73,7 +74,10 @@ class TextForSpeech:
         return self._give(is_end=True)
 
     def press(self) -> list[Clause]:
-        """Return a clause that ends early, like a first clause, because the caller would hear a pause otherwise."""
+        """Let the next clause end early, like a first clause. Returns the clauses that are now complete.
+
+        Without this, the caller would hear a pause.
+        """
         self._is_first = True
         return self._give(is_end=False)
 
@@ -99,7 +103,8 @@ def _size(text: str, *, is_first: bool, is_end: bool) -> int | None:
     if len(text) > LONGEST:
         ends.append(_first(_BLANK, text, LONGEST))
     size = min((end for end in ends if end is not None), default=None)
-    # At the end of an item, a text of at most LATER_COMMA characters is one clause, even if it has several sentences.
+    # At the end of an item, a later text of at most LATER_COMMA characters is one clause, even if it has several
+    # sentences.
     if whole is not None and (size is None or (not is_first and whole <= LATER_COMMA)):
         return whole
     return size

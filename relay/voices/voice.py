@@ -97,7 +97,7 @@ class Voice(Protocol):
         """
 
     async def keep(self) -> None:
-        """Keep the voice alive until cancelled, while its call has not begun.
+        """Keep the voice alive while its call has not begun: until cancelled, lost or closed.
 
         If the voice is lost meanwhile, `run` reports the loss later.
         """

@@ -7,7 +7,7 @@ const part = (id) => document.getElementById(id);
 const page = part("talk");
 const says = (words) => { part("state").textContent = words; };
 
-let call = null; // the running call: { socket, speaker, microphone, path }
+let call = null; // the running call: { speaker, microphone, send }
 
 function tell(words, kind = "") {
   const line = document.createElement("p");

@@ -4,9 +4,9 @@
 
 Rule 1: the first command that needs the server starts it. Later commands join it. When the last command ends, the
         server is stopped (keeper.py says how).
-Rule 2: Postgres refuses to run as root. So if a command runs as root, Postgres runs as the user `nobody`. Only the
-        folder DATA_DIR/postgres/server then belongs to `nobody`. In this folder root opens only plain files of
-        `nobody`, and no links (keeper.read_of_server). If `nobody` cannot reach DATA_DIR (a project under /root), a
+Rule 2: Postgres refuses to run as root. So if a command runs as root, Postgres runs as the user `nobody`. In
+        DATA_DIR, only the folder postgres/server then belongs to `nobody`. In this folder root opens only plain files
+        of `nobody`, and no links (keeper.read_of_server). If `nobody` cannot reach DATA_DIR (a project under /root), a
         folder in the system's temporary folder is used instead. Its name contains a hash of DATA_DIR.
 Rule 3: the server has only a Unix socket, no TCP port. No other user can open the socket's folder. So no password is
         needed.
@@ -162,8 +162,8 @@ def _own_folder(folder: Path, mode: int, user: int | None, group: int | None) ->
     with suppress(FileExistsError):
         folder.mkdir(mode=mode)
     try:
-        # Change the open folder, not its path. In a temporary folder, another user could have replaced the path by a
-        # link.
+        # Change mode and owner through the open folder, not through its path. In a temporary folder, another user could
+        # have replaced the path by a link.
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EACCES):

@@ -32,7 +32,9 @@ START_S = 60.0
 # The limit for a fast shutdown, which writes a checkpoint. After this time the server is killed. It then replays its
 # log at the next start.
 STOP_S = 60.0
-TRIES = 5  # The keeper gives up after this many starts in a row that failed, or after which Postgres soon died.
+# The keeper gives up after this many starts in a row that failed, or after which Postgres died within START_S. If no
+# start has succeeded yet, it may give up earlier (_serve).
+TRIES = 5
 PAUSE_S = 0.5
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
