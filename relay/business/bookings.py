@@ -1,8 +1,8 @@
 """Books, moves and cancels appointments. If a change is not possible, says why in words for the caller (pure).
 
 A method that gets a `Store` runs inside one transaction of the diary. `now` is the present time in minutes since 1970.
-A refusal is an exception and changes nothing. A change is stored with its idempotency key. A second change with the
-same key changes nothing, and returns the result of the first one.
+A refusal is an exception and changes nothing. A change is stored with its idempotency key. If a key comes again
+for the same kind of change, nothing is changed, and the result of the first change is returned.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Deed:
     call_sid: str = ""
     by: str = "caller"
     # If true, opening hours, notice and horizon (rules.py: `notice_minutes`, `ahead_days`) do not count. Even then, no
-    # person or place can be booked twice at one time.
+    # person or place can be booked twice at one time, or while blocked.
     anyway: bool = False
 
 
@@ -184,7 +184,10 @@ class Bookings:
         return found
 
     def _service_of(self, old: Appointment) -> Service:
-        """The service of an appointment, as it was booked. The business file may have changed since then."""
+        """The service of an appointment, with the length and the buffer that were booked.
+
+        The business file may have changed since then.
+        """
         now = next((each for each in self.business.services if each.name == old.service), None)
         buffer = old.busy_min - old.minutes
         if now is None:

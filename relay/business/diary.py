@@ -87,7 +87,7 @@ class Store(Protocol):
         """The booked appointments of a phone number that begin after this minute, the earliest first."""
 
     def last_name(self, phone: str) -> str:
-        """The name in the latest appointment of this phone number. "" if there is none."""
+        """The name in the appointment that this phone number has booked last. "" if there is none."""
 
     def change(self, key: str) -> Change | None:
         """The change that was made with this key. None if there is none."""
@@ -115,7 +115,7 @@ class Diary(Protocol):
         """Run `work`, which only reads, in a transaction."""
 
     async def write(self, work: Callable[[Store], T], *, limit_s: float) -> T:
-        """Run `work` in a transaction, while no other work runs. All of its changes are kept, or none.
+        """Run `work` in a transaction, while no other `write` runs. All of its changes are kept, or none.
 
         `work` must raise a refusal before its first change, because a refusal does not undo changes.
         """

@@ -1,7 +1,7 @@
 """Implements the backend's port in this process, with the business file and the diary.
 
-Each `Embedded` has one version of the business file. A call uses the same `Embedded` until the call ends. All of these
-objects use the same diary.
+Each `Embedded` has one version of the business file. A call uses the same version until the call ends. All of these
+objects use the same diary, except those of dry test calls: they use the test diary (relay/server/browser_calls.py).
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class Embedded:
     async def availability(
         self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """The free times from `day` to `until`. Raises Refused, whose words are for the caller."""
+        """The free times on `day`, or from `day` to `until`.
+
+        Raises Refused, whose `told` is for the caller, if it is not clear which service or person is meant.
+        """
         free = await self._ask(
             lambda store: self._bookings.free(store, self._now, service, day, until or day, who), writes=False
         )

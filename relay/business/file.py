@@ -1,6 +1,6 @@
 """Reads and checks `business.toml`. One error names all mistakes, each with its line.
 
-If the file is not valid TOML, the error names only the first mistake. `load` reads the file, and the rest is pure.
+If the file is not valid TOML, the error names only the first mistake. Only `load` does I/O.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def _zone(top: _Table) -> ZoneInfo:
 
 
 def _week(table: _Table) -> Week:
-    """The weekly hours. The business is closed on a day that is not named."""
+    """The weekly hours of the business or of a person. A day that is not named has no hours."""
     days: list[tuple[Span, ...]] = [()] * 7
     named: set[int] = set()
     for key, value in table.items():

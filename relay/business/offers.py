@@ -6,7 +6,7 @@ Rule 2: its person or place is free during the appointment and its buffer.
 Rule 3: it begins at least the service's `notice_minutes` after now, and at most its `ahead_days` after today.
 
 Every time that keeps these rules can be booked. But only times in steps of `step_minutes` are offered. The steps begin
-at the beginning of the opening hours, or at the next round time after it.
+where the hours of the business (or of the person) begin, or at the next round time after that.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Choice:
 
 
 def choices(business: Business, service: Service, first: dt.date, last: dt.date, who: str = "") -> list[Choice]:
-    """The people or places that can do the service on these days. If `who` is given, only this person."""
+    """The people or places that can do the service on these days. For people: if `who` is given, only this person."""
     pieces = business_pieces(business, first, last)
     if service.places:
         return [_choice(tuple(business.resources_of(service)), pieces, service)]

@@ -10,13 +10,13 @@ from typing import Final
 
 from relay.business.rules import Answer, Business, Service
 
-# The most tokens of the services and of the answers in the prompt. The other lines have smaller budgets, which are
-# parts of these. All of these tokens are paid again in each turn. Tokens are counted as 3 bytes of UTF-8 each. A real
+# The most tokens of the services and of the answers in the prompt. The other lists have smaller budgets: fractions
+# of these. All of these tokens are paid again in each turn. Tokens are counted as 3 bytes of UTF-8 each. A real
 # token has 4 or 5 bytes in English and fewer in some other languages, so the count is hardly ever too low.
 SERVICES_TOKENS: Final = 400
 ANSWERS_TOKENS: Final = 400
 BYTES_PER_TOKEN: Final = 3
-SHORT_TOKENS: Final = 80  # A longer answer is left out of the prompt and looked up, even if it would fit.
+SHORT_TOKENS: Final = 80  # An answer with more tokens is looked up, even if it would fit into the prompt.
 
 
 def tokens(text: str) -> int:

@@ -1,8 +1,8 @@
 """Renders the relay's own sentences once in the agent's voice, and stores their sound on disk and in Postgres.
 
 Each sound is checked. It is stored under a hash of everything that it was made from: the text, the voice, the model,
-and the instructions. While a phrase has no sound, its clip is played. Clips ship with the relay and have another voice
-(`relay/phrases/clips/`). A greeting has no clip: relay/call/greeting.py decides what is played instead.
+the instructions, and the service. While a phrase has no sound, its clip is played. Clips ship with the relay and have
+another voice (`relay/phrases/clips/`). A greeting has no clip: relay/call/greeting.py decides what is played instead.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class PhraseBook:
         self._told: set[tuple[str, str]] = set()  # The faults that were logged since `fill` began.
         # Why the service refuses everything until the operator acts. None if the service does not refuse everything.
         self.refused: ModelUnreachable | None = None
-        # Set when the texts of `_first_texts` were loaded or rendered, or could not be rendered.
+        # Set when the texts of `_first_texts` have sounds, or could not be rendered.
         self.complete = trio.Event()
 
     def adopt(self, other: PhraseBook) -> None:
@@ -224,7 +224,7 @@ class PhraseBook:
         return list(dict.fromkeys((*self._first_texts(), *self._prompts.phrases.values(), *self._also)))
 
     def _first_texts(self) -> list[str]:
-        """The texts that are rendered first, before calls are taken: the greetings and the emergency number."""
+        """The texts that are rendered first: the greetings and the emergency phrase. `/readyz` waits for them."""
         return list(dict.fromkeys((*self._parts(), self._prompts.phrases[EMERGENCY])))
 
     def _parts(self) -> list[str]:
@@ -240,8 +240,8 @@ class PhraseBook:
     def greeting(self, announces: bool, closed: bool = False) -> Greeting:
         """The greeting, with its sound if there is one.
 
-        Each part has its own sound. If a part has none, the sound of the whole greeting is used, which a call has heard
-        live before.
+        Each part has its own sound. If a part has none, the sound of the whole greeting is used, if a call has heard
+        it live before.
         """
         opening, question = self._prompts.greeting(announces, closed)
         notice = self._prompts.notice if announces else ""
@@ -318,7 +318,8 @@ class PhraseBook:
     def learn(self, text: str, mulaw: bytes, transcript: str) -> bool:
         """Take the sound of a whole greeting that a call has just heard live. `keep` stores this sound later.
 
-        Returns False if the sound is not used: it is wrong, or there is a sound already, or too many greetings wait.
+        Returns False if the sound is not used: it is wrong, or no greeting has this text, or there is a sound already,
+        or too many greetings wait.
         This method does not wait, because it runs inside a call.
         """
         if text in self._kept or text not in self._wholes():

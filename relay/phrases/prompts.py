@@ -1,7 +1,7 @@
 """Reads the texts in `prompts/`: the instructions of the model, and the agent's own sentences.
 
-The placeholders of the texts are filled in and the texts are checked when the relay starts. So a mistake is found
-before a caller hears it.
+The texts are read when the relay starts, and again when a file changes (relay/server/briefings.py). Each time, the
+placeholders are filled in and the texts are checked. So a mistake is found before a caller hears it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from relay.settings.shipped import folder
 
 PROMPTS_DIR = folder("prompts")
 
-# All placeholders are filled in when the relay starts, except these two. Their values change from call to call. They
-# are at the end of the instructions, so the text before them is the same for all calls, and the model can cache it.
+# These two placeholders are filled in for each call, and all others when the files are read.
 _OF_THE_CALL = {"TODAY", "CALLER"}
 # The placeholder for the facts of the business. Only the model's instructions may have it.
 _BUSINESS = "{BUSINESS}"
@@ -204,7 +203,7 @@ def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, 
     return tuple(languages)
 
 
-@functools.lru_cache(maxsize=64)  # So each of several hundred patterns is compiled only once.
+@functools.lru_cache(maxsize=64)  # So the patterns of unchanged files are compiled only once.
 def _language(name: str, text: str, numbers: tuple[str, ...], clerks: tuple[str, ...]) -> Language:
     return Language.from_table(name, tomllib.loads(text), numbers, clerks)
 

@@ -6,7 +6,7 @@ old_words       deletes words and numbers in Postgres that are older than RETENT
 erasure         deletes everything of one caller, or of one call                                (blocking)
 commands        does `relay erase`: says what will be deleted, asks, deletes                    (blocking)
 
-All SQL is in sql/retention.sql.
+The statements that find and delete are in sql/retention.sql.
 """
 
 from relay.retention.service import Retention

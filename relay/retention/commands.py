@@ -47,7 +47,7 @@ class Terminal:
 def erase(places: Places, whom: Whom, read: Callable[[str], str], terminal: Terminal, *, yes: bool) -> None:
     """Erase a caller or a call. Raises NotErased.
 
-    `read` brings a number or a call SID that was typed into the form that `whom` has.
+    `read` converts what was typed (a number or a call SID) to the form that `whom` has.
     """
     erasure = Erasure(places, whom)
     shown = whom.number or whom.call_sid or ""

@@ -1,7 +1,7 @@
 """Finds and deletes all data of one caller, or of one call. It blocks, and only a command uses it.
 
 Recordings are deleted first. Then one transaction deletes the rows and the caller's number. So if the command is
-killed, a second run still finds the rest by the number, and finishes the work. For the same reason, a call keeps its
+killed, a second run still finds the remaining data by the number, and deletes it. For the same reason, a call keeps its
 number in the table `calls` if some of its data may still come, or cannot be reached.
 """
 

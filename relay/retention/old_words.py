@@ -39,7 +39,8 @@ class OldWords:
     async def delete_next(self, before: dt.datetime) -> int | None:
         """Delete the words of the next group of calls that are older than `before`. Returns how many calls had words.
 
-        Returns None after the last group. Then the next call of this method begins again at the oldest call.
+        After the last group, it deletes old appointments and news (and returns 0). When nothing is left, it returns
+        None, and the next run begins again at the oldest phone call.
         """
         place = self._place
 
