@@ -167,14 +167,15 @@ def test_a_user_who_may_not_create_tables_is_told_who_can_allow_it(empty_databas
 
 
 @pytest.mark.real
-def test_a_database_whose_encoding_lacks_letters_is_refused(postgres: str) -> None:
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_whose_encoding_lacks_letters_is_refused(postgres: str, encoding: str) -> None:
     url = postgres.replace("/postgres?", "/lacks_letters?")
     run_sql(
         postgres,
         "drop database if exists lacks_letters",
-        "create database lacks_letters template template0 encoding 'LATIN1' locale 'C' locale_provider libc",
+        f"create database lacks_letters template template0 encoding '{encoding}' locale 'C' locale_provider libc",
     )
-    with pytest.raises(MigrationRefused, match=r"encoding is LATIN1.*UTF8"):
+    with pytest.raises(MigrationRefused, match=rf"encoding is {encoding}.*UTF8"):
         migrate(url)
     run_sql(postgres, "drop database lacks_letters with (force)")
 
