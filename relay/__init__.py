@@ -89,7 +89,7 @@ back to transport/. voices/ and phrases/ also make sound for the caller:
       keypad.py               collects the keys that the caller presses
       presence.py             measures how long the caller has been silent
       responses.py            handles the events of the model's answers while they are generated
-      response_queue.py       is the only place that asks the model for an answer (response.create)
+      response_queue.py       decides when the model is asked for an answer in a running call (response.create)
       conversation.py         holds the turns in order: what was said, and what was heard
       playout.py              decides when audio goes to the caller, and knows what the caller has heard
       voice_loss.py           lets the model speak by itself when the voice service has failed
@@ -98,7 +98,7 @@ back to transport/. voices/ and phrases/ also make sound for the caller:
       liveness.py             measures dead air, and decides what to do about it
       sessions.py             holds which model session serves the call
       failover.py             moves the call from one model session to the next
-      escalation.py           finds reasons to connect the caller with a human that do not come from the model
+      escalation.py           holds the rules for when a human or the harder model takes the call
       ending.py               ends the call: at a limit, after silence, for a transfer, with last words
       orders.py               carries out the owner's orders
       view.py                 describes a running call for the page Live
