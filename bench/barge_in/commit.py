@@ -1,9 +1,9 @@
 """Simulates other values of GIVE_UP_MS: the shipped clips go through the relay's own level VAD and turn-taking.
 
-The sounds are coughs, double coughs (150 ms of silence between two coughs) and short words. A short word is the first
-word of a clip, or the whole clip. Each sound is played at five levels, and with eight positions of the frames relative
-to the sound. The simulation assumes that the model's VAD reports speech after 60 ms, and the end of the speech after
-500 ms of silence. The words are known 1.25 s after that (docs/protocol/openai.md 3).
+The sounds are coughs, double coughs (the second begins 470 ms after the first) and short words. A short word is the
+first word of a clip, or the whole clip. Each sound is played at five levels, and with eight positions of the frames
+relative to the sound. The simulation assumes that the model's VAD reports speech after 60 ms, and the end of the speech
+after 500 ms of silence. The words are known 1.25 s after that (docs/protocol/openai.md 3).
 """
 
 from __future__ import annotations

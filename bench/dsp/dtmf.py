@@ -44,7 +44,7 @@ def dialled(rate_hz: int, level_db: float, detune: float, twist_db: float) -> np
 
 
 def received(samples: npt.NDArray[np.int16], rate_hz: int) -> str:
-    """The digits that a simple receiver hears. RUN blocks in a row with the same digit count as that digit."""
+    """The digits that a simple receiver hears. A digit counts if at least RUN blocks in a row have it."""
     size, hop = round(BLOCK_S * rate_hz), round(HOP_S * rate_hz)
     blocks = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop].astype(np.float64)
     window = np.hamming(size)  # so that a loud low group does not disturb a quiet high one

@@ -89,7 +89,7 @@ async def measure(case: Case, database_url: str, folder: Path, calls: int, at_on
 
 
 def run(calls: int, at_once: int, only: str) -> list[Measured]:
-    """Measure all cases, one after the other."""
+    """Measure the cases with the words `only` in their name, one after the other."""
     found: list[Measured] = []
     for case in (each for each in CASES if only in each.name):
         with tempfile.TemporaryDirectory(prefix="relay-greeting-") as temporary:

@@ -51,7 +51,7 @@ class Row:
     delay_ms: float  # the mean time from an answer's first delta to its first written frame
     cpu_us_per_call_s: float  # the CPU time of the playout in a second of a call
     messages_per_call_s: float
-    at_twilio_ms: float  # the mean audio in Twilio's buffer, which a `clear` would throw away
+    at_twilio_ms: float  # the mean audio in Twilio's buffer while it has some: a `clear` would drop it
     resent_kb: float  # the audio that is sent again after holds, if the caller coughs every 3 s
     gaps: int
     gaps_ms: float

@@ -1,7 +1,7 @@
 """What `relay call` knows of the relay that it calls. Only expectations about known settings can be checked.
 
 The settings come from the environment and from `.env` in the folder where the command is started. A relay on another
-machine may have other settings. What is unknown is not checked, and the report says so.
+machine may have other settings. What is unknown is not checked.
 """
 
 from __future__ import annotations

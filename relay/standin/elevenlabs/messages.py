@@ -34,8 +34,8 @@ class RefusedError(Exception):
 
 
 # The texts of the next two errors and of the time-out are quoted from issues of client libraries
-# (livekit/agents-js#1985, elevenlabs/elevenlabs-python#167, elevenlabs/elevenlabs-docs#426). Of the other errors only
-# the codes are known.
+# (livekit/agents-js#1985, elevenlabs/elevenlabs-python#167, elevenlabs/elevenlabs-docs#426). The other errors are
+# assumptions (docs/protocol/elevenlabs.md 1.2).
 TOO_MANY_CONTEXTS = RefusedError(
     "max_active_conversations",
     "Maximum simultaneous contexts per WebSocket connection exceeded (5). "

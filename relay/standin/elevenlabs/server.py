@@ -314,7 +314,7 @@ class _Connection:
             await trio.sleep(len(mulaw) / BYTES_PER_MS / 1000 / (faults.pace or script.pace))
 
     async def _mishap(self, context: _Context) -> None:
-        """Do the fault that the script orders before this piece of sound."""
+        """Do a fault before the next piece of sound is sent, if the script orders one for this moment."""
         faults = self._faults
         if faults.silent_after_ms is not None and self._audio_ms >= faults.silent_after_ms:
             self._is_dumb = True

@@ -93,7 +93,7 @@ class VoiceFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VoiceScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the service behaves. The defaults have no limits and no faults."""
+    """How the service behaves. With the defaults it has no faults, and `contexts` is its only limit."""
 
     faults: VoiceFaults = VoiceFaults()
     seed: int = 1

@@ -1,4 +1,4 @@
-"""Reads from /proc what a process has used: CPU seconds, memory, and how busy its core was with other programs."""
+"""Reads from /proc what a process has used (CPU seconds, memory), and how busy a core was."""
 
 from __future__ import annotations
 

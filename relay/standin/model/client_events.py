@@ -89,7 +89,7 @@ def check_client_event(event: dict[str, Any]) -> None:
 
 
 def item_from_wire(wire: Any, fresh_id: str, hear: Callable[[bytes], tuple[str, int]], history: History | None) -> Item:
-    """Make the item that a client wants to create. `hear` returns the text and the length (ms) of audio in it.
+    """Make the item that a client wants to create. `hear` returns the text and the length (ms) of the item's audio.
 
     If `history` is given and the item is a function's output, the history must have the function call.
     """

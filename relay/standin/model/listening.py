@@ -1,7 +1,7 @@
 """The input audio buffer of a session: takes appended audio, detects speech in it, and gives the audio of a commit.
 
-With a VAD, the buffer holds only speech and its prefix, so that an hour of silence needs no memory. Positions are ms of
-received audio since the session began.
+With a VAD, the buffer forgets silence except its last part (KEEP_MS), so that an hour of silence needs little memory.
+Positions are ms of received audio since the session began.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from relay.standin.model.audio import Samples, from_wire, rate_hz
 from relay.standin.model.vad import Started, Stopped, Vad
 
-KEEP_MS = 1000  # While nobody speaks, the buffer holds the length of the prefix and this much more.
+KEEP_MS = 1000  # While nobody speaks, the buffer holds audio of the length of the prefix plus this.
 # The pauses after which the semantic VAD ends a turn. The real model waits up to 8, 4 or 2 s if a sentence sounds
 # unfinished (docs/protocol/openai.md 2.1). The stand-in cannot judge sentences, so its times are shorter.
 SEMANTIC_SILENCE_MS = {"low": 1500, "medium": 900, "auto": 900, "high": 500}

@@ -319,7 +319,7 @@ class Response:
     # Faults, and small things
 
     def _mishap(self) -> Iterator[float]:
-        """Do the fault that the script orders before this delta."""
+        """Do a fault before the next delta is sent, if the script orders one for this moment."""
         faults = self._faults
         if faults.huge_event and self._deltas == 1:
             padding = "x" * HUGE_EVENT_BYTES
@@ -329,7 +329,7 @@ class Response:
             yield faults.stall_s or float("inf")
 
     def _hang_up(self) -> Iterator[float]:
-        """End the connection after the delta that the script names. With code 1006, end it inside that delta."""
+        """End the connection if the script names the last delta. Code 1006 cuts it in the message of that delta."""
         if self._faults.close_after_deltas == self._deltas:
             self._stage.close(self._faults.close_code, "")
             yield float("inf")

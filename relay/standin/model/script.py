@@ -199,7 +199,7 @@ class Script:
     first_delta_ms: tuple[int, int] = (300, 700)
     delta_ms: int = 250  # A real delta has 12,000 bytes of PCM16 (docs/protocol/openai.md 3).
     pace: float = 5.0  # Audio is sent this many times faster than real time (docs/protocol/openai.md 3).
-    # The time from the commit to the caller's words (docs/protocol/openai.md 6).
+    # The time from the commit to the caller's words (docs/protocol/openai.md 3).
     transcription_s: tuple[float, float] = (1.0, 1.5)
     lifetime_s: float = 3600.0  # docs/protocol/openai.md 1.4
     ping_s: float = 20.0  # docs/protocol/openai.md 1.3

@@ -17,8 +17,8 @@ from relay.standin.speech.voice import Voice
 
 RATE_LIMIT_TOKENS = 15_000_000
 RATE_LIMITS_S = 0.043  # The time from response.done to rate_limits.updated (docs/protocol/openai.md 2.3).
-# The time from speech_started to the end of the response. Another delta may come in this time (docs/protocol/openai.md
-# 2.3).
+# The time from speech_started to the end of the interrupted response. One of its deltas may still come in this time
+# (docs/protocol/openai.md 2.3).
 CANCEL_S = 0.02
 
 

@@ -1,1 +1,1 @@
-"""Connections between processes that can be cut and restored."""
+"""Connections between processes. A stand-in can cut and restore them."""

@@ -140,7 +140,7 @@ class Actor:
 
 
 async def _until(missing_s: Callable[[], float]) -> None:
-    """Wait until `missing_s` returns 0 or less. It returns for how many seconds the wait must at least go on.
+    """Wait until `missing_s` returns 0 or less. Until then it returns how many seconds must still pass at least.
 
     The wait sleeps for this time, in whole steps of LOOK_S.
     """

@@ -99,7 +99,7 @@ class Leg:
     keys: str = ""
 
     def duration_s(self, now: float) -> int:
-        """The length of the call since it was answered, in whole seconds, as Twilio bills it. 0 if nobody answered."""
+        """The whole seconds of the call since it was answered, as Twilio reports them. 0 if nobody answered."""
         if self.answered_s is None:
             return 0
         return round((now if self.ended_s is None else self.ended_s) - self.answered_s)

@@ -41,7 +41,7 @@ class RestError(Exception):
 
 @dataclass(slots=True)
 class RestFaults:
-    """Ordered faults: how many of the next requests get 429 or 500, and how many seconds later each answer comes."""
+    """Ordered faults: how many of the next requests get 429 or 500, and by how many seconds each answer is late."""
 
     too_many: int = 0
     broken: int = 0

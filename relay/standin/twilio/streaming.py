@@ -107,7 +107,7 @@ class Streaming:
         self._on_its_way = ""  # The message that was taken from the channel and was not sent yet.
 
     async def run(self) -> None:
-        """Run the stream. Returns when the relay closes, or if no socket could be opened.
+        """Run the stream. Returns when the socket has ended, or if no socket could be opened.
 
         If this is cancelled, because the caller hung up or REST brings new TwiML, it sends `stop` and closes. Buffered
         audio is lost.
