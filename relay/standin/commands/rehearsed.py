@@ -36,7 +36,7 @@ class Rehearsed:
     utc_now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
 
     def fit(self, scenario: Scenario, number: int = 0) -> tuple[Scenario, tuple[str, ...]]:
-        """Fit the scenario to this relay, for caller `number`.
+        """The scenario for this relay and for caller `number`, and the sentences that the relay says by itself.
 
         Raises ScenarioError if the scenario needs other settings, or if the owner's files have a mistake.
         """

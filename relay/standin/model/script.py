@@ -114,7 +114,7 @@ class Faults:
     wrong_format: bool = _fault(False, "the server announces and sends the audio format that was not asked for")
 
     # Listening
-    deaf_after_turns: int | None = _fault(None, "no speech is detected after this many turns (0: never any)")
+    deaf_after_turns: int | None = _fault(None, "after this many turns no speech is detected (0: from the beginning)")
     transcription_failed: bool = _fault(False, "no turn is transcribed")
     noise_words: str = _fault("", "the transcript of a turn without words: real transcribers invent some")
     slow_read_s: float = _fault(0.0, "pause after each read of at most 1 KiB, so that what the client sends piles up")

@@ -287,7 +287,8 @@ def load_script(path: str | None, faults: str = "", time_zone: str = "") -> Scri
     The file is a scenario, or any TOML file with a `[model]` table. Without a file, the script is the demo's
     conversation. If piper is installed, it speaks a text that has no clip, unless the file has `piper = false`.
     `time_zone` is the business's time zone. It is used if the file names none.
-    Raises ScriptError that names what is wrong, and OSError or tomllib.TOMLDecodeError if the file cannot be read.
+    Raises ScriptError that names what is wrong, and OSError, UnicodeDecodeError or tomllib.TOMLDecodeError
+    if the file cannot be read.
     """
     table = tomllib.loads(Path(path).read_text("utf-8")).get("model", {}) if path else {}
     script = Script.from_table(table, time_zone)

@@ -22,7 +22,10 @@ OTHERS_NUMBER: Final = "+12125550111"
 
 
 def settings_of(business: BusinessTable, folder: Path, zone: dt.tzinfo, utc_now: dt.datetime) -> dict[str, str]:
-    """Write the business file, and return the settings that lead the relay to it. Raises ScenarioError."""
+    """Write the business file, and return the settings that lead the relay to it.
+
+    Raises ScenarioError if this file or the changed file has a mistake.
+    """
     path = folder / FILE_NAME
     _write(path, _filled(business.file, zone, utc_now))
     try:

@@ -31,7 +31,7 @@ RESUMED_S = 2.0
 """A held answer goes on within this time, if the caller's sound was no interruption (relay/call/turn_taking.py)."""
 
 PAUSED_S = 5.0
-"""If a model pauses in the middle of a word and goes on within this time, it is still the same answer."""
+"""If a model pauses in the middle of a sentence and goes on within this time, it is still the same answer."""
 
 AROUND_S = 0.1
 """`speech/clip_recogniser.py` gets each part with this much audio on both sides."""
