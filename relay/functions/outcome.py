@@ -45,11 +45,11 @@ _KEY_CHARS: Final = 40
 class Outcome:
     """The outcome of one function call.
 
-    `output`: JSON for the model, at most 1,024 bytes. `ok`: True only if the function did what was asked. `error`: what
-    went wrong, for the operator, without phone numbers. None if nothing did. `key`: the idempotency key if the function
-    writes. `effect`: None on a repeat, because it was carried out the first time. `blocked_s`: the longest time in
-    which the function kept all calls waiting. `names_caller`: where the caller's name in the output comes from, if
-    there is one.
+    `output`: JSON for the model, at most 1,024 bytes. `ok`: False if the function failed or was refused. `error`: what
+    went wrong. If `refused`, this text is for the model, and may repeat the caller's words. If not, it is for the log.
+    `key`: the idempotency key if the function writes. `effect`: None on a repeat, because it was carried out the first
+    time. `blocked_s`: the longest time in which the function kept all calls waiting. `names_caller`: where the caller's
+    name in the output comes from, if there is one.
     """
 
     output: str

@@ -1,7 +1,7 @@
 """Keeps the questions that the caller must answer before a function runs: about an invented value, or a second booking.
 
-A question counts as answered if the model calls the function again with the same arguments, and the caller has spoken
-in between. An answered question is not asked again.
+A question counts as answered if a later function call needs the same question, and the caller has spoken in between.
+An answered question is not asked again.
 """
 
 from __future__ import annotations

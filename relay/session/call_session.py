@@ -100,7 +100,7 @@ log = structlog.get_logger()
 # clip of the greeting 150 ms after the stream began (call/greeting.py), and must not be late.
 FIRST_TICKS_S = 0.025
 # How many seconds caller audio may be ahead of the clock. It is a little ahead if the first frame came late. No phone
-# is further ahead than this. The model charges for each second of audio, so the call is ended.
+# is further ahead than this. If the audio is, the call is ended, because the model charges for each second of audio.
 AHEAD_LIMIT_S = 10.0
 # Twilio's stop message and its callback come on different connections. After the callback, the relay waits this long
 # for the stop message.

@@ -78,7 +78,7 @@ class Desk:
     # Makes the news for the owner.
     news: News = field(default_factory=lambda: News((), lambda: dt.datetime.now(dt.UTC)))
     own_numbers: set[str] = field(default_factory=set)  # The phone numbers that are known to lead to this relay.
-    test_metrics: Metrics = field(default_factory=Metrics)  # Test calls count here, which nobody reads.
+    test_metrics: Metrics = field(default_factory=Metrics)  # Test calls count here. Nobody reads these.
 
     def __post_init__(self) -> None:
         self.bill = DayBill(self.ledger, self.settings.tz, lambda: self.utc_now())

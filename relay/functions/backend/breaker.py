@@ -13,8 +13,8 @@ REST_S: Final = 10.0  # Seconds between two tests.
 class Breaker:
     """Counts faults in a row.
 
-    After FAULTS_TO_OPEN faults, one request is sent every REST_S seconds. This request is a test: it shows whether the
-    backend works again.
+    After FAULTS_TO_OPEN faults, at most one request is sent every REST_S seconds. This request is a test: it shows
+    whether the backend works again.
     """
 
     faults: int = 0

@@ -1,4 +1,4 @@
-"""Keeps the bookings of test calls, if the business has a backend of its own. The backend itself is only read.
+"""Keeps the bookings of dry test calls, if the business has a backend of its own. The backend itself is only read.
 
 All test calls of a process share these bookings: a test call finds, moves and cancels what an earlier one has booked.
 After a restart of the process, these bookings are gone.
