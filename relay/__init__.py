@@ -11,6 +11,7 @@ The packages for the process. The audio between caller and model does not go thr
       webhooks.py             answers Twilio's requests when a phone rings, a stream has ended, or a call has ended
       admission.py            decides which calls get the agent, the human, or nobody
       human_transfer.py       connects a caller with the human
+      after_bug.py            answers a webhook in which our own code has failed
       media_endpoint.py       decides who may open a media socket: signature, token, start message
       console_door.py         decides who may open a socket of the console: session and origin
       console_sockets.py      lists the sockets of the console, and the code that serves each

@@ -189,3 +189,14 @@ async def test_a_call_goes_on_when_its_log_lines_cannot_be_written(
         got = await run_scenario(parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n', "full"), play.exchange)
         monkeypatch.undo()
     assert any("We are open tomorrow" in text for text in got.heard)
+
+
+def test_an_error_in_a_listener_does_not_reach_the_code_that_logs(
+    json_log: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def saw(_: object) -> None:
+        raise ZeroDivisionError
+
+    with logs.listening(saw):
+        structlog.get_logger().error("webhook.broke")
+    assert json.loads(capsys.readouterr().err)["listener_broke"] == "ZeroDivisionError"

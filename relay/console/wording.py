@@ -42,6 +42,7 @@ OUTCOMES = {
     "own_number": "not taken: the person's phone forwarded the call back",
     "no_stream": "no agent: the audio connection with Twilio did not begin",
     "relay_lost": "cut off: the relay stopped during the call",
+    "relay_broke": "no agent: an internal error of the relay",
 }
 NEWS = {
     "call_back": "A wanted call back",

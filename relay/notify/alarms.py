@@ -56,6 +56,11 @@ _ALARMS: dict[str, tuple[str, str, str]] = {
         "business.toml or a prompt has a mistake",
         "Run `relay check`: it names every mistake. The old files stay in use until the mistakes are corrected.",
     ),
+    "webhook.broke": (
+        "relay_broke",
+        "the relay had an internal error when Twilio asked what comes next in a call",
+        "Report the log line `webhook.broke`: it is a bug. Callers still reach a person, or leave a message.",
+    ),
     "call.told_wrong": (
         "claim_without_deed",
         "the agent told a caller of something that was not done",

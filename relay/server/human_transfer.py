@@ -16,11 +16,13 @@ from urllib.parse import urlencode
 import structlog
 import trio
 
+from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions.backend.contract import BackendFault, Taken
 from relay.functions.outcome import at_a_word
 from relay.ledger.rows import MessageRow
-from relay.session.call_file import ASKS_WITHIN_S, Caller, CallFile
+from relay.session.call_file import ASKS_WITHIN_S, Caller, CallFile, Decision
+from relay.session.call_rows import call_row, record_without_stream
 from relay.session.context import Desk
 from relay.twilio import twiml
 from relay.twilio.caller_id import as_presented, caller_id
@@ -114,21 +116,39 @@ class Transfers:
         `which` is the number's index. It is in the URL of the webhook `dialed`. So another relay process that gets this
         webhook knows which number comes next.
         """
-        called = self._numbers[which]
+        self._begin(file, which)
+        return self.dial_document(file.call_sid, which, say)
+
+    def _begin(self, file: CallFile, which: int) -> None:
+        """Write down that a human's phone begins to ring."""
         file.human.accepted, file.human.result = False, "asked"
         file.expects(RING_S + WHISPER_LIMIT_S)
         log.info("human.dialled", why=file.decision.own_why, which=which + 1)
-        self._record(file, "asked", called)
+        self._record(file, "asked", self._numbers[which])
+
+    def dial_document(self, call_sid: str, which: int, say: str | None = None) -> str:
+        """The TwiML that rings number `which`. The caller first hears `say`."""
         return twiml.dial_human(
-            called,
+            self._numbers[which],
             self._desk.settings.twilio_phone_number,
-            self.url("whisper", call=file.call_sid),
-            self.url("dialed", call=file.call_sid, which=str(which)),
-            self.url("status", call=file.call_sid),
+            self.url("whisper", call=call_sid),
+            self.url("dialed", call=call_sid, which=str(which)),
+            self.url("status", call=call_sid),
             RING_S,
             HUMAN_LIMIT_S,
             say,
         )
+
+    def following(self, fields: dict[str, str]) -> int | None:
+        """The number to ring after the number that the webhook `dialed` names. None if that was the last number."""
+        which = fields.get("which", "")
+        following = int(which) + 1 if which.isdecimal() and len(which) < 4 else 1
+        return following if following < len(self._numbers) else None
+
+    def message_document(self, call_sid: str) -> str:
+        """The TwiML that lets the caller record a message."""
+        action = self.url("message", call=call_sid)
+        return twiml.record_message(LEAVE_MESSAGE, action, action, MESSAGE_LIMIT_S)
 
     async def whisper(self, fields: dict[str, str]) -> str:
         """What the human hears before they take the call: who calls and why, in one sentence."""
@@ -164,9 +184,8 @@ class Transfers:
         if fields.get("CallStatus") == "completed":
             self._settle(file, "caller_hung_up")
             return twiml.hang_up()
-        place = fields.get("which", "")
-        following = int(place) + 1 if place.isdecimal() else 1
-        if following < len(self._numbers):
+        following = self.following(fields)
+        if following is not None:
             return self._ring(file, following)
         self._settle(file, result)
         return self._nobody(file, result)
@@ -179,6 +198,31 @@ class Transfers:
         if file.human.result == "asked":
             self._settle(file, "accepted" if file.human.accepted else "caller_hung_up")
 
+    def note_bug(self, name: str, file: CallFile, fields: dict[str, str]) -> None:
+        """Write down what the caller got after a bug in the webhook `name` (after_bug.py)."""
+        match name:
+            case "incoming" | "after":
+                if file.streams == 0:
+                    file.refused = "relay_broke"
+                    self._desk.ledger.record(call_row(file))
+                    record_without_stream(self._desk, file, EndReason.RELAY_FAULT)
+                if file.decision.then is not Next.HUMAN:
+                    file.decide(Decision(Next.HUMAN, EndReason.RELAY_FAULT, "the relay had an internal error"))
+                self._begin(file, 0)
+            case "accept":
+                file.human.accepted = fields.get("Digits") == "1"
+                file.expects(HUMAN_LIMIT_S if file.human.accepted else ASKS_WITHIN_S)
+            case "dialed" if was_bridged(fields):
+                self._settle(file, "accepted")
+            case "dialed":
+                following = self.following(fields)
+                if following is not None:
+                    self._begin(file, following)
+                else:
+                    self._settle(file, fields.get("DialCallStatus", "") or "unknown")
+                    self._keep_callback(file)
+                    file.expects(MESSAGE_LIMIT_S + WHISPER_LIMIT_S)
+
     # If nobody takes the call
 
     def _nobody(self, file: CallFile, result: str) -> str:
@@ -189,8 +233,7 @@ class Transfers:
             return self._resume(file, "no_answer")
         log.warning("human.nobody", result=result, caller_hears=LEAVE_MESSAGE)
         file.expects(MESSAGE_LIMIT_S + WHISPER_LIMIT_S)
-        action = self.url("message", call=file.call_sid)
-        return twiml.record_message(LEAVE_MESSAGE, action, action, MESSAGE_LIMIT_S)
+        return self.message_document(file.call_sid)
 
     async def message(self, fields: dict[str, str]) -> str:
         """The caller has recorded a message.
@@ -247,6 +290,11 @@ class Transfers:
     def _record(self, file: CallFile, result: str, dialled: str | None = None) -> None:
         row = replace(self._desk.outcome_row(file), transfer_result=result[:32], dialled=dialled)
         self._desk.ledger.record(row)
+
+
+def was_bridged(fields: dict[str, str]) -> bool:
+    """True if Twilio says that human and caller were connected."""
+    return fields.get("DialBridged", "").casefold() == "true"
 
 
 def whisper_words(file: CallFile | None) -> str:

@@ -1,7 +1,7 @@
 """Answers Twilio's webhooks: a phone rings, a stream has ended, a call has ended.
 
-If our own code fails, the caller is still connected with the human. The signature is checked with PUBLIC_URL, never
-with the host that the request names. No answer waits for the model.
+If our own code fails, after_bug.py answers: the caller is still connected with the human. The signature is checked with
+PUBLIC_URL, never with the host that the request names. No answer waits for the model.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.ledger.port import LedgerUnavailable
 from relay.server.admission import FOR_NOBODY, Admission
+from relay.server.after_bug import CUT_OFF, answer_after_bug
 from relay.server.fly_replay import replay
 from relay.server.human_transfer import RESUMES, Transfers
 from relay.session.call_file import ASKS_WITHIN_S, CallFile, Decision
@@ -35,7 +36,10 @@ LEDGER_LIMIT_S = 0.5
 MAX_BODY_BYTES = 65_536
 BODY_LIMIT_S = 5
 
-CUT_OFF = "Sorry, we were cut off. I am connecting you with a person."
+# Twilio waits at most 15 s for an answer (docs/protocol/twilio.md 1.2). Our slowest answer waits 2.5 s for the backend.
+# An answer that takes longer than this limit is a bug of ours.
+ANSWER_LIMIT_S = 8.0
+
 BUSY = "Thank you for calling. I am connecting you with a person."
 
 # End reasons that mean that the relay ended the call on purpose. After any other reason the caller may still be on the
@@ -51,14 +55,8 @@ _ENDED_BY_US = frozenset(
     )
 )
 _OVER = frozenset({"completed", "canceled", "failed", "busy", "no-answer"})  # The CallStatus of a call that has ended.
-_CALLERS_PATHS = ("/twilio/incoming", "/twilio/after", "/twilio/dialed")
 _SID = re.compile(r"CA[0-9a-fA-F]{32}")
 Answer = Callable[[dict[str, str]], Awaitable[str]]
-
-
-def _is_the_callers(path: str) -> bool:
-    """True if the caller is on the line and hears the answer to a webhook with this path."""
-    return path.rstrip("/") in _CALLERS_PATHS
 
 
 def _xml(document: str) -> Response:
@@ -128,13 +126,16 @@ class Webhooks:
                 return Response("", 307, there)
             with structlog.contextvars.bound_contextvars(call_sid=call_sid):
                 try:
-                    return _xml(await answer(fields))
+                    with trio.fail_after(ANSWER_LIMIT_S):
+                        return _xml(await answer(fields))
                 # A bug of ours. After a 500 the caller would hear what the number's fallback URL says, or Twilio's
                 # error message. Then the call would end.
                 except Exception:
-                    hears = CUT_OFF if _is_the_callers(request.path) else "no change, but this step of the call is lost"
+                    name = request.path.strip("/").rpartition("/")[2]
+                    document, hears = answer_after_bug(name, fields, self._transfers)
                     log.exception("webhook.broke", path=request.path, caller_hears=hears, do="report it: a bug")
-                    return _xml(self._after_bug(request.path))
+                    self._note_bug(name, CallSid(call_sid), fields)
+                    return _xml(document)
 
         return view
 
@@ -193,16 +194,19 @@ class Webhooks:
             do=f"set TWILIO_ACCOUNT_SID={account_sid}",
         )
 
-    def _after_bug(self, path: str) -> str:
-        """The TwiML after a bug of ours.
-
-        A caller is connected with the human, and Twilio needs no further webhook for that. If a human has pressed a
-        key, this human's phone is hung up. All other requests get an empty document.
-        """
-        if _is_the_callers(path):
-            settings = self._desk.settings
-            return twiml.fallback(settings.human_transfer_number, CUT_OFF, settings.twilio_phone_number)
-        return twiml.hang_up() if path.rstrip("/") == "/twilio/accept" else twiml.empty()
+    def _note_bug(self, name: str, call_sid: CallSid, fields: dict[str, str]) -> None:
+        """Write down what the caller got after a bug in this webhook, as far as the call's file and the ledger work."""
+        file = self._desk.files.get(call_sid)
+        try:
+            if file is not None:
+                self._transfers.note_bug(name, file, fields)
+        except Exception:
+            log.exception(
+                "webhook.bug_not_noted",
+                path=request.path,
+                caller_hears="no change",
+                do="report it: a bug. The call's rows may be incomplete",
+            )
 
     # A phone rings
 

@@ -111,7 +111,10 @@ def listening(saw: Callable[[Mapping[str, object]], None]) -> Iterator[None]:
 
 def _listened(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     for saw in _listeners:
-        saw(line)
+        try:
+            saw(line)
+        except Exception as error:  # A bug in a listener must not become an error of the code that logs.
+            line["listener_broke"] = type(error).__name__
     return line
 
 

@@ -63,6 +63,12 @@ def test_an_alarm_from_a_call_names_the_call() -> None:
     assert [body.get("call") for body in bodies] == ["CA1", None]
 
 
+def test_an_internal_error_in_a_webhook_causes_an_alarm() -> None:
+    told = Told()
+    told.alarms.saw({"event": "webhook.broke", "call_sid": "CA1"})
+    assert [news.split(".")[1] for news, _ in told.all] == ["relay_broke"]
+
+
 def test_other_log_lines_cause_no_alarm() -> None:
     told = Told()
     for event in ("call.ended", "function.refused", "outbox.dead", None):

@@ -273,22 +273,6 @@ async def test_only_calls_within_the_window_are_counted_and_callers_without_a_nu
         assert (await ask(play, "/twilio/incoming", {"CallSid": "CA" + "3" * 32})).verbs == ["Connect", "Redirect"]
 
 
-async def test_a_bug_in_a_webhook_leads_to_the_human_and_not_to_a_500(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: Clock
-) -> None:
-    async with stage() as play:
-        monkeypatch.setattr(admission.Admission, "judge", lambda *_: 1 / 0)
-        with structlog.testing.capture_logs() as lines:
-            got = await ask(play, "/twilio/incoming")
-            assert got.status == 200
-            assert got.verbs == ["Say", "Dial", "Hangup"]
-            monkeypatch.setattr(human_transfer, "whisper_words", lambda *_: 1 / 0)
-            assert (await ask(play, f"/twilio/whisper?call={SID}")).status == 200
-        hears = [line["caller_hears"] for line in lines if line["event"] == "webhook.broke"]
-        assert hears == [webhooks.CUT_OFF, "no change, but this step of the call is lost"]
-        assert (await ask(play, "/twilio/stream-status")).verbs == []
-
-
 # Small mistakes in the settings at Twilio
 
 
