@@ -38,7 +38,7 @@ def machine() -> str:
 
 @contextmanager
 def ours() -> Iterator[Relay]:
-    """Run a Postgres on the core of the load. Yield how to start `relay serve` with it (generator.py starts it)."""
+    """Run a Postgres on the load's core. Yield how relay/standin/load/generator.py starts `relay serve` with it."""
     os.sched_setaffinity(0, {LOAD_CORE})
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder, database("embedded", Path(folder)) as url:
         migrate(url)

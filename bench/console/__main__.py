@@ -1,6 +1,6 @@
 """`python -m bench.console`: the time and size of the console's pages with 10,000 calls in Postgres.
 
-The time is measured from the request to the end of the answer, in one process, without network and browser.
+The time is measured in the console's process, from the request to the end of the answer, without network and browser.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Heard:
 
 @dataclass(slots=True)
 class Load:
-    """The calls of one case. It also measures how late its own process is."""
+    """The calls to one relay process. It also measures how late its own process is."""
 
     origin: str
     heard: list[Heard] = field(default_factory=list)

@@ -4,8 +4,8 @@ A caller's wait begins when the last loud frame of a turn was sent, and ends whe
 played. An answer that is played before that last loud frame is a false cut. The model's first delta comes 300 to 700 ms
 after the request. Then deltas come five times as fast as real time.
 
-Each relay gets the same turns. The words of a turn, its pauses and the delay of the model's answer depend only on the
-run, the caller and the number of the turn. They do not depend on what a relay does.
+Each relay gets the same turns. The words of a turn and its pauses depend only on the run, the caller and the number of
+the turn. So does the delay of the model's answer, but it is another one if the relay asks before the end of the turn.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ RECKONED_BUSY = 0.6
 
 
 def serve_command(database_url: str, data_dir: Path) -> Relay:
-    """How to start `relay serve` for the load. The relay has all parts that real calls use, and no limits."""
+    """How to start `relay serve` for the load. The load never reaches the limits of this relay."""
     environ = {
         "OPENAI_API_KEY": "sk-load",
         "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,

@@ -1,4 +1,4 @@
-"""Decides whether a connection is accepted. The upgrade always succeeds, and a refusal comes after it.
+"""Decides whether a connection is accepted. The upgrade succeeds in both cases, and a refusal comes after it.
 
 Source: docs/protocol/openai.md 1.2.
 """

@@ -21,7 +21,7 @@ class AudioRefused(Exception):
 
 
 def mulaw_of(data: bytes, content_type: str = "audio/wav") -> bytes:
-    """The mu-law audio of a WAV file (16-bit PCM, any rate, first channel) or of headerless audio/basic.
+    """The mu-law audio of a WAV file (16-bit PCM, 4 to 192 kHz, first channel) or of headerless audio/basic.
 
     Raises AudioRefused.
     """

