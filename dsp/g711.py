@@ -76,7 +76,7 @@ def encode(samples: Samples) -> bytes:
 
 
 class _LevelBuffers:
-    """Memory to measure the level of `size` bytes. With this memory, a frame takes 1.3 us instead of 2.0 us."""
+    """Memory to measure the level of `size` bytes. With this memory, the level of a frame takes 1.3 us, not 2.0 us."""
 
     def __init__(self, size: int) -> None:
         self.codes = bytearray(size)

@@ -117,7 +117,7 @@ class Uplink:
         self._tail = UP_SILENCE  # The last mu-law bytes of earlier audio, which the filter still needs.
 
     def feed(self, mulaw: Mulaw) -> bytes:
-        """Turn n mu-law bytes into 6n bytes of PCM. Several frames in one call cost less CPU time. Raises BadAudio."""
+        """Turn n mu-law bytes into 6n bytes of PCM. Several frames at once cost less CPU time. Raises BadAudio."""
         if type(mulaw) is not bytes:
             mulaw = as_bytes(mulaw)
         if len(mulaw) > MOST_FRAMES * FRAME:

@@ -1,4 +1,4 @@
-"""Holds the filter of both directions, and its data sheet. tests/dsp/test_spectrum.py measures each line of the sheet.
+"""Holds the filter of both directions, and its data sheet. tests/dsp/test_spectrum.py measures its figures.
 
 Use             up:   8 kHz -> 24 kHz (two zeros put between samples, gain 3), against images
                 down: 24 kHz -> 8 kHz (every third sample taken), against aliases

@@ -28,18 +28,18 @@ The packages for one call. The caller's audio goes through them, from transport/
 back to transport/. voices/ and phrases/ also make sound for the caller:
 
     transport/                carries bytes and messages on sockets, to the caller and to the model
-      hub.py                  reads all sockets in the event loop, and hands over what has come
+      hub.py                  reads the sockets of all calls in the event loop, and hands over what has come
       wire.py                 sends and receives the bytes of a socket, with or without TLS
       websocket.py            turns bytes into WebSocket messages, and messages into bytes
       handshake.py            opens a WebSocket
       overload.py             measures whether the event loop is late
-      ticker.py               wakes the watchdogs of all calls with one timer
+      ticker.py               runs the watchdogs of all calls with one timer
     twilio/                   has everything that is special to Twilio
       media_protocol.py       reads and makes the messages of Twilio's media socket (pure)
       caller_id.py            reads the caller's number, and whether it can be trusted (pure)
       twiml.py                makes TwiML: the XML that tells Twilio what to do with a call (pure)
       signature.py            checks that a request comes from Twilio (pure)
-      tokens.py               makes the tokens with which Twilio opens a media socket, each only once
+      tokens.py               makes the tokens with which Twilio opens a media socket. Each token works only once
       rest.py                 calls Twilio's REST API
     browser/                  does for a test call in the browser what media_protocol.py does for a phone (pure)
     session/                  is the shell of a call: it carries out what call/ decides

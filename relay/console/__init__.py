@@ -1,6 +1,6 @@
 """Serves the owner's pages, which show calls and play recordings. No audio of a running phone call goes through them.
 
-console     has the routes: each reads rows, and fills a page
+console     has the routes: most read rows, and fill a page
 live_pages  has the routes of the page Live: running calls, and orders to them
 live        makes what is sent to the page Live, and has the page's texts
 guard       decides who may see the pages: login, session, origin, headers

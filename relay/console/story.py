@@ -67,7 +67,7 @@ def waterfall(latency: Row | None) -> tuple[Step, ...]:
 
 
 def lines(tables: Mapping[str, Sequence[Row]], started_at: dt.datetime | None) -> list[Line]:
-    """All lines of a call in the order of time.
+    """The lines of a call in the order of time: turns, function calls, notices and pauses of the recording.
 
     Some rows have a date and time. Others have ms since the call's start. `started_at` (of the call) makes them
     comparable.

@@ -171,7 +171,7 @@ class ConsentRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRow:
-    """A message that a caller left for the business."""
+    """A message that a caller left for the business. The row with `seq` 0 may instead ask for a call back."""
 
     statement: ClassVar[str] = "keep_messages"
     call_sid: str
@@ -344,8 +344,8 @@ class Unavailable:
 class Counts:
     """The numbers of rows since the start. recorded = written + queued + spilled + refused + lost.
 
-    Rows that an earlier process left on disk count on the right side only. A written row whose file could not be
-    removed counts as spilled too. Each recorded version of a row counts.
+    Rows that an earlier process left on disk are not in `recorded`, but in the other numbers. A written row whose file
+    could not be removed counts as spilled too. Each recorded version of a row counts.
     """
 
     recorded: int

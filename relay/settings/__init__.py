@@ -369,7 +369,7 @@ def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
 def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """Warnings about settings with which a deployed relay can run, but probably should not run.
 
-    The warnings are logged once, at the start.
+    `relay serve` logs the warnings at its start. `relay check` logs them too.
     """
     if settings.is_local:
         return []

@@ -82,9 +82,10 @@ class Waiting:
         return self._told
 
     def tell(self, told: outcome.Outcome[None]) -> bool:
-        """Announce that the task must be woken with this result. Returns True if the caller must wake the task now.
+        """Announce that the task must be woken with this result.
 
-        Returns False if the function is running. Then `hand_over` returns the result when the function has ended.
+        Returns True if the code that calls `tell` must wake the task now. Returns False if the function is running.
+        Then `hand_over` returns the result when the function has ended.
         """
         if self._at_work:
             self._told = self._told or told

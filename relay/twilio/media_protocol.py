@@ -3,7 +3,7 @@
 Only the needed fields are decoded. There may be other fields, in any order, and numbers may be written as strings. A
 message becomes a `Frame`, an event, or None if the call does not need the message. Frames come fifty times a second, so
 a `Frame` is a light struct and not an event of the call's state machine. Our messages have only fields that Twilio
-knows, because any other field gives warning 31951 (docs/protocol/twilio.md 3.2).
+documents. Other messages cause warnings in Twilio's debugger (docs/protocol/twilio.md 3.2).
 """
 
 from __future__ import annotations

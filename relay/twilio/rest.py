@@ -234,7 +234,7 @@ def _judge(response: httpx.Response) -> Exception:
         )
     if error.code in OVER_CODES:
         return _Over(is_unknown=error.code == UNKNOWN_CODE)
-    if status == 429:  # "never processed and always safe to retry" (docs/protocol/twilio.md 4)
+    if status == 429:  # Twilio has not processed the request, so it may be sent again (docs/protocol/twilio.md 4).
         return _Busy("Twilio is asked too often by this account", wait_s=_wait_s(response))
     if status >= 500:
         return _Busy(f"Twilio failed with HTTP {status}", wait_s=_wait_s(response))

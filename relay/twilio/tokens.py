@@ -13,7 +13,7 @@ from collections import OrderedDict
 
 from relay.call.vocabulary import CallSid
 
-# A token expires after this time. Twilio opens the socket about half a second after it got the TwiML.
+# A token expires after this time. Twilio opens the socket within half a second (docs/protocol/twilio.md 1.3).
 LIFE_S = 60.0
 # The largest number of tokens at the same time. If there are more, the oldest token is dropped. This number is a
 # hundred times the calls that a process can carry.

@@ -13,7 +13,7 @@ import numpy as np
 
 import dsp
 
-# The limits for the check. Speech: no piece of 300 ms of the 81 shipped clips is louder than -17.4 dBFS. Speech that is
+# The limits for the check. Speech: no piece of 300 ms of the shipped clips is louder than -17 dBFS. Speech that is
 # 12 dB too loud and clipped has a correlation of neighbouring samples of at least 0.55. PCM16 that is read as mu-law
 # has at least -6.6 dBFS. Random bytes have -10.9 to -9.4 dBFS and a correlation below 0.1.
 TOO_LOUD_RMS = 32768 * 10 ** (-8 / 20)

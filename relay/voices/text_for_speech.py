@@ -1,11 +1,10 @@
 """Cuts the model's text into clauses for a voice service, and notes the places of each clause in the text.
 
-The first clause of an item should be sent early, because the caller hears nothing before it. So it ends at
-the first comma, before a word that begins a phrase, or at the end of the sentence. Later clauses end at the end of a
-sentence, or at a comma if the sentence is long. For these clauses there is time, because earlier sound still plays, and
-a voice speaks a whole sentence better.
-Each clause is sent with `flush`. Without it, the service would wait for more text after a clause of fewer than about 40
-characters.
+The first clause of an item should be sent early, because the caller hears nothing before it. So it ends at the first
+comma, before a word that begins a phrase, or at the end of the sentence. Later clauses end at the end of a sentence, or
+at a comma if the sentence is long. For these clauses there is time, because earlier sound still plays, and a voice
+speaks a whole sentence better. Each clause is sent with `flush`. Without it, the service would wait for more text after
+a clause of fewer than about 40 characters.
 """
 
 from __future__ import annotations
