@@ -45,7 +45,7 @@ CANCEL_PREFIX = "cancel-"
 
 @dataclass(frozen=True, slots=True)
 class CancelResponse:
-    """Send `response.cancel` for the active response."""
+    """Send `response.cancel` for this response."""
 
     response_id: ResponseId
 
@@ -176,12 +176,12 @@ class ForgetNext:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseModel:
-    """Close the model session, because the call does not need it any more. An open session costs money."""
+    """Close the model session, because the call does not need it any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """End the phone call by Twilio's REST API. Then close the stream."""
+    """End the phone call by Twilio's REST API (a test call has none). Then close the stream."""
 
 
 @dataclass(frozen=True, slots=True)

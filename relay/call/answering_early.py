@@ -35,7 +35,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _close(call: Call, now: float, out: list[Action]) -> None:
-    """End the turn. Let the caller hear the early answer, and run its functions. Without one, ask for an answer now."""
+    """End the turn. Let the caller hear the early answer, and run its functions. If none was asked for, ask now."""
     turn, response_id, held = call.early.close(now, call.loud_at)
     call.floor.closes_turn()
     if why := call.early.governor.news():

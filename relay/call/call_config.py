@@ -20,7 +20,8 @@ class Phrase:
 class Greeting:
     """The agent's first words, in two parts: `opening` and `question`.
 
-    An opening with a notice cannot be interrupted. The question can be interrupted.
+    An opening with a notice cannot be interrupted. The question of a kept greeting can be interrupted. A live greeting
+    is one item, so a notice protects all of it.
     """
 
     opening: Phrase
@@ -139,12 +140,12 @@ class CallPlan:
     transcription_usd_per_minute: float
     keep_words: bool  # False with RECORD=off: no words are stored.
     answer_early: bool = False  # True if early answers are allowed.
-    # For each function, the key of its holding phrase. None: nothing is said while it runs.
+    # For each function, the key of its holding phrase. None: it has none, but dead air is broken (liveness.py).
     holding: dict[str, str | None] = field(default_factory=dict)
     voice: Voice = Voice()
     human_available: bool = True  # True if a human is there when the stream begins.
-    # How many seconds after the stream began HUMAN_HOURS begin or end. `human_available` is reversed from then on. None
-    # if this does not happen during the call.
+    # The seconds from the stream's beginning until HUMAN_HOURS begin or end. From then on, `human_available` is
+    # reversed. None if this does not happen during the call.
     human_changes_s: float | None = None
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0

@@ -1,8 +1,8 @@
 """Decides which callers must hear the notice that the call is written down or recorded.
 
 This is no legal advice. With `RECORD_NOTICE=always`, the default, every caller hears the notice. With `by_state`, a
-caller hears the notice in these cases: the caller or the business may be in a state in which all parties must agree,
-the state of one of them is not known, or the call comes from abroad. The caller's area code may also name such a state.
+caller hears the notice in these cases: all parties must agree in the caller's state, in the business's state, or in the
+state of the caller's area code; one of the first two states is not known; or the call comes from abroad.
 """
 
 from __future__ import annotations

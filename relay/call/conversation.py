@@ -342,7 +342,7 @@ class Conversation:
         return CutOff(heard, in_full, turn.is_text, row)
 
     def drop(self, item_id: ItemId) -> None:
-        """Forget the turn of an item that was deleted."""
+        """Forget an item that was deleted. If its turn has no other piece, the turn is forgotten, too."""
         turn = self._turns.pop(item_id, None)
         if turn is not None and turn.has_lost(item_id):
             self._entries.remove(turn)

@@ -117,7 +117,7 @@ class Meter:
             self.taken_back_early(response_id)
 
     def taken_back_early(self, response_id: str) -> None:
-        """This response was an early answer that was taken back. Add its cost to `early`."""
+        """This response was an early answer that was taken back. Add its cost to `early`, if its usage has come."""
         if characters := self._characters_of.pop(response_id, 0):
             usd = characters * self._voice.usd_per_character
             for key, amount in (("characters", characters), ("usd", usd)):

@@ -11,7 +11,7 @@ they have one row and one answer.
     ASKED    a turn is open, and its early answer was asked for or is coming
 
     event                            CLOSED          OPEN                        ASKED
-    speech becomes an item           OPEN            one more piece              one more piece
+    speech becomes an item           OPEN            one more piece              taken back: OPEN, one more piece
     an answer may be asked for       (not early)     ASKED, if it may be early   -
     the VAD hears speech begin       -               the turn goes on            taken back: OPEN
     sound of the early answer        -               -                           withheld
@@ -294,7 +294,7 @@ class EarlyAnswer:
         return "held"
 
     def take_back(self) -> tuple[ResponseId | None, list[ItemId], list[FunctionAsked]]:
-        """Forget the early answer, because the caller goes on.
+        """Forget the early answer: it is taken back.
 
         Returns its id if the model has begun it, its items, and its functions. These functions did not run.
         """

@@ -66,7 +66,7 @@ class Governor:
             self.stop("taken back too often")
 
     def stop(self, why: str) -> None:
-        """Ask for no more early answers in this call. Only the first reason is kept."""
+        """Ask for no more early answers in this stream. Only the first reason is kept."""
         self.why_off = self.why_off or why
 
     def news(self) -> str:

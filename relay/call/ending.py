@@ -23,9 +23,9 @@ STILL_THERE_AGAIN_S = 10.0
 # The caller is not asked within this time after either side has spoken.
 BEHIND_WORDS_S = 4.0
 ASKED_STILL_THERE = 2
-# If the mark of the last words does not come back, the stream ends this long after the last words were played by our
-# clock. The model may add words while the last words play. This can delay the end, at most until LAST_WORDS_LIMIT_S
-# after the goodbye began.
+# If the mark of the last words does not come back, the stream ends this long after the time at which, by our own clock,
+# the last words have ended. The model may add words while the last words play. This can delay the end, at most until
+# LAST_WORDS_LIMIT_S after `leave` was called.
 LAST_WORDS_SLACK_S = 2.0
 LAST_WORDS_LIMIT_S = 120.0
 FRAME_MS = 20
@@ -74,8 +74,9 @@ def _midnight_is_past(call: Call, age_s: float) -> bool:
 def check_silence(call: Call, now: float, out: list[Action]) -> None:
     """If nobody says anything, ask the caller twice whether they are there. Then say goodbye.
 
-    The silence before the first question is counted from the last audio that the caller heard. Words of the caller that
-    got no answer do not end this silence. liveness.py handles a caller who waits for an answer.
+    The silence before the first question is counted from the last audio that the caller heard, or from earlier if that
+    audio only answered a noise (presence.py). Words of the caller that got no answer do not end this silence.
+    liveness.py handles a caller who waits for an answer.
     """
     if not call.is_silent(now) or call.liveness.is_owed or now - call.quiet_since() < BEHIND_WORDS_S:
         return
@@ -105,11 +106,15 @@ def transfer(
     by_agent: bool = False,
     by_owner: bool = False,
 ) -> bool:
-    """Connect the caller with the human. If no human is there, the model is told so.
+    """Connect the caller with the human. Returns False if there is no transfer.
 
-    Returns False if there is no transfer. A goodbye that is playing is cut off. An emergency replaces a transfer for
-    another reason. `by_agent`: the model has asked for the transfer. Words of the agent that are playing are played to
-    their end. `by_owner`: HUMAN_HOURS do not count, because the owner knows whether somebody is there.
+    Outside HUMAN_HOURS there is no transfer, and the model is told that no human is there. But if a goodbye is playing,
+    it goes on and the model is not told. HUMAN_HOURS do not count for an emergency. They do not count for the owner's
+    order (`by_owner`) either, because the owner knows whether somebody is there.
+
+    A goodbye that is playing is cut off by a transfer. An emergency replaces a transfer for another reason. `by_agent`:
+    the model has asked for the transfer. If words of the agent are playing, they are played to their end in place of
+    `phrase`.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
@@ -154,7 +159,9 @@ def leave(
     after_speech: bool = False,
     summary: str = "",
 ) -> None:
-    """End the call: play the last words, wait until they were heard, and end the stream.
+    """Begin to end the call, unless it is ending already: `phrase` is played as the last words.
+
+    If `phrase` is None, no words are added. `settle` ends the stream when the last words were heard.
 
     `after_speech`: words of the agent that are playing are played to their end first. If it is False, they are cut off.
     """
@@ -165,7 +172,7 @@ def leave(
     call.floor.release()
     call.rest.forget()
     if after_speech:
-        if call.early.is_asked:  # The early answer replies to newer words of the caller. Nobody has heard it.
+        if call.early.is_asked:  # It replies to what the caller said after the words that play.
             take_back_early_answer(call, now, out)
         call.playout.resume()
         cancel = call.answers.cancel(now) if phrase is not None else None
@@ -190,7 +197,7 @@ def hang_up(call: Call, reason: EndReason, now: float, out: list[Action]) -> Non
 
 
 def say_instead(call: Call, now: float, out: list[Action]) -> None:
-    """The agent's last words broke off. Say a phrase in their place."""
+    """The model's last words broke off. Say a phrase in their place. If the last words are a phrase, do nothing."""
     if call.phase is Phase.LEAVING and call.ending is not None and call.ending.item is None:
         phrase = "goodbye" if call.ending.then is Next.HANG_UP else "connecting"
         call.ending.item = call.say(phrase, now, out, protected=True)
@@ -212,7 +219,10 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
-    """End the stream when the last words were heard. After the stream, wait for the caller's late words."""
+    """End the stream when the last words were heard, or at the deadline.
+
+    After the stream, wait for late words and for functions that run. Then close the model session.
+    """
     if call.phase is Phase.LEAVING and call.ending is not None:
         _follow_last_words(call, call.ending, now)
         has_spoken = _has_spoken(call, now)
@@ -256,7 +266,7 @@ def _has_spoken(call: Call, now: float) -> bool:
 
 
 def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
-    """The stream has ended on the caller's side."""
+    """The stream has ended, and `settle` has not ended it."""
     if call.phase is Phase.GONE:
         return
     if call.ending is None:
@@ -268,7 +278,10 @@ def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) ->
 
 
 def _go(call: Call, now: float, out: list[Action]) -> None:
-    """The stream has ended. Write down the turns that have not ended, and then close the model session."""
+    """The stream has ended. Write down the agent's turns that have not ended.
+
+    If nothing is awaited, close the model session. Otherwise `settle` closes it later.
+    """
     call.lose_speech(now)
     call.phase = Phase.GONE
     cuts = {cut.item: cut for cut in call.playout.cut(now)}

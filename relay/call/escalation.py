@@ -72,7 +72,10 @@ class Rules:
         return tuple(phrase for phrase in self.human_words if len(plain(phrase).split()) == 1)
 
     def says(self, name: str, text: str) -> bool:
-        """True if the text has a phrase of the list `name` ("human_words", ...). words.py says which phrases count."""
+        """True if the text has a phrase of the list `name` ("human_words", ...), or of the languages with this meaning.
+
+        words.py says which phrases count.
+        """
         return self.words.says(name.removesuffix("_words"), text, self._own(name))
 
     def _own(self, name: str) -> Patterns | None:

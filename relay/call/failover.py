@@ -61,7 +61,7 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
 def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
     """The session has ended, or the session that was ordered could not be opened."""
     if not call.sessions.was_lost(event.code):
-        return  # The relay has closed this session itself, because it had ordered another one.
+        return  # Another session is being opened already.
     caller_waits = call.answers.is_pending or call.floor.caller_waits
     caller_speaks = call.floor.caller_speaks
     _leave_session(call, now, out)
@@ -163,7 +163,10 @@ def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
-    """If another session is ready, switch to it when nobody speaks. If the caller waits for it, switch at once."""
+    """If another session is ready, switch to it when nobody speaks. If the caller waits for it, switch at once.
+
+    If the call does not need it any more, close it.
+    """
     sessions = call.sessions
     if not sessions.next_is_ready or call.phase is not Phase.TALKING:
         return

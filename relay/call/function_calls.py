@@ -32,7 +32,7 @@ HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
 PHRASES_AGAIN = ("one_moment_again", "holding_again")
 # `human_after_failures` (escalation.toml) says after how many failures of one function in a row a human takes over. For
-# all functions together, refusals ("taken") count like failures, and a human takes over after this many more in a row.
+# all functions together, refusals ("taken") count like failures, and the limit is higher by this number.
 REFUSALS_BEFORE_HUMAN = 3
 
 
@@ -155,7 +155,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def say_phrase(call: Call, now: float, out: list[Action]) -> None:
-    """Tell the caller that the function takes a while. The same phrase is never said twice in a row."""
+    """Tell the caller that the function takes a while. The phrases alternate."""
     functions = call.functions
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
     again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]

@@ -1,4 +1,7 @@
-"""Decides the first words of a call. If no greeting is stored and the model is late, a clip or a human replaces it."""
+"""Decides the first words of a call. If no greeting is stored and the model is late, the caller hears a clip.
+
+If the model still does not come, a human is called.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ MODEL_LIMIT_S = 8.0
 
 
 def arrive(call: Call, now: float, out: list[Action]) -> None:
-    """The caller can hear us now. Play the greeting if its sound is stored."""
+    """The caller can hear us now. Play the greeting if its sound is stored. A caller who is back hears a phrase."""
     if call.phase is not Phase.ARRIVING:
         return
     call.phase = Phase.TALKING

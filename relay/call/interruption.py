@@ -224,7 +224,7 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
 
 
 def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
-    """Shorten a text item to these words. The item is deleted and created again in the same place."""
+    """Shorten a text item to these words: delete it, and create it again in the same place if there are words."""
     known = call.ids.pop(item, None)
     if known is None:
         return

@@ -12,7 +12,7 @@ KEYS_TOGETHER_S = 1.5
 
 
 class Keypad:
-    """The keys that were pressed, and which of them the model does not have yet."""
+    """The newest row of keys, and the keys that the model does not have yet."""
 
     def __init__(self, human_key: str) -> None:
         self._human_key = human_key

@@ -1,7 +1,8 @@
 """Measures dead air: how long a caller who waits for an answer has heard nothing. Decides what must be done then.
 
 Other modules may expect an answer or a session that never comes. So what they expect does not shorten the silence. The
-silence is measured from two moments only: when something audible was last played, and when the caller last spoke.
+silence is measured from the later of two moments: when something audible was last played, and when the caller last
+spoke. UNRELATED_S gives the only exception.
 Whether an answer is under way or a function runs decides only which step is due. The caller's wait begins when any
 answer is wanted, and ends when the caller hears an answer. A phrase that asks for patience does not end the wait. In
 the names of this file, "owed" means that the caller waits for an answer.
@@ -103,7 +104,7 @@ class Liveness:
         runs, "phrase" is returned in their place, and no step is counted. failover.py does what is due. The phrase that
         it plays makes the measured silence begin again.
 
-        `under_way`: an answer was asked for or is being generated.
+        `under_way`: an answer is wanted, was asked for, or is being generated.
         """
         if self.owed_at is None and not under_way:
             return "nothing"

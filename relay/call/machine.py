@@ -172,7 +172,7 @@ class Machine:
 
     @property
     def dialled(self) -> str:
-        """Why a human is called. "" if no human is called."""
+        """Why a human is called. "" if none is called, or if the reason in `ending` says why."""
         return self.call.dialled
 
     @property

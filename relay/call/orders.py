@@ -1,7 +1,7 @@
 """Carries out the owner's orders to a running call: put it through, hang up, say this sentence.
 
 The same order may come twice, from one person or from two people, and an order may come too late. Each order gets one
-answer. A repeated order is not carried out again.
+answer. A repeated order is not carried out again. Only a sentence is said again, if SAME_SENTENCE_S are over.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ does not matter, because a `clear` has the same delay as the audio.
 Twilio gets only a little audio ahead of time (`Lead`). All other audio waits here. So one `clear` is enough to stop the
 agent. If the agent should not have stopped, the answer goes on from the frame at which it stopped.
 
-`said_ms` and `heard_ms` count only the model's own audio. They do not count the last samples that the filter adds, nor
-the silence that fills the last frame. Nothing here reads a clock: `now` is the Trio clock in seconds.
+`said_ms` and `heard_ms` count only the audio of the item itself. They do not count the last samples that the filter
+adds, nor the silence that fills the last frame. Nothing here reads a clock: `now` is the Trio clock in seconds.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Playout:
         self.audible_until_s = 0.0  # When the last audible audio was played, or will be.
         self.sounded: ItemId | None = None  # The item whose audible audio the last call of `due` returned.
         self.gaps_ms = 0.0  # How much silence the caller heard inside answers, because their audio came too late.
-        self.cleared_marks = 0  # How many marks of an older generation came back.
+        self.cleared_marks = 0  # How many marks came back after a hold had dropped their audio.
         self.unknown_marks = 0
 
     # Audio comes in
@@ -317,7 +317,7 @@ class Playout:
     # What was heard
 
     def marked(self, name: str, now: float) -> Heard | None:
-        """A mark came back. Returns None if it proves nothing: it has an older generation, or it is not ours."""
+        """A mark came back. Returns None if it proves nothing: a hold has dropped its audio, or it is not our mark."""
         burst = self._marks.pop(name, None)
         if burst is None:
             generation = name.split(".", 1)[0]

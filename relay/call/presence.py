@@ -1,7 +1,8 @@
 """Measures how long the caller has been silent.
 
-A noise is not a sign that the caller is there. But only the transcript shows that a turn was a noise. So a turn counts
-as a sign until its transcript shows a noise. The agent's answer to a noise does not count as speech either.
+A noise is not a sign that the caller is there. But only the transcript shows that a turn was a noise. While a
+transcript is awaited, ending.py does not ask whether the caller is there. If the transcript does not come in time, the
+turn counts as a sign. The agent's answer to a noise does not count as speech either.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 class Presence:
     """The signs that one caller is there. Times are of the Trio clock."""
 
-    sign_at: float = 0.0  # When the last certain sign came.
+    sign_at: float = 0.0  # When the last certain sign came, or when the last function returned.
     perhaps_at: float = 0.0  # When the last turn ended whose words are not known yet. 0 if there is none.
     asked: int = 0  # How often the agent has asked whether the caller is there, since the last sign.
     # When both sides became silent before the first noise since the last sign. None if there was no noise.

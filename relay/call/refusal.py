@@ -1,4 +1,4 @@
-"""Finds out that the caller does not want their words stored. Then none are stored, and the agent confirms this."""
+"""Finds out that the caller does not want their words stored. From then on none are stored, and the agent says so."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ NOT_ACTIVE = "response_cancel_not_active"
 CROSSINGS = frozenset({ALREADY_ACTIVE, NOT_ACTIVE})
 # If the server asks us to wait longer than this, the caller is asked for patience.
 WAIT_WITHOUT_WORDS_S = 1.5
-# Finds a transcript in which the model speaks a function call instead of making it. Speech has no brace and no quote.
+# Finds a transcript in which the model speaks a function call instead of making it.
 _READ_ALOUD = re.compile(r"""[{\[]\s*[{"']|["']arguments["']\s*:|^\s*```""")
 
 
@@ -184,7 +184,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out: list[Action]) -> None:
-    """An answer failed or broke off. Write a log line, and tell the model and the caller what follows."""
+    """If an answer failed or broke off: write a log line, ask the model for the rest, or ask the caller to wait."""
     match follows:
         case "nothing":
             return
@@ -234,7 +234,7 @@ def heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Ac
 
 
 def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) -> None:
-    """The server sent an error. Harmless ones are only counted.
+    """The server sent an error. Harmless ones (CROSSINGS) are counted and not logged.
 
     A human takes over if the model has failed too often, or if the server asks us to wait too long (RETRY_LIMIT_S).
     """

@@ -10,7 +10,7 @@ class GivenUp:
     """The answer that the caller's last interruption has cut off."""
 
     at: float
-    # For each item: its words and its audio (mu-law) from the last pause before the cut to the end.
+    # For each item: its words and its audio (mu-law), from the last pause before the cut (or from the cut) to the end.
     parts: tuple[tuple[str, bytes], ...]
     was_asking: bool  # True if the heard part asks something. Then "yes" is an answer and not a backchannel.
     withheld_until: float = 0.0  # Until this time, the model's answer to the interruption is not played.

@@ -74,11 +74,11 @@ class RunningFunctions:
     failed_attempts: dict[str, int]  # Function -> how often it has failed in a row.
     # Id of the function call -> the response that called it.
     running: dict[str, ResponseId] = field(default_factory=dict)
-    _quiet: set[str] = field(default_factory=set)  # Running functions for which the caller hears no phrase.
+    _quiet: set[str] = field(default_factory=set)  # Running functions without a holding phrase.
     _outputs_wanted: list[ResponseId] = field(default_factory=list)  # Responses whose outputs the model must answer.
     _callers: set[ResponseId] = field(default_factory=set)  # All responses that have called a function.
     phrase: str = "holding"  # The key of the first phrase for the newest function.
-    phrase_at: float = 0.0  # When the last phrase was said (Trio clock). 0: none was said.
+    phrase_at: float = 0.0  # When the last phrase of this wait was said (Trio clock). 0: none was said.
     asked_at: float = 0.0  # When the newest function was called (Trio clock).
     phrases: int = 0  # How many phrases were said since somebody last spoke.
     rounds: Rounds = field(default_factory=lambda: Rounds())
@@ -110,7 +110,7 @@ class RunningFunctions:
         """The model calls a function. Returns False if it may not run.
 
         It may not run if the answer had to be in words, or if the model has called too many functions. `newest`: the
-        numbers of the newest turns. `phrase` is "" if the caller hears no phrase for this function.
+        numbers of the newest turns. `phrase` is "" if this function has no holding phrase.
         """
         self._listen(newest)
         self.rounds.calls += 1

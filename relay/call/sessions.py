@@ -20,8 +20,8 @@ from typing import Literal
 from relay.call.actions import DialBeside, DialModel, ForgetNext, SwitchModel
 
 Order = Literal["dial", "beside", "switch"]
-# "expiry" and "escalation" are planned moves, which wait until nobody speaks. With all other reasons, the caller waits
-# for the next session.
+# "expiry" and "escalation" are planned moves, which wait until nobody speaks. All other reasons are urgent: the next
+# session is used as soon as it is ready.
 Why = Literal["lost", "expiry", "escalation", "stuck", "deaf", "dead air"]
 
 

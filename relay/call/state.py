@@ -1,7 +1,7 @@
 """Holds the state of one call.
 
-The files of call/ that decide are functions on this object, and have no state of their own. Among them are greeting,
-turns, responses, failover and ending. What several of these files need is a method here.
+The files of call/ that decide have functions which get this object, and no state of their own. Among them are
+greeting, turns, responses, failover and ending. What several of these files need is a method here.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Call:
         # Functions
         self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
-        self.dialled = ""  # Why a human is called. "" if no human is called.
+        self.dialled = ""  # Why a human is called. "" if none is called, or if `ending.reason` says why.
         self.dialled_by_agent = False  # True if the model wrote this reason. Then it may hold words of the caller.
         self.dialled_by_owner = False  # True if the owner ordered it. The owner may do so outside HUMAN_HOURS.
         self.missed_human = False  # True if a human was wanted outside HUMAN_HOURS.
@@ -220,7 +220,7 @@ class Call:
     def ours(self, known: ItemId | None) -> ItemId | None:
         """Our name of an item. `known` is the present session's name of it.
 
-        The two differ if the item was deleted and created again.
+        The two differ if the item was deleted and created again, in this session or for a new one.
         """
         return next((our for our, its in self.ids.items() if its == known), known)
 
@@ -284,7 +284,10 @@ class Call:
         return item
 
     def heard(self, heard: Heard | None, now: float, out: list[Action]) -> None:
-        """Marks have proved that audio was heard. If an item was heard to its end, its turn ends."""
+        """Marks have proved that audio was heard. If an item was heard to its end, its turn ends.
+
+        If this item has the notice, words may be stored from now on.
+        """
         if heard is None or not heard.whole:
             return
         turn = self.conversation.turn(heard.item)

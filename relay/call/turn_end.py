@@ -24,11 +24,13 @@ from bisect import insort
 # the early answer itself comes only 470 to 870 ms after the silence begins (170 ms of the VAD, and 300 to 700 ms of the
 # model).
 WAIT_MS = 740
-# With ANSWER_EARLY=off, answers are heard 800 to 1,200 ms after the silence begins, and half of them within this time.
-# So a typical caller does not wait longer than without early answers. Pauses of 900 ms stay inside the turn.
+# The wait in a beginning. With ANSWER_EARLY=off, answers are heard 800 to 1,200 ms after the silence begins, and half
+# of them within this time. So a typical caller does not wait longer than without early answers. Pauses of 900 ms stay
+# inside the turn.
 BEGINNING_WAIT_MS = 1_000
 # An early answer that comes later than this after the silence has begun is late. The caller hears it after
-# BEGINNING_WAIT_MS. That is still sooner than with ANSWER_EARLY=off, where the same answer comes 330 ms later.
+# BEGINNING_WAIT_MS. With ANSWER_EARLY=off, the model would be asked 330 ms later, so the same answer would come after
+# 1,150 ms or more.
 ON_TIME_MS = 820
 # The longest wait if the early answer calls a function. The function needs time too, and nobody may wait for it in
 # silence for more than 0.9 s. With ANSWER_EARLY=off a function runs after 800 ms at the earliest.

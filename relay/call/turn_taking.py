@@ -33,9 +33,9 @@ dropped (turns.py).
 * The speech is then judged at once, as at a frame. The VAD reports speech later than our level hears it, and the 250 ms
 count from the rise of the level. If the 250 ms are over already, the answer is given up without a hold.
 
-Protected words of the agent (the notice, last words) are never stopped. A short "Hello?" does not stop the first words
-of the greeting either. Such speech is marked as overheard, and its words decide later. bench/barge_in tries other
-values of GIVE_UP_MS with clips.
+The caller's sound never stops protected words of the agent (the notice, last words). A short "Hello?" does not stop
+the first words of the greeting either. Such speech is marked as overheard, and its words decide later. bench/barge_in
+tries other values of GIVE_UP_MS with clips.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ SHORT_TURN_MS = 250
 # If only its words can decide about a turn, they are awaited this long. They come 1.0 to 1.5 s after the commit
 # (docs/protocol/openai.md 3).
 DECIDING_WORDS_LIMIT_S = 2.5
-# A short "Hello?" during the first words of the greeting is not a barge-in. Callers say it 250 to 450 ms after the call
-# was answered (Patter #95).
+# In the first EARLY_S of the call, speech that is shorter than EARLY_WORD_MS is not a barge-in. It may be a "Hello?",
+# which callers say 250 to 450 ms after the call was answered (Patter #95).
 EARLY_S = 1.5
 EARLY_WORD_MS = 1_000
 
@@ -71,7 +71,7 @@ def _words(text: str) -> list[str]:
 
 
 def is_echo(text: str, said: str) -> bool:
-    """True if these words are a part of what the agent said (`said`), word for word."""
+    """True if these words are a part of what the agent said (`said`), word for word. A single word is no echo."""
     words, ours = _words(text), _words(said)
     if len(words) < ECHO_WORDS:
         return False

@@ -15,16 +15,16 @@ from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, Speech, State, Worth
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 from relay.call.words import Meaning
 
-# If the agent was stopped, and neither words nor the end of the speech come within this time, the agent goes on. The
-# VAD or the line may have failed.
+# If the agent was stopped, and after this time it is still not decided whether the caller speaks, the agent goes on.
+# The line may have failed, so that no frames come.
 HOLD_LIMIT_S = 2.0
 # The server's VAD may hear speech in noise for ever. Then the caller would never get an answer. Our own level VAD takes
 # such noise for quiet. If it hears quiet for this long after the caller has spoken, the caller has finished. Then the
 # relay sends silence, so that the server's VAD ends the turn. This time is four times the pause after which that VAD
 # ends a turn with ANSWER_EARLY=off.
 DONE_AFTER_S = 2.0
-# After this time, the relay sends silence to the server's VAD even if the caller has not spoken. So the next turn does
-# not begin with minutes of noise. If that VAD hears speech even then, it does not work (twilio-samples python #6).
+# After this much quiet, the relay sends silence to the server's VAD even if the caller has not spoken. So the next turn
+# does not begin with minutes of noise. If that VAD hears speech even then, it does not work (twilio-samples python #6).
 # unheard_speech.py finds out whether it misses the caller's next words.
 NOISE_LIMIT_S = 15.0
 SILENCE_MS = 1_000
@@ -147,8 +147,8 @@ class _Said:
     """What a turn was, judged by its words."""
 
     item_id: ItemId
-    text: str  # The words of all pieces that are known. "" if the words of the newest piece are not known.
-    piece: str  # The words of the newest piece.
+    text: str  # The words of all pieces that are known. "" if the piece `item_id` has no words.
+    piece: str  # The words of the piece `item_id`, which have come now.
     meaning: Meaning
     worth: Worth
     is_nothing: bool  # True if it was no speech but a noise.
@@ -167,7 +167,8 @@ def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: fl
         worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, meaning)
     is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
-        # The agent's answer was given up because of its own echo. From now on only a louder sound stops the agent.
+        # The agent's answer was given up for a sound without words of the caller, perhaps for the agent's own echo.
+        # From now on only a louder sound stops the agent.
         call.voice.was_echo()
     before, whole = _with_others(turn, event)
     if before and text:  # What the other pieces meant was followed earlier, so it is left out here.
@@ -262,7 +263,7 @@ def _goes_on(call: Call, said: _Said) -> bool:
 
 
 def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
-    """True if the caller only listened ("mm-hmm", "okay"). The agent then goes on with the answer that it gave up."""
+    """True if the caller only listened ("mm-hmm", "okay"), and the agent goes on with the answer that it gave up."""
     is_yes = call.rest.kept is not None and call.rest.kept.was_asking
     if said.meaning.is_backchannel and not is_yes:
         if go_on(call, now, out):
@@ -341,9 +342,10 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
 
 
 def judge_keys(call: Call, now: float, out: list[Action]) -> None:
-    """The caller has stopped pressing keys. The human's key alone calls a human, also during a goodbye.
+    """Act on the keys when the caller has stopped pressing them.
 
-    All other keys are answered by the model.
+    The human's key alone calls a human, also during a goodbye. All other keys are answered by the model, but not during
+    a goodbye.
     """
     if not call.keypad.is_complete(now):
         return

@@ -28,7 +28,7 @@ class Rung(enum.StrEnum):
     """How the caller was greeted: from where the first audio came (greeting.py)."""
 
     KEPT = "kept"  # The greeting was rendered before the call, in the agent's own voice.
-    LIVE = "live"  # The model generates the greeting. The warm session was asked for it when the phone rang.
+    LIVE = "live"  # The model generated the greeting for this call.
     CLIP = "clip"  # A clip that ships with the relay was played first.
     NONE = "none"  # No audio was written: the call ended too early.
 
@@ -154,10 +154,7 @@ class CallerTranscribed:
 
 @dataclass(frozen=True, slots=True)
 class ResponseBegan:
-    """The model began to answer. `ref` is the reference of our request.
-
-    `ref` is None if we did not ask for this answer.
-    """
+    """The model began to answer. `ref` is the reference of our request. None if the server sends no reference."""
 
     response_id: ResponseId
     ref: str | None
@@ -206,7 +203,7 @@ class ModelWorded:
 
 @dataclass(frozen=True, slots=True)
 class ModelFinished:
-    """All audio of an item has come. `mulaw` is its last piece. The caller has not heard all of it yet."""
+    """All audio of an item has come. `mulaw` is its last piece. The caller may not have heard all of it."""
 
     response_id: ResponseId
     item_id: ItemId
@@ -228,7 +225,7 @@ class FunctionAsked:
 class ResponseEnded:
     """The model has generated its answer: completed, cancelled, incomplete or failed. The answer may still be playing.
 
-    `retry_after_s`: the answer failed, and the server says when to ask again.
+    `retry_after_s`: the answer failed because of a limit. The relay must wait this long before it asks again.
     """
 
     response_id: ResponseId
@@ -242,7 +239,7 @@ class ResponseEnded:
 class ModelObjected:
     """The server sent an `error` event. The session goes on, because only a close of its socket ends it.
 
-    `retry_after_s`: when to ask again, if the server says so.
+    `retry_after_s`: how long the relay must wait before it asks again. None if it need not wait.
     """
 
     code: str
@@ -336,7 +333,7 @@ class FunctionReturned:
     ok: bool
     took_ms: int
     effect: Effect | None = None
-    refused: bool = False  # True if the function said no (taken, unknown). That is not a failed attempt.
+    refused: bool = False  # True if the function said no (taken, unknown). That is no failure of the function.
     unsure: bool = False  # True if the function writes and its answer was lost: nobody knows whether it has written.
 
 
@@ -438,7 +435,7 @@ class EndCall:
 
 @dataclass(frozen=True, slots=True)
 class StaySilent:
-    """The latest audio needs no spoken answer."""
+    """The caller's last words need no spoken answer."""
 
 
 @dataclass(frozen=True, slots=True)

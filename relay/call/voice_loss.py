@@ -1,7 +1,7 @@
 """Goes on with the model's own voice after the voice that spoke its text was lost.
 
 Text that already has sound is played to its end, and the model's item is shortened to this text. The rest of the answer
-is asked for again. The same model session can begin to speak, so no other session is opened.
+is asked for. The same model session can begin to speak, so no other session is opened.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Holds the texts that the relay sends to the model. The texts for the caller are in prompts/."""
+"""Holds the notes and instructions that the model gets during a call. prompts/ has all texts for the caller."""
 
 from __future__ import annotations
 

@@ -308,7 +308,7 @@ class Language:
     def from_table(
         cls, name: str, table: Mapping[str, object], numbers: Iterable[str] = (), clerks: Iterable[str] = ()
     ) -> Language:
-        """Check a parsed TOML table. Raises WordsInvalid.
+        """Make a language from a parsed TOML table. Raises WordsInvalid.
 
         `numbers`: the ways to say the emergency number. `clerks`: the operator's own words for a person.
         """
@@ -396,11 +396,11 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What the words of a turn mean. They are judged once, when they come."""
+    """What the words of a turn mean."""
 
     says: frozenset[str] = frozenset()  # The kinds that were found: "emergency", "human", "angry" and so on.
     is_nothing: bool = False  # True if a transcriber writes such words for a noise.
-    is_backchannel: bool = False  # True if the words only mean "go on". Then the agent neither stops nor answers.
+    is_backchannel: bool = False  # True if the words may only mean "go on", such as "mm-hmm".
     is_hello: bool = False  # True if the words are only a greeting, such as "Hello?".
     is_farewell: bool = False  # True if the words end a call, or agree to its end.
     is_goodbye: bool = False  # True if the words end a call and are more than a yes or a hello.

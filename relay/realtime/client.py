@@ -29,7 +29,8 @@ from relay.transport.websocket import Gone, WebSocketEnd
 
 log = structlog.get_logger()
 
-# From India, TLS, upgrade and `session.created` took 0.84 to 2.1 s together. We have no captures from farther away.
+# The limit for the dial (TCP, TLS, upgrade), and then the limit until `session.updated` has come. From India, TLS,
+# upgrade and `session.created` took 0.84 to 2.1 s together. We have no captures from farther away.
 CONNECT_LIMIT_S = 5.0
 CONFIGURE_LIMIT_S = 5.0
 # A warm session costs nothing but its socket, and its greeting if one was asked for. It is closed after this time, in
@@ -42,9 +43,10 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ModelUnreachable(Exception):
-    """There is no usable session. The message says why, with the server's own error code. It never contains the key.
+    """There is no usable session. The message says why, with the server's error code if there is one.
 
-    `do`: what the operator must do, or "". `retry_after_s`: the server says not to ask again before this time.
+    The message never contains the whole key. `do`: what the operator must do, or "". `retry_after_s`: how many seconds
+    the server asks us to wait before the next attempt.
     """
 
     def __init__(self, words: str, do: str = "", retry_after_s: float | None = None) -> None:
@@ -197,7 +199,10 @@ def _refused(error: Refused) -> ModelUnreachable:
 
 
 class _Reader:
-    """Reads the first events of a new session. Events that were not awaited stay in `rest`."""
+    """Reads the first events of a new session, up to an awaited one.
+
+    The events before the awaited one are dropped. Those that have come after it stay in `rest`.
+    """
 
     def __init__(self, end: WebSocketEnd, model: str) -> None:
         self._end, self._model = end, model
@@ -241,7 +246,7 @@ class WarmSessions:
         self._warm: dict[CallSid, _Warm] = {}
         self._nursery: trio.Nursery | None = None
         self._recent: deque[float] = deque()
-        # Called for a session whose greeting nobody will hear. The greeting must be paid for.
+        # Called for a session that no call will use. If it has generated a greeting, the greeting must be paid for.
         self.unheard: Callable[[CallSid, ModelSession], None] = lambda *_: None
 
     def __len__(self) -> int:
@@ -250,7 +255,8 @@ class WarmSessions:
     def ring(self, call_sid: CallSid, wanted: Callable[[], Wanted], now: float) -> bool:
         """Begin to open a session for a call that rings.
 
-        Returns False if too many were opened in this minute. The call then opens its session itself.
+        Returns False if too many were opened in the last minute, or if `run` does not run. The call then opens its
+        session itself.
         """
         if call_sid in self._warm:
             return True  # Twilio may send the webhook twice.
@@ -297,7 +303,7 @@ class WarmSessions:
         return warm.session
 
     def release(self, call_sid: CallSid) -> None:
-        """The call ended before its stream began. Its session is closed."""
+        """The call ended before its stream began. Close its warm session, if there is one."""
         warm = self._warm.get(call_sid)
         if warm is not None:
             warm.life.cancel()

@@ -44,7 +44,7 @@ from relay.call.vocabulary import (
 
 
 class ModelProtocolError(Exception):
-    """A message from OpenAI breaks the protocol. The text says what is wrong, and quotes nothing of the message."""
+    """A message from OpenAI breaks the protocol. The text says what is wrong. It has no words of the conversation."""
 
 
 class _Error(msgspec.Struct):
@@ -114,7 +114,8 @@ TEXT_DONE = "response.output_text.done"
 RESPONSE_DONE = "response.done"
 ITEM_DONE = "response.output_item.done"
 
-# Events of the API that the relay does not need. They do not count as unknown.
+# Events of the API that cause no event of the machine. They do not count as unknown. Two files read some of them:
+# client.py (`session.created`, `session.updated`) and session/spoken_answers.py (TEXT_DONE).
 _KNOWN_AND_SKIPPED = frozenset(
     {
         "session.created",
@@ -141,10 +142,9 @@ _KNOWN_AND_SKIPPED = frozenset(
 
 
 def decode(message: bytes) -> Message:
-    """Decode a server event. Raises ModelProtocolError if it is not JSON or has no type.
+    """Decode a server event. Raises ModelProtocolError if it is no JSON object with a type.
 
-    If a field cannot be read, only this field is left out. But an event without its `delta` says nothing, so `decode`
-    raises.
+    A field that cannot be read is left out. But if this field is the `delta`, `decode` raises ModelProtocolError.
     """
     try:
         return _decoder.decode(message)
@@ -268,7 +268,7 @@ RATE_LIMIT_S = 1.0
 
 
 def _retry_after_s(error: _Error | None) -> float | None:
-    """How long the server asks us to wait. None if it does not ask."""
+    """How many seconds to wait before the next request. None if the error names no time and is no rate limit."""
     if error is None:
         return None
     found = _TRY_AGAIN.search(error.message or "")
@@ -337,8 +337,8 @@ def update_session(session: dict[str, object]) -> bytes:
     return _encode({"type": "session.update", "session": session})
 
 
-# Makes a model that answers in text speak from now on. This is allowed at any time. After the first sound, only the
-# voice cannot be changed (OpenAI API reference, session.update).
+# Makes a model that answers in text speak from now on. This is allowed at any time. After the first sound, the voice
+# cannot be changed (OpenAI API reference, session.update).
 SPEAK = update_session({"type": "realtime", "output_modalities": ["audio"]})
 
 

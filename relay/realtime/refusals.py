@@ -1,4 +1,4 @@
-"""Knows which refusals of OpenAI need the operator, and which setting the operator must change."""
+"""Knows which refusals of OpenAI need the operator, and what the operator must do."""
 
 from __future__ import annotations
 
