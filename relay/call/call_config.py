@@ -140,7 +140,7 @@ class CallPlan:
     transcription_usd_per_minute: float
     keep_words: bool  # False with RECORD=off: no words are stored.
     answer_early: bool = False  # True if early answers are allowed.
-    # For each function, the key of its holding phrase. None: it has none, but dead air is broken (liveness.py).
+    # For each function, the key of its holding phrase. None: nothing is said before LIMIT_S (liveness.py).
     holding: dict[str, str | None] = field(default_factory=dict)
     voice: Voice = Voice()
     human_available: bool = True  # True if a human is there when the stream begins.

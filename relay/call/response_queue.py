@@ -286,7 +286,7 @@ class Answers:
         return active if active in self._discarded and cancelled in (None, active) else None
 
     def cancel(self, now: float) -> CancelResponse | None:
-        """Give up every answer that is wanted, asked for or active. Returns the cancellation of the active answer."""
+        """Give up every answer that is wanted, asked for or active. Returns what cancels the active answer."""
         self.wish = None
         if self._asked is not None:
             self._cancel_when_begun = True
