@@ -286,7 +286,10 @@ class Answers:
         return active if active in self._discarded and cancelled in (None, active) else None
 
     def cancel(self, now: float) -> CancelResponse | None:
-        """Give up every answer that is wanted, asked for or active. Returns what cancels the active answer."""
+        """Give up every answer that is wanted, asked for or active. An answer that was asked for is cancelled when it begins.
+
+        Returns the cancellation of the active answer. None if no answer is active.
+        """
         self.wish = None
         if self._asked is not None:
             self._cancel_when_begun = True
