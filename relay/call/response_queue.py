@@ -286,9 +286,9 @@ class Answers:
         return active if active in self._discarded and cancelled in (None, active) else None
 
     def cancel(self, now: float) -> CancelResponse | None:
-        """Give up every answer that is wanted, asked for or active. An answer that was asked for is cancelled when it begins.
+        """Give up every answer that is wanted, asked for or active.
 
-        Returns the cancellation of the active answer. None if no answer is active.
+        Returns what cancels the active answer, or None. An answer that was asked for is cancelled when it begins.
         """
         self.wish = None
         if self._asked is not None:
