@@ -108,13 +108,10 @@ def transfer(
 ) -> bool:
     """Connect the caller with the human. Returns False if there is no transfer.
 
-    Outside HUMAN_HOURS there is no transfer, and the model is told that no human is there. But if a goodbye is playing,
-    it goes on and the model is not told. HUMAN_HOURS do not count for an emergency. They do not count for the owner's
-    order (`by_owner`) either, because the owner knows whether somebody is there.
-
-    A goodbye that is playing is cut off by a transfer. An emergency replaces a transfer for another reason. `by_agent`:
-    the model has asked for the transfer. If words of the agent are playing, they are played to their end in place of
-    `phrase`.
+    Outside HUMAN_HOURS only an emergency or the owner (`by_owner`), who knows if somebody is there, causes a transfer.
+    In other cases the model is told that no human is there. But if a goodbye is playing, it just goes on. A transfer
+    cuts a goodbye off. An emergency replaces a transfer for another reason. `by_agent`: the model has asked for the
+    transfer. If words of the agent are playing, they are played to their end in place of `phrase`.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
