@@ -108,10 +108,10 @@ def transfer(
 ) -> bool:
     """Connect the caller with the human. Returns False if there is no transfer.
 
-    Outside HUMAN_HOURS only an emergency or the owner (`by_owner`), who knows if somebody is there, causes a transfer.
-    In other cases the model is told that no human is there. But if a goodbye is playing, it just goes on. A transfer
-    cuts a goodbye off. An emergency replaces a transfer for another reason. `by_agent`: the model has asked for the
-    transfer. If words of the agent are playing, they are played to their end in place of `phrase`.
+    Outside HUMAN_HOURS, only an emergency or the owner (`by_owner`) causes a transfer. Without one, the model is told
+    that no human is there; but a goodbye that is playing just goes on. A transfer cuts it off. An emergency replaces a
+    transfer for another reason. `by_agent`: the model asks. Its words that play are played to their end, in place of
+    `phrase`.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
