@@ -108,10 +108,9 @@ def transfer(
 ) -> bool:
     """Connect the caller with the human. Returns False if there is no transfer.
 
-    Outside HUMAN_HOURS, only an emergency or the owner (`by_owner`) causes a transfer. Without one, the model is told
-    that no human is there; but a goodbye that is playing just goes on. A transfer cuts it off. An emergency replaces a
-    transfer for another reason. `by_agent`: the model asks. Its words that play are played to their end, in place of
-    `phrase`.
+    Outside HUMAN_HOURS, only an emergency or the owner (`by_owner`) causes a transfer. If there is none, the model is
+    told that no human is there. But if a goodbye is playing, it just goes on. A transfer cuts the goodbye off. An
+    emergency replaces a transfer for another reason. `by_agent`: the model has asked for the transfer.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
@@ -131,7 +130,7 @@ def transfer(
     if call.ending is not None:
         call.phase, call.ending = Phase.TALKING, None
     call.dialled, call.dialled_by_agent, call.dialled_by_owner = why, by_agent, by_owner
-    announced = by_agent and call.playout.is_speaking(now)
+    announced = by_agent and call.playout.is_speaking(now)  # The agent's words are played to their end instead.
     words = None if announced else phrase
     leave(call, reason, Next.HUMAN, now, out, phrase=words, after_speech=by_agent, summary=summary)
     return True
