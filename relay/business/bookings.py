@@ -15,7 +15,7 @@ from typing import Final
 from relay.business.diary import Appointment, Change, Kind, Store
 from relay.business.offers import Choice, bookable, choices, free_resource, nearest, offered
 from relay.business.opening import business_pieces, day_of, first_minute, merged, moment_of
-from relay.business.rules import Business, Person, Resource, Service
+from relay.business.rules import Business, Person, Resource, Service, Span
 from relay.functions.builtin.times import clock_words, time_words
 
 ALTERNATIVES: Final = 3
@@ -202,18 +202,26 @@ class Bookings:
 
         The appointment `but` does not count, because it is being moved.
         """
-        day = day_of(start, self.business.tz)
-        able = choices(self.business, service, day, day, person.name if person else "")
-        limits = bookable(self.business, service, now)
-        if deed.anyway:
-            able = [replace(each, fits=((start, start + 1),)) for each in able]
-            limits = start, start + 1
+        able, limits = self._able(now, service, start, person, deed)
         busy = store.busy(_resources(able), (start, start + _need(service)), but)
         found = free_resource(able, service, busy, start, limits)
         if found is None:
-            why = self._why_not(store, now, service, start, person, able)
+            why = self._why_not(store, now, service, start, person, deed)
             raise NotFree(why, self._alternatives(store, now, service, start, person, but))
         return found
+
+    def _able(
+        self, now: int, service: Service, start: int, person: Person | None, deed: Deed
+    ) -> tuple[list[Choice], Span]:
+        """Who can do the service on the day of `start`, and the minutes in which it can be booked.
+
+        If hours, notice and horizon do not count, it can be booked at `start`.
+        """
+        day = day_of(start, self.business.tz)
+        able = choices(self.business, service, day, day, person.name if person else "")
+        if not deed.anyway:
+            return able, bookable(self.business, service, now)
+        return [replace(each, fits=((start, start + 1),)) for each in able], (start, start + 1)
 
     def _alternatives(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, but: str
@@ -227,13 +235,15 @@ class Bookings:
             free = self._free(store, now, service, day, day + dt.timedelta(days=LOOK_AHEAD_DAYS), person, but)
         return nearest(free, start, ALTERNATIVES)
 
-    def _why_not(
-        self, store: Store, now: int, service: Service, start: int, person: Person | None, able: Sequence[Choice]
-    ) -> str:
+    def _why_not(self, store: Store, now: int, service: Service, start: int, person: Person | None, deed: Deed) -> str:
         """Why the time cannot be booked, in a sentence that the agent can say."""
         tz = self.business.tz
         when = time_words(moment_of(start, tz), tz)
-        earliest, beyond = bookable(self.business, service, now)
+        able, (earliest, beyond) = self._able(now, service, start, person, deed)
+        if deed.anyway:
+            if not able:  # The business file has changed since the appointment was booked.
+                return "Nobody in the business file does this."
+            return self._taken_words(store, now, service, start, person, deed)
         if start <= now:
             return f"{when} has passed; it is now {clock_words(moment_of(now, tz))}."
         if start < earliest:
@@ -241,7 +251,7 @@ class Bookings:
         if start >= beyond:
             return f"This can be booked up to {service.ahead_days} days ahead, and {when} is later."
         if any(since <= start < until for choice in able for since, until in choice.fits):
-            return self._taken_words(store, now, service, start, person, when)
+            return self._taken_words(store, now, service, start, person, deed)
         day = day_of(start, tz)
         pieces = merged(business_pieces(self.business, day, day))
         if not any(since <= start < until for since, until in pieces):
@@ -251,14 +261,13 @@ class Bookings:
         return f"{person.name if person else 'Nobody who does this'} is{'' if not person else ' not'} there on {when}."
 
     def _taken_words(
-        self, store: Store, now: int, service: Service, start: int, person: Person | None, when: str
+        self, store: Store, now: int, service: Service, start: int, person: Person | None, deed: Deed
     ) -> str:
+        when = time_words(moment_of(start, self.business.tz), self.business.tz)
         if person is None:
             return f"{when} is taken."
-        day = day_of(start, self.business.tz)
-        others = choices(self.business, service, day, day)
+        others, limits = self._able(now, service, start, None, deed)
         busy = store.busy(_resources(others), (start, start + _need(service)))
-        limits = bookable(self.business, service, now)
         free = [one.words for each in others if (one := free_resource([each], service, busy, start, limits))]
         return f"{person.name} is not free on {when}." + (f" Free then: {', '.join(free)}." if free else "")
 

@@ -57,7 +57,8 @@ async def carry_out(asked: Asked, business: Business, diary: Diary, utc_now: Cal
     except NotFree as no:
         free = [_shown(moment_of(each, business.tz)) for each in no.alternatives]
         more = f" Free: {', '.join(free)}." if free else ""
-        raise OwnerRefused(f"{no.why}{more} With --anyway hours and notice do not count.") from None
+        hint = "" if asked.anyway else " With --anyway hours and notice do not count."
+        raise OwnerRefused(f"{no.why}{more}{hint}") from None
     except NotOffered as no:
         raise OwnerRefused(f"{no.why} There are: {', '.join(no.choices)}.") from None
     except NoSuchAppointment as none:

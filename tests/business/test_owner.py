@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,37 @@ async def test_the_option_anyway_allows_a_booking_outside_the_hours_but_never_tw
     await ask(diary, "add", "haircut", "2026-11-26 20:00", who="Maria", anyway=True)
     with pytest.raises(OwnerRefused):
         await ask(diary, "add", "haircut", "2026-11-26 20:10", who="Maria", anyway=True)
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2026-11-24 09:00", "2026-11-24 10:10", "2026-11-26 20:00", "2028-11-24 12:00"],
+    ids=["in the past", "too soon", "closed", "too far ahead"],
+)
+async def test_with_anyway_a_taken_time_is_refused_only_because_it_is_taken(time: str) -> None:
+    diary = MemoryDiary()
+    await ask(diary, "add", "haircut", time, who="Maria", anyway=True)
+    await ask(diary, "add", "haircut", "2026-11-26 14:00", who="Maria")
+    for wish in (("add", "haircut", time), ("move", "apt_2", time)):
+        with pytest.raises(OwnerRefused) as refused:
+            await ask(diary, *wish, who="Maria", anyway=True)
+        words = str(refused.value)
+        assert "Maria is not free on" in words
+        assert "Free then: Tom" in words
+        for reason in ("has passed", "ahead", "closed", "--anyway"):
+            assert reason not in words
+    await ask(diary, "add", "haircut", time, who="Tom", anyway=True)
+    with pytest.raises(OwnerRefused, match="is taken"):
+        await ask(diary, "add", "haircut", time, anyway=True)
+
+
+async def test_with_anyway_an_appointment_of_a_person_who_has_left_is_not_moved_and_the_text_says_why() -> None:
+    diary = MemoryDiary()
+    await ask(diary, "add", "haircut", "2026-11-26 14:00", who="Tom")
+    services = tuple(replace(each, people=()) for each in BARBER.services)
+    left = replace(BARBER, people=(), services=services)
+    with pytest.raises(OwnerRefused, match="Nobody in the business file does this"):
+        await carry_out(Asked("move", ("apt_1", "2026-11-24 09:00"), anyway=True), left, diary, lambda: NOW)
 
 
 @pytest.mark.parametrize(
