@@ -59,6 +59,7 @@ class Speed:
     clear_ms: Spread  # from `speech_started` to `clear`
     load_late_ms: Spread  # how late the load itself was; `clear_ms` cannot be more exact than this
     others_busy: float  # the share of the relay's core that other programs used
+    failures: tuple[str, ...]  # calls that failed
 
     @property
     def missing(self) -> int:
@@ -153,7 +154,9 @@ def speeds(calls: list[int], interruptions: int) -> list[Speed]:
                 load.loop.run(lambda: False, SETTLE_S)
                 step = load.measure(relay.name, count, interruptions * TURN_S / count, pid, RELAY_CORE)
                 clear = Spread.of(load.window.clear)
-                done.append(Speed(count, load.window.interruptions, clear, step.load_late, step.others_busy))
+                done.append(
+                    Speed(count, load.window.interruptions, clear, step.load_late, step.others_busy, step.failures)
+                )
     return done
 
 
@@ -178,7 +181,7 @@ def speed_words(one: Speed) -> str:
     return (
         f"{one.calls:5} calls, {one.interruptions} interruptions: "
         f"speech_started -> clear p50 {clear.p50:.2f}, p99 {clear.p99:.2f}, max {clear.most:.2f} ms; "
-        f"without clear {one.missing}; the load late by p99 {late.p99:.2f} ms; "
+        f"without clear {one.missing}, failed calls {len(one.failures)}; the load late by p99 {late.p99:.2f} ms; "
         f"others took {one.others_busy:.1%} of the core"
     )
 
@@ -217,7 +220,7 @@ def main() -> int:
         "commit_ms": [dataclasses.asdict(row) for row in commit.table()],
     }
     (OUT / "barge_in.json").write_text(json.dumps(value, indent=1) + "\n")
-    late = any(one.clear_ms.p99 > CLEAR_LIMIT_MS or one.missing for one in fast)
+    late = any(one.clear_ms.p99 > CLEAR_LIMIT_MS or one.missing or one.failures for one in fast)
     wrong = any(one.off_ms.most > ERROR_LIMIT_MS or one.missing or harmful(one) or one.failures for one in true)
     return int(late or wrong)
 

@@ -103,7 +103,7 @@ class Director:
         call = next((each for each in items if each.type == "function_call" and each.call_id == output.call_id), None)
         name = call.name if call else ""
         reaction = self._first(
-            lambda each: each.after == name and each.output in output.output and each.turn in (0, turn)
+            lambda each: bool(name) and each.after == name and each.output in output.output and each.turn in (0, turn)
         )
         if reaction is not None:
             plan = Plan(
