@@ -1,6 +1,6 @@
 """The routes of the console. Most read rows from Postgres and fill a page.
 
-A request that shows a whole phone number, plays a recording from its beginning, or downloads data writes an audit row.
+A request that shows a whole phone number, gets sound of a recording, or downloads data writes an audit row.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from relay.console.live import LiveCalls
 from relay.console.live_pages import LIVE_ROUTES, LivePages
 from relay.console.reads import Reads, Row
 from relay.console.search import OUTCOME_WORDS, PAGE, Question, key_of
+from relay.console.sound import Sound, asked_bytes, sound_response
 from relay.console.talk import Calls, TalkPage
 from relay.ledger.port import LedgerUnavailable
 from relay.recordings.listening import NotHeard
@@ -41,15 +42,6 @@ HERE = Path(__file__).parent
 NOTE_LIMIT = 2_000
 FORM_LIMIT_BYTES = 64 * 1024
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # A spreadsheet may take a text that begins like this for a formula.
-
-
-class Sound(Protocol):
-    """A call's recording as a WAV file."""
-
-    n_bytes: int
-
-    async def read(self, first: int, count: int) -> bytes:
-        """Up to `count` bytes of the file, from byte `first`."""
 
 
 class Recordings(Protocol):
@@ -281,15 +273,15 @@ class Console:
         sound = await self._owner.recordings.sound(tables) if self._owner.recordings is not None else None
         if sound is None:
             return Response("there is no recording of this call\n", 404, content_type="text/plain; charset=utf-8")
-        span = _range(request.headers.get("Range", ""), sound.n_bytes)
-        if span is None:
+        if request.method == "HEAD":
+            head = Response("", 200, {"Accept-Ranges": "bytes"}, content_type="audio/wav")
+            head.content_length = sound.n_bytes
+            return head
+        asked = asked_bytes(request.headers.get("Range", ""), sound.n_bytes)
+        if asked is not None and not asked:
             return Response("", 416, {"Content-Range": f"bytes */{sound.n_bytes}"})
-        first, last = span
-        if first == 0:
-            await self._reads.audit("listened to a recording", call_sid, self.guard.address(request))
-        data = await sound.read(first, last - first + 1)
-        headers = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{last}/{sound.n_bytes}"}
-        return Response(data, 206, headers, content_type="audio/wav")
+        await self._reads.audit_listening(call_sid, self.guard.address(request))
+        return await sound_response(sound, asked, call_sid)
 
     async def _export(self, call_sid: str) -> Response:
         tables = await self._reads.call(call_sid)
@@ -417,26 +409,6 @@ def _peaks(row: Row) -> dict[str, Any]:
         "step_ms": row["peaks_step_ms"],
         "pairs": base64.b64encode(row["peaks"]).decode(),
     }
-
-
-def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:
-    """The first and last byte to send for a Range header. None if the file has no such bytes.
-
-    If the header is missing or is not understood, the whole file is sent.
-    """
-    if not asked.startswith("bytes=") or "," in asked:
-        return (0, n_bytes - 1) if n_bytes else None
-    first_text, _, last_text = asked.removeprefix("bytes=").partition("-")
-    try:
-        if not first_text:
-            first, last = max(0, n_bytes - int(last_text)), n_bytes - 1
-        else:
-            first, last = int(first_text), min(int(last_text), n_bytes - 1) if last_text else n_bytes - 1
-    except ValueError:
-        return (0, n_bytes - 1)
-    # Send at most 1 MB. A browser asks for all bytes from a place on, plays what it gets, and asks again later.
-    last = min(last, first + (1 << 20) - 1)
-    return (first, last) if 0 <= first <= last < n_bytes else None
 
 
 def _cell(value: Any) -> str:

@@ -25,6 +25,7 @@ LIMIT_S = 5.0
 IDLE_LOOK_S = 20.0
 CSV_ROWS = 10_000
 FIRST_CALLS = 10
+LISTENING = dt.timedelta(minutes=15)  # Requests for the same recording within this time are one listening.
 
 Row = dict[str, Any]
 Result = TypeVar("Result")
@@ -236,7 +237,20 @@ class Reads:
             {"what": what, "sid": call_sid, "address": address},
         )
 
+    async def audit_listening(self, call_sid: str, address: str) -> None:
+        """Write down that somebody listens to a recording. Raises LedgerUnavailable, as `audit` does.
 
+        A browser sends dozens of requests for one recording. So an address gets one row for a call in LISTENING.
+        """
+        await self._rows(_LISTENS, {"sid": call_sid, "address": address, "within": LISTENING})
+
+
+_LISTENS = """
+    insert into audit (what, call_sid, address)
+    select 'listened to a recording', %(sid)s::text, %(address)s::text where not exists (
+        select from audit where at > clock_timestamp() - %(within)s and what = 'listened to a recording'
+        and call_sid = %(sid)s and address = %(address)s)
+    returning id"""
 _OPEN_MESSAGES = """
     select m.call_sid, m.seq, m.name, m.phone, m.text, m.created_at, m.done_at, c.from_number
     from messages m left join calls c using (call_sid) where m.done_at is null and c.is_test is not true

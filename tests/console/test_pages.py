@@ -6,14 +6,17 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import psycopg
 import pytest
+import structlog
 import trio
 
 from relay.console.search import PAGE
+from relay.console.sound import asked_bytes, sound_response
+from relay.recordings.listening import NotHeard
 from tests.helpers.owner_data import fill, sid
 from tests.helpers.traces import delete_words
 
@@ -181,18 +184,108 @@ async def test_showing_a_number_in_full_leaves_an_audit_row(opened: Open, url: s
     assert rows(url, "select what, call_sid from audit") == [("looked at a number in full", sid(3))]
 
 
-async def test_a_recording_can_be_requested_by_range_and_each_listening_is_audited_once(opened: Open, url: str) -> None:
-    path = f"/console/calls/{sid(1)}/sound.wav"
-    whole = await get(opened, url, path)
-    assert whole.status_code == 206
-    assert whole.headers["Content-Range"] == "bytes 0-96043/96044"
-    part = await get(opened, url, path, Range="bytes=1000-1999")
+SOUND = f"/console/calls/{sid(1)}/sound.wav"
+HEARD = "listened to a recording"
+
+
+async def test_a_recording_can_be_requested_by_range(opened: Open, url: str) -> None:
+    part = await get(opened, url, SOUND, Range="bytes=1000-1999")
+    assert (part.status_code, part.headers["Content-Range"]) == (206, "bytes 1000-1999/96044")
     assert await part.get_data() == bytes(n % 251 for n in range(1000, 2000))
-    tail = await get(opened, url, path, Range="bytes=-44")
+    tail = await get(opened, url, SOUND, Range="bytes=-44")
     assert tail.headers["Content-Range"] == "bytes 96000-96043/96044"
-    assert (await get(opened, url, path, Range="bytes=96044-")).status_code == 416
     assert (await get(opened, url, f"/console/calls/{sid(2)}/sound.wav")).status_code == 404
-    assert rows(url, "select what from audit") == [("listened to a recording",)]
+
+
+@pytest.mark.parametrize("asked", ["", "bytes=0-", "bytes=1-", "bytes=44-", "bytes=-44", "bytes=0-1", "bytes=x"])
+async def test_whoever_gets_sound_leaves_an_audit_row(opened: Open, url: str, asked: str) -> None:
+    answer = await get(opened, url, SOUND, **({"Range": asked} if asked else {}))
+    assert answer.status_code in (200, 206)
+    assert rows(url, "select what, call_sid, address from audit") == [(HEARD, sid(1), "<local>")]
+
+
+async def test_the_requests_of_one_listening_leave_one_audit_row_and_a_later_listening_leaves_another(
+    opened: Open, url: str
+) -> None:
+    for first in range(0, 96_000, 16_000):
+        await get(opened, url, SOUND, Range=f"bytes={first}-")
+    assert rows(url, "select what from audit") == [(HEARD,)]
+    for number, change in enumerate(
+        ["address = '203.0.113.7'", f"call_sid = '{sid(2)}'", "at = at - interval '16 min'"]
+    ):
+        with psycopg.connect(url) as connection:
+            connection.execute(f"update audit set {change}".encode())
+        await get(opened, url, SOUND, Range="bytes=1000-")
+        assert rows(url, "select count(*) from audit") == [(2 + number,)], change
+
+
+async def test_no_sound_is_sent_while_the_audit_row_cannot_be_written(opened: Open, url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("alter table audit add check (what <> 'listened to a recording')")
+    assert (await get(opened, url, SOUND, Range="bytes=1-")).status_code == 503
+
+
+async def test_a_request_that_gets_no_sound_leaves_no_audit_row(opened: Open, url: str) -> None:
+    for asked in ("bytes=96044-", "bytes=96044-96050", "bytes=-0"):
+        answer = await get(opened, url, SOUND, Range=asked)
+        assert (answer.status_code, answer.headers["Content-Range"]) == (416, "bytes */96044")
+    head = await opened(url, recordings=Tapes()).head(SOUND, headers=HOST)
+    assert (head.status_code, await head.get_data()) == (200, b"")
+    assert rows(url, "select what from audit") == []
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "seconds=0-1", "bytes=x", "bytes=9-5", "bytes=-", "bytes=+1-", "bytes=0-1,5-6", "bytes=1_0-"]
+)
+async def test_a_request_without_a_range_or_with_one_that_is_not_understood_gets_the_whole_file(
+    opened: Open, url: str, asked: str
+) -> None:
+    answer = await get(opened, url, SOUND, **({"Range": asked} if asked else {}))
+    assert (answer.status_code, "Content-Range" in answer.headers) == (200, False)
+    assert (answer.headers["Content-Length"], answer.headers["Accept-Ranges"]) == ("96044", "bytes")
+    assert await answer.get_data() == bytes(n % 251 for n in range(96_044))
+
+
+class LongTape(Tape):
+    """A recording of five minutes. It notes how many bytes were read at once."""
+
+    n_bytes = 9_600_044
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    async def read(self, first: int, count: int) -> bytes:
+        self.counts.append(count)
+        return await super().read(first, count)
+
+
+async def test_a_long_recording_is_read_in_parts_and_sent_in_pieces_that_a_slow_line_takes_in_time() -> None:
+    tape = LongTape()
+    answer = await sound_response(tape, None, sid(1))
+    async with answer.response as body:
+        pieces = [piece async for piece in body]
+    assert b"".join(pieces) == bytes(n % 251 for n in range(tape.n_bytes))
+    assert max(tape.counts) == 1 << 20
+    assert max(len(piece) for piece in pieces) == 65_536
+    part = await sound_response(tape, asked_bytes("bytes=5-", tape.n_bytes), sid(1))
+    assert part.headers["Content-Range"] == f"bytes 5-{(1 << 20) + 4}/{tape.n_bytes}"
+    assert part.headers["Content-Length"] == str(1 << 20)
+
+
+async def test_a_recording_that_is_damaged_in_its_middle_is_cut_there_and_the_log_names_the_call() -> None:
+    class Damaged(LongTape):
+        async def read(self, first: int, count: int) -> bytes:
+            if first > 3_000_000:
+                raise NotHeard("the recording is damaged")
+            return await super().read(first, count)
+
+    answer = await sound_response(Damaged(), None, sid(1))
+    body: AsyncIterator[bytes] = aiter(answer.response)  # type: ignore[arg-type]  # Quart's type lacks the method
+    for _ in range((3 << 20) // 65_536):
+        await anext(body)
+    with structlog.testing.capture_logs() as logs, pytest.raises(NotHeard):
+        await anext(body)
+    assert [(line["event"], line["call_sid"]) for line in logs] == [("console.sound_cut", sid(1))]
 
 
 async def test_a_review_is_stored_and_counted_and_the_next_call_is_shown(opened: Open, url: str) -> None:
