@@ -239,7 +239,7 @@ def _settings(*, serving: bool, keeps_rows: bool = False) -> Settings:
 def _settings_and_names(*, serving: bool, keeps_rows: bool = False) -> tuple[Settings, frozenset[str]]:
     """The settings of this command, from the environment and `.env`, and the names of the settings that are set there.
 
-    Prints a hint for each name that looks like a typing error.
+    Logs a hint about each setting that is probably a mistake, such as a name with a typing error.
     """
     environment = env_file.read(os.environ)
     try:

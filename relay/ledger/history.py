@@ -1,4 +1,4 @@
-"""Reads the rows of calls, also of running ones, for `relay calls` and for the end of the demo.
+"""Reads the rows of calls, also of running ones, for `relay calls`, `relay listen` and the end of the demo.
 
 These functions block, so a process that carries calls must not use them.
 """

@@ -79,7 +79,7 @@ def notice_dead_peers(sock: socket.socket) -> None:
 
 @cache
 def default_tls() -> ssl.SSLContext:
-    """The TLS settings of all clients in this process.
+    """The TLS settings of the WebSocket clients and of Twilio's REST client in this process.
 
     Made once, because loading the CA file takes tens of milliseconds.
     """

@@ -46,7 +46,7 @@ class CallerId:
     # nothing.
     is_attested: bool
     # True if one of our own numbers calls: a human's phone forwards our call back to the agent. Such a call is rejected
-    # (server/admission.py), because it would ring the same human again.
+    # with a busy line (server/admission.py).
     is_own: bool = False
     # True if this number does not tell who calls: a line that forwards to us, a human's number, or the number that we
     # called (in a call that we made).

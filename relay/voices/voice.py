@@ -114,7 +114,7 @@ class Voices(Protocol):
 
     @property
     def name(self) -> str:
-        """Service, voice and model. Bills and the keys of stored phrases use this name."""
+        """Service, model and voice. Bills use this name."""
 
     @property
     def usd_per_character(self) -> float:
