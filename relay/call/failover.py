@@ -120,7 +120,7 @@ def _is_lost_for_good(call: Call, fields: tuple[tuple[str, object], ...], now: f
 
 
 def ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
-    """Say a phrase that asks for patience, if the caller hears nothing else."""
+    """Say a phrase that asks for patience, if nobody is speaking."""
     if not call.playout.is_speaking(now) and not call.voice.is_up and call.phase is Phase.TALKING:
         call.say("one_moment_again", now, out, bridges=True)
 

@@ -2,9 +2,9 @@
 
 Other modules may expect an answer or a session that never comes. So what they expect does not shorten the silence. The
 silence is measured from the later of two moments: when something audible was last played, and when the caller last
-spoke. UNRELATED_S gives the only exception.
-Whether an answer is under way or a function runs decides only which step is due. The caller's wait begins when any
-answer is wanted, and ends when the caller hears an answer. A phrase that asks for patience does not end the wait. In
+spoke. UNRELATED_S gives the only exception. Whether an answer is under way or a function runs does not change the
+silence. It only changes which step is due. The caller's wait begins when an answer is wanted or a key is pressed. It
+ends when the caller hears an answer, or when none is needed. A phrase that asks for patience does not end the wait. In
 the names of this file, "owed" means that the caller waits for an answer.
 
 After LIMIT_S of dead air the caller hears a phrase, and an answer is asked for if none is coming. After another

@@ -223,7 +223,7 @@ class FunctionAsked:
 
 @dataclass(frozen=True, slots=True)
 class ResponseEnded:
-    """The model has generated its answer: completed, cancelled, incomplete or failed. The answer may still be playing.
+    """The model's answer has ended: completed, cancelled, incomplete or failed. Its audio may still be playing.
 
     `retry_after_s`: the answer failed because of a limit. The relay must wait this long before it asks again.
     """

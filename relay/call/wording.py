@@ -1,4 +1,4 @@
-"""Holds the notes and instructions that the model gets during a call. prompts/ has all texts for the caller."""
+"""Holds the notes and instructions that the model gets during a call. prompts/ has the phrases for the caller."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Holds the prices of models in USD per million tokens, from OpenAI's model pages in the second half of 2026.
 
 They may have changed, so compare them with a bill. A model that is not here is charged like the most expensive one, so
-that no limit is reached too late. `relay serve` says so when it starts.
+that no limit is reached too late. If OPENAI_MODEL is not here, `relay serve` says so when it starts.
 """
 
 from __future__ import annotations
