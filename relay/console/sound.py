@@ -92,7 +92,7 @@ def wav_header(frames: int) -> bytes:
 def asked_bytes(header: str, n_bytes: int) -> range | None:
     """The bytes that a Range header asks for. It is empty if the file has no such bytes.
 
-    None if the whole file must be sent. So it is if the header is missing, has several ranges, or is not understood
+    None if the whole file must be sent, because the header is missing, has several ranges, or is not understood
     (RFC 9110 14.2).
     """
     match = _RANGE.fullmatch(header)

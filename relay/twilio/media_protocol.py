@@ -158,7 +158,7 @@ def parse(message: bytes) -> Frame | Event | None:
     """Read a message of Twilio's. Returns a Frame of the caller, an event, or None.
 
     None means an unknown event, or a frame of a track that is not the caller's. Raises TwilioProtocolError if the
-    message is not a JSON object with an `event`, or if a known event lacks a field that is needed.
+    message is not a JSON object with an `event`, or if a needed field of a known event is missing or malformed.
     """
     try:
         decoded = _decode(message)

@@ -112,7 +112,8 @@ def _size(text: str, *, is_first: bool, is_end: bool) -> int | None:
 def _first(pattern: re.Pattern[str], text: str, at_least: int) -> int | None:
     """The end of the first match of this pattern that is at least `at_least` characters from the beginning.
 
-    None if there is no such match, or if no text follows the match.
+    A match after an abbreviation, in a date or in a link does not count. None if there is no such match, or if no text
+    follows the match.
     """
     for match in pattern.finditer(text):
         before, after = text[: match.end()], text[match.end() :].lstrip()
