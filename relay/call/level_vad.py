@@ -26,7 +26,8 @@ NOISE_MS = 750
 BREAK_MS = 120
 # The echo return is the level of the echo minus the level of the agent's voice, in dB. It begins with the value of a
 # bad hands-free phone (ECHO_RETURN_AT_FIRST_DB). It is measured while only the agent speaks, and stays between that
-# value and ECHO_RETURN_BEST_DB. It can fall from the first value to the best one in 3.5 s.
+# value and ECHO_RETURN_BEST_DB. It can fall from the first value to the best one in 3.5 s. A sound is no echo if it is
+# louder than the expected echo by ECHO_MARGIN_DB.
 ECHO_RETURN_AT_FIRST_DB = -10.0
 ECHO_RETURN_BEST_DB = -45.0
 ECHO_MARGIN_DB = 6.0

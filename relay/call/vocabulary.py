@@ -27,7 +27,8 @@ class CallerProtocolError(Exception):
 class Rung(enum.StrEnum):
     """How the caller was greeted: from where the first audio came (greeting.py)."""
 
-    KEPT = "kept"  # The greeting was rendered before the call, in the agent's own voice.
+    # The greeting was rendered before the call, in the agent's own voice. Or the caller is back and hears no greeting.
+    KEPT = "kept"
     LIVE = "live"  # The model generated the greeting for this call.
     CLIP = "clip"  # A clip that ships with the relay was played first.
     NONE = "none"  # No audio was written: the call ended too early.
@@ -299,7 +300,7 @@ class OrderAnswer(enum.StrEnum):
 
     DONE = "done"  # The order is being carried out.
     ALREADY = "already"  # The same order came before, or the call has done it already.
-    TOO_LATE = "too_late"  # The agent does not have the call any more, or says its last words.
+    TOO_LATE = "too_late"  # The agent does not have the call, or says last words that this order cannot change.
 
 
 # Events: from the voice that speaks the model's text

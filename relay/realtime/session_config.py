@@ -40,7 +40,7 @@ def session_config(
     writes: bool = False,
     silence_ms: int = SILENCE_MS,
 ) -> dict[str, object]:
-    """The content of the one `session.update`.
+    """The content of the `session.update` with which a session begins.
 
     The settings do not change during a call, because a change would empty the prompt cache. `writes`: the model answers
     in text. Only this setting can change later: `protocol.SPEAK` lets the model speak. `silence_ms`: the VAD ends the
