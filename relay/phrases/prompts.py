@@ -23,7 +23,7 @@ from relay.settings.shipped import folder
 PROMPTS_DIR = folder("prompts")
 
 # These two placeholders are filled in for each call, and all others when the files are read.
-_OF_THE_CALL = {"TODAY", "CALLER"}
+_OF_THE_CALL = ("TODAY", "CALLER")
 # The placeholder for the facts of the business. Only the model's instructions may have it.
 _BUSINESS = "{BUSINESS}"
 _NOTICES = {"transcripts": "notice", "on": "notice_recorded"}
@@ -72,6 +72,16 @@ class Prompts:
         """The model's instructions for one call."""
         day = f"{today:%A}, {today:%B} {today.day}, {today.year}"
         return self.system.replace("{TODAY}", day).replace("{CALLER}", caller or "not shown")
+
+    @property
+    def too_early(self) -> list[str]:
+        """The placeholders of the call that stand in the first half of the instructions.
+
+        The model's input is cached from its beginning to the first difference from another call
+        (docs/protocol/openai.md 5). So what stands after these placeholders costs the full price in each call.
+        """
+        half = len(self.system) // 2
+        return [f"{{{name}}}" for name in _OF_THE_CALL if f"{{{name}}}" in self.system[:half]]
 
     def greeting(self, announces: bool, closed: bool = False) -> tuple[str, str]:
         """The two parts of the greeting. If the first part has a notice, the caller cannot interrupt it.

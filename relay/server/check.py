@@ -28,6 +28,11 @@ def mistakes(load: Callable[[], Settings], environ: Mapping[str, str]) -> tuple[
     else:
         if found.business is not None:
             told += [*found.conflicts, f"{loaded.business_file} describes {found.business.name}"]
+        if early := found.prompts.too_early:
+            told.append(
+                f"prompts/system.md names {' and '.join(early)} in its first half. OpenAI's cache cannot be used for"
+                " what follows: move these lines to the end (docs/prompt.md)"
+            )
     try:
         found_functions = functions.load(loaded.functions or None)
     except functions.FunctionRefused as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from relay.business.diary import MemoryDiary
 from relay.business.file import load
 from relay.business.owner import Asked, OwnerRefused, carry_out
 from relay.cli import main
+from relay.phrases import prompts
+from relay.server.check import mistakes
+from relay.settings import Settings
 from relay.settings.shipped import folder
 from tests.helpers.business_play import local
 
@@ -174,6 +178,20 @@ def test_check_says_that_everything_is_right_if_there_is_no_mistake(
     monkeypatch.setenv("FUNCTIONS", "shop_functions")
     assert main(["check"]) == 0, capsys.readouterr().err
     assert "functions of yours: dish_left" in capsys.readouterr().out
+
+
+def test_check_says_that_the_day_and_the_number_must_stand_at_the_end_of_the_prompt(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = here / "prompts"
+    shutil.copytree(folder("prompts"), mine)
+    monkeypatch.setattr(prompts, "PROMPTS_DIR", mine)
+    assert not any("first half" in line for line in mistakes(Settings, {})[1])
+    text = (mine / "system.md").read_text()
+    (mine / "system.md").write_text("Today is {TODAY}. The caller's number is {CALLER}.\n" + text)
+    wrong, told = mistakes(Settings, {})
+    assert wrong == []
+    assert any("prompts/system.md names {TODAY} and {CALLER} in its first half" in line for line in told)
 
 
 @pytest.mark.real

@@ -58,6 +58,22 @@ def test_the_instructions_say_that_an_mm_hmm_over_the_agents_words_needs_no_answ
     assert "go on from there" in told
 
 
+@pytest.mark.parametrize(
+    ("text", "early"),
+    [
+        ("Today is {TODAY}. The number is {CALLER}." + " A rule." * 20, ["{TODAY}", "{CALLER}"]),
+        ("The number is {CALLER}." + " A rule." * 20 + " Today is {TODAY}.", ["{CALLER}"]),
+        ("A rule." * 20 + " Today is {TODAY}. The number is {CALLER}.", []),
+        ("You are {AGENT_NAME}. Book a table.", []),
+    ],
+)
+def test_a_placeholder_of_the_call_in_the_first_half_of_the_prompt_is_found(
+    folder: Path, text: str, early: list[str]
+) -> None:
+    (folder / "system.md").write_text(text)
+    assert prompts.load(Settings(), folder).too_early == early
+
+
 def test_the_error_for_an_unknown_placeholder_names_it_and_its_file(folder: Path) -> None:
     (folder / "system.md").write_text("You are {AGENT_NAME} of {COMPANY}.")
     with pytest.raises(prompts.PromptsInvalid, match=r"system\.md: \{COMPANY\} is not known"):
