@@ -19,7 +19,8 @@ from relay.ledger.statements import SQL_DIR
 from relay.notify.digest import HELD_KINDS, Digest
 from relay.notify.letter import Item
 
-LEASE_S = 120.0  # The lease must be longer than the longest try. A mail may take 60 s, a webhook 15 s.
+# The lease must be longer than the longest try. A mail may take 60 s, a webhook 15 s and the look-up of its host.
+LEASE_S = 120.0
 CLAIM_ROWS = 10
 LIMIT_S = 5.0
 
