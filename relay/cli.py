@@ -481,17 +481,21 @@ def _shown(value: object) -> object:
 
 def _export(call_sid: str, out: Path | None) -> None:
     from relay.recordings.commands import export_call
-    from relay.recordings.listening import NotHeard
+    from relay.recordings.listening import NoRecording, NotHeard
     from relay.recordings.stores import StoreUnusable
 
     loaded = _settings(serving=False, keeps_rows=True)
     try:
         with _kept_rows(loaded) as url:
-            written = export_call(loaded, url, call_sid, out)
+            written, missing = export_call(loaded, url, call_sid, out)
     except (NotHeard, StoreUnusable, OSError) as error:
         raise CommandFailed(str(error)) from None
     for path in written:
         print(path)
+    if isinstance(missing, NoRecording):
+        print(missing)
+    elif missing is not None:
+        raise CommandFailed(f"recording.wav of {call_sid} was not written: {missing}")
 
 
 def _listen(arguments: argparse.Namespace) -> None:

@@ -155,7 +155,5 @@ class HeardCalls:
 
     def _open(self, call_sid: str, rows: list[Row]) -> list[Recording]:
         settings = self._settings
-        if not settings.recording_key:
-            raise NotHeard("RECORDING_KEY is not set, and no recording can be opened without it: set it")
-        keys = Keys.parse(settings.recording_key)
+        keys = Keys.parse(settings.recording_key) if settings.recording_key else None
         return recordings_of(call_sid, rows, FolderStore(folder_of(settings)), store_of(settings), keys)

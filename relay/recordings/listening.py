@@ -1,4 +1,4 @@
-"""Joins the recordings of a call to one sound, to play it or to export it with transcript and rows.
+"""Joins the recordings of a call to one sound, to play it or to write it. Exports the call's transcript and rows.
 
 These functions block. Commands use them directly. The console uses `recordings_of` in a thread.
 """
@@ -31,13 +31,19 @@ class NotHeard(Exception):
     """There is no recording to play, or it cannot be played. The message says why."""
 
 
+class NoRecording(NotHeard):
+    """The call has no recording: it was not recorded, or its recording was deleted."""
+
+
 def recordings_of(
-    call_sid: str, rows: Sequence[dict[str, object]], disk: FolderStore, store: ObjectStore | None, keys: Keys
+    call_sid: str, rows: Sequence[dict[str, object]], disk: FolderStore, store: ObjectStore | None, keys: Keys | None
 ) -> list[Recording]:
     """The recordings of a call in order, on disk and in S3. `rows` are the call's rows in the table `recordings`.
 
-    Raises NotHeard. A file on this disk is found even if it has no row: its process may have been killed before it
-    wrote the row.
+    `keys` is None if RECORDING_KEY is not set. A file on this disk is found even if it has no row: its process may have
+    been killed before it wrote the row.
+
+    Raises NotHeard, and NoRecording if there is none.
     """
     deleted = {str(row["name"]) for row in rows if row.get("deleted_at") is not None}
     names = {str(row["name"]): str(row.get("stored_in") or "") for row in rows}
@@ -46,6 +52,8 @@ def recordings_of(
     for name, stored_in in sorted(names.items()):
         if name in deleted:
             continue
+        if keys is None:
+            raise NotHeard("RECORDING_KEY is not set, and no recording can be opened without it: set it")
         places = [disk] if stored_in == "disk" else [store, disk]
         recording = next((one for place in places if place and (one := _open(place, name, keys))), None)
         if recording is None:
@@ -53,7 +61,7 @@ def recordings_of(
         found.append(recording)
     if not found:
         why = "it was deleted, by age or on request" if deleted else "it was not recorded"
-        raise NotHeard(f"there is no recording of {call_sid}: {why}")
+        raise NoRecording(f"there is no recording of {call_sid}: {why}")
     return sorted(found, key=lambda one: one.first_sample)
 
 
@@ -133,11 +141,8 @@ def play(recordings: Sequence[Recording]) -> None:
         raise NotHeard(f"{player[0]} could not play it: write it with --out FILE.wav")
 
 
-def export(folder: Path, tables: Tables, recordings: Sequence[Recording]) -> list[Path]:
-    """Write a call into one folder: transcript.txt, transcript.json, rows.json, and recording.wav if there is one.
-
-    Raises NotHeard, OSError.
-    """
+def export(folder: Path, tables: Tables) -> list[Path]:
+    """Write words and rows of a call into one folder: transcript.txt, transcript.json, rows.json. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = [folder / "transcript.txt", folder / "transcript.json", folder / "rows.json"]
     turns = [_shown(row) for row in tables.get("transcripts", [])]
@@ -145,9 +150,6 @@ def export(folder: Path, tables: Tables, recordings: Sequence[Recording]) -> lis
     written[1].write_text(json.dumps(turns, indent=2, ensure_ascii=False) + "\n", "utf-8")
     rows = {name: [_shown(row) for row in found] for name, found in tables.items()}
     written[2].write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    if recordings:
-        written.insert(0, folder / "recording.wav")
-        write_wav_file(written[0], recordings)
     for path in written:
         path.chmod(0o600)
     return written

@@ -186,17 +186,83 @@ def test_a_missing_package_for_the_bucket_is_reported_in_one_sentence(
     assert "Traceback" not in said
 
 
+Recorded = tuple[str, bytes, bytes]
+Says = pytest.CaptureFixture[str]
+
+
+def _export(tmp_path: Path, capsys: Says, sid: str = SID) -> tuple[int, list[str], str]:
+    """Export a call. Returns the exit code, the files in the folder, and what the command said."""
+    code = main(["calls", "export", sid, "--out", str(tmp_path / "e")])
+    said = capsys.readouterr()
+    return code, sorted(path.name for path in (tmp_path / "e").glob("*")), said.out + said.err
+
+
+WORDS = ["rows.json", "transcript.json", "transcript.txt"]
+
+
+def _damage(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
 @pytest.mark.real
-def test_a_call_that_was_not_recorded_is_exported_without_sound(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at", [-1, 3_000], ids=["its end", "its middle"])
+@pytest.mark.parametrize("has_row", [True, False])
+def test_an_export_without_a_recording_that_is_damaged_has_the_words_and_says_what_is_missing_and_fails(
+    call: Recorded, database_url: str, tmp_path: Path, capsys: Says, at: int, has_row: bool
+) -> None:
+    (path, *_) = sorted((tmp_path / "data" / "recordings").glob("*/*.rec"))
+    _damage(path, at)
+    if not has_row:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("delete from recordings")
+    code, files, said = _export(tmp_path, capsys)
+    assert (code, files) == (1, WORDS)
+    assert f"recording.wav of {SID} was not written" in said
+    assert "damaged" in said
+    assert str(tmp_path / "e" / "rows.json") in said
+
+
+@pytest.mark.real
+def test_an_export_without_the_key_has_the_words_and_names_the_setting_and_fails(
+    call: Recorded, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Says
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("delete from recordings")
+    monkeypatch.delenv("RECORDING_KEY")
+    code, files, said = _export(tmp_path, capsys)
+    assert (code, files) == (1, WORDS)
+    assert "RECORDING_KEY is not set" in said
+
+
+@pytest.mark.real
+def test_an_export_of_a_call_whose_recording_was_deleted_by_age_has_the_words_and_says_so(
+    call: Recorded, database_url: str, tmp_path: Path, capsys: Says
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update recordings set deleted_at = now()")
+    code, files, said = _export(tmp_path, capsys)
+    assert (code, files) == (0, WORDS)
+    assert "it was deleted, by age or on request" in said
+
+
+@pytest.mark.real
+def test_an_export_of_a_call_that_was_not_recorded_needs_no_key_and_says_that_it_has_no_sound(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Says
 ) -> None:
     _write(database_url, tmp_path, [])
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("RECORDING_KEY", KEY)
-    assert main(["calls", "export", SID, "--out", str(tmp_path / "e")]) == 0
-    assert not (tmp_path / "e" / "recording.wav").exists()
-    assert (tmp_path / "e" / "transcript.txt").read_text()
+    monkeypatch.delenv("RECORDING_KEY", raising=False)
+    code, files, said = _export(tmp_path, capsys)
+    assert (code, files) == (0, WORDS)
+    assert "it was not recorded" in said
+
+
+@pytest.mark.real
+def test_an_export_of_an_unknown_call_writes_nothing_and_fails(call: Recorded, tmp_path: Path, capsys: Says) -> None:
+    assert _export(tmp_path, capsys, "CA" + "f" * 32)[:2] == (1, [])
 
 
 @pytest.mark.real
@@ -246,7 +312,7 @@ def test_a_deleted_recording_cannot_be_heard_again(tmp_path: Path) -> None:
 
 
 def test_an_export_of_rows_can_have_values_that_json_does_not_know(tmp_path: Path) -> None:
-    export(tmp_path, {"calls": [{"call_sid": SID, "started_at": NOON, "raw": b"\x01"}], "transcripts": []}, [])
+    export(tmp_path, {"calls": [{"call_sid": SID, "started_at": NOON, "raw": b"\x01"}], "transcripts": []})
     assert json.loads((tmp_path / "rows.json").read_text())["calls"][0]["started_at"] == str(NOON)
 
 
