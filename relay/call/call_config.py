@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from relay.call.early_governor import Governor
 from relay.call.escalation import Rules
 
 
@@ -151,6 +152,7 @@ class CallPlan:
     first_seq: int = 0
     # From the earlier streams of this call (except `midnight`)
     bill: Bill = Bill()
+    early: Governor = field(default_factory=Governor)  # Is not changed: the stream goes on with a copy.
     misunderstandings: int = 0
     failed_attempts: Mapping[str, int] = field(default_factory=dict)
     offered_human: bool = False

@@ -34,7 +34,7 @@ def reads_out(words: str) -> bool:
 
 @dataclass(slots=True)
 class Governor:
-    """Counts the early answers of one stream of a call, and knows why no more are asked for."""
+    """Counts the early answers of a call, and knows why no more are asked for. Each stream goes on with its counts."""
 
     asked: int = 0
     taken_back: int = 0

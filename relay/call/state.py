@@ -7,7 +7,7 @@ greeting, turns, responses, failover and ending. What several of these files nee
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.call.actions import (
     Action,
@@ -110,7 +110,7 @@ class Call:
         self.voice = CallerVoice()
         self.lateness = Lateness()
         self.floor = Floor()
-        self.early = EarlyAnswer(plan.answer_early)
+        self.early = EarlyAnswer(plan.answer_early, governor=replace(plan.early))
         self.answers = Answers()
         self.conversation = Conversation(plan.history, plan.first_seq)
         self.meter = Meter(plan.model, plan.price, plan.transcription_usd_per_minute, plan.bill, voice=plan.voice)

@@ -28,6 +28,7 @@ import trio
 
 from relay.call.call_config import Bill, PastTurn
 from relay.call.consent import Consent
+from relay.call.early_governor import Governor
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason, Order
 from relay.functions import Deeds, Once
@@ -124,6 +125,7 @@ class Talk:
     talked_s: float = 0.0  # How long the ended streams lasted. Time with a human does not count.
     spent_usd: float = 0.0  # Dollars of the whole call so far.
     bill: Bill = field(default_factory=Bill)  # The bill of the streams that have ended.
+    early: Governor = field(default_factory=Governor)
     misunderstandings: int = 0
     failed_attempts: dict[str, int] = field(default_factory=dict)  # Function -> its failures in a row.
     offered_human: bool = False

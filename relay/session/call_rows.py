@@ -335,6 +335,7 @@ class CallRows:
         talk.model = call.model
         talk.bill = call.meter.bill()
         talk.spent_usd = talk.bill.usd
+        talk.early = call.early.governor
         talk.misunderstandings = call.figures.misunderstandings
         talk.failed_attempts = call.functions.failed_attempts
         talk.offered_human = call.offered_human

@@ -292,6 +292,7 @@ class Desk:
             history=file.talk.history,
             first_seq=file.talk.next_seq,
             bill=file.talk.bill,
+            early=file.talk.early,
             misunderstandings=file.talk.misunderstandings,
             failed_attempts=file.talk.failed_attempts,
             offered_human=file.talk.offered_human,
