@@ -182,9 +182,13 @@ class Realtime:
 _KEY = re.compile(r"\bsk-[\w*-]+")
 
 
+def _without_key(text: str) -> str:
+    return _KEY.sub("sk-...", " ".join(text.split()))
+
+
 def _refused(error: Refused) -> ModelUnreachable:
     """The error for an upgrade that was refused. It has the status, the server's reason, and how long to wait."""
-    body = _KEY.sub("sk-...", " ".join(error.body.split()))[:300]
+    body = _without_key(error.body)[:300]
     words = f"the upgrade was refused with HTTP {error.status}"
     if body:
         words += f": {body}"
@@ -218,7 +222,7 @@ class _Reader:
                     return message
                 if message.type == "error" and message.error is not None:
                     code = message.error.code or message.error.type or "error"
-                    words = f"the model refused: {code}: {(message.error.message or '')[:160]}"
+                    words = f"the model refused: {code}: {_without_key(message.error.message or '')[:160]}"
                     raise ModelUnreachable(words, remedy(code, message.error.param or "", self._model))
 
 

@@ -1,10 +1,12 @@
 """Holds the prices of models in USD per million tokens, from OpenAI's model pages in the second half of 2026.
 
 They may have changed, so compare them with a bill. A model that is not here is charged like the most expensive one, so
-that no limit is reached too late. If OPENAI_MODEL is not here, `relay serve` says so when it starts.
+that no limit is reached too late. If a model of the settings is not here, `relay serve` says so when it starts.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from relay.call.call_config import Price
 
@@ -55,3 +57,9 @@ def price_of(model: str) -> Price:
 def transcription_price_of(model: str) -> float:
     """The price of a minute with this transcription model. For an unknown model: the highest of all."""
     return TRANSCRIPTION.get(model, max(TRANSCRIPTION.values()))
+
+
+def unpriced(models: Iterable[str], transcribes: str) -> list[str]:
+    """These models, and this transcription model, if their prices are not known here."""
+    unknown = dict.fromkeys(model for model in models if model not in PRICES)
+    return [*unknown, *([transcribes] if transcribes not in TRANSCRIPTION else [])]

@@ -34,7 +34,7 @@ from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.notify.service import Notices, channels_of
 from relay.phrases.phrase_book import by_model, by_voice
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
-from relay.realtime.prices import PRICES
+from relay.realtime.prices import unpriced
 from relay.recordings.service import folder_of, open_recordings, store_of
 from relay.recordings.stores import FolderStore, StoreUnusable
 from relay.retention import Retention
@@ -392,8 +392,8 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
     """
     dsp.self_test()
     descriptors.raise_limit(settings.max_calls)
-    if settings.openai_model not in PRICES:
-        log.warning("prices.unknown_model", model=settings.openai_model, charged_as="the dearest model known")
+    for model in unpriced((settings.openai_model, settings.openai_model_hard), settings.openai_transcribe_model):
+        log.warning("prices.unknown_model", model=model, charged_as="the dearest model known")
     async with AsyncExitStack() as stack:
         backend, diary = None, None
         if settings.business_is_embedded:

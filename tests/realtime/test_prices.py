@@ -7,7 +7,7 @@ from dataclasses import astuple
 import pytest
 
 from relay.call.call_config import Price
-from relay.realtime.prices import PRICES, TRANSCRIPTION, price_of, transcription_price_of
+from relay.realtime.prices import PRICES, TRANSCRIPTION, price_of, transcription_price_of, unpriced
 
 # As published, USD per million tokens: text in, cached, out; audio in, cached, out; image in, cached.
 LARGE = (4, 0.40, 24, 32, 0.40, 64, 5, 0.50)
@@ -43,3 +43,8 @@ def test_a_model_without_a_price_is_counted_with_the_highest_prices(model: str) 
     dearest = Price(*(max(prices) for prices in zip(*map(astuple, PRICES.values()), strict=True)))
     assert price_of(model) == dearest
     assert transcription_price_of(model) == max(TRANSCRIPTION.values())
+
+
+def test_each_model_of_the_settings_without_a_price_is_named_once() -> None:
+    assert unpriced(("gpt-realtime-2.1", "gpt-realtime-2.1-mini"), "gpt-transcribe") == []
+    assert unpriced(("new-model", "new-model"), "new-ears") == ["new-model", "new-ears"]

@@ -73,6 +73,7 @@ async def test_if_the_service_refuses_a_connection_the_log_names_the_setting(
         with pytest.raises(ModelUnreachable) as refused:
             await realtime.open(Wanted(MODEL, "You speak."))
         assert name in refused.value.do
+        assert "sk-mine" not in str(refused.value)
         nursery.cancel_scope.cancel()
 
 
