@@ -132,9 +132,33 @@ async def test_the_reason_reaches_the_model_and_never_the_log(status: int) -> No
         assert personal not in str(lines) + str(outcome.error)
 
 
-@pytest.mark.parametrize("code", ["Dana Reed", "Dana", "dana", "+12125550148", "it is taken"])
-def test_a_code_that_could_be_a_name_is_not_logged_as_a_code(code: str) -> None:
-    assert error_code(json.dumps({"code": code}).encode()) == ""
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("Dana Reed", "Dana", "dana", "it is taken", "McDonald", "VanDyke", "DeLaCruz", "jean-luc", "Jean-Luc"),
+        *("dana.reed", "O'Neil", "Dana_Reed", "Zoë_Reed", "dana\n_reed", "https://example.com/taken", "e_" * 40 + "e"),
+        *("+12125550148", "2125550148", "caller_2125550148", "call_212_555_0148", 2125550148, True, 4.5),
+    ],
+)  # fmt: skip
+def test_a_code_that_could_be_a_callers_words_is_logged_as_other(code: object) -> None:
+    assert error_code(json.dumps({"code": code}).encode()) == "other"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("slot_taken", "SLOT_TAKEN", "Slot_Taken", "ERR_42", "validation_error", "no_available_users_found_error"),
+        *("not-found", "slot.not-found", "auth/invalid", "invalid", "CONFLICT", "NotFound", "slotTaken"),
+        *("BadRequestException", "HTTPError", 404, "404", "23505"),
+    ],
+)  # fmt: skip
+def test_a_usual_code_is_logged(code: object) -> None:
+    assert error_code(json.dumps({"error": {"code": code}}).encode()) == str(code)
+
+
+def test_a_code_is_found_beside_a_type_that_is_none() -> None:
+    assert error_code(b'{"code": "McDonald", "type": "slot_taken"}') == "slot_taken"
+    assert error_code(b'{"code": null, "type": ""}') == ""
 
 
 async def test_an_answer_that_makes_no_sense_is_not_quoted_in_the_log() -> None:

@@ -23,9 +23,17 @@ T = TypeVar("T")
 WORDS_LIMIT: Final = 300  # A sentence of the backend is shortened to this many characters.
 _LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-# An error code is a number, or one word with an underscore, a point, a hyphen or a capital letter inside. Few names of
-# people have this form.
-_CODE = re.compile(r"\d{1,6}|[a-z]+(?:[_.-][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+")
+# An error code is a number, or words with underscores in small or in capital letters. A name may have any other form
+# ("jean-luc", "McDonald"). Such a text is a code only if it has a word from _OF_CODES.
+_CODE = re.compile(r"\d{1,6}|[a-z]+(?:_[a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+")
+_WORDY_CODE = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[._/-][A-Za-z0-9]+)*")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_OF_CODES = frozenset(
+    "bad conflict denied disabled duplicate error exception exists expired failed failure fault forbidden invalid"
+    " missing not required taken timeout unauthorized unavailable unknown unprocessable unsupported".split()
+)
+_CODE_CHARS = 60  # Longer codes are not logged.
+_CODE_DIGITS = 6  # A code with more digits may have a phone number in it.
 _WHY = ("message", "error", "errors", "detail", "details", "msg", "title", "description", "error_description", "reason")
 _DEPTH = 4
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
@@ -341,16 +349,26 @@ def _words_of(said: Any, depth: int = 0) -> Iterator[str]:
 
 
 def error_code(body: bytes) -> str:
-    """The code of an error, such as `validation_error`. "" if there is none."""
+    """The code of an error, such as `validation_error`.
+
+    "other" if the backend's code may hold a caller's words. "" if there is no code.
+    """
     try:
         said = msgspec.json.decode(body)
     except _UNREADABLE:
         return ""
     tables = [table for table in (said, said.get("error")) if isinstance(table, dict)] if isinstance(said, dict) else []
-    codes = (
-        str(table[name]) for table in tables for name in ("code", "type") if isinstance(table.get(name), str | int)
-    )
-    return next((code for code in codes if _CODE.fullmatch(code)), "")
+    codes = [str(table[name]) for table in tables for name in ("code", "type") if table.get(name)]
+    return next(filter(_is_code, codes), "other" if codes else "")
+
+
+def _is_code(text: str) -> bool:
+    """True if this can only be a code. Otherwise it may be a caller's words, such as a name or a phone number."""
+    if len(text) > _CODE_CHARS or sum(each.isdigit() for each in text) > _CODE_DIGITS:
+        return False
+    if _CODE.fullmatch(text):
+        return True
+    return bool(_WORDY_CODE.fullmatch(text)) and not _OF_CODES.isdisjoint(map(str.lower, _WORD.findall(text)))
 
 
 def segment(text: str) -> str:
