@@ -23,7 +23,7 @@ from relay.call.vocabulary import CallerProtocolError, CallSid, DigitPressed, Ma
 from relay.twilio.media_protocol import Event, Frame, Stopped
 
 NAME: Final = "browser"
-# The page's socket is the only connection of the call, so closing it ends the call.
+# No phone must be hung up. The page's socket is the only connection of the call, so closing it ends the call.
 IS_A_PHONE_CALL: Final = False
 # The longest audio of one message: one second. The page itself sends 20 ms in each message.
 LONGEST_AUDIO_BYTES: Final = 8_000
@@ -88,7 +88,7 @@ def _frame(told: _Message) -> Frame:
 
 
 def _refuse_broken(message: bytes, error: Exception) -> None:
-    """Raise BrowserProtocolError, unless the message is only of an unknown kind."""
+    """Raise BrowserProtocolError, unless the kind of the message is unknown. Such a message may have any fields."""
     try:
         kind = _decode_any(message).kind
     except _MALFORMED as e:

@@ -24,8 +24,8 @@ they have one row and one answer.
 turn_end.py decides how much silence is enough. More silence is needed if the answer has not come after ON_TIME_MS. The
 silence is measured by our own level: the level of the caller's audio, in which level_vad.py finds the caller's voice.
 If our level hears sound after the item, but the server reports no speech within NO_SPEECH_MS, that sound is noise. Then
-the silence counts from the moment at which the server's VAD heard it begin. If no frames come, our level cannot measure
-the silence, and the turn ends after NO_FRAMES_S.
+the silence counts from the moment at which, for the server's VAD, the silence began. If no frames come, our level
+cannot measure the silence, and the turn ends after NO_FRAMES_S.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ NO_SPEECH_MS = 300
 # time plus VAD_SILENCE_MS.
 ROUND_TRIP_MS = 150
 # Our own level may hear a soft end of a word that the server's VAD does not hear. If our level hears this end for at
-# most this long, the silence counts from the moment at which the server's VAD heard it begin.
+# most this long, the silence counts from the moment at which, for the server's VAD, the silence began.
 SOFT_END_MS = 40
 # A frame may come up to this much too early. So the clock may show up to this much less silence than the frames have.
 JITTER_MS = 15
@@ -72,13 +72,14 @@ class OpenTurn:
 
     began_at: float  # When the turn began, by our own level (Trio clock).
     stopped_at: float  # When the server's VAD made an item of the newest piece (Trio clock).
-    # Since when our own level hears sound after `stopped_at`. None while it hears no sound.
+    # When our own level heard the first sound after `stopped_at`. None until it hears one.
     sounds_since: float | None = None
     pieces: list[ItemId] = field(default_factory=list)  # The turn's items. Items that were noises are removed.
     heard_at: float = 0.0  # When the newest frame came.
     wants_answer: bool = False
     reads_out: bool = False  # True if the caller reads out digits or letters, so more will come.
-    in_function: bool = False  # True if the turn began while the caller waited for a function. WAIT_MS then ends it.
+    # True if the turn began while the caller waited for a function. Then a silence of WAIT_MS ends the turn.
+    in_function: bool = False
     is_late: bool = False  # True if its early answer had not come after ON_TIME_MS of silence.
 
 
@@ -151,7 +152,7 @@ class EarlyAnswer:
 
     @staticmethod
     def _silent_since(turn: OpenTurn, loud_at: float) -> float:
-        """When the silence after the turn began. `loud_at`: when our own level heard the last sound."""
+        """When the caller became silent after the turn's last words. `loud_at`: when our own level heard sound last."""
         by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
         if loud_at < by_server - ROUND_TRIP_MS / 1000:
             return by_server  # Our level has missed the last words: the voice was soft, or like noise.
@@ -282,8 +283,9 @@ class EarlyAnswer:
     def called(self, event: FunctionAsked) -> Literal["now", "held", "never"]:
         """A response calls a function.
 
-        Returns whether this function runs now, is held until the turn has ended, or never runs. It never runs if the
-        early answer was taken back.
+        Returns whether this function may run now, is held until the turn has ended, or never runs. It never runs if the
+        early answer was taken back. If the server does not name the item of the function call, the item cannot be
+        deleted. Then the result is "now", and response_queue.py refuses the function, so that the model gets an output.
         """
         if event.item_id and event.response_id in self._taken_back:
             return "never"

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 
 from relay.settings.env_file import CHOICE
 
-# Variables that a program needs to be found and to run. None of them is a setting of the relay.
+# Variables without which the system would not find a program, or the program would not run properly. None of them is a
+# setting of the relay.
 _NAMES = frozenset(
     "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM TMPDIR TMP TEMP VIRTUAL_ENV SSL_CERT_FILE SSL_CERT_DIR "
     "LD_PRELOAD LD_LIBRARY_PATH OPENBLAS_NUM_THREADS".split()
 )
 _BEGINNINGS = ("LC_", "PYTHON", "NODE_", "FAKETIME")
-# Variables that `relay demo --live` needs to call OpenAI itself.
+# Variables that `relay demo --live` needs, because it uses OpenAI's model and not the stand-in.
 OF_THE_MODEL = (
     "OPENAI_API_KEY",
     "OPENAI_REALTIME_URL",

@@ -6,12 +6,12 @@ kernel to watch the socket again, and goes through the coroutines of the reader.
 socket and a function once, in `Hub.serve`. In each pass, before any task runs, the hub calls the functions of the
 sockets that have bytes.
 
-One frame still has one call stack: the loop, `_Seam`, `Hub`, `SocketWire`, `WebSocketEnd`, the reader's function. But
-the stack begins in Trio's wait and not in the reader's task. The task waits in `Hub.serve`. If the function raises an
-error, `Hub.serve` raises it in the task. The function runs with the task's context variables (for a call's log lines).
-If the task is cancelled, the function is not called any more. The function itself cannot wait. It must not change a
-deadline, because Trio has chosen the length of the wait before. Each pass reads a socket once and then runs all tasks
-that are ready. So a peer that floods us cannot keep the tasks from running.
+All code that reads a frame is in one call stack: the loop, `_Seam`, `Hub`, `SocketWire`, `WebSocketEnd`, the reader's
+function. This stack begins in Trio's wait and not in the reader's task. The task waits in `Hub.serve`. If the function
+raises an error, `Hub.serve` raises it in the task. The function runs with the task's context variables (for a call's
+log lines). If the task is cancelled, the function is not called any more. The function itself cannot wait. It must not
+change a deadline, because Trio has chosen the length of the wait before. Each pass reads a socket once and then runs
+all tasks that are ready. So a peer that floods us cannot keep the tasks from running.
 
 Trio has no public hook for this. A system task that waits for our own epoll would need only public calls. But while
 frames come one by one, this task would be woken once for each frame, so nothing is saved. Therefore `_Seam` takes the
@@ -34,14 +34,15 @@ import trio
 
 log = structlog.get_logger()
 
-# One pass reads at most this many sockets. The next pass follows at once and reads the others.
+# One pass reads at most this many sockets. The next pass reads the others.
 AT_ONCE = 256
-# The result of a wait in which only the hub's sockets had bytes. It is not empty, because for Trio an empty result
-# means that nothing has happened during the whole wait.
+# The result if the newest look found bytes on the hub's sockets only. It is not empty, because for Trio an empty result
+# means that the wait has ended by its timeout.
 SOMETHING: list[tuple[int, int]] = [(-1, 0)]
 
-# While the loop is busy (overload.py), it looks at the sockets at most once in this time. Fewer looks, with more frames
-# in each, cost less CPU time: 13 % less at 60 calls. But a frame may be handed over up to this much later.
+# While the loop is busy (overload.py) and no task is ready, it looks at the sockets at most once in this time. Fewer
+# looks, with more frames in each, cost less CPU time: 13 % less at 60 calls. But a frame may be handed over up to this
+# much later.
 LOOK_EVERY_S = 0.002
 
 clock, sleep = time.perf_counter, time.sleep

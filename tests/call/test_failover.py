@@ -49,11 +49,11 @@ def slow_dial(play: Play, connect_s: float) -> None:
         await trio.sleep(connect_s)
         return await opened(wanted)
 
-    realtime.open = open_slowly  # type: ignore[method-assign] # the real one, on a longer way
+    realtime.open = open_slowly  # type: ignore[method-assign] # it waits, and then calls the real one
 
 
 def told_at_first(session: RealtimePeer) -> list[Item]:
-    """The items with which the relay told a session what happened in the call before."""
+    """The items with which the relay told a session what had happened in this call so far."""
     items = session.history.items
     return items[: next(at for at, item in enumerate(items) if "do not greet again" in item.text)]
 
@@ -185,7 +185,7 @@ async def test_words_that_begin_while_the_old_session_is_being_closed_are_heard_
     say_goodbye = WebSocketEnd._say_goodbye
 
     async def and_wait(end: WebSocketEnd, code: int, reason: str) -> None:
-        """Let a close of the model's socket take 1 s, unless the reader of the socket does it."""
+        """Let a close of the model's socket take 1 s, if another task than the reader of the socket closes it."""
         waits = end._is_client and not end._receiving
         await say_goodbye(end, code, reason)
         await trio.sleep(1.0 if waits else 0.0)

@@ -42,7 +42,7 @@ def test_audio_that_is_cut_into_pieces_gives_the_same_stream(data: st.DataObject
 
 
 def test_taps_of_each_phase_sum_to_one() -> None:
-    """Unequal sums would make a constant ripple at 8 kHz. The filter has the factor (1, 1, 1)."""
+    """With unequal sums, a constant input would get a ripple at 8 kHz."""
     assert len(PROTOTYPE) == TAPS
     assert [sum(PROTOTYPE[phase::3]) for phase in range(3)] == [UNIT] * 3
 

@@ -38,7 +38,7 @@ def echo_on(play: Play, loss_db: float, delay_ms: int) -> None:
             heard = dsp.decode(ear.read(first - delay, count)).astype(np.float64)
             return dsp.encode(np.clip(np.rint(own + gain * heard), -32_768, 32_767).astype(np.int16))
 
-        mouth.read = read  # type: ignore[method-assign] # the telephone's, not the caller's doing
+        mouth.read = read  # type: ignore[method-assign] # the telephone makes the echo, not the caller
 
     play.exchange.on_event = look
 
@@ -87,7 +87,7 @@ async def test_a_caller_can_interrupt_on_any_speakerphone(
 
 
 async def interrupt_with_echo(loss_db: float, delay_ms: int) -> None:
-    """A caller says stop 2.5 s after the beginning of a long answer. The answer ends there, and only once."""
+    """A caller says stop 2.5 s after the beginning of a long answer. The answer is cut within 1.5 s after that."""
     steps = (
         '{ listen = true }, { say = "ask_hours" }, { interrupt_after_ms = 2500, say = "stop_stop" }, { silent_s = 3 }'
     )

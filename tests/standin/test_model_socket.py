@@ -153,7 +153,7 @@ async def test_pings_keep_an_idle_socket_open_and_its_session_usable(autojump_cl
         assert (await client.until("response.done"))[-1]["type"] == "response.done"
 
 
-async def test_a_request_with_a_wrong_key_is_upgraded_and_then_closed_with_an_error_event(
+async def test_a_request_without_a_model_is_upgraded_and_then_closed_with_an_error_event(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with connected(StandInModel(), url="ws://standin.example/v1/realtime") as client:

@@ -24,7 +24,7 @@ class Actor:
 
     def __init__(self, scenario: Scenario) -> None:
         self.failures: list[str] = []
-        self.babbled: list[str] = []  # The caller's texts that have no clip.
+        self.babbled: list[str] = []  # The parts of the caller's texts that have no clip.
         self._scenario = scenario
         self._listened_until = 0.0  # Only an answer that began after this time answers the caller's last action.
         self._events_seen = 0
@@ -127,9 +127,11 @@ class Actor:
         return begun is not None and begun > self._listened_until
 
     async def _event(self, call: LiveCall, kind: str) -> None:
-        """Wait until the exchange's log has an event of this kind. Events up to that of the previous `until` do
-        not count."""
+        """Wait until the exchange's log has a new event of this kind.
 
+        The search begins after the event that ended the previous `until`. So it may find an event that is already in
+        the log.
+        """
         events = call.state.events
         while True:
             while self._events_seen < len(events):

@@ -96,7 +96,11 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """`<Connect><Stream>`. `fault` is the stream's error (code, rule), which Twilio finds when it plays this verb."""
+    """`<Connect><Stream>`.
+
+    `fault` is the stream's error: Twilio's error code, and the rule that the document breaks. Twilio finds it only when
+    it runs this verb.
+    """
 
     url: str
     name: str
@@ -113,7 +117,7 @@ Verb = Say | Play | Pause | Gather | Dial | Record | Hangup | Reject | Redirect 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that can be run. `warnings` are (code, rule). Twilio logs them, and runs the document anyway."""
+    """A document that can be run. `warnings`: Twilio's code and the rule. Twilio logs them, and runs the document."""
 
     url: str
     verbs: tuple[Verb, ...]
