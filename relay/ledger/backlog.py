@@ -275,6 +275,8 @@ class Backlog:
     def set_aside(self, lines: list[bytes], words: str) -> None:
         """Keep lines that cannot be written to Postgres, so that the operator can look at them. Log and count them."""
         self.refused += len(lines)
-        log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
+        log.error(
+            "ledger.row_refused", rows=len(lines), error=words, do="see the refused-*.jsonl in DATA_DIR/ledger-spill"
+        )
         with suppress(OSError):  # If the disk refuses the lines, they are lost. They are still counted and logged.
             self._spill.set_aside(lines)

@@ -352,7 +352,7 @@ class Counts:
     written: int
     queued: int
     spilled: int  # Rows that are on disk now, and not in Postgres yet.
-    refused: int  # Rows that Postgres will never take (they are kept in `refused.jsonl`), or that are not JSON.
+    refused: int  # Rows that Postgres will never take (they are kept in `refused-*.jsonl`), or that are not JSON.
     lost: int  # Rows that neither Postgres nor the disk took.
 
 

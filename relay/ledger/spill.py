@@ -114,9 +114,40 @@ class Spill:
         path.unlink(missing_ok=True)
 
     def set_aside(self, lines: Iterable[bytes]) -> None:
-        """Add to `refused.jsonl` the lines that Postgres will never take, so that the operator can look at them."""
+        """Keep the lines that Postgres will never take, so that the operator can look at them.
+
+        Each day has a file, `refused-2026-11-29.jsonl` (UTC). So `delete_old` can delete the lines of one day.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(self._folder / "refused.jsonl", b"".join(line.rstrip(b"\n") + b"\n" for line in lines), os.O_APPEND)
+        path = self._folder / f"refused-{time.strftime('%Y-%m-%d', time.gmtime(time.time()))}.jsonl"
+        _write(path, b"".join(line.rstrip(b"\n") + b"\n" for line in lines), os.O_APPEND)
+
+
+def set_aside_files(folder: Path) -> list[Path]:
+    """The files of the lines that Postgres will never take, oldest first."""
+    return sorted(folder.glob("refused*.jsonl"))
+
+
+def set_aside_lines(folder: Path) -> Iterator[bytes]:
+    """The lines that Postgres will never take. A running relay may remove files during the iteration."""
+    for path in set_aside_files(folder):
+        with suppress(FileNotFoundError):
+            yield from path.read_bytes().splitlines()
+
+
+def delete_old(folder: Path, *, before_s: float) -> int:
+    """Delete the files of refused rows, and incomplete files, that were last changed before `before_s`.
+
+    `before_s` is a time in seconds since 1970. Returns the number of deleted files. Raises OSError. Rows that wait are
+    not deleted: they get into Postgres, and are deleted there.
+    """
+    deleted = 0
+    for path in [*set_aside_files(folder), *folder.glob("refused*.half"), *folder.glob("rows-*.new")]:
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before_s:
+                path.unlink()
+                deleted += 1
+    return deleted
 
 
 def waiting_lines(folder: Path) -> Iterator[bytes]:
@@ -127,7 +158,7 @@ def waiting_lines(folder: Path) -> Iterator[bytes]:
 
 
 def delete_set_aside(folder: Path, is_theirs: Callable[[bytes], bool], *, now_s: float) -> int:
-    """Delete the lines of `refused.jsonl` for which `is_theirs` is true, and files that a dead process left incomplete.
+    """Delete the refused lines for which `is_theirs` is true, and files that a dead process left incomplete.
 
     `relay erase` passes an `is_theirs` that finds the rows of the caller to erase. `now_s` is the time in seconds since
     1970. Returns the number of deleted lines. Raises OSError.
@@ -136,8 +167,12 @@ def delete_set_aside(folder: Path, is_theirs: Callable[[bytes], bool], *, now_s:
         with suppress(FileNotFoundError):
             if now_s - path.stat().st_mtime > STALE_S:
                 path.unlink()
-    path = folder / "refused.jsonl"
+    return sum(_delete_lines(path, is_theirs) for path in set_aside_files(folder))
+
+
+def _delete_lines(path: Path, is_theirs: Callable[[bytes], bool]) -> int:
     try:
+        changed_at = path.stat()
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         return 0
@@ -145,6 +180,8 @@ def delete_set_aside(folder: Path, is_theirs: Callable[[bytes], bool], *, now_s:
     if len(others) < len(lines):
         fresh = path.with_suffix(".half")
         _write(fresh, b"".join(others), os.O_TRUNC)
+        # `delete_old` must find the age of the other lines.
+        os.utime(fresh, ns=(changed_at.st_atime_ns, changed_at.st_mtime_ns))
         fresh.rename(path)
     return len(lines) - len(others)
 

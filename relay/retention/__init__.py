@@ -2,7 +2,7 @@
 
 service         has the task of a process that deletes by age
 old_recordings  deletes recordings that are older than RETENTION_DAYS, with their waveforms
-old_words       deletes words and numbers in Postgres that are older than RETENTION_DAYS_WORDS
+old_words       deletes words and numbers that are older than RETENTION_DAYS_WORDS
 erasure         deletes everything of one caller, or of one call                                (blocking)
 commands        does `relay erase`: says what will be deleted, asks, deletes                    (blocking)
 

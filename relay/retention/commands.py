@@ -58,7 +58,7 @@ def erase(places: Places, whom: Whom, read: Callable[[str], str], terminal: Term
     if traces.is_nothing:
         terminal.say(f"Nothing is known of {shown}.")
         return
-    if not (traces.recordings or sum(traces.rows.values())):
+    if not traces.can_be_deleted:
         raise NotErased("nothing is erased yet. " + " ".join(unfinished(traces, traces)))
     for line in plan(traces, shown, terminal.tz):
         terminal.say(line)
@@ -69,7 +69,7 @@ def erase(places: Places, whom: Whom, read: Callable[[str], str], terminal: Term
         left = erasure.look()
     except (LedgerUnavailable, StoreFailed, OSError) as error:
         raise NotErased(f"{error}. Not everything was deleted. Run the command again") from None
-    rows = sum(done.rows.values())
+    rows = sum(done.rows.values()) + done.refused
     may_come = unfinished(done, left)
     log.info("caller.erased", calls=len(done.calls), recordings=done.recordings, rows=rows, complete=not may_come)
     terminal.say(
@@ -100,6 +100,8 @@ def plan(traces: Traces, shown: str, tz: tzinfo) -> list[str]:
             name = "appointments" if table == "notes_of_others" else table
             only = f": only {_CHANGED[table]}" if table in _CHANGED else ""
             lines.append(f"  {name:<20}{number:>6} row{'' if number == 1 else 's'}{only}")
+    if traces.refused:
+        lines.append(f"  {'rows that Postgres refused':<26} {traces.refused}")
     if traces.coming:
         lines.append("These appointments are still to come. They are deleted too, and their times become free:")
         lines += [f"  {starts_at.astimezone(tz):%a %d %b %Y %H:%M}  {service}" for service, starts_at in traces.coming]

@@ -21,7 +21,7 @@ import psycopg
 
 from relay.ledger.port import LedgerUnavailable
 from relay.ledger.postgres_thread import Connection, connect, transaction, words_of
-from relay.ledger.spill import delete_set_aside, waiting_lines
+from relay.ledger.spill import delete_set_aside, set_aside_lines, waiting_lines
 from relay.recordings.files import call_of, files_of, is_being_written
 from relay.recordings.stores import FolderStore, ObjectStore
 from relay.retention.old_words import OF_A_CALL, STATEMENTS, delete
@@ -83,6 +83,7 @@ class Traces:
     objects: tuple[str, ...]  # Names in the store.
     coming: tuple[tuple[str, dt.datetime], ...]  # Future appointments: service and start.
     sounds: tuple[str, ...]  # URLs of spoken messages at Twilio.
+    refused: int  # Rows on this disk that Postgres has refused.
     # Calls whose data may still come, or cannot be reached.
     waiting: frozenset[str]  # Rows wait on this disk, because Postgres was away.
     uploading: frozenset[str]  # A recording was perhaps just being uploaded.
@@ -98,7 +99,12 @@ class Traces:
 
     @property
     def is_nothing(self) -> bool:
-        return not (self.running or self.waiting or self.recordings or sum(self.rows.values()))
+        return not (self.running or self.waiting or self.can_be_deleted)
+
+    @property
+    def can_be_deleted(self) -> int:
+        """How many recordings and rows can be deleted or changed now."""
+        return self.recordings + sum(self.rows.values()) + self.refused
 
     @property
     def later(self) -> frozenset[str]:
@@ -144,6 +150,7 @@ class Erasure:
             objects=tuple(objects),
             coming=tuple(coming),
             sounds=tuple(url for (url,) in sounds),
+            refused=sum(self._is_theirs(line, sids) for line in set_aside_lines(self._at.spill_dir)),
             waiting=self._waiting(everyone),
             uploading=frozenset(call_of(path.name) for path in files if self._at.store is not None),
             elsewhere=elsewhere,

@@ -1,7 +1,10 @@
-"""Deletes words and numbers in Postgres that are older than RETENTION_DAYS_WORDS, in small groups of calls.
+"""Deletes words and numbers that are older than RETENTION_DAYS_WORDS, in Postgres and on this disk.
 
-Each run goes through all old calls, also through calls of which everything was deleted before. Some rows of such a call
-may have waited on the disk of a machine, and may have come to Postgres later.
+On this disk are the rows that Postgres has refused.
+
+In Postgres, the calls are deleted in small groups. Each run goes through all old calls, also through calls of which
+everything was deleted before. Some rows of such a call may have waited on the disk of a machine, and may have come to
+Postgres later.
 """
 
 from __future__ import annotations
@@ -9,13 +12,16 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
+import trio
 
 from relay.ledger import statements
 from relay.ledger.port import LedgerUnavailable
 from relay.ledger.postgres_thread import Connection, PostgresThread, words_of
+from relay.ledger.spill import delete_old
 
 Result = TypeVar("Result")
 Place = tuple[dt.datetime, str]
@@ -30,11 +36,16 @@ OF_A_CALL = ("transcripts", "function_calls", "messages", "outbox", "reviews", "
 
 
 class OldWords:
-    """Deletes old words in this database. It has a thread and a connection of its own."""
+    """Deletes old words in this database, for which it has a thread and a connection of its own, and in `spill_dir`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, spill_dir: Path) -> None:
         self._thread = PostgresThread(url)
+        self._spill_dir = spill_dir
         self._place = BEGINNING
+
+    async def delete_files(self, before: dt.datetime) -> int:
+        """Delete the files of rows that Postgres refused before this time. Returns how many. Raises OSError."""
+        return await trio.to_thread.run_sync(partial(delete_old, self._spill_dir, before_s=before.timestamp()))
 
     async def delete_next(self, before: dt.datetime) -> int | None:
         """Delete the words of the next group of calls that are older than `before`. Returns how many calls had words.

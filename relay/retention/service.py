@@ -24,7 +24,10 @@ GROUP_PAUSE_S = 1.0
 
 
 class Words(Protocol):
-    """Deletes callers' words in Postgres (old_words.py). Its methods, except `close`, raise LedgerUnavailable."""
+    """Deletes callers' words (old_words.py). `delete_next` and `oldest` ask Postgres, and raise LedgerUnavailable."""
+
+    async def delete_files(self, before: dt.datetime) -> int:
+        """Delete the files of rows that Postgres refused before this time. Returns how many. Raises OSError."""
 
     async def delete_next(self, before: dt.datetime) -> int | None:
         """Delete the words of the next group of calls that are older than `before`. Returns how many calls had words.
@@ -84,6 +87,7 @@ class Retention:
     async def _keep_words_young(self) -> None:
         while True:
             pause_s = WORDS_EVERY_S
+            await self._delete_old_files()
             try:
                 await self._delete_old_words()
             except LedgerUnavailable as error:
@@ -91,6 +95,14 @@ class Retention:
                 log.warning("words.not_deleted", words=str(error), do="nothing: it is tried again in an hour")
             await self._words.close()
             await trio.sleep(pause_s)
+
+    async def _delete_old_files(self) -> None:
+        try:
+            if files := await self._words.delete_files(self._utc_now() - self._keep_words):
+                log.info("words.files_deleted_by_age", files=files)
+        except OSError as error:
+            do = "let this user delete files in DATA_DIR/ledger-spill"
+            log.error("words.files_not_deleted", words=error.strerror, do=do)
 
     async def _delete_old_words(self) -> None:
         """Delete in small groups what is older than RETENTION_DAYS_WORDS. Then ask how old the oldest words are."""

@@ -154,7 +154,7 @@ def retention_of(desk: Desk, database_url: str) -> Retention:
         utc_now=desk.utc_now,
         file_and_row=desk.recordings.file_and_row if desk.recordings is not None else trio.Lock(),
     )
-    words = OldWords(database_url)
+    words = OldWords(database_url, settings.data_dir / "ledger-spill")
     keep_days = settings.retention_days_words
     return Retention(recordings, words, desk.metrics, keep_words_days=keep_days, utc_now=desk.utc_now)
 

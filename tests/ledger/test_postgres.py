@@ -27,6 +27,7 @@ from relay.ledger.dev_postgres.embedded import embedded
 from relay.ledger.history import list_calls, rows_of_call
 from relay.ledger.migrate import migrate
 from relay.ledger.port import LedgerUnavailable
+from relay.ledger.spill import set_aside_files
 from relay.ledger.store import PostgresLedger
 from tests.helpers.until import until
 
@@ -397,7 +398,7 @@ async def test_a_row_that_postgres_refuses_is_set_aside_and_the_others_are_store
     assert {line["event"] for line in logs} == {"ledger.row_refused"}
     assert [seq for seq, _ in stored(database_url)] == [1, 4]
     assert ledger.counts() == r.Counts(recorded=5, written=2, queued=0, spilled=0, refused=3, lost=0)
-    refused = [json.loads(line) for line in (spill_dir / "refused.jsonl").read_text().splitlines()]
+    refused = [json.loads(line) for path in set_aside_files(spill_dir) for line in path.read_text().splitlines()]
     assert [line["row"]["seq"] for line in refused] == [2, 3]
 
 

@@ -1,7 +1,11 @@
-"""Rows that Postgres does not take are on disk within a second, and in their order, even if the clock is set back."""
+"""Rows that Postgres does not take are on disk within a second, and in their order, even if the clock is set back.
+
+Rows that Postgres refuses are on disk until they are too old.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +15,7 @@ import pytest
 
 from relay.ledger import rows as r
 from relay.ledger.backlog import Backlog
-from relay.ledger.spill import Entry, Spill
+from relay.ledger.spill import Entry, Spill, delete_old, delete_set_aside, set_aside_files
 
 # A relay whose Postgres is away. It records rows, prints "on disk", and waits until it is killed.
 AWAY = """
@@ -107,3 +111,33 @@ async def test_rows_that_come_while_the_disk_cannot_be_written_to_keep_their_ord
 
 def _full(*_: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_refused_rows_of_each_day_have_a_file_so_that_old_ones_can_be_deleted_while_new_ones_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spill = Spill(tmp_path)
+    for now_s in (0.0, 86_399.0, 86_400.0):
+        monkeypatch.setattr(time, "time", lambda now_s=now_s: now_s)
+        spill.set_aside([b"%d" % now_s])
+    found = {path.name: path.read_bytes() for path in set_aside_files(tmp_path)}
+    assert found == {"refused-1970-01-01.jsonl": b"0\n86399\n", "refused-1970-01-02.jsonl": b"86400\n"}
+
+
+def test_files_with_words_that_nobody_changed_for_too_long_are_deleted_but_not_rows_that_wait(tmp_path: Path) -> None:
+    old = ["refused.jsonl", "refused-2025-01-01.jsonl", "refused-2025-01-01.half", "rows-1-1.new", "rows-1-1.jsonl"]
+    young = ["refused-2026-01-01.jsonl", "rows-2-1.new"]
+    for n, name in enumerate([*old, *young]):
+        (tmp_path / name).write_text("words")
+        os.utime(tmp_path / name, (0, 999 if n < len(old) else 1_000))
+    assert delete_old(tmp_path, before_s=1_000.0) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"rows-1-1.jsonl", *young}
+    assert delete_old(tmp_path / "none", before_s=1_000.0) == 0
+
+
+def test_refused_rows_do_not_become_younger_when_a_caller_is_erased_from_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "refused-2025-01-01.jsonl"
+    path.write_text("theirs\nothers\n")
+    os.utime(path, (0, 999))
+    assert delete_set_aside(tmp_path, lambda line: line == b"theirs\n", now_s=0.0) == 1
+    assert (path.read_text(), path.stat().st_mtime) == ("others\n", 999)

@@ -19,6 +19,7 @@ from psycopg.sql import SQL, Identifier
 from relay.ledger import postgres_thread, store
 from relay.ledger import rows as r
 from relay.ledger.migrate import migrate
+from relay.ledger.spill import set_aside_files
 from relay.ledger.statements import SQL_DIR
 from relay.ledger.store import PostgresLedger
 from tests.helpers.until import until
@@ -220,7 +221,8 @@ async def test_a_row_that_makes_the_writer_fail_is_set_aside_and_the_others_are_
         ledger.record(turn(3, "later"))
         await until(lambda: ledger.counts().written == 3)
     assert said(database_url) == ["before", "after", "later"]
-    assert '"poison"' in (tmp_path / "spill" / "refused.jsonl").read_text()
+    (refused,) = set_aside_files(tmp_path / "spill")
+    assert '"poison"' in refused.read_text()
 
 
 async def test_when_the_databases_disk_is_full_no_row_is_set_aside(

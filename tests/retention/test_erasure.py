@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -132,12 +133,28 @@ def test_recordings_in_the_bucket_are_deleted(stage: Stage, bucket: S3Access, mo
 def test_lines_that_postgres_refused_are_deleted_from_the_disk(stage: Stage) -> None:
     stage.spill.mkdir()
     lines = [f'{{"row":{{"call_sid":"{one}","text":"{SECRET}"}}}}\n' for one in (CALL, BYSTANDER)]
-    (stage.spill / "refused.jsonl").write_text("".join([*lines, f'{{"phone":"{NUMBER}"}}\n']))
+    for name in ("refused-2026-11-28.jsonl", "refused-2026-11-29.jsonl"):
+        (stage.spill / name).write_text("".join([*lines, f'{{"phone":"{NUMBER}"}}\n']))
     half = stage.spill / "rows-1-1.new"
     half.write_text(SECRET)
     os.utime(half, (0, 0))
-    assert stage.erase(NUMBER, "--yes")[0] == 0
-    assert [(path.name, path.read_text()) for path in stage.spill.iterdir()] == [("refused.jsonl", lines[1])]
+    code, said = stage.erase(NUMBER, "--yes")
+    assert code == 0
+    assert re.search(r"rows that Postgres refused +4\n", said)
+    assert sorted((path.name, path.read_text()) for path in stage.spill.iterdir()) == [
+        ("refused-2026-11-28.jsonl", lines[1]),
+        ("refused-2026-11-29.jsonl", lines[1]),
+    ]
+
+
+@pytest.mark.parametrize("asked", [["+12125550999"], ["--call", "CA" + "9" * 32]], ids=["number", "call"])
+def test_a_caller_of_whom_only_refused_lines_are_left_is_erased_from_them(stage: Stage, asked: list[str]) -> None:
+    stage.spill.mkdir()
+    path = stage.spill / "refused-2026-11-29.jsonl"
+    path.write_text(f'{{"row":{{"call_sid":"CA{"9" * 32}","from_number":"+12125550999"}}}}\nother\n')
+    code, said = stage.erase(*asked, "--yes")
+    assert (code, path.read_text()) == (0, "other\n"), said
+    assert "Nothing is known" in stage.erase(*asked, "--yes")[1]
 
 
 def test_one_call_is_erased_by_its_sid_and_the_callers_other_call_stays(stage: Stage) -> None:

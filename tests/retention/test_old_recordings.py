@@ -32,6 +32,9 @@ NOW = dt.datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
 class NoWords:
+    async def delete_files(self, before: dt.datetime) -> int:
+        return 0
+
     async def delete_next(self, before: dt.datetime) -> None:
         return None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -27,9 +29,9 @@ async def _delete(words: OldWords, before: dt.datetime) -> int:
 
 
 @pytest.fixture
-def words(database_url: str, monkeypatch: pytest.MonkeyPatch) -> OldWords:
+def words(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OldWords:
     monkeypatch.setattr(old_words, "GROUP", 3)
-    return OldWords(database_url)
+    return OldWords(database_url, tmp_path)
 
 
 async def test_of_old_calls_only_the_figures_are_left_and_young_calls_are_not_changed(
@@ -107,8 +109,19 @@ async def test_the_oldest_words_are_those_of_the_oldest_call_that_still_has_word
     await words.close()
 
 
-async def test_tables_that_are_not_migrated_yet_are_reported_with_what_to_do(empty_database_url: str) -> None:
-    words = OldWords(empty_database_url)
+async def test_tables_that_are_not_migrated_yet_are_reported_with_what_to_do(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    words = OldWords(empty_database_url, tmp_path)
     with pytest.raises(LedgerUnavailable, match="relay migrate"):
         await words.delete_next(NOW)
+    await words.close()
+
+
+async def test_old_files_of_refused_rows_are_deleted_and_young_ones_are_not(words: OldWords, tmp_path: Path) -> None:
+    for name, changed_at in (("refused-1.jsonl", NOW - timedelta(days=1)), ("refused-2.jsonl", NOW)):
+        (tmp_path / name).write_text("words")
+        os.utime(tmp_path / name, (0, changed_at.timestamp()))
+    assert await words.delete_files(NOW) == 1
+    assert os.listdir(tmp_path) == ["refused-2.jsonl"]
     await words.close()

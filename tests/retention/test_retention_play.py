@@ -31,6 +31,12 @@ class Calls:
         self.away = False
         self.asked_at: list[float] = []  # the times at which a deletion began, in seconds of the fake clock
         self.closed = 0
+        self.files_deleted_before: list[dt.datetime] = []
+
+    async def delete_files(self, before: dt.datetime) -> int:
+        await trio.lowlevel.checkpoint()
+        self.files_deleted_before.append(before)
+        return 1
 
     async def delete_next(self, before: dt.datetime) -> int | None:
         await trio.lowlevel.checkpoint()
@@ -150,3 +156,33 @@ async def test_the_age_of_the_oldest_words_grows_while_nothing_can_be_deleted(
     with trio.move_on_after(3 * DAY_S):
         await task.run()
     assert value(metrics, "relay_words_oldest_seconds") == pytest.approx(367 * DAY_S, abs=240)
+
+
+async def test_old_files_of_refused_rows_are_deleted_each_day_also_while_postgres_is_away(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    calls = Calls()
+    task, _ = play(calls)
+    with structlog.testing.capture_logs() as log, trio.move_on_after(DAY_S + 60):
+        await task.run()
+    assert calls.files_deleted_before == [BEGIN - timedelta(days=365), BEGIN - timedelta(days=364)]
+    assert [line["files"] for line in log if line["event"] == "words.files_deleted_by_age"] == [1, 1]
+    calls.away = True
+    with trio.move_on_after(60):
+        await task.run()
+    assert len(calls.files_deleted_before) == 3
+
+
+async def test_words_in_postgres_are_deleted_even_if_old_files_cannot_be(
+    play: Play, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(before: dt.datetime) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    calls = Calls(366)
+    monkeypatch.setattr(calls, "delete_files", refused)
+    task, _ = play(calls)
+    with structlog.testing.capture_logs() as log, trio.move_on_after(60):
+        await task.run()
+    assert not calls.began
+    assert [line["words"] for line in log if line["event"] == "words.files_not_deleted"] == ["Permission denied"]
