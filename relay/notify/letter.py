@@ -78,13 +78,7 @@ def letter(item: Item, public_url: str) -> Letter:
         case "digest":
             return _digest(item)
         case _:
-            return Letter(
-                f"Alarm: {body.get('title', item.kind)}",
-                body.get("do", "See the relay's log."),
-                (),
-                link,
-                body.get("words", ""),
-            )
+            return Letter(f"Alarm: {body.get('title', item.kind)}", body.get("do", "See the relay's log."), (), link)
 
 
 def _digest(item: Item) -> Letter:
