@@ -38,7 +38,7 @@ class _Message(msgspec.Struct, gc=False):
     kind: str
     ms: int = -1
     mulaw: bytes | None = None
-    name: str = ""
+    name: str | None = None
     digit: str = ""
 
 
@@ -57,7 +57,7 @@ def parse(message: bytes) -> Frame | Event | None:
     """Read a message of the page. Returns a Frame of the caller, an event, or None for an unknown kind.
 
     Raises BrowserProtocolError if the message is not a JSON object with a `kind`, or if a field of a known kind is
-    wrong. A missing `name` of a mark counts as "".
+    wrong or missing.
     """
     try:
         told = _decode(message)
@@ -68,6 +68,8 @@ def parse(message: bytes) -> Frame | Event | None:
         case "audio":
             return _frame(told)
         case "mark":
+            if told.name is None:
+                raise BrowserProtocolError("the page's mark message needs `name`")
             return MarkReturned(told.name)
         case "key":
             if told.digit not in _DIGITS:

@@ -56,6 +56,7 @@ def test_a_message_of_an_unknown_kind_is_ignored() -> None:
         (b'{"kind":"key","digit":"12"}', "names no key"),
         (b'{"kind":"key"}', "names no key"),
         (b'{"kind":"mark","name":7}', "the page's mark message is malformed"),
+        (b'{"kind":"mark"}', "the page's mark message needs `name`"),
     ],
 )
 def test_a_message_that_breaks_the_protocol_is_refused_with_a_sentence_that_does_not_quote_it(
