@@ -165,7 +165,7 @@ def _table(text: str) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
-        return {"unreadable_bytes": len(text)}
+        return {"unreadable_characters": len(text)}
     return value if isinstance(value, dict) else {"value": value}
 
 

@@ -180,7 +180,9 @@ async def test_a_booking_made_while_postgres_is_away_is_there_with_its_key_when_
 NESTED = '{"date":' + "[" * 5_000 + "]" * 5_000 + "}"
 
 
-@pytest.mark.parametrize("arguments", [NESTED, f'{{"date": {10**400}}}', '{"date": "\\ud800"}', '"x"', "{", ""])
+@pytest.mark.parametrize(
+    "arguments", [NESTED, f'{{"date": {10**400}}}', '{"date": "\\ud800"}', '"x"', '{"name": "Zo\u00eb', "{", ""]
+)
 async def test_hostile_arguments_are_refused_with_a_sentence_and_the_call_goes_on(
     arguments: str, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,4 +209,5 @@ async def test_hostile_arguments_are_refused_with_a_sentence_and_the_call_goes_o
         assert asked
         (row,) = play.ledger.of(rows.FunctionCallRow, got.call_sid)
         assert row.ok is False
+        assert row.arguments == ({"value": "x"} if arguments == '"x"' else {"unreadable_characters": len(arguments)})
         assert play.evidence(got.call_sid).end_reason == "caller_hung_up"
