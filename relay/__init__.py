@@ -21,6 +21,7 @@ The packages for the process. The audio between caller and model does not go thr
       fly_replay.py           sends a request on to the Fly Machine that has the call
       briefings.py            reads the owner's files at the start, and again when one of them changes
       owner.py                gives the console access to health, files, diary and recordings
+      data_dir.py             holds a lock, so that only one relay uses DATA_DIR
       descriptors.py          raises the limit of file descriptors, so that all calls can have sockets
       check.py                finds every mistake of the settings, the business file, the prompts and the functions
 

@@ -12,7 +12,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -261,11 +261,16 @@ def _serve(_: argparse.Namespace) -> None:
     from relay.functions import FunctionRefused
     from relay.phrases.prompts import PromptsInvalid
     from relay.recordings.stores import StoreUnusable
-    from relay.server import app
+    from relay.server import app, data_dir
     from relay.server.http import PortUnusable
 
     loaded = _settings(serving=True)
-    with database(loaded.database_url, loaded.data_dir) as url:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(data_dir.held(loaded.data_dir))
+        except data_dir.DataDirInUse as error:
+            raise CommandFailed(str(error)) from None
+        url = stack.enter_context(database(loaded.database_url, loaded.data_dir))
         if loaded.database_url == "embedded":
             migrate(url)
         ledger = _ledger(url, loaded)

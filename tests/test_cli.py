@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import os
 import signal
 import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,7 @@ import pytest
 from relay.cli import main
 from relay.settings import REQUIRED
 from relay.standin.model.script import Faults
+from relay.standin.ports import free_port
 from tests.helpers.environment import GOOD
 
 
@@ -118,6 +121,40 @@ def test_a_taken_port_stops_the_start_with_one_sentence(monkeypatch: pytest.Monk
     assert done.returncode == 1
     (words,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert words.startswith(f"relay serve: the port {port} cannot be used")
+
+
+@pytest.mark.real
+def test_a_second_relay_with_the_same_data_dir_does_not_start_and_one_with_its_own_does(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _clean(monkeypatch, **{**GOOD, "DATABASE_URL": database_url, "LOG_FORMAT": "json"})
+
+    def serve(folder: str, port: int) -> tuple[subprocess.Popen[str], str]:
+        """Start a relay. Return it, and what it has printed until it serves or ends."""
+        environ = {**os.environ, "DATA_DIR": str(tmp_path / folder), "PORT": str(port)}
+        command = [sys.executable, "-m", "relay", "serve"]
+        process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ))
+        stack.callback(process.kill)
+        assert process.stderr is not None
+        printed = ""
+        while line := process.stderr.readline():
+            printed += line
+            if '"relay.serving"' in line:
+                break
+        return process, printed
+
+    with ExitStack() as stack:
+        first, printed = serve("data", free_port())
+        assert '"relay.serving"' in printed
+        second, printed = serve("data", free_port())
+        assert second.wait(20) == 1
+        (words,) = [line for line in printed.splitlines() if not line.startswith("{")]
+        assert words.startswith("relay serve: another relay uses the folder")
+        assert "DATA_DIR" in words
+        assert '"relay.serving"' in serve("other", free_port())[1]
+        first.kill()  # the folder of a killed relay is free at once
+        first.wait(20)
+        assert '"relay.serving"' in serve("data", free_port())[1]
 
 
 @pytest.mark.real

@@ -1,10 +1,10 @@
 """Keeps rows in a folder on disk while Postgres is away.
 
 Each file holds a group of rows in order. It is removed when its rows are in Postgres. A file is written with the ending
-`.new`, and then renamed. So a file without this ending is complete. Two relays may share a folder. If both write the
-rows of a file to Postgres, this does no harm, because a row that is written twice is one row. The files hold callers'
-words and phone numbers. So only the operating system's user under which the relay runs can read them. Files are not
-synced to the disk (fsync). So rows survive a kill of the process, but perhaps not a power cut.
+`.new`, and then renamed. So a file without this ending is complete. Only one relay may use a folder (server/data_dir.py
+holds a lock). The slower of two relays would write older rows over newer ones. The files hold callers' words and phone
+numbers. So only the operating system's user under which the relay runs can read them. Files are not synced to the disk
+(fsync). So rows survive a kill of the process, but perhaps not a power cut.
 """
 
 from __future__ import annotations
