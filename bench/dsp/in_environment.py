@@ -1,7 +1,8 @@
-"""Makes the voices for bench/dsp/speech.py and scores them with PESQ. It runs in an environment of its own.
+"""Speaks clips for bench/dsp/speech.py, and scores with PESQ what that file has made of them.
 
-That environment is out/dsp-venv. `voices FOLDER` speaks clips, and `pesq FOLDER NAME...` scores them. The program
-imports nothing of the project, and prints one JSON object.
+This program runs in an environment of its own, out/dsp-venv. It imports nothing of the project, and prints one JSON
+object. `voices FOLDER` speaks the clips into NAME.npy. bench/dsp/speech.py converts each clip and writes its versions
+into NAME.npz. `pesq FOLDER NAME...` scores these versions.
 """
 
 import ctypes
@@ -50,7 +51,7 @@ def voices(folder: Path) -> dict[str, int]:
 
 
 def scores(folder: Path, names: list[str]) -> dict[str, dict[str, float]]:
-    """The narrow-band PESQ of the other versions of each clip, compared with the ideal version."""
+    """The narrow-band PESQ of each version in NAME.npz, compared with the version `ideal` of the same clip."""
     import pesq  # type: ignore[import-not-found]  # installed in out/dsp-venv only
 
     found = {}

@@ -1,10 +1,10 @@
 """The state machine of one phone call: an event and the time go in, actions come out. It does no I/O.
 
-Rule 1: all decisions about a call are made here and in the files that are called from here: greeting (the first words),
-        turns, answering_early and interruption (the caller), responses and function_calls (the model), voice_loss (the
-        other voice), failover (the model's sessions), orders (the owner), ending. state.py holds the state that these
-        files share. Parts of this state have files of their own: playout (what was heard), turn_taking (who may speak),
-        response_queue (`response.create`), conversation (what was said), cost.
+Rule 1: all decisions about a call are made here and in files that this one uses, directly or not: greeting (the first
+        words), turns, answering_early and interruption (the caller), responses and function_calls (the model),
+        voice_loss (the other voice), failover (the model's sessions), orders (the owner), ending. state.py holds the
+        state that these files share. Parts of this state have files of their own: playout (what was heard), turn_taking
+        (who may speak), response_queue (`response.create`), conversation (what was said), cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
 Rule 3: `handle` takes an event and returns its actions. Caller audio has a method of its own, because it comes fifty
         times a second and usually causes no action.
@@ -111,12 +111,13 @@ class Machine:
         self._settle(now, out)
         return out
 
-    # Complex because it checks for each file whether there is something to do. This method runs for every frame, and a
-    # check is faster than a function call.
+    # Complex because it checks here, for each module of call/, whether the module has something to do. This method runs
+    # for every frame, and a check is faster than a function call.
     def caller_audio(self, level_dbfs: float, ms: int, now: float) -> list[Action]:
-        """Handle `ms` of caller audio by its level: one frame (two if the loop is behind), or silence that fills a gap.
+        """Handle `ms` of caller audio by its level: a frame, a pair of frames, or silence that fills a gap.
 
-        Returns the actions, usually none. If many frames arrive together, this method is called for each of them.
+        Pairs come only while the loop is behind (session/uplink.py). If more audio arrives at once, this method is
+        called for each frame or pair. Returns the actions, usually none.
         """
         call = self.call
         voice, playout, speech = call.voice, call.playout, call.floor.speech
@@ -190,7 +191,7 @@ class Machine:
 
     # Dispatch
 
-    # Long because it is the table of all events, one on each line.
+    # Long because it is the table of all events.
     def _dispatch(self, event: Event, now: float, out: list[Action]) -> None:
         call = self.call
         match event:  # The frequent events come first.
@@ -354,8 +355,8 @@ class Machine:
             if not call.early.may_ask(wish):
                 return  # The answer will be asked for when the caller's turn has ended.
         if not call.consent.heard and call.notice_is_open(now):
-            # An answer to this wish would wait behind the notice. But its functions could store words before the notice
-            # was heard.
+            # The answer's sound would wait until the notice was heard. But its functions would run at once, and could
+            # store words before that.
             return
         request = call.answers.due(now)
         if request is None:

@@ -1,4 +1,7 @@
-"""Makes lines of one call in the order of time, and the waterfall (the times of the steps) of each answer. Pure."""
+"""Makes the lines of text about one call for the console, and the waterfall (the times of the steps) of each answer.
+
+The lines are in the order of time. Pure: no I/O, no clock.
+"""
 
 from __future__ import annotations
 

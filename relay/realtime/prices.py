@@ -1,7 +1,8 @@
-"""Holds the prices of models in USD per million tokens, from OpenAI's model pages in the second half of 2026.
+"""Holds the prices of models, from OpenAI's model pages in the second half of 2026.
 
-They may have changed, so compare them with a bill. A model that is not here is charged like the most expensive one, so
-that no limit is reached too late. If a model of the settings is not here, `relay serve` says so when it starts.
+A model that speaks costs USD per million tokens, a transcription model USD per minute of the caller's audio. The prices
+may have changed, so compare them with a bill. A model that is not here is charged like the most expensive one, so that
+no limit is reached too late. If a model of the settings is not here, `relay serve` says so when it starts.
 """
 
 from __future__ import annotations

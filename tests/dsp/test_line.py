@@ -1,4 +1,8 @@
-"""The fused audio path of a call gives the same bytes as its parts and the oracle, with any cut, thread and BLAS."""
+"""The fused conversion of a call's audio gives the same bytes as its separate steps, and as the slow oracle.
+
+The oracle is tests/helpers/oracle_dsp.py. The bytes are the same with pieces of any length, in any thread, and with any
+BLAS.
+"""
 
 import os
 import subprocess
@@ -49,8 +53,9 @@ def test_downlink_equals_the_slow_oracle(pcm24k: bytes) -> None:
 
 
 def test_the_downlinks_table_equals_rounding_and_then_encoding_for_every_sum() -> None:
-    """`twice / 2` has every sum in steps of a half, also beyond both ends of int16. A sum is three times the sample.
-    The index into the table is (sum + 98305.5) / 4, as in dsp/line.py.
+    """dsp/line.py computes a sum that is three times the sample. The sum can be any half, also beyond int16.
+
+    `twice` is two times the sum. The index into the table is (sum + 98305.5) / 4, as in dsp/line.py.
     """
     twice = np.arange(-2 * 3 * 40_000, 2 * 3 * 40_000)
     index = np.clip(np.trunc((twice / 2 + 98305.5) / 4), 0, len(line.DOWN_CODES) - 1).astype(int)

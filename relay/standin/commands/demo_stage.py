@@ -168,7 +168,7 @@ class TroubleMaker:
         they come in any order.
         """
         assert self._daemon is not None
-        while self._daemon.poll() is None:  # noqa: ASYNC110 -- a process tells nobody that it has ended
+        while self._daemon.poll() is None:  # noqa: ASYNC110 -- the process was killed, so it ends within milliseconds
             await trio.sleep(0.02)
         self._spawn()
 
