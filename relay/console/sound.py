@@ -20,7 +20,7 @@ from relay.recordings.cipher import Keys, RecordingRefused
 from relay.recordings.files import Recording
 from relay.recordings.listening import SILENCE, NotHeard, recordings_of
 from relay.recordings.service import folder_of, store_of
-from relay.recordings.stores import FolderStore, StoreFailed
+from relay.recordings.stores import FolderStore, StoreFailed, StoreUnusable
 from relay.recordings.timeline import RATE_HZ
 from relay.settings import Settings
 
@@ -148,12 +148,16 @@ class HeardCalls:
 
     async def sound(self, tables: dict[str, list[Row]]) -> CallSound | None:
         """The recording of a call. None if the call has none. Raises NotHeard if it cannot be played."""
-        rows = [row for row in tables["recordings"] if row.get("deleted_at") is None]
-        if not rows:
+        rows = tables["recordings"]
+        if all(row.get("deleted_at") is not None for row in rows):
             return None
         return CallSound(await trio.to_thread.run_sync(self._open, str(rows[0]["call_sid"]), rows))
 
     def _open(self, call_sid: str, rows: list[Row]) -> list[Recording]:
         settings = self._settings
         keys = Keys.parse(settings.recording_key) if settings.recording_key else None
-        return recordings_of(call_sid, rows, FolderStore(folder_of(settings)), store_of(settings), keys)
+        try:
+            store = store_of(settings)
+        except StoreUnusable as error:
+            raise NotHeard(str(error)) from None
+        return recordings_of(call_sid, rows, FolderStore(folder_of(settings)), store, keys)
