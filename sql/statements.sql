@@ -65,7 +65,9 @@ on conflict (call_sid, function_call_id) do update set
     arguments = coalesce(excluded.arguments, t.arguments),
     took_ms = coalesce(excluded.took_ms, t.took_ms),
     key = coalesce(excluded.key, t.key),
-    output = case when t.state = 'done' then coalesce(t.output, excluded.output)
+    -- A row in the state done has the result of the same attempt. It may have words that could not be stored earlier,
+    -- because the caller had not heard the notice.
+    output = case when t.state = 'done' and excluded.state is distinct from 'done' then coalesce(t.output, excluded.output)
         else coalesce(excluded.output, t.output) end,
     ok = case when t.state = 'done' then coalesce(t.ok, excluded.ok) else coalesce(excluded.ok, t.ok) end,
     state = case when t.state = 'done' then t.state else coalesce(excluded.state, t.state) end

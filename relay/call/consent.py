@@ -35,6 +35,7 @@ class Consent:
     announces: bool = False
     heard: bool = False  # True after the notice was heard.
     refused: bool = False  # True after the caller has refused to have words stored.
+    given_up: bool = False  # True after it was known that the caller will not hear the notice in this stream.
     words: Words = field(init=False)
     _waiting: list[RecordTurn] = field(default_factory=list)  # Rows with words that wait until the notice was heard.
 
@@ -50,8 +51,10 @@ class Consent:
         """Set `words` again, after one of the other fields has changed."""
         if not self.keeps or self.refused:
             self.words = Words.NEVER
+        elif self.is_given:
+            self.words = Words.KEPT
         else:
-            self.words = Words.KEPT if self.is_given else Words.WAITING
+            self.words = Words.NEVER if self.given_up else Words.WAITING
 
     @property
     def may_keep(self) -> bool:
@@ -67,7 +70,7 @@ class Consent:
                 self._waiting.append(row)
                 return []
             case Words.NEVER:
-                return [replace(row, said=None, heard=None)]
+                return [_without_words(row)]
 
     def was_heard(self) -> list[RecordTurn]:
         """The caller has heard the notice. Returns the rows that waited for it."""
@@ -79,12 +82,18 @@ class Consent:
         """The caller does not want their words stored. Returns the rows that waited, without their words."""
         self.refused = True
         self._decide()
-        return [replace(row, said=None, heard=None) for row in self._let_go()]
+        return [_without_words(row) for row in self._let_go()]
 
-    def forget_what_waits(self) -> None:
-        """The stream has ended. Forget the rows that still wait, because the notice was not heard."""
-        self._waiting = []
+    def give_up(self) -> list[RecordTurn]:
+        """The caller will not hear the notice in this stream. Returns the rows that waited, without their words."""
+        self.given_up = True
+        self._decide()
+        return [_without_words(row) for row in self._let_go()]
 
     def _let_go(self) -> list[RecordTurn]:
         waiting, self._waiting = self._waiting, []
         return waiting
+
+
+def _without_words(row: RecordTurn) -> RecordTurn:
+    return replace(row, said=None, heard=None)

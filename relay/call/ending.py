@@ -314,5 +314,5 @@ def _write_what_is_left(call: Call, out: list[Action]) -> None:
     for turn in call.conversation.turns():
         if turn.role == "caller" and turn.gap:
             out += call.consent.record(turn.row())
-    call.consent.forget_what_waits()
+    out += call.consent.give_up()
     out.append(ReleaseModel())

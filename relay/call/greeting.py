@@ -32,6 +32,8 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
         # The notice was not heard in the earlier stream, so it must be said again.
         if not call.consented and greeting.opening.mulaw is not None:
             call.notice_item = call.own(greeting.opening, now, out, protected=True)
+        elif not call.consented:
+            out += call.consent.give_up()
         unanswered = resumed == "lost" and bool(call.plan.history) and call.plan.history[-1].role == "user"
         if unanswered:
             call.answers.want("again")

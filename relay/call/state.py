@@ -296,6 +296,7 @@ class Call:
         if heard.item == self.notice_item and not self.consented:
             if turn is None or not is_said(self.plan.greeting.notice, turn.spoken):
                 out.append(Report("notice.not_said", "error", (("caller_hears", "no notice: no word is stored"),)))
+                out += self.consent.give_up()
                 return
             out.append(RecordConsent(self.ms(now)))
             out += self.consent.was_heard()

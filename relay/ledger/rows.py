@@ -370,6 +370,7 @@ def encode(row: Row) -> bytes:
 # UTF-8 cannot hold half of a surrogate pair, and Postgres' text and jsonb cannot hold NUL. The model's transcripts may
 # have both, so both are replaced.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_BARE = frozenset({"status", "done", "id"})
 
 
 def _storable(value: object) -> object:
@@ -385,31 +386,37 @@ def _storable(value: object) -> object:
 def without_words(row: Row) -> Row:
     """The row without spoken words, for RECORD=off. Outcomes, times and costs stay.
 
-    Two things are kept, because the caller asked for them: a message for the business, and the result of a function
-    with a key. Without the result, a repeat would run the function again.
+    Two things are kept: a message for the business, because the caller asked for it, and of the result of a function
+    with a key those fields that have no words. Without the result, a repeat would run the function again.
     """
     if isinstance(row, TranscriptRow):
         return replace(row, said=None, heard=None)
     if isinstance(row, FunctionCallRow):
-        return replace(row, arguments=None, output=row.output if row.key else None)
+        return replace(row, arguments=None, output=bare(row.output) if row.key and row.output is not None else None)
     if isinstance(row, OutcomeRow):
         return replace(row, summary=None)
     return row
+
+
+def bare(output: Json) -> Json:
+    """The fields of a function's result that a repeat on another machine needs. They hold no words of the caller."""
+    return {name: value for name, value in output.items() if name in _BARE}
 
 
 def merge(old: AnyRow, new: AnyRow) -> AnyRow:
     """Return `old` with all values of `new` that are not None. sql/statements.sql does the same in Postgres.
 
     If `old` has a higher `resumed` (of a CallRow) or a higher `seq` (of an OutcomeRow), the values of `old` replace
-    those of `new`. The result of a function in the state `done` is not replaced.
+    those of `new`. The result of a function in the state `done` is not replaced. Only its output is replaced if `new`
+    is in the state `done`, too: then `new` has the words that could not be stored before the notice was heard.
     """
     if isinstance(old, OutcomeRow) and isinstance(new, OutcomeRow) and (new.seq or 0) < (old.seq or 0):
         old, new = new, old
     if isinstance(old, CallRow) and isinstance(new, CallRow) and (new.resumed or 0) < (old.resumed or 0):
         old, new = new, old
     known = {f.name: value for f in fields(new) if (value := getattr(new, f.name)) is not None}
-    if isinstance(old, FunctionCallRow) and old.state == "done":
-        for name in ("state", "ok", "output"):
+    if isinstance(old, FunctionCallRow) and isinstance(new, FunctionCallRow) and old.state == "done":
+        for name in ("state", "ok") if new.state == "done" else ("state", "ok", "output"):
             if getattr(old, name) is not None:
                 known.pop(name, None)
     return replace(old, **known)

@@ -285,6 +285,9 @@ class CallRows:
         if file.decision is decision:
             file.decision = replace(decision, summary=_matter(machine.ending, file.talk.history))
         desk.bill.ended(file.talk.bill.usd - machine.plan.bill.usd)
+        held, self._held_rows = self._held_rows, []
+        for row in held:  # The notice was not heard in this stream.
+            desk.ledger.record(rows.without_words(row))
         if machine.notice_was_begun and not file.consent.heard:
             self._record_notice(None)
         if file.streams == 1:  # Only the first stream of a call has a greeting.

@@ -15,7 +15,6 @@ import structlog
 import trio
 
 from relay.call.actions import RunFunction
-from relay.call.consent import Words
 from relay.call.machine import Machine
 from relay.call.vocabulary import FunctionReturned
 from relay.functions import CallContext, Outcome, TakeMessage, TransferCall, run
@@ -124,17 +123,12 @@ class FunctionRunner:
 def _function_row(
     file: CallFile, action: RunFunction, outcome: Outcome, output: dict[str, Any]
 ) -> rows.FunctionCallRow:
-    """The row of a function call.
-
-    If no words may be kept, the output of a failed function is left out: its error may repeat the caller's words.
-    """
-    keeps_output = outcome.ok or file.consent.words is not Words.NEVER
     return rows.FunctionCallRow(
         call_sid=file.call_sid,
         function_call_id=action.function_call_id,
         name=action.name[:64],
         arguments=_table(action.arguments),
-        output=output if keeps_output else None,
+        output=output,
         ok=outcome.ok,
         took_ms=round(outcome.took_s * 1000, 1),
         # If Postgres was away, no reservation has the key. The ledger writes this row when Postgres is back. From then

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from relay.call.consent import Consent, Words
 from relay.ledger.port import Ledger
-from relay.ledger.rows import Already, Json, Reserved, Unavailable
-
-# The fields that a repeat on another machine needs: that the write was done, and its id. They hold no words of the
-# caller.
-_BARE: Final = frozenset({"status", "done", "id"})
+from relay.ledger.rows import Already, Json, Reserved, Unavailable, bare
 
 
 class HasConsent(Protocol):
@@ -36,14 +32,9 @@ class ConsentedReservations:
         )
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
-        """Like Ledger.settle. The output is stored only as far as words may be kept now."""
-        await self._ledger.settle(key, ok, self._kept(output), limit_s=limit_s)
+        """Like Ledger.settle. If words may not be kept now, only the fields without words are stored.
 
-    def _kept(self, output: Json) -> Json:
-        match self._file.consent.words:
-            case Words.KEPT:
-                return output
-            case Words.WAITING:
-                return {}
-            case Words.NEVER:
-                return {name: value for name, value in output.items() if name in _BARE}
+        If the caller hears the notice later, the function's row replaces this output.
+        """
+        kept = output if self._file.consent.words is Words.KEPT else bare(output)
+        await self._ledger.settle(key, ok, kept, limit_s=limit_s)

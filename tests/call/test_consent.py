@@ -238,6 +238,8 @@ def test_a_caller_who_asks_about_recording_or_speaks_of_something_else_does_not_
         (Consent(refused=True), Words.NEVER),
         (Consent(announces=True, refused=True), Words.NEVER),
         (Consent(announces=True, heard=True, refused=True), Words.NEVER),
+        (Consent(announces=True, given_up=True), Words.NEVER),
+        (Consent(announces=True, heard=True, given_up=True), Words.KEPT),
     ],
 )
 def test_words_are_stored_only_after_the_notice_and_only_if_the_caller_has_not_refused(

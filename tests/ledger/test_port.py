@@ -415,6 +415,26 @@ async def test_a_late_row_does_not_undo_the_state_done(bench: Bench) -> None:
     assert await _reserve(bench, "call_2") == r.Already("done", True, {"id": "a1"})
 
 
+async def test_the_row_of_a_success_brings_the_words_that_could_not_be_stored_with_its_settlement(bench: Bench) -> None:
+    await _reserve(bench, "call_1")
+    await bench.ledger.settle("k", True, {"id": "a1"}, limit_s=LIMIT_S)
+    row = r.FunctionCallRow(
+        call_sid="CA1", function_call_id="call_1", name="book_appointment", state="done", ok=True, key="k"
+    )
+    bench.ledger.record(replace(row, output={"id": "a1", "name": "Ann"}))
+    bench.ledger.record(row)
+    await bench.rows(r.FunctionCallRow)
+    assert await _reserve(bench, "call_2") == r.Already("done", True, {"id": "a1", "name": "Ann"})
+
+
+def test_without_words_the_result_of_a_function_is_only_that_it_was_done_and_its_id() -> None:
+    row = r.FunctionCallRow(call_sid="CA1", function_call_id="call_1", name="book_appointment", arguments={"a": "Ann"})
+    output: r.Json = {"status": "ok", "done": "booked", "id": "a1", "name": "Ann"}
+    bare: r.Json = {"status": "ok", "done": "booked", "id": "a1"}
+    assert r.without_words(replace(row, output=output, key="k")) == replace(row, arguments=None, output=bare, key="k")
+    assert r.without_words(replace(row, output=output)) == replace(row, arguments=None)
+
+
 async def test_a_row_recorded_before_its_reservation_gets_the_key(bench: Bench) -> None:
     bench.ledger.record(r.FunctionCallRow(call_sid="CA1", function_call_id="call_1", name="book_appointment"))
     await bench.rows(r.FunctionCallRow)
