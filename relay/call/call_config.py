@@ -93,8 +93,8 @@ class Bill:
 
     tokens: Mapping[str, int] = field(default_factory=dict)
     usd_by: Mapping[str, float] = field(default_factory=dict)
-    # How many early answers were asked for and taken back, and the tokens, characters and USD of those that were taken
-    # back. `usd_by` includes these USD.
+    # How many early answers were asked for, how many were taken back, and what those that were taken back have cost
+    # (tokens, characters, USD). `usd_by` includes these USD.
     early: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -148,15 +148,15 @@ class CallPlan:
     # The seconds from the stream's beginning until HUMAN_HOURS begin or end. From then on, `human_available` is
     # reversed. None if this does not happen during the call.
     human_changes_s: float | None = None
+    midnight: Midnight | None = None
+    # The fields from here on come from the earlier streams of this call.
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0
-    # From the earlier streams of this call (except `midnight`)
     bill: Bill = Bill()
     early: Governor = field(default_factory=Governor)  # Is not changed: the stream goes on with a copy.
     misunderstandings: int = 0
     failed_attempts: Mapping[str, int] = field(default_factory=dict)
     offered_human: bool = False
     notice_heard: bool = False
-    midnight: Midnight | None = None
     words_refused: bool = False  # True if the caller has said that their words must not be stored.
     resumed: str | None = None  # Why the caller is back: "no_answer", "lost" and so on. None in the first stream.

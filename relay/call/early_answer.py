@@ -19,7 +19,7 @@ they have one row and one answer.
     the agent is cut off             -               -                           taken back: OPEN
     the session is lost              -               -                           taken back: OPEN
     the silence is long enough       -               CLOSED: ask now             CLOSED: heard, functions run
-    the VAD hears only noise         -               the silence counts          the silence counts
+    only our level hears a sound     -               the silence counts          the silence counts
 
 turn_end.py decides how much silence is enough. More silence is needed if the answer has not come after ON_TIME_MS. The
 silence is measured by our own level: the level of the caller's audio, in which level_vad.py finds the caller's voice.
@@ -48,19 +48,20 @@ from relay.call.turn_end import (
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 
 # After this much silence the VAD makes an item of the speech. Pauses inside words last up to 120 ms. So with a much
-# shorter silence, more early answers would reply to half words. With 200 ms, half of the answers come 15 ms later
+# shorter silence, more early answers would reply to half words. With 200 ms, the median answer comes 15 ms later
 # (docs/early-answers.md has the table).
 VAD_SILENCE_MS = 170
-# A VAD reports speech within 100 ms, and the report must travel to us. So if our level has heard sound for this long,
-# and the server has reported no speech, the sound is no speech.
+# A VAD reports speech within 100 ms, and the report must travel to us. So if the server has reported no speech this
+# long after our level began to hear a sound, the sound is no speech.
 NO_SPEECH_MS = 300
 # The time to the server and back. The server's report that speech has ended comes later than the end itself, by this
 # time plus VAD_SILENCE_MS.
 ROUND_TRIP_MS = 150
-# Our own level may hear a soft end of a word that the server's VAD does not hear. If our level hears this end for at
-# most this long, the silence counts from the moment at which, for the server's VAD, the silence began.
+# Our own level may hear a soft end of a word that the server's VAD does not hear. If this soft end lasts at most this
+# long, the silence begins where the server's VAD says. If it lasts longer, its last SOFT_END_MS count as silence.
 SOFT_END_MS = 40
-# A frame may come up to this much too early. So the clock may show up to this much less silence than the frames have.
+# A frame may come up to this much too early. So by the clock a silence may be up to this much shorter than the sum of
+# its frames.
 JITTER_MS = 15
 # If no frame has come for this long (a muted line, a stall), the turn ends, because the silence cannot be measured.
 NO_FRAMES_S = 0.5
@@ -77,7 +78,8 @@ class OpenTurn:
     pieces: list[ItemId] = field(default_factory=list)  # The turn's items. Items that were noises are removed.
     heard_at: float = 0.0  # When the newest frame came.
     wants_answer: bool = False
-    reads_out: bool = False  # True if the caller reads out digits or letters, so more will come.
+    # True if the agent has asked for digits or letters, or the caller reads some out. Then more may come.
+    reads_out: bool = False
     # True if the turn began while the caller waited for a function. Then a silence of WAIT_MS ends the turn.
     in_function: bool = False
     is_late: bool = False  # True if its early answer had not come after ON_TIME_MS of silence.
@@ -259,9 +261,13 @@ class EarlyAnswer:
             self._back_ref = ""
 
     def refused(self, ref: str | None) -> None:
-        """The server refused a request for a response. If the request was for the early answer, forget it."""
-        if ref is not None and ref in (self._asked_ref, self._back_ref):
-            self._asked_ref = self._back_ref = ""
+        """The server refused a request for a response. Forget the request, if it was for an early answer."""
+        if ref is None:
+            return
+        if ref == self._asked_ref:
+            self._asked_ref = ""
+        if ref == self._back_ref:
+            self._back_ref = ""
 
     @property
     def calls_function(self) -> bool:

@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Composed
 from relay.console.wording import SLOW_MS
 
 PAGE = 25
-_SID = re.compile(r"(?:CA|TC)[0-9a-fA-F]{4,32}")  # The SID of a phone call (CA) or of a test call (TC).
+_SID = re.compile(r"(?:CA|TC)[0-9a-fA-F]{4,32}")  # The SID, or its beginning, of a phone call (CA) or a test call (TC)
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 OUTCOME_WORDS = ("booked", "moved", "cancelled", "message_taken", "informed", "talked", "unverified")
 
@@ -56,7 +56,7 @@ class Question:
 
     @property
     def is_everything(self) -> bool:
-        """True if all calls are wanted."""
+        """True if no field limits the search."""
         return not any(getattr(self, name) for name in _NAMES if name != "after")
 
     def link(self, **changes: str) -> str:

@@ -7,8 +7,8 @@ Rule 1: the pieces keep the order in which the rows were recorded. So a newer ve
         an older version.
 Rule 2: a piece gets its file name when it is made. The names sort in the order of the pieces. So the next process knows
         the order even if this process is killed.
-Rule 3: memory holds at most the queue, the piece that is being written, one piece that the disk refused, and
-        CALLS_KNOWN rows. The number of rows on disk is not limited.
+Rule 3: memory holds at most the queue, the piece that is being written to Postgres, one piece that the disk
+        refused, and CALLS_KNOWN more rows (see there). The number of rows on disk is not limited.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class Backlog:
             row = entry.row
             if isinstance(row, r.CallRow | r.OutcomeRow):
                 known = self._calls.pop((type(row), row.call_sid), None)
-                self._calls[type(row), row.call_sid] = row if known is None else r.merge(known, row)  # type: ignore[type-var]  # one key, one kind
+                self._calls[type(row), row.call_sid] = row if known is None else r.merge(known, row)  # type: ignore[type-var]  # the key has the type, so both rows have the same type
         while len(self._calls) > CALLS_KNOWN:
             del self._calls[next(iter(self._calls))]
         piece.entries = None
@@ -249,14 +249,14 @@ class Backlog:
         return entries
 
     async def written(self, piece: Piece, rows: int) -> None:
-        """Note that the next `rows` rows of the piece are in Postgres, or were set aside."""
+        """Record that the next `rows` rows of the piece are in Postgres, or were set aside."""
         async with self._disk:
             piece.left -= rows
             if piece.entries is not None:
                 del piece.entries[:rows]
 
     async def finish(self, piece: Piece, rows: int) -> None:
-        """Note that all rows of the piece are in Postgres, or were set aside. Remove its file."""
+        """Record that all rows of the piece are in Postgres, or were set aside. Remove its file."""
         async with self._disk:
             self._pieces.remove(piece)
             if not piece.on_disk:

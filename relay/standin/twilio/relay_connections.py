@@ -17,7 +17,8 @@ import httpx
 import trio
 
 TOTAL_LIMIT_S = 15.0
-"""The limit for a whole HTTP request of a call (docs/protocol/twilio.md 1.2)."""
+"""The most that a whole HTTP request of a call may take (docs/protocol/twilio.md 1.2). webhooks.py enforces it. In this
+file it limits each step of a request."""
 
 
 class Reply(NamedTuple):

@@ -37,7 +37,10 @@ NUMBERS_LIMIT = 10
 
 
 class TwimlRefused(Exception):
-    """Twilio would not run this document. `code` is its error code."""
+    """The stand-in does not run this document: Twilio would refuse it, or the stand-in cannot run it.
+
+    `code` is Twilio's error code.
+    """
 
     def __init__(self, code: int, rule: str) -> None:
         super().__init__(f"{code}: {rule}")
