@@ -63,7 +63,7 @@ def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None
     row = call_row(file)
     desk.ledger.record(replace(row, started_at=None) if reason is EndReason.RELAY_FAULT else row)
     desk.record(replace(_outcome_row(desk, file, reason), outcome=file.refused or None), file)
-    desk.metrics.calls.labels(str(reason)).inc()
+    desk.metrics_of(file).calls.labels(str(reason)).inc()
     log.warning("call.without_stream", reason=str(reason), because=file.refused)
 
 

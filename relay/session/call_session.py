@@ -629,7 +629,7 @@ class CallSession:
         """
         self._spoken, fault = None, self.machine.call.voice_fault
         self._file.talk.voice_fault = fault
-        self._desk.metrics.voices_lost.labels(fault).inc()
+        self._metrics.voices_lost.labels(fault).inc()
         return model_dialect.SPEAK
 
     def _post_to_caller(self, messages: list[bytes]) -> None:

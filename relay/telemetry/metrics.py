@@ -83,7 +83,7 @@ class Metrics:
         self.voices_lost = Counter(
             "relay_voices_lost", "Calls whose voice was lost, so that the model speaks by itself", ["fault"], registry=r
         )
-        self.usd = Counter("relay_usd", "Dollars spent on models", registry=r)
+        self.usd = Counter("relay_usd", "Dollars spent at OpenAI and ElevenLabs, also in test calls", registry=r)
         self.unknown_events = Counter("relay_unknown_events", "Messages of a kind not known here", ["peer"], registry=r)
         self.bad_messages = Counter("relay_bad_messages", "Messages that could not be read", ["peer"], registry=r)
         self.dropped_frames_ms = Counter(

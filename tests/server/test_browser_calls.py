@@ -11,10 +11,11 @@ from relay.business.diary import MemoryDiary
 from relay.ledger import rows
 from relay.notify.news import News
 from relay.server import browser_calls
+from relay.standin.elevenlabs.voice_script import VoiceScript
 from relay.standin.speech.clip_recogniser import ClipRecogniser
 from relay.transport.handshake import Refused
 from tests.helpers.browser_caller import LOCAL, OWN, BrowserCaller, ask, browser_call, open_console, open_socket
-from tests.helpers.play import Play, stage
+from tests.helpers.play import ANOTHER_VOICE, Play, stage
 
 NUMBER = "+12125550107"
 
@@ -129,6 +130,16 @@ async def test_a_test_call_is_marked_and_not_counted_and_nobody_is_notified(auto
         assert desk.spent_today_usd > 0
         assert figure(play, "relay_usd_total") != []
         assert not desk.calls_in_hand
+
+
+async def test_a_voice_that_is_lost_in_a_test_call_is_not_counted(autojump_clock: MockClock) -> None:
+    voice = VoiceScript.from_table({"faults": {"error_after_ms": 800}})
+    async with stage(settings=LOCAL | ANOTHER_VOICE, voice=voice) as play:
+        open_console(play.daemon)
+        async with browser_call(play, number=NUMBER) as caller:
+            await book(caller)
+        assert outcome_of(play).voice_fault == "refused"
+        assert figure(play, "relay_voices_lost_total") == []
 
 
 async def test_a_transfer_in_a_test_call_is_shown_and_nobody_is_dialled(autojump_clock: MockClock) -> None:
