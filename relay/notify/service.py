@@ -21,6 +21,7 @@ from relay.notify.news import News
 from relay.notify.outbox import Outbox
 from relay.notify.webhook import Webhook
 from relay.settings import Settings
+from relay.settings.smtp_url import Server
 
 EMAIL, WEBHOOK = "email", "webhook"
 
@@ -58,7 +59,7 @@ async def _send_mail(settings: Settings, item: Item) -> str:
         host=urlsplit(settings.public_url).hostname or "relay.invalid",
         tz=settings.tz,
     )
-    return await smtp.send(smtp.Server.of(settings.smtp_url), message)
+    return await smtp.send(Server.of(settings.smtp_url), message)
 
 
 def http_client() -> httpx.AsyncClient:

@@ -4,49 +4,18 @@ from __future__ import annotations
 
 import smtplib
 import ssl
-from dataclasses import dataclass, field
 from email.message import EmailMessage
-from urllib.parse import unquote, urlsplit
 
 import trio
 
 from relay.notify.sending import NotSent
+from relay.settings.smtp_url import Server
 
 SOCKET_LIMIT_S = 20.0  # The longest wait for one answer of the server.
 # The longest wait until the mail is sent. After that nobody waits for the thread. The thread goes on by itself until it
 # has sent the mail, or until one answer takes longer than SOCKET_LIMIT_S.
 SEND_LIMIT_S = 60.0
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-class SmtpUrlUnclear(ValueError):
-    """SMTP_URL cannot be used. The message continues the sentence "SMTP_URL …". It quotes no part of the URL."""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """The mail server. smtps:// means TLS from the start, and smtp:// means STARTTLS."""
-
-    host: str
-    port: int
-    tls: bool
-    user: str = ""
-    password: str = field(default="", repr=False)
-
-    @classmethod
-    def of(cls, url: str) -> Server:
-        """Read SMTP_URL. Raises SmtpUrlUnclear."""
-        try:
-            parts = urlsplit(url)
-            tls = parts.scheme == "smtps"
-            if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.path not in ("", "/"):
-                raise ValueError
-            port = parts.port or (465 if tls else 587)
-            return cls(parts.hostname, port, tls, unquote(parts.username or ""), unquote(parts.password or ""))
-        except ValueError:
-            raise SmtpUrlUnclear(
-                "must be like smtps://user:password@mail.example.com, with special characters percent-encoded"
-            ) from None
 
 
 async def send(server: Server, message: EmailMessage, *, tls: ssl.SSLContext | None = None) -> str:

@@ -14,7 +14,10 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from relay.settings.database_url import DatabaseUrlUnclear, understood
+from relay.settings.hosts import HOST, is_host, names_host
 from relay.settings.shipped import folder
+from relay.settings.smtp_url import Server, SmtpUrlUnclear
+from relay.settings.webhook_secret import SecretUnreadable, keys_of
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -226,7 +229,10 @@ _CHOICES = {
     "notify_webhook_private": ("off", "on"),
     "answer_early": ("on", "off"),
 }
-_IN_HEADERS = ("openai_api_key", "twilio_api_key", "twilio_api_secret", "business_api_key", "elevenlabs_api_key")
+_IN_HEADERS = (
+    "openai_api_key", "twilio_api_key", "twilio_api_secret", "business_api_key", "elevenlabs_api_key",
+    "aws_access_key_id", "aws_secret_access_key", "aws_session_token",
+)  # fmt: skip
 _COPIED_FROM_EXAMPLES = (*_IN_HEADERS, "twilio_auth_token", "public_url", "business_api_base", "database_url")
 _IN_PATHS = ("elevenlabs_voice_id", "elevenlabs_model")
 _PHONES = ("twilio_phone_number", "human_transfer_number")
@@ -244,7 +250,14 @@ _URLS = {
     "aws_endpoint_url": ("https", "http"),
     "aws_endpoint_url_s3": ("https", "http"),
 }
+# The URLs in which the relay sends a user and a password, if they have one. In the others, the key of another setting
+# is sent, or nothing.
+_WITH_USER = ("business_api_base", "notify_webhook_url")
 _RECORDING_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
+# What `relay key --console` prints: 16 bytes of salt and 32 bytes of hash. A hash that was cut off fits no password.
+_PASSWORD_HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}")
+# A user name that a mail can have without quotes (RFC 5322 3.2.3, dot-atom).
+_MAIL_USER = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
 
 def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False) -> Settings:
@@ -254,6 +267,7 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
     serve` would refuse it, so that the command cannot use another database than `relay serve`.
     """
     wrong: list[str] = []
+    asked: set[str] = set()  # The settings that have a value, right or wrong.
     values: dict[str, object] = {}
     for one in fields(Settings):
         if one.metadata.get("derived"):
@@ -261,6 +275,7 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
         text = _unquoted(environ.get(one.name.upper(), "").strip())
         if not text:
             continue
+        asked.add(one.name)
         try:
             values[one.name] = _read(one.name, _encrypted(one.name, text, environ))
         except _Wrong as error:
@@ -268,31 +283,28 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
     # Each value was read and checked above.
     settings = Settings(**values, given=frozenset(values))  # type: ignore[arg-type]
     if serving:
-        named = {line.split()[0] for line in wrong}
-        missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
-        wrong = [line for line in missing if line.split()[0] not in named] + wrong
+        wrong = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in asked] + wrong
     if serving or keeps_rows:
-        named = {line.split()[0] for line in wrong}
-        if settings.database_url == "embedded" and not settings.is_local and "DATABASE_URL" not in named:
+        is_wrong = "database_url" in asked and "database_url" not in values
+        if settings.database_url == "embedded" and not settings.is_local and not is_wrong:
             wrong += _embedded_in_public(settings, is_asked_for="database_url" in values)
-        wrong += _recording_mistakes(settings, named)
+        wrong += _recording_mistakes(settings, asked)
     if settings.twilio_phone_number in {settings.human_transfer_number, *settings.human_numbers_also} - {""}:
         wrong.append(
             "HUMAN_TRANSFER_NUMBER and HUMAN_NUMBERS_ALSO must not name TWILIO_PHONE_NUMBER: "
             "a caller who wants a human would be put through to the agent again"
         )
-    if bool(settings.twilio_api_key) != bool(settings.twilio_api_secret):
+    if ("twilio_api_key" in asked) != ("twilio_api_secret" in asked):
         wrong.append("TWILIO_API_KEY and TWILIO_API_SECRET belong together: set both, or neither")
     if settings.voice == "elevenlabs":
-        named = {line.split()[0] for line in wrong}
-        lacks = [name for name in ("ELEVENLABS_API_KEY", "ELEVENLABS_VOICE_ID") if name.lower() not in values]
-        wrong += [f"{name} is not set: VOICE=elevenlabs needs it" for name in lacks if name not in named]
+        lacks = [name for name in ("ELEVENLABS_API_KEY", "ELEVENLABS_VOICE_ID") if name.lower() not in asked]
+        wrong += [f"{name} is not set: VOICE=elevenlabs needs it" for name in lacks]
     for first, others in (
         ("NOTIFY_EMAIL", ("SMTP_URL", "NOTIFY_FROM")),
         ("NOTIFY_WEBHOOK_URL", ("NOTIFY_WEBHOOK_SECRET",)),
     ):
         together = (first, *others)
-        if 0 < sum(name.lower() in values for name in together) < len(together):
+        if 0 < sum(name.lower() in asked for name in together) < len(together):
             wrong.append(f"{' and '.join(together)} belong together: set all of them, or none")
     if wrong:
         raise SettingsInvalid("these settings are wrong:\n" + "\n".join(f"  - {line}" for line in wrong))
@@ -354,14 +366,14 @@ def load_what_is_right(environ: Mapping[str, str]) -> Settings:
     return load(right, serving=False)
 
 
-def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
-    """Settings that recordings need and that are not set. Those in `named` were already reported and are left out."""
+def _recording_mistakes(settings: Settings, asked: set[str]) -> list[str]:
+    """Settings that recordings need and that are not set. Those in `asked` are set."""
     wrong: list[str] = []
     if not settings.records:
         return wrong
-    if not settings.recording_key and "RECORDING_KEY" not in named:
+    if "recording_key" not in asked:
         wrong.append("RECORDING_KEY is not set: RECORD=on encrypts recordings with it; `relay key` makes one")
-    if settings.recordings_url and not (settings.aws_access_key_id and settings.aws_secret_access_key):
+    if settings.recordings_url and not {"aws_access_key_id", "aws_secret_access_key"} <= asked:
         wrong.append("RECORDINGS_URL needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: the store's credentials")
     return wrong
 
@@ -483,7 +495,9 @@ def _read(name: str, text: str) -> object:
         except RuntimeError:  # "~somebody": this machine has no such user.
             what = "folder" if name == "data_dir" else "file"
             raise _Wrong(f"must be a {what}: this machine has no user for the ~ in it") from None
-    elif name == "host" and not re.fullmatch(r"[A-Za-z0-9.:_%-]+", text.strip("[]")):
+    elif name == "aws_region" and not re.fullmatch(r"[A-Za-z0-9-]+", text):
+        raise _Wrong("must be letters, digits and hyphens, like eu-central-1")
+    elif name == "host" and not (is_host(text) or _is_ipv6(text)):
         raise _Wrong("must be the address to listen on, like 0.0.0.0 or ::, without a port")
     elif name == "human_hours":
         check_hours(text)
@@ -492,26 +506,27 @@ def _read(name: str, text: str) -> object:
             raise _Wrong(
                 "must be a key as `relay key` prints it, or several with commas between them, the newest first"
             )
-    elif name == "console_password_hash" and not text.startswith("$argon2id$"):
-        raise _Wrong("must be the hash that `relay key --console` prints, not the password; quote it: it holds $")
+    elif name == "console_password_hash" and not _PASSWORD_HASH.fullmatch(text):
+        raise _Wrong("must be the whole hash that `relay key --console` prints, not the password; quote it: it holds $")
     elif name in ("notify_email", "notify_from"):
-        if not re.fullmatch(r"[^@\s<>,;:\"]+@[A-Za-z0-9.-]+", text) or not text.isascii():
+        user, _, domain = text.partition("@")
+        if not _MAIL_USER.fullmatch(user) or not is_host(domain) or domain.endswith("."):
             raise _Wrong("must be one address like owner@example.com")
     elif name == "notify_digest":
         if not re.fullmatch(r"off|([01][0-9]|2[0-3]):[0-5][0-9]", text):
             raise _Wrong("must be off, or the time of the digest in BUSINESS_TZ, like 18:00")
     elif name == "smtp_url":
-        if not re.fullmatch(r"smtps?://([^@/\s]+@)?[A-Za-z0-9.\[\]:-]+/?", text):
-            raise _Wrong(
-                "must be like smtps://user:password@mail.example.com, special characters percent-encoded (@ is %40)"
-            )
+        try:
+            Server.of(text)
+        except SmtpUrlUnclear as error:
+            raise _Wrong(str(error)) from None
     elif name == "notify_webhook_secret":
-        if not all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}", one.strip()) for one in text.split(",")):
-            raise _Wrong(
-                "must be whsec_ and the base64 of 24 to 64 random bytes, or two such secrets with a comma between them"
-            )
+        try:
+            keys_of(text)
+        except SecretUnreadable as error:
+            raise _Wrong(str(error)) from None
     elif name == "recordings_url":
-        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w./-]*)?", text):
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[\w.-]+)*/*", text):
             raise _Wrong("must be a bucket like s3://my-recordings, or s3://my-bucket/recordings")
         return text.rstrip("/")
     return text
@@ -531,11 +546,12 @@ def _auth_tokens(text: str) -> str:
     return ",".join(tokens)
 
 
-def _is_host(host: str) -> bool:
-    """True for an IP address and for a valid DNS name."""
-    return ":" in host or all(
-        re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", label) for label in host.removesuffix(".").split(".")
-    )
+def _is_ipv6(text: str) -> bool:
+    """True for an IPv6 address, in brackets or not."""
+    try:
+        return ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text).version == 6
+    except ValueError:
+        return False
 
 
 def _read_url(name: str, text: str) -> str:
@@ -553,8 +569,10 @@ def _read_url(name: str, text: str) -> str:
         raise _Wrong("must be an origin alone: no path, no query, no user")
     if name == "public_url" and "_" in (parts.hostname or ""):
         raise _Wrong("must have no underscore in its host, because Twilio does not call such a host")
-    if name == "public_url" and not _is_host(parts.hostname or ""):
-        raise _Wrong("must have a host of letters, digits and hyphens, with points between")
+    if not names_host(parts):
+        raise _Wrong(HOST)
+    if name not in _WITH_USER and "@" in parts.netloc:
+        raise _Wrong("must have no user and no password (no @): the relay sends them in no such request")
     if name == "twilio_api_base" and parts.path not in ("", "/"):
         raise _Wrong("must be an origin alone, like https://api.twilio.com: the relay adds the paths")
     if name not in ("openai_realtime_url", "notify_webhook_url") and (parts.query or parts.fragment):

@@ -12,6 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 SHAPE = 'must be "embedded", or a URL like postgresql://user:password@host:5432/database'
+PORT = "must have one port from 1 to 65535, or one port for each host"
 ENCODE = (
     "has a user name or a password with a sign that must be percent-encoded: write @ as %40, / as %2F, : as %3A, "
     "? as %3F, # as %23, % as %25"
@@ -45,8 +46,11 @@ def understood(text: str) -> str:
     misread = any("@" in one[1:] for one in host.split(",") if not one.startswith("/"))
     if misread or "@" in dbname or "@" in port:
         raise DatabaseUrlUnclear(ENCODE)
-    if not re.fullmatch(r"[0-9,]*", port):
-        raise DatabaseUrlUnclear(SHAPE)
+    ports = port.split(",")
+    if not all(one == "" or (one.isascii() and one.isdigit() and 0 < int(one) < 65_536) for one in ports):
+        raise DatabaseUrlUnclear(PORT)
+    if len(ports) not in (1, len(str(parts.get("hostaddr") or host).split(","))):
+        raise DatabaseUrlUnclear(PORT)
     return text
 
 

@@ -19,8 +19,8 @@ from relay.notify import smtp
 from relay.notify.letter import Item
 from relay.notify.sending import NotSent
 from relay.notify.service import http_client
-from relay.notify.smtp import Server
 from relay.notify.webhook import Webhook
+from relay.settings.smtp_url import Server
 from tests.helpers.receiver import SECRET, Receiver
 
 pytestmark = pytest.mark.real

@@ -23,8 +23,9 @@ from relay.notify.backoff import PAUSES_S, pause_s
 from relay.notify.letter import Item, letter
 from relay.notify.mail import compose
 from relay.notify.news import Caller, News
-from relay.notify.signing import SecretUnreadable, headers
+from relay.notify.signing import headers
 from relay.notify.webhook import body_of
+from relay.settings.webhook_secret import SecretUnreadable
 
 NOW = dt.datetime(2026, 11, 24, 17, 30, tzinfo=dt.UTC)
 JANE = Caller("Jane Doe", "+12125550111")
