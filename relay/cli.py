@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
@@ -376,10 +376,28 @@ def _greet(arguments: argparse.Namespace) -> int:
         book = PhraseBook(texts, loaded.phrase_voice, loaded.phrase_model, folder, ledger, also, rendered_by=by)
         missing = trio.run(partial(book.fill, speak, again=arguments.again))
     # If the model refused all phrases for one reason, this reason is in the log already.
-    for words in missing if book.refused is None else []:
-        print(f"not rendered: {words}", file=sys.stderr)
+    for line in not_rendered(missing) if book.refused is None else []:
+        print(line, file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
+
+
+def not_rendered(missing: Mapping[str, str]) -> list[str]:
+    """The lines about phrases that are missing. `missing`: phrase -> reason.
+
+    A reason has one line. If there are several reasons, its phrases follow.
+    """
+    lines: list[str] = []
+    for reason in dict.fromkeys(missing.values()):
+        texts = [text for text, why in missing.items() if why == reason]
+        phrases = "1 phrase" if len(texts) == 1 else f"{len(texts)} phrases"
+        hears = "callers hear the live greeting, or the clips that ship with the relay"
+        lines.append(
+            f"not rendered: {phrases}: {reason}. Run `relay greet` again when this is mended. Until then {hears}"
+        )
+        if len(texts) < len(missing):
+            lines += [f"  {text}" for text in texts]
+    return lines
 
 
 def _check(_: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from relay.cli import main
+from relay.cli import main, not_rendered
 from relay.settings import REQUIRED
 from relay.standin.model.script import Faults
 from relay.standin.ports import free_port
@@ -277,6 +277,35 @@ def test_relay_greet_also_names_functions_that_cannot_be_loaded(
     _clean(monkeypatch, DATABASE_URL=database_url, DATA_DIR=str(tmp_path), FUNCTIONS="no_such_package")
     assert main(["greet"]) == 1
     assert capsys.readouterr().err.startswith("relay greet: no_such_package cannot be imported")
+
+
+@pytest.mark.real
+def test_relay_greet_without_a_connection_says_so_once_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str
+) -> None:
+    address = {"OPENAI_REALTIME_URL": "ws://127.0.0.1:9", "OPENAI_API_KEY": GOOD["OPENAI_API_KEY"]}
+    _clean(monkeypatch, **address, DATABASE_URL=database_url, DATA_DIR=str(tmp_path))
+    code = (
+        "import relay.phrases.phrase_book as book, sys; from relay.cli import main\n"
+        "book.TRIES = 1\n"  # Otherwise each phrase takes 6 s.
+        "sys.exit(main(['greet']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    (words,) = [line for line in done.stderr.splitlines() if line.startswith("not rendered")]
+    assert words.startswith("not rendered: 25 phrases: no connection: all attempts to connect to 127.0.0.1:9 failed")
+    assert "Run `relay greet` again" in words
+    assert "0 of 25 phrases are kept" in done.stdout
+
+
+def test_if_phrases_are_missing_for_different_reasons_each_reason_has_its_phrases_in_full() -> None:
+    long = "Hello, thank you for calling Harbor Table. This is Robin, the virtual assistant."
+    lines = not_rendered({long: "the model said other words", "Goodbye.": "it is late", "Hello.": "it is late"})
+    assert len(lines) == 5
+    assert lines[0].startswith("not rendered: 1 phrase: the model said other words")
+    assert lines[1] == f"  {long}"
+    assert lines[2].startswith("not rendered: 2 phrases: it is late")
+    assert lines[3:] == ["  Goodbye.", "  Hello."]
 
 
 def test_unreadable_rows_of_earlier_calls_are_named_at_start(

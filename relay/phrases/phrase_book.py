@@ -286,12 +286,12 @@ class PhraseBook:
                     await self._put_away(text, rendered)
             again_s = min(2 * again_s, AGAIN_S[1])
 
-    async def fill(self, speak: Renderer, *, again: bool = False) -> list[str]:
+    async def fill(self, speak: Renderer, *, again: bool = False) -> dict[str, str]:
         """Load the stored sounds and render the missing ones, `_first_texts` first.
 
-        Returns a line for each text that is still missing. If `again`, the stored sounds are rendered again too.
+        Returns each text that is still missing, and why. If `again`, the stored sounds are rendered again too.
         """
-        missing: list[str] = []
+        missing: dict[str, str] = {}
         self._told.clear()
         self.refused = None
         first = self._first_texts()
@@ -307,13 +307,13 @@ class PhraseBook:
         return missing
 
     async def _load_or_render(
-        self, speak: Renderer, text: str, again: bool, limiter: trio.CapacityLimiter, missing: list[str]
+        self, speak: Renderer, text: str, again: bool, limiter: trio.CapacityLimiter, missing: dict[str, str]
     ) -> None:
         async with limiter:
             if again or not await self._load(text):
                 words = await self._render(speak, text)
                 if words is not None:
-                    missing.append(f"{text[:40]!r}: {words}")
+                    missing[text] = words
 
     def learn(self, text: str, mulaw: bytes, transcript: str) -> bool:
         """Take the sound of a whole greeting that a call has just heard live. `keep` stores this sound later.

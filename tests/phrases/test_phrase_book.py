@@ -48,8 +48,8 @@ class Shelf:
         return PhraseBook(which or texts(), voice, model, self.folder, self.ledger)
 
 
-async def filled(book: PhraseBook, script: Script = QUICK, *, again: bool = False) -> tuple[list[str], int]:
-    """Fill the book. Return what is missing, and how many sessions were opened."""
+async def filled(book: PhraseBook, script: Script = QUICK, *, again: bool = False) -> tuple[dict[str, str], int]:
+    """Fill the book. Return what is missing and why, and how many sessions were opened."""
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, script)
         missing = await book.fill(by_model(door.realtime, MODEL), again=again)
@@ -62,12 +62,12 @@ async def test_everything_is_rendered_once_and_found_again_on_disk(autojump_cloc
     shelf = Shelf(tmp_path)
     first = shelf.book()
     assert not first.greeting(True).is_kept
-    assert await filled(first) == ([], len(first.texts()))
+    assert await filled(first) == ({}, len(first.texts()))
     assert first.greeting(True).is_kept
     assert first.complete.is_set()
     shelf.ledger.away = True
     second = shelf.book()
-    assert await filled(second) == ([], 0)
+    assert await filled(second) == ({}, 0)
     assert second.greeting(True) == first.greeting(True)
 
 
@@ -77,7 +77,7 @@ async def test_another_machine_gets_the_phrases_from_postgres(autojump_clock: Mo
     rendered = here.book()
     await filled(rendered)
     fetched = there.book()
-    assert await filled(fetched) == ([], 0)
+    assert await filled(fetched) == ({}, 0)
     assert fetched.greeting(True) == rendered.greeting(True)
     assert len(list(there.folder.iterdir())) == len(fetched.texts())  # they are also on its own disk now
 
@@ -88,7 +88,7 @@ async def test_with_the_option_again_phrases_that_are_already_stored_are_rendere
     shelf = Shelf(tmp_path)
     await filled(shelf.book())
     book = shelf.book()
-    assert await filled(book, again=True) == ([], len(book.texts()))
+    assert await filled(book, again=True) == ({}, len(book.texts()))
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "foreign"])
@@ -109,7 +109,7 @@ async def test_a_broken_file_is_refused_and_rendered_again(
     }[damage]
     path.write_bytes(broken)
     book = shelf.book()
-    assert await filled(book) == ([], 1)
+    assert await filled(book) == ({}, 1)
     assert path.read_bytes() == content
     assert book.greeting(True).is_kept
 
@@ -123,7 +123,7 @@ async def test_a_broken_row_in_postgres_is_refused_and_rendered_again(
     key = key_of(texts().greeting(True)[0], VOICE, MODEL)
     row = here.ledger.greetings[key]
     here.ledger.greetings[key] = dataclasses.replace(row, mulaw=row.mulaw[:800], ms=100)
-    assert await filled(there.book()) == ([], 1)
+    assert await filled(there.book()) == ({}, 1)
     assert there.ledger.greetings[key].mulaw == row.mulaw
 
 
@@ -171,10 +171,10 @@ async def test_audio_from_a_stand_in_is_not_used_as_the_agents_own_voice(
 ) -> None:
     ledger = MemoryLedger()
     rehearsed = PhraseBook(texts(), VOICE, MODEL, tmp_path, ledger, rendered_by="127.0.0.1/v1/realtime")
-    assert await filled(rehearsed) == ([], 5)
+    assert await filled(rehearsed) == ({}, 5)
     assert (await filled(PhraseBook(texts(), VOICE, MODEL, tmp_path, ledger, rendered_by="api.openai.com")))[1] == 5
     again = PhraseBook(texts(), VOICE, MODEL, tmp_path, ledger, rendered_by="127.0.0.1/v1/realtime")
-    assert await filled(again) == ([], 0)
+    assert await filled(again) == ({}, 0)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ async def test_after_a_change_only_the_changed_texts_are_rendered(
     await filled(shelf.book())
     book = shelf.book(**change)  # type: ignore[arg-type] # a voice, a model, or other prompts
     missing, sessions = await filled(book)
-    assert missing == []
+    assert missing == {}
     assert sessions == (len(book.texts()) if rendered == "all" else 1)
 
 
@@ -199,7 +199,7 @@ async def test_without_a_folder_and_without_postgres_the_phrases_are_kept_in_mem
     shelf.folder.write_text("in the way")
     shelf.ledger.away = True
     book = shelf.book()
-    assert (await filled(book))[0] == []
+    assert (await filled(book))[0] == {}
     assert book.greeting(True).is_kept
 
 
@@ -272,8 +272,8 @@ async def test_if_the_model_fails_no_file_is_written_and_the_missing_phrases_are
     shelf = Shelf(tmp_path / "greetings")
     book = shelf.book()
     missing, _ = await filled(book, dataclasses.replace(QUICK, faults=faults))
-    assert len(missing) == len(book.texts())
-    assert all(words in each for each in missing), missing[0]
+    assert set(missing) == set(book.texts())
+    assert all(words in each for each in missing.values()), missing
     assert not shelf.folder.exists()
     assert shelf.ledger.greetings == {}
     assert not book.greeting(True).is_kept
@@ -314,7 +314,7 @@ async def test_after_one_failure_of_the_model_the_phrase_is_rendered_again(
 ) -> None:
     faults = Faults(close_after_deltas=1, close_code=1011, connections=4)
     missing, _ = await filled(Shelf(tmp_path).book(), dataclasses.replace(QUICK, faults=faults))
-    assert missing == []
+    assert missing == {}
 
 
 async def test_missing_phrases_are_rendered_later_while_the_relay_runs(

@@ -101,7 +101,7 @@ async def test_with_a_bad_key_the_rendering_ends_at_once_and_the_log_has_one_rep
 async def test_after_a_temporary_refusal_the_relay_tries_again(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, Script(faults=Faults(connect_error="server_error", connections=1)))
-        assert await _book(tmp_path).fill(by_model(door.realtime, MODEL)) == []
+        assert await _book(tmp_path).fill(by_model(door.realtime, MODEL)) == {}
         nursery.cancel_scope.cancel()
 
 
