@@ -18,11 +18,11 @@ HEAD = """# Every setting
 This page is generated from `relay/settings/__init__.py`. Do not edit it. After a change run
 `.venv/bin/python -m tests.helpers.settings_page`. A test compares the page with the code.
 
-Settings are environment variables. Every `relay` command also reads the file `.env` in the folder where it is started.
-If a setting is in the environment and in the file, the value of the environment is used. To use another file, set
-`RELAY_ENV_FILE`. To make your own `.env`, copy `.env.example`.
+Settings are environment variables. Every `relay` command except `demo` and `bench` also reads the file `.env` in the
+folder where it is started. If a setting is in the environment and in the file, the value of the environment is used.
+To use another file, set `RELAY_ENV_FILE`. To make your own `.env`, copy `.env.example`.
 
-`relay check` reads all settings and names every mistake. `relay serve` does not start while a setting is wrong.
+`relay check` reads all settings and names the mistakes. `relay serve` does not start while a setting is wrong.
 """
 
 GROUPS: dict[str, dict[str, str]] = {
@@ -57,13 +57,15 @@ GROUPS: dict[str, dict[str, str]] = {
         "functions": "A Python package with functions of your own. See [functions.md](functions.md).",
     },
     "The human": {
-        "human_hours": "When the human can take calls: `always`, or hours like `mon-fri 09:00-17:00, sat 18:00-02:00`.",
-        "human_numbers_also": "More phone numbers, with commas between them. If nobody answers at "
+        "human_hours": "When the human can take calls: `always`, or hours in the time zone of the business like "
+        "`mon-fri 09:00-17:00, sat 18:00-02:00`.",
+        "human_numbers_also": "More phone numbers, with commas between them. If nobody takes the call at "
         "HUMAN_TRANSFER_NUMBER, the relay rings them one after another.",
     },
     "Limits": {
         "max_call_s": "The longest call, in seconds. After this time the agent says goodbye and ends the call.",
-        "max_silence_s": "If the caller says nothing for this many seconds, the agent says goodbye and ends the call.",
+        "max_silence_s": 'If the caller says nothing for this many seconds, the agent asks "Are you still there?". It '
+        "asks again 10 s later. 10 s after that it says goodbye and ends the call.",
         "max_call_usd": "When a call has cost this many dollars, the agent says goodbye and ends the call.",
         "max_day_usd": "When the calls of a day have cost this many dollars on all machines together, new calls go to "
         "the human.",
