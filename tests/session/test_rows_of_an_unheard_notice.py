@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from relay.ledger import rows
+from relay.phrases.phrase_book import PhraseBook
 from relay.standin.model import reactions
 from relay.standin.model.script import Script
 from relay.standin.twilio.streaming import Direction
@@ -107,6 +109,29 @@ async def test_a_call_whose_notice_the_model_left_out_leaves_its_facts(
         outcome = play.ledger.of(rows.OutcomeRow, told.report.call_sid)[-1]
         assert outcome.turns == len(told.turns)
         assert outcome.latency_p50_ms is not None
+
+
+async def test_a_stream_that_cannot_say_the_notice_again_writes_each_turn_at_once_and_without_words(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PhraseBook, "learn", lambda *_: False)  # The next stream has no sound of the live greeting.
+    cut = '[[trouble]]\ndoes = "socket_cut"\nupon = "stream_started"\nafter_s = 3.0'
+    written_s: list[float] = []
+    async with stage(script=model(LOOKS_UP), kept=False) as play:
+        record = play.ledger.record
+
+        def watched(row: rows.Row, *also: rows.Row) -> None:
+            record(row, *also)
+            if isinstance(row, rows.TranscriptRow | rows.FunctionCallRow):
+                written_s.append(trio.current_time())
+
+        monkeypatch.setattr(play.ledger, "record", watched)
+        steps = '{ silent_s = 12 }, { say = "ask_hours" }, { silent_s = 12 }, { hang_up = true }'
+        told = await ring(play, steps, rest=cut)
+        assert told.report.streams == 2
+        assert [row.name for row in functions_of(told)] == ["lookup_hours"]
+        assert has_no_words(told)
+        assert [at_s for at_s in written_s if 12.0 < at_s < trio.current_time() - 5.0]
 
 
 async def test_a_call_that_ends_during_the_greeting_leaves_its_facts(autojump_clock: MockClock) -> None:
