@@ -19,7 +19,7 @@ from relay.ledger.statements import SQL_DIR
 from relay.notify.digest import HELD_KINDS, Digest
 from relay.notify.letter import Item
 
-# The lease must be longer than the longest try. A mail may take 60 s, a webhook 15 s and the look-up of its host.
+# The lease must be longer than the longest try. A mail may take 60 s, a webhook 15 s.
 LEASE_S = 120.0
 CLAIM_ROWS = 10
 LIMIT_S = 5.0

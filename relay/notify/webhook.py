@@ -2,14 +2,13 @@
 
 docs/webhook.schema.json has the schema of the body. Redirects are not followed. News goes to a private address only if
 NOTIFY_WEBHOOK_PRIVATE allows it. Without this rule, a host name could lead to an internal service that trusts every
-client in its network.
+client in its network. The host is looked up once in each try, and the request goes to an address of this look-up.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -20,7 +19,10 @@ from relay.notify.sending import NotSent
 from relay.notify.signing import headers
 
 VERSION = 1
-LIMIT_S = 15.0
+LIMIT_S = 15.0  # The limit of a try: the look-up of the host, the connection, and the answer.
+# The limit of a connection, if the host has another address. So a host whose first address does not answer can be
+# reached at its second.
+CONNECT_LIMIT_S = 5.0
 _ASKED = {429, 503}  # The status codes for which the header Retry-After is read.
 
 
@@ -48,13 +50,11 @@ class Webhook:
 
     async def send(self, item: Item) -> str:
         """Post the news, and return the status as text. Raises NotSent."""
-        if not self._private:
-            await _refuse_private(self._url)
         body = body_of(item)
         sent = {"content-type": "application/json", **headers(item.news, int(self._utc_s()), body, self._secrets)}
         try:
             with trio.fail_after(LIMIT_S):
-                got = await self._client.post(self._url, content=body, headers=sent, follow_redirects=False)
+                got = await self._post(body, sent)
         except (httpx.HTTPError, trio.TooSlowError) as error:
             raise NotSent(
                 f"the webhook's receiver was not reached, or did not answer in time: {type(error).__name__}"
@@ -66,18 +66,51 @@ class Webhook:
         gone = got.status_code == 410
         raise NotSent(f"the receiver answered {got.status_code}", for_good=gone, after_s=_after_s(got))
 
+    async def _post(self, body: bytes, sent: dict[str, str]) -> httpx.Response:
+        url = httpx.URL(self._url)
+        if self._private:
+            return await self._client.post(url, content=body, headers=sent, follow_redirects=False)
+        # The request goes to an address that was checked. If the HTTP client looked up the name again, it could get a
+        # private address. TLS still checks the certificate for the name.
+        name = url.raw_host.decode()
+        sent = {"host": url.netloc.decode(), **sent}
+        *others, last = await _public_addresses(name, url.port or 443)
+        for address in others:
+            try:
+                return await self._post_to(url.copy_with(host=address), name, body, sent, CONNECT_LIMIT_S)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                continue  # Nobody was there, so nothing was sent.
+        return await self._post_to(url.copy_with(host=last), name, body, sent, LIMIT_S)
+
+    async def _post_to(
+        self, url: httpx.URL, name: str, body: bytes, sent: dict[str, str], connect_limit_s: float
+    ) -> httpx.Response:
+        return await self._client.post(
+            url,
+            content=body,
+            headers=sent,
+            extensions={"sni_hostname": name},
+            timeout=httpx.Timeout(LIMIT_S, connect=connect_limit_s),
+            follow_redirects=False,
+        )
+
 
 def _after_s(got: httpx.Response) -> float | None:
     text = got.headers.get("retry-after", "") if got.status_code in _ASKED else ""
     return float(text) if text.isascii() and text.isdigit() else None
 
 
-async def _refuse_private(url: str) -> None:
-    parts = urlsplit(url)
+async def _public_addresses(host: str, port: int) -> list[str]:
+    """The addresses of a host. Raises NotSent if there is none, or if one of them is private."""
     try:
-        found = await trio.socket.getaddrinfo(parts.hostname, parts.port or 443)
+        found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
     except OSError as error:
         raise NotSent(f"the receiver's name was not found: {error.strerror}") from None
-    for *_, address in found:
-        if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
-            raise NotSent("the receiver's address is private: set NOTIFY_WEBHOOK_PRIVATE=on if that is intended")
+    addresses = [str(address[0]) for *_, address in found]
+    if not all(_is_public(address) for address in addresses):
+        raise NotSent("the receiver's address is private: set NOTIFY_WEBHOOK_PRIVATE=on if that is intended")
+    return addresses
+
+
+def _is_public(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_global

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 import trustme
 
-from relay.notify import smtp
+from relay.notify import smtp, webhook
 from relay.notify.letter import Item
 from relay.notify.sending import NotSent
 from relay.notify.service import http_client
@@ -210,3 +212,83 @@ async def test_news_for_an_unreachable_receiver_is_sent_again(receiver: Receiver
     receiver.server_close()
     with trio.fail_after(30), pytest.raises(NotSent, match="not reached"):
         await post(receiver)
+
+
+class Names(trio.abc.HostnameResolver):
+    """A DNS server whose answers a test sets, one for each look-up. After the last answer it answers no more."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def getaddrinfo(  # type: ignore[override]
+        self, host: bytes | None, port: object, *_: int
+    ) -> list[tuple[int, int, int, str, tuple[str, object]]]:
+        self.asked += 1
+        if not self.answers:
+            await trio.sleep_forever()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.answers.pop(0)]
+
+    async def getnameinfo(self, *_: object) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "_is_public", lambda address: address == "127.0.0.1")
+
+
+async def post_to(url: str, tls: ssl.SSLContext | bool = True) -> str:
+    item = Item("CA1.message.1", "webhook", "message", {"text": "x"}, dt.datetime.now(dt.UTC), "CA1")
+    async with httpx.AsyncClient(trust_env=False, verify=tls) as client:
+        return await Webhook(url, SECRET, private=False, utc_s=lambda: 1.0, client=client).send(item)
+
+
+async def test_a_look_up_that_never_ends_counts_in_the_limit_of_the_request(autojump_clock: object) -> None:
+    trio.socket.set_custom_hostname_resolver(Names())
+    with trio.fail_after(2 * webhook.LIMIT_S), pytest.raises(NotSent, match="did not answer in time"):
+        await post_to("https://hooks.example.com/relay")
+
+
+async def test_news_goes_to_the_address_that_was_checked_although_the_name_leads_elsewhere_a_moment_later(
+    receiver: Receiver, loopback_is_public: None
+) -> None:
+    names = Names(["127.0.0.1"], ["127.0.0.2"])
+    trio.socket.set_custom_hostname_resolver(names)
+    port = receiver.server_address[1]
+    assert await post_to(f"http://hooks.example.com:{port}/relay?key=1") == "HTTP 200"
+    ((path, sent, _),) = receiver.asked
+    assert (path, sent["host"], names.asked) == ("/relay?key=1", f"hooks.example.com:{port}", 1)
+
+
+@pytest.mark.parametrize("second", ["10.0.0.1", "::ffff:127.0.0.1", "169.254.169.254", "fe80::1%eth0", "100.64.0.1"])
+async def test_a_name_with_a_public_and_a_private_address_gets_no_news(second: str) -> None:
+    trio.socket.set_custom_hostname_resolver(Names(["8.8.8.8", second]))
+    with pytest.raises(NotSent, match="NOTIFY_WEBHOOK_PRIVATE"):
+        await post_to("https://hooks.example.com/relay")
+
+
+async def test_if_nobody_answers_at_the_first_address_of_a_name_the_next_address_gets_the_news(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "_is_public", lambda address: True)
+    trio.socket.set_custom_hostname_resolver(Names(["127.0.0.2", "127.0.0.1"]))
+    assert await post_to(f"http://hooks.example.com:{receiver.server_address[1]}/") == "HTTP 200"
+
+
+@pytest.mark.parametrize(("name", "is_right"), [("hooks.example.com", True), ("other.example.com", False)])
+async def test_the_receivers_certificate_must_have_the_name_in_the_url_and_not_its_address(
+    name: str, is_right: bool, receiver: Receiver, loopback_is_public: None
+) -> None:
+    ca, ours, theirs = trustme.CA(), ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.configure_trust(ours)
+    ca.issue_cert(name).configure_cert(theirs)
+    receiver.socket = theirs.wrap_socket(receiver.socket, server_side=True)
+    trio.socket.set_custom_hostname_resolver(Names(["127.0.0.1"]))
+    url = f"https://hooks.example.com:{receiver.server_address[1]}/"
+    if is_right:
+        assert await post_to(url, ours) == "HTTP 200"
+    else:
+        with pytest.raises(NotSent, match="not reached"):
+            await post_to(url, ours)
+    assert len(receiver.asked) == is_right
