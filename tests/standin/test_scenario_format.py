@@ -495,7 +495,7 @@ async def test_relay_call_calls_a_relay_over_the_network_and_its_exit_code_gives
                 Target(url, ACCOUNT), scenario=str(scenario), out=tmp_path / "call.wav", rest_port=0, tell=told.append
             )
             assert code == OK, told
-            assert any("[model] of the scenario counts only in `relay demo --scenario`" in line for line in told)
+            assert any("Only `relay demo --scenario` uses the scenario's [model]" in line for line in told)
             assert (tmp_path / "call.wav").stat().st_size > 8000
             scenario.write_text(scenario.read_text().replace('caller"\n', 'relay"\n'))
             told.clear()

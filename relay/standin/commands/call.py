@@ -164,7 +164,7 @@ def _conclude(reports: list[CallReport], play: Scenario, out: Path | None, as_js
             tell(note)
         given = " and ".join(f"[{name}]" for name in ("model", "voice", "backend") if getattr(play, name))
         if given:
-            tell(f"{given} of the scenario counts only in `relay demo --scenario`: this relay was called as it is.")
+            tell(f"This relay was called as it is. Only `relay demo --scenario` uses the scenario's {given}.")
     if not reached:
         return UNREACHABLE
     return FAILED if any(wrong.values()) else OK

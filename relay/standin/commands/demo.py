@@ -170,6 +170,7 @@ class _Stage:
 
 async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool) -> int:
     settings, scenario = stage.settings, stage.scenario
+    expect = scenario.expect if not live else scenario.expect.without_ledger()
     model = StandInModel(stage.script, utc_now, scenario.sayings())
     faults = Faults.from_table(scenario.backend) if scenario.backend else None
     business = business_app(stage_diary(stage.relays.tz, utc_now), faults)
@@ -212,10 +213,10 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool
                 raise DemoFailed(f"the relay stopped in the middle of the call; see {log_path}")
             wall_s = time.monotonic() - began_at
             if console:
-                _conclude(got, [], settings, url, out, wall_s, model)
+                _conclude(got, got.check(expect) + bugs(log_path), settings, url, out, wall_s, model)
                 await _show_console(f"http://127.0.0.1:{port}/console/")
         nursery.cancel_scope.cancel()
-    wrong = got.check(scenario.expect if not live else scenario.expect.without_ledger()) + bugs(log_path)
+    wrong = got.check(expect) + bugs(log_path)  # The log has the relay's stop now.
     if not console:
         _conclude(got, wrong, settings, url, out, wall_s, model)
     return 1 if wrong and not live else 0
