@@ -2,8 +2,7 @@
 
 The task reads the outbox when it starts, when news was recorded, when the next try or the digest is due, and at least
 once a day. While rows of this process wait for Postgres, the task reads the outbox every 5 s. While Postgres cannot be
-reached and no such rows wait, it tries every 30 s. Between these times the task does not use Postgres, so that a hosted
-database can sleep.
+reached, it tries every 30 s. Between these times the task does not use Postgres, so that a hosted database can sleep.
 """
 
 from __future__ import annotations
@@ -39,6 +38,7 @@ class Delivery:
     def __init__(self, outbox: Outbox, channels: Mapping[str, Send], waits: Callable[[], int]) -> None:
         self._outbox, self._channels, self._waits = outbox, channels, waits
         self._news = trio.Event()
+        self._is_away = False  # Postgres could not be reached at the last try.
         self.states: dict[str, int] = {}  # State -> number of rows, when the outbox was last read. For the metrics.
 
     def wake(self) -> None:
@@ -50,7 +50,7 @@ class Delivery:
         while True:
             self._news = trio.Event()
             next_in_s = await self._sweep()
-            if self._waits():
+            if self._waits() and not self._is_away:
                 next_in_s = min(next_in_s, LOOK_AGAIN_S)
             with trio.move_on_after(max(LEAST_PAUSE_S, next_in_s)):
                 with trio.move_on_after(IDLE_LIMIT_S + 1):
@@ -70,12 +70,17 @@ class Delivery:
             next_in_s = await self._outbox.next_in_s()
             self.states = await self._outbox.counts()
         except LedgerUnavailable as error:
-            log.warning(
-                "outbox.unavailable",
-                words=str(error),
-                do="if this line comes again and again, look at Postgres. The news waits",
-            )
+            if not self._is_away:
+                log.warning(
+                    "outbox.unavailable",
+                    words=str(error),
+                    do="if no line `outbox.available` follows, look at Postgres. The news waits",
+                )
+            self._is_away = True
             return AWAY_PAUSE_S
+        if self._is_away:
+            self._is_away = False
+            log.info("outbox.available", words="Postgres can be reached again, and the news is sent")
         return SWEEP_EVERY_S if next_in_s is None else min(next_in_s, SWEEP_EVERY_S)
 
     async def _settle(self, item: Item, state: str, words: str, pause: float = 0.0) -> None:

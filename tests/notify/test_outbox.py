@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 import trio
 
 from relay.ledger import rows as r
@@ -34,7 +35,6 @@ from tests.helpers.receiver import SECRET, Receiver
 real = pytest.mark.real
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NEWS = News(["webhook"], lambda: NOW)
-NOWHERE = "postgresql://postgres@/postgres?host=/nonexistent&port=5432"
 
 
 def message(sid: str, seq: int) -> r.MessageRow:
@@ -154,6 +154,48 @@ async def test_a_final_refusal_makes_a_dead_letter_that_is_shown_and_can_be_sent
     show_outbox(database_url, again=True)
     await deliver(database_url, sent, until=3)
     assert show_outbox(database_url, again=False) == ["nothing waits: all news was sent"]
+
+
+class Counted(Outbox):
+    """An outbox that counts how often it was read."""
+
+    reads = 0
+
+    async def claim(self) -> list[Item]:
+        self.reads += 1
+        return await super().claim()
+
+
+@real
+async def test_while_postgres_is_away_waiting_rows_cause_no_more_tries_and_the_log_says_when_it_is_back(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(delivery, "LEAST_PAUSE_S", 0.01)
+    monkeypatch.setattr(delivery, "AWAY_PAUSE_S", 3_600.0)
+    await fill(database_url, tmp_path, [message("CA1", 1)])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("alter table outbox rename to moved")
+    outbox, sent = Counted(database_url, ("webhook",)), Sent()
+    task = Delivery(outbox, {"webhook": sent}, lambda: 7)
+    with structlog.testing.capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(task.run)
+            await trio.sleep(1.0)
+            assert outbox.reads == 1
+            task.wake()
+            with trio.fail_after(30):
+                while outbox.reads < 2:  # noqa: ASYNC110
+                    await trio.sleep(0.05)
+            with psycopg.connect(database_url) as connection:
+                connection.execute("alter table moved rename to outbox")
+            task.wake()
+            with trio.fail_after(30):
+                while not task.states:  # noqa: ASYNC110
+                    await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
+    await outbox.close()
+    assert [line["event"] for line in logs] == ["outbox.unavailable", "outbox.sent", "outbox.available"]
 
 
 @real
