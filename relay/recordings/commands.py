@@ -55,7 +55,6 @@ def export_call(
 def _sound(folder: Path, recordings: list[Recording]) -> Path:
     path = folder / "recording.wav"
     write_wav_file(path, recordings)
-    path.chmod(0o600)
     return path
 
 

@@ -6,6 +6,7 @@ These functions block. Commands use them directly. The console uses `recordings_
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -119,11 +120,18 @@ def write_wav_file(path: Path, recordings: Sequence[Recording]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")
     try:
-        with half.open("wb") as file:
+        with _private(half) as file:
             write_wav(file, recordings)
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
+
+
+def _private(path: Path) -> IO[bytes]:
+    """Open a file for writing that only this user may read, because it has a caller's words or sound."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(fd, 0o600)  # The file may exist already, with another mode.
+    return os.fdopen(fd, "wb")
 
 
 def play(recordings: Sequence[Recording]) -> None:
@@ -144,15 +152,17 @@ def play(recordings: Sequence[Recording]) -> None:
 def export(folder: Path, tables: Tables) -> list[Path]:
     """Write words and rows of a call into one folder: transcript.txt, transcript.json, rows.json. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    written = [folder / "transcript.txt", folder / "transcript.json", folder / "rows.json"]
     turns = [_shown(row) for row in tables.get("transcripts", [])]
-    written[0].write_text("".join(f"{line}\n" for line in transcript_lines(turns)), "utf-8")
-    written[1].write_text(json.dumps(turns, indent=2, ensure_ascii=False) + "\n", "utf-8")
     rows = {name: [_shown(row) for row in found] for name, found in tables.items()}
-    written[2].write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    for path in written:
-        path.chmod(0o600)
-    return written
+    texts = {
+        "transcript.txt": "".join(f"{line}\n" for line in transcript_lines(turns)),
+        "transcript.json": json.dumps(turns, indent=2, ensure_ascii=False) + "\n",
+        "rows.json": json.dumps(rows, indent=2, ensure_ascii=False) + "\n",
+    }
+    for name, text in texts.items():
+        with _private(folder / name) as file:
+            file.write(text.encode())
+    return [folder / name for name in texts]
 
 
 def transcript_lines(turns: Sequence[dict[str, object]]) -> Iterator[str]:

@@ -104,7 +104,7 @@ def _check_wav(path: Path, first: bytes, second: bytes) -> None:
 
 
 @pytest.mark.real
-def test_listen_writes_both_streams_of_a_call_at_their_times(
+def test_listen_writes_both_streams_of_a_call_at_their_times_into_a_file_that_only_the_user_can_read(
     call: tuple[str, bytes, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sid, first, second = call
@@ -112,6 +112,7 @@ def test_listen_writes_both_streams_of_a_call_at_their_times(
     assert main(["listen", sid, "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out
     _check_wav(out, first, second)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
 
 
 @pytest.mark.real
