@@ -467,7 +467,7 @@ def _outbox(arguments: argparse.Namespace) -> None:
 def _notify(_: argparse.Namespace) -> int:
     from relay.notify.commands import send_tests
 
-    loaded = _settings(serving=False)
+    loaded = _of_the_business(_settings(serving=False))
     return 0 if trio.run(send_tests, loaded, print) else 1
 
 
@@ -568,7 +568,7 @@ def _erase(arguments: argparse.Namespace) -> None:
 
 
 def _of_the_business(loaded: Settings) -> Settings:
-    """The settings. If there is a business file without mistakes, they have its time zone and country."""
+    """The settings. If there is a business file without mistakes, they have its name, time zone and country."""
     from relay.business.file import BusinessFileInvalid, load
     from relay.business.identity import settle
 

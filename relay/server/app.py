@@ -404,6 +404,7 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             backend = await stack.enter_async_context(http_backend)
         rest = await stack.enter_async_context(rest_of(settings))
         desk = open_desk(settings, ledger, backend=backend, diary=diary, rest=rest)
+        settings = desk.settings  # They have the name and the time zone of the business file.
         desk.briefing.prompts.rules.words.compile_all()
         if diary is not None:
             desk.tasks["diary"] = diary.keep_idle_closed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import pytest
 from trio.testing import MockClock
@@ -15,6 +16,8 @@ from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import load
 from tests.helpers.play import Play, stage
 from tests.helpers.receiver import SECRET, Receiver
+
+BUSINESS_FILE = Path(__file__).parents[2] / "prompts" / "business.toml"
 
 
 def told(play: Play) -> list[tuple[str, r.Json]]:
@@ -51,4 +54,20 @@ def test_the_command_sends_one_example_to_each_channel_and_reports_the_answers(
         receiver.status = 500
         assert main(["notify", "--test"]) == 1
         assert "NOT SENT: the receiver answered 500" in capsys.readouterr().out
+        receiver.shutdown()
+
+
+@pytest.mark.real
+def test_the_examples_have_the_time_zone_that_only_the_business_file_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "business.toml"
+    file.write_text(BUSINESS_FILE.read_text().replace("America/New_York", "Asia/Tokyo"))
+    with Receiver() as receiver:
+        monkeypatch.setenv("BUSINESS_FILE", str(file))
+        monkeypatch.setenv("NOTIFY_WEBHOOK_URL", receiver.url)
+        monkeypatch.setenv("NOTIFY_WEBHOOK_SECRET", SECRET)
+        monkeypatch.setenv("NOTIFY_WEBHOOK_PRIVATE", "on")
+        assert main(["notify", "--test"]) == 0
+        assert any(b"T10:00:00+09:00" in body for _, _, body in receiver.asked)
         receiver.shutdown()

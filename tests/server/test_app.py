@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,9 @@ from relay import functions, settings
 from relay.call.vocabulary import CallSid
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
+from relay.notify import smtp
+from relay.notify.letter import Item
+from relay.notify.service import Notices, http_client, senders
 from relay.phrases.phrase_book import PhraseBook
 from relay.recordings.cipher import new_key
 from relay.server.app import Daemon, open_desk, rest_of, run
@@ -29,6 +33,7 @@ from tests.helpers.play import ENVIRONMENT, PUBLIC_URL, stage
 from tests.helpers.webhook import OpenStream, caller
 
 pytestmark = pytest.mark.real
+BUSINESS_FILE = Path(__file__).parents[2] / "prompts" / "business.toml"
 
 
 @asynccontextmanager
@@ -71,6 +76,38 @@ async def test_the_process_deletes_old_recordings_and_words_whether_it_records_o
     loaded = settings.load({**ENVIRONMENT, "DATA_DIR": str(tmp_path), **more}, serving=True)
     await run(loaded, MemoryLedger(), "postgresql://127.0.0.1:9/none")
     assert "retention" in tasks
+
+
+async def test_mails_have_the_name_and_the_time_zone_that_only_the_business_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "business.toml"
+    text = BUSINESS_FILE.read_text()
+    file.write_text(text.replace("America/New_York", "Asia/Tokyo"))
+    notices: list[Notices] = []
+    mails: list[EmailMessage] = []
+
+    async def serve(daemon: Daemon, *_: str) -> None:
+        await trio.lowlevel.checkpoint()
+        notices.append(cast(Any, daemon.desk.tasks["notices"]).__self__)
+
+    async def send(_: object, message: EmailMessage) -> str:
+        await trio.lowlevel.checkpoint()
+        mails.append(message)
+        return "accepted"
+
+    monkeypatch.setattr(Daemon, "serve", serve)
+    monkeypatch.setattr(smtp, "send", send)
+    channel = {"NOTIFY_EMAIL": "owner@example.com", "NOTIFY_FROM": "relay@example.com", "SMTP_URL": "smtp://127.0.0.1"}
+    more = {**channel, "NOTIFY_DIGEST": "18:00", "BUSINESS_FILE": str(file), "DATA_DIR": str(tmp_path)}
+    without_name = {name: value for name, value in ENVIRONMENT.items() if name != "BUSINESS_NAME"}
+    await run(settings.load({**without_name, **more}, serving=True), MemoryLedger(), "postgresql://127.0.0.1:9/none")
+    (made,) = notices
+    assert str(cast(Any, made._outbox)._digest.tz) == "Asia/Tokyo"
+    item = Item("alarm.test", "email", "alarm", {"title": "a test"}, dt.datetime.now(dt.UTC))
+    async with http_client() as client:
+        await senders(made._settings, client)["email"](item)
+    assert mails[0]["From"].startswith("Harbor Table")
 
 
 @pytest.fixture
