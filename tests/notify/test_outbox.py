@@ -181,7 +181,10 @@ async def test_while_postgres_is_away_waiting_rows_cause_no_more_tries_and_the_l
     with structlog.testing.capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(task.run)
-            await trio.sleep(1.0)
+            with trio.fail_after(30):
+                while not logs:  # noqa: ASYNC110
+                    await trio.sleep(0.05)
+            await trio.sleep(0.5)
             assert outbox.reads == 1
             task.wake()
             with trio.fail_after(30):
