@@ -47,7 +47,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # A spreadsheet may take a text that
 class Recordings(Protocol):
     """Gives the console the recordings of calls."""
 
-    async def sound(self, tables: dict[str, list[Row]]) -> Sound | None:
+    async def has_sound(self, call_sid: str, tables: dict[str, list[Row]]) -> bool:
+        """True if the call has a recording that was not deleted."""
+
+    async def sound(self, call_sid: str, tables: dict[str, list[Row]]) -> Sound | None:
         """The recording of a call. None if the call has none. Raises NotHeard if it cannot be played."""
 
 
@@ -243,11 +246,12 @@ class Console:
         tables = await self._reads.call(call_sid)
         if not tables["calls"] and not tables["call_outcomes"]:
             return self._page("trouble.html", 404, words="There is no such call.")
-        return self._page("call.html", **self._shown(call_sid, tables))
+        return self._page("call.html", **await self._shown(call_sid, tables))
 
-    def _shown(self, call_sid: str, tables: dict[str, list[Row]]) -> dict[str, Any]:
+    async def _shown(self, call_sid: str, tables: dict[str, list[Row]]) -> dict[str, Any]:
         call, outcome = _first(tables["calls"]), _first(tables["call_outcomes"])
-        recordings = [row for row in tables["recordings"] if row.get("deleted_at") is None]
+        rows = [row for row in tables["recordings"] if row.get("deleted_at") is None]
+        recordings = self._owner.recordings
         return {
             "call_sid": call_sid,
             "call": call,
@@ -258,8 +262,8 @@ class Console:
             "review": _first(tables["reviews"]),
             "kept": False,
             "costs": _costs(outcome.get("cost")),
-            "has_sound": bool(recordings) and self._owner.recordings is not None,
-            "peaks": json.dumps([_peaks(row) for row in recordings if row.get("peaks")]),
+            "has_sound": recordings is not None and await recordings.has_sound(call_sid, tables),
+            "peaks": json.dumps([_peaks(row) for row in rows if row.get("peaks")]),
             "seconds": outcome.get("seconds") or 0,
         }
 
@@ -270,7 +274,7 @@ class Console:
 
     async def _sound(self, call_sid: str) -> Response:
         tables = await self._reads.call(call_sid)
-        sound = await self._owner.recordings.sound(tables) if self._owner.recordings is not None else None
+        sound = await self._owner.recordings.sound(call_sid, tables) if self._owner.recordings is not None else None
         if sound is None:
             return Response("there is no recording of this call\n", 404, content_type="text/plain; charset=utf-8")
         if request.method == "HEAD":
@@ -306,7 +310,7 @@ class Console:
         if row is None:
             return self._page("listen.html", listened=listened, call_sid="")
         tables = await self._reads.call(row["call_sid"])
-        return self._page("listen.html", listened=listened, **self._shown(row["call_sid"], tables))
+        return self._page("listen.html", listened=listened, **await self._shown(row["call_sid"], tables))
 
     async def _messages(self) -> Response:
         done = request.args.get("show") == "done"

@@ -18,7 +18,7 @@ import dsp
 from relay.console.reads import Row
 from relay.recordings.cipher import Keys, RecordingRefused
 from relay.recordings.files import Recording
-from relay.recordings.listening import SILENCE, NotHeard, recordings_of
+from relay.recordings.listening import SILENCE, NotHeard, names_of, recordings_of
 from relay.recordings.service import folder_of, store_of
 from relay.recordings.stores import FolderStore, StoreFailed, StoreUnusable
 from relay.recordings.timeline import RATE_HZ
@@ -146,12 +146,16 @@ class HeardCalls:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    async def sound(self, tables: dict[str, list[Row]]) -> CallSound | None:
+    async def has_sound(self, call_sid: str, tables: dict[str, list[Row]]) -> bool:
+        """True if the call has a recording, with a row in Postgres or only on this disk, that was not deleted."""
+        disk = FolderStore(folder_of(self._settings))
+        return bool(await trio.to_thread.run_sync(names_of, call_sid, tables["recordings"], disk))
+
+    async def sound(self, call_sid: str, tables: dict[str, list[Row]]) -> CallSound | None:
         """The recording of a call. None if the call has none. Raises NotHeard if it cannot be played."""
-        rows = tables["recordings"]
-        if all(row.get("deleted_at") is not None for row in rows):
+        if not await self.has_sound(call_sid, tables):
             return None
-        return CallSound(await trio.to_thread.run_sync(self._open, str(rows[0]["call_sid"]), rows))
+        return CallSound(await trio.to_thread.run_sync(self._open, call_sid, tables["recordings"]))
 
     def _open(self, call_sid: str, rows: list[Row]) -> list[Recording]:
         settings = self._settings

@@ -59,6 +59,11 @@ def name_of(header: Header, begun_at: datetime) -> str:
     return f"{begun_at:%Y-%m-%d/%H%M%S}-{header.call_sid}-{header.salt[:4].hex()}{SUFFIX}"
 
 
+def is_of(name: str, call_sid: str) -> bool:
+    """True if this is the name of a recording of this call."""
+    return Path(name).name.partition("-")[2].rpartition("-")[0] == call_sid
+
+
 class FileInProgress:
     """A recording that is being written. All methods except `give_up` may raise OSError."""
 

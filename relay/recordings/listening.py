@@ -17,7 +17,7 @@ from typing import IO
 
 import dsp
 from relay.recordings.cipher import KeyMissing, Keys, RecordingRefused
-from relay.recordings.files import Recording
+from relay.recordings.files import Recording, is_of
 from relay.recordings.stores import FolderStore, ObjectStore, StoreFailed
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
@@ -36,23 +36,28 @@ class NoRecording(NotHeard):
     """The call has no recording: it was not recorded, or its recording was deleted."""
 
 
+def names_of(call_sid: str, rows: Sequence[dict[str, object]], disk: FolderStore) -> dict[str, str]:
+    """The names of a call's recordings that were not deleted, and where each is stored ("" if not known).
+
+    A file on this disk is found even if it has no row: its process may have been killed before it wrote the row.
+    """
+    deleted = {str(row["name"]) for row in rows if row.get("deleted_at") is not None}
+    names = {str(row["name"]): str(row.get("stored_in") or "") for row in rows}
+    names |= {name: "disk" for name in disk.names() if is_of(name, call_sid)}
+    return {name: stored_in for name, stored_in in names.items() if name not in deleted}
+
+
 def recordings_of(
     call_sid: str, rows: Sequence[dict[str, object]], disk: FolderStore, store: ObjectStore | None, keys: Keys | None
 ) -> list[Recording]:
     """The recordings of a call in order, on disk and in S3. `rows` are the call's rows in the table `recordings`.
 
-    `keys` is None if RECORDING_KEY is not set. A file on this disk is found even if it has no row: its process may have
-    been killed before it wrote the row.
+    `keys` is None if RECORDING_KEY is not set.
 
     Raises NotHeard, and NoRecording if there is none.
     """
-    deleted = {str(row["name"]) for row in rows if row.get("deleted_at") is not None}
-    names = {str(row["name"]): str(row.get("stored_in") or "") for row in rows}
-    names |= {name: "disk" for name in disk.names() if f"-{call_sid}-" in name}
     found: list[Recording] = []
-    for name, stored_in in sorted(names.items()):
-        if name in deleted:
-            continue
+    for name, stored_in in sorted(names_of(call_sid, rows, disk).items()):
         if keys is None:
             raise NotHeard("RECORDING_KEY is not set, and no recording can be opened without it: set it")
         places = [disk] if stored_in == "disk" else [store, disk]
@@ -61,7 +66,7 @@ def recordings_of(
             raise NotHeard(f"{name} was kept in {stored_in or 'no known place'}. It is gone, or cannot be reached here")
         found.append(recording)
     if not found:
-        why = "it was deleted, by age or on request" if deleted else "it was not recorded"
+        why = "it was deleted, by age or on request" if rows else "it was not recorded"
         raise NoRecording(f"there is no recording of {call_sid}: {why}")
     return sorted(found, key=lambda one: one.first_sample)
 

@@ -35,8 +35,11 @@ class Tape:
 
 
 class Tapes:
-    async def sound(self, tables: dict[str, Any]) -> Tape | None:
-        return Tape() if tables["calls"] and tables["calls"][0]["call_sid"] == sid(1) else None
+    async def has_sound(self, call_sid: str, tables: dict[str, Any]) -> bool:
+        return call_sid == sid(1)
+
+    async def sound(self, call_sid: str, tables: dict[str, Any]) -> Tape | None:
+        return Tape() if call_sid == sid(1) else None
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def heard(data_dir: Path, **changes: Any) -> HeardCalls:
 
 
 async def test_each_range_of_a_recording_has_the_bytes_that_the_whole_file_has_there(tmp_path: Path) -> None:
-    sound = await heard(tmp_path).sound(tables(put_file(tmp_path / "recordings", NOON)))
+    sound = await heard(tmp_path).sound(SID, tables(put_file(tmp_path / "recordings", NOON)))
     assert sound is not None
     whole = await sound.read(0, sound.n_bytes)
     assert len(whole) == sound.n_bytes
@@ -42,12 +42,12 @@ async def test_a_deleted_recording_whose_file_is_still_on_disk_is_not_played_wit
     tmp_path: Path,
 ) -> None:
     gone = put_file(tmp_path / "recordings", NOON, chunks=9)
+    assert await heard(tmp_path).sound(SID, tables(gone, deleted_at=NOON)) is None
     kept = put_file(tmp_path / "recordings", NOON + dt.timedelta(minutes=1), chunks=3)
     rows = tables(gone, deleted_at=NOON)["recordings"] + tables(kept)["recordings"]
-    sound = await heard(tmp_path).sound({"recordings": rows})
-    assert await heard(tmp_path).sound(tables(gone, deleted_at=NOON)) is None
+    sound = await heard(tmp_path).sound(SID, {"recordings": rows})
     (tmp_path / "recordings" / gone).unlink()
-    expected = await heard(tmp_path).sound(tables(kept))
+    expected = await heard(tmp_path).sound(SID, tables(kept))
     assert sound is not None
     assert expected is not None
     assert sound.n_bytes == expected.n_bytes
@@ -58,4 +58,26 @@ async def test_a_missing_package_for_the_bucket_is_a_reason_and_no_bug(
 ) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(NotHeard, match="pip install"):
-        await heard(tmp_path, recordings_url="s3://calls").sound(tables("2026-11-29/1-x-1.rec"))
+        await heard(tmp_path, recordings_url="s3://calls").sound(SID, tables("2026-11-29/1-x-1.rec"))
+
+
+async def test_a_recording_whose_row_was_lost_in_a_crash_is_heard_in_the_console_as_by_relay_listen(
+    tmp_path: Path,
+) -> None:
+    name = put_file(tmp_path / "recordings", NOON)
+    calls = heard(tmp_path)
+    assert await calls.has_sound(SID, tables())
+    without_row, with_row = await calls.sound(SID, tables()), await calls.sound(SID, tables(name))
+    assert without_row is not None
+    assert with_row is not None
+    assert without_row.n_bytes == with_row.n_bytes
+    assert not await calls.has_sound(SID, tables(name, deleted_at=NOON))
+
+
+@pytest.mark.parametrize("call_sid", ["CA" + "2" * 32, "11", "CA", "CA" + "1" * 31, "120000"])
+async def test_a_call_without_a_recording_is_not_given_the_recording_of_another_call(
+    call_sid: str, tmp_path: Path
+) -> None:
+    put_file(tmp_path / "recordings", NOON)
+    assert await heard(tmp_path).sound(call_sid, tables()) is None
+    assert not await heard(tmp_path, recordings_url="s3://calls").has_sound(call_sid, tables())
