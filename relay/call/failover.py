@@ -84,10 +84,14 @@ def _dial(call: Call, out: list[Action]) -> None:
 
     RECONNECTS does not limit the attempts to open the first session, because greeting.py limits their time.
     """
-    hard = call.figures.reconnects >= RECONNECTS
-    order = call.sessions.dial(call.plan.model_hard if hard else call.model, "lost")
+    order = call.sessions.dial(_replacement(call), "lost")
     if order is not None:
         out.append(order)
+
+
+def _replacement(call: Call) -> str:
+    """The model of the session that replaces a lost or stuck one. For the last replacement, it is the harder model."""
+    return call.plan.model_hard if call.figures.reconnects >= RECONNECTS else call.model
 
 
 def _leave_session(call: Call, now: float, out: list[Action]) -> None:
@@ -158,8 +162,7 @@ def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[
         return
     if not call.floor.caller_speaks and call.liveness.is_owed:
         ask_for_patience(call, now, out)
-    hard = call.figures.reconnects >= RECONNECTS
-    begin(call, call.plan.model_hard if hard else call.model, sessions.why, out, urgent=True)
+    begin(call, _replacement(call), sessions.why, out, urgent=True)
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
@@ -211,7 +214,7 @@ def _find_another(call: Call, why: Why, now: float, out: list[Action]) -> None:
     caller_waits = call.answers.is_pending or call.floor.caller_waits
     if caller_waits and not call.floor.caller_speaks:
         ask_for_patience(call, now, out)
-    begin(call, call.model, why, out, urgent=True)
+    begin(call, _replacement(call), why, out, urgent=True)
 
 
 def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_waits: bool) -> None:

@@ -192,7 +192,6 @@ def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out:
             name, hears = "model.answer_failed", "nothing yet: it is asked again"
         case "later":
             name, hears = "model.asked_to_wait", "a request to wait, then the answer"
-            call.early.governor.stop("rate limit")
         case "rest":
             name, hears = "model.answer_broke_off", "the beginning; the model is asked for the rest"
             if call.sessions.serves and call.phase is not Phase.GONE:
@@ -206,6 +205,8 @@ def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out:
 
 
 def _ask_to_wait(call: Call, retry_after_s: float | None, now: float, out: list[Action]) -> None:
+    """The server asks us to wait. Ask the caller for patience, and ask for no more early answers."""
+    call.early.governor.stop("rate limit")
     quiet = not call.playout.is_speaking(now) and not call.floor.is_taken and call.phase is Phase.TALKING
     if (retry_after_s or 0.0) > WAIT_WITHOUT_WORDS_S and quiet:
         call.say("one_moment_again", now, out, bridges=True)

@@ -43,6 +43,7 @@ from relay.call.vocabulary import (
     ItemId,
     ItemPlaced,
     ModelLost,
+    ModelObjected,
     ModelReady,
     ModelSpoke,
     RateLimitsTold,
@@ -241,6 +242,19 @@ def test_another_piece_of_speech_takes_the_early_answer_back_although_only_its_e
     assert play.wait(1_000)
     assert not play.ear.heard.get(ANSWER)
     assert play.ear.heard[ItemId("item_2")]
+
+
+@pytest.mark.parametrize("way", ["an error event", "the end of the response"])
+def test_if_the_server_asks_us_to_wait_no_more_early_answers_are_asked_for(way: str) -> None:
+    play = stage()
+    says(play, 1)
+    ref = play.machine.answers._asked_ref
+    if way == "an error event":
+        play.tell(ModelObjected("rate_limit_exceeded", "Please try again in 4 s.", ref, 4.0))
+    else:
+        play.tell(ResponseBegan(R1, ref), ResponseEnded(R1, "failed", "rate_limit_exceeded", None, 4.0))
+    assert play.machine.call.early.governor.why_off == "rate limit"
+    assert of(AskForResponse, play.wait(6_000))
 
 
 def test_words_after_the_end_of_a_turn_become_another_turn() -> None:

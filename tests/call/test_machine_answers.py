@@ -312,18 +312,21 @@ def test_a_stuck_model_is_replaced_by_a_session_that_is_opened_beside_it() -> No
 
 def test_a_model_that_never_answers_leads_to_the_human_after_the_third_session() -> None:
     stage = talking()
-    stuck = 0
+    stuck, models = 0, []
     while stage.machine.phase is Phase.TALKING:
         assert stuck <= RECONNECTS, "too many stuck sessions, and no human is dialled"
         stage.actions.clear()
         stage.wait(5_400)
         if of(stage, DialBeside):
             stuck += 1
+            models += [dial.model for dial in of(stage, DialBeside)]
             assert "one moment again" in [turn.said for turn in stage.machine.conversation.turns()]
             stage.tell(NextModelReady(), ModelLost(1000, ""), ModelReady(f"sess_{stuck}", "mini"))
     assert stage.machine.ending is not None
     assert (stage.machine.ending.reason, stage.machine.ending.then) == (EndReason.MODEL_LOST, Next.HUMAN)
     assert stuck == RECONNECTS
+    plan = stage.machine.plan
+    assert models == [plan.model, plan.model_hard]
 
 
 def test_after_a_phrase_has_replaced_an_answer_that_stopped_its_late_sound_is_not_heard() -> None:
