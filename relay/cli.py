@@ -456,11 +456,13 @@ def _kept_rows(loaded: Settings) -> AbstractContextManager[str]:
 
 
 def _outbox(arguments: argparse.Namespace) -> None:
-    from relay.notify.commands import show_outbox
+    from relay.notify.commands import send_dead_letters, show_outbox
 
-    loaded = _settings(serving=False, keeps_rows=True)
+    loaded = _of_the_business(_settings(serving=False, keeps_rows=True))
     with _kept_rows(loaded) as url:
-        for line in show_outbox(url, again=arguments.again):
+        if arguments.again:
+            trio.run(send_dead_letters, loaded, url, print)
+        for line in show_outbox(url):
             print(line)
 
 

@@ -6,26 +6,39 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import trio
+
 from relay.ledger.rows import Json
 from relay.notify.letter import Item
 from relay.notify.outbox import send_again, waiting
 from relay.notify.sending import NotSent
-from relay.notify.service import channels_of, http_client, senders
+from relay.notify.service import channels_of, http_client, send_due, senders
 from relay.settings import Settings
 
+NO_CHANNEL = "nothing is set: NOTIFY_EMAIL with SMTP_URL and NOTIFY_FROM, or NOTIFY_WEBHOOK_URL with its secret"
 
-def show_outbox(url: str, *, again: bool) -> list[str]:
-    """The news that was not sent, as lines for the terminal. If `again`, dead letters wait to be sent again.
 
-    Raises LedgerUnavailable.
-    """
-    lines = [f"{send_again(url)} dead letters wait to be sent again"] if again else []
-    found = waiting(url)
-    for row in found:
+def show_outbox(url: str) -> list[str]:
+    """The news that was not sent, as lines for the terminal. Raises LedgerUnavailable."""
+    lines = []
+    for row in waiting(url):
         call = f" of call {row['call_sid']}" if row["call_sid"] else ""
         came_back = f": {row['words']}" if row["words"] else ""
         lines.append(f"{row['state']:8}{row['channel']:8} {row['kind']}{call}, {row['tries']} tries{came_back}")
     return lines or ["nothing waits: all news was sent"]
+
+
+async def send_dead_letters(settings: Settings, url: str, say: Callable[[str], None]) -> None:
+    """Send all dead letters again. A running relay might read the outbox only a day later, so this process sends them.
+
+    Raises LedgerUnavailable.
+    """
+    count = await trio.to_thread.run_sync(send_again, url)
+    say(f"{count} dead letters are sent again")
+    if channels_of(settings):
+        await send_due(settings, url, lambda: datetime.now(UTC))
+    else:
+        say(f"{NO_CHANNEL}. The running relay sends them with its next notification, at the latest after a day")
 
 
 async def send_tests(settings: Settings, say: Callable[[str], None]) -> bool:
@@ -43,7 +56,7 @@ async def send_tests(settings: Settings, say: Callable[[str], None]) -> bool:
                     words, all_sent = f"NOT SENT: {error}", False
                 say(f"{channel:8} {item.kind:10} {words}")
     if not channels_of(settings):
-        say("nothing is set: NOTIFY_EMAIL with SMTP_URL and NOTIFY_FROM, or NOTIFY_WEBHOOK_URL with its secret")
+        say(NO_CHANNEL)
         return False
     return all_sent
 

@@ -49,7 +49,7 @@ class Delivery:
         """Send until cancelled."""
         while True:
             self._news = trio.Event()
-            next_in_s = await self._sweep()
+            next_in_s = await self.sweep()
             if self._waits() and not self._is_away:
                 next_in_s = min(next_in_s, LOOK_AGAIN_S)
             with trio.move_on_after(max(LEAST_PAUSE_S, next_in_s)):
@@ -59,7 +59,7 @@ class Delivery:
                 await self._news.wait()
                 await trio.sleep(LOOK_AFTER_S)
 
-    async def _sweep(self) -> float:
+    async def sweep(self) -> float:
         """Send all news that is due. Returns the seconds until the outbox must be read again."""
         try:
             await self._outbox.gather()

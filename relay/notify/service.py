@@ -9,12 +9,13 @@ from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
+import trio
 
 from relay.ledger.port import Ledger
 from relay.ledger.rows import Json
 from relay.notify import mail, smtp
 from relay.notify.alarms import Alarms
-from relay.notify.delivery import Delivery, Send
+from relay.notify.delivery import LEAST_PAUSE_S, Delivery, Send
 from relay.notify.digest import Digest
 from relay.notify.letter import Item
 from relay.notify.news import News
@@ -24,6 +25,8 @@ from relay.settings import Settings
 from relay.settings.smtp_url import Server
 
 EMAIL, WEBHOOK = "email", "webhook"
+# `send_due` tries no longer than this. The pauses between the first three tries are 10 s and 30 s.
+SEND_FOR_S = 60.0
 
 
 def channels_of(settings: Settings) -> tuple[str, ...]:
@@ -67,13 +70,30 @@ def http_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, timeout=15.0)
 
 
+def _outbox_of(settings: Settings, url: str, utc_now: Callable[[], datetime]) -> Outbox:
+    digest = Digest.of(settings.notify_digest, settings.tz, utc_now)
+    return Outbox(url, channels_of(settings), digest)
+
+
+async def send_due(settings: Settings, url: str, utc_now: Callable[[], datetime]) -> None:
+    """Send all news that is due, for a command. News that could not be sent at once is tried again for SEND_FOR_S."""
+    outbox, ends_at = _outbox_of(settings, url, utc_now), trio.current_time() + SEND_FOR_S
+    async with http_client() as client:
+        delivery = Delivery(outbox, senders(settings, client), lambda: 0)
+        while True:
+            next_in_s = max(LEAST_PAUSE_S, await delivery.sweep())
+            if trio.current_time() + next_in_s > ends_at:
+                break
+            await trio.sleep(next_in_s)
+    await outbox.close()
+
+
 class Notices:
     """Makes the news of this process, and runs the task that sends waiting news."""
 
     def __init__(self, settings: Settings, ledger: Ledger, url: str, utc_now: Callable[[], datetime]) -> None:
         self._settings, self._ledger = settings, ledger
-        digest = Digest.of(settings.notify_digest, settings.tz, utc_now)
-        self._outbox = Outbox(url, channels_of(settings), digest)
+        self._outbox = _outbox_of(settings, url, utc_now)
         self.news = News(channels_of(settings), utc_now)
         self.alarms = Alarms(self._tell, utc_now)
         self._delivery: Delivery | None = None

@@ -18,6 +18,7 @@ import pytest
 import structlog
 import trio
 
+from relay.cli import main
 from relay.ledger import rows as r
 from relay.ledger.batch import take
 from relay.ledger.spill import Entry, Spill
@@ -27,7 +28,7 @@ from relay.notify.commands import show_outbox
 from relay.notify.delivery import Delivery
 from relay.notify.letter import Item
 from relay.notify.news import Caller, News
-from relay.notify.outbox import Outbox
+from relay.notify.outbox import Outbox, send_again
 from relay.notify.sending import NotSent
 from relay.telemetry.metrics import Metrics
 from tests.helpers.receiver import SECRET, Receiver
@@ -147,13 +148,13 @@ async def test_a_final_refusal_makes_a_dead_letter_that_is_shown_and_can_be_sent
     text = await metrics_of(database_url)
     assert 'relay_outbox{state="dead"} 1.0' in text
     assert 'relay_outbox{state="sent"} 1.0' in text
-    (line,) = show_outbox(database_url, again=False)
+    (line,) = show_outbox(database_url)
     assert line.startswith("dead")
     assert line.endswith("the recipient was refused (550)")
     assert "Jane" not in line
-    show_outbox(database_url, again=True)
+    assert send_again(database_url) == 1
     await deliver(database_url, sent, until=3)
-    assert show_outbox(database_url, again=False) == ["nothing waits: all news was sent"]
+    assert show_outbox(database_url) == ["nothing waits: all news was sent"]
 
 
 class Counted(Outbox):
@@ -202,6 +203,26 @@ async def test_while_postgres_is_away_waiting_rows_cause_no_more_tries_and_the_l
 
 
 @real
+def test_dead_letters_that_an_operator_sends_again_arrive_although_no_relay_runs(
+    database_url: str, receiver: list[Receiver], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into outbox (news, channel, call_sid, kind, body, created_at, state)"
+            " values ('CA1.message.1', 'webhook', 'CA1', 'message', '{}', now(), 'dead')"
+        )
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    assert main(["outbox", "--again"]) == 0
+    assert "NOTIFY_WEBHOOK_URL" in capsys.readouterr().out
+    monkeypatch.setenv("NOTIFY_WEBHOOK_URL", receiver[0].url)
+    monkeypatch.setenv("NOTIFY_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("NOTIFY_WEBHOOK_PRIVATE", "on")
+    assert main(["outbox", "--again"]) == 0
+    assert "nothing waits" in capsys.readouterr().out
+    assert [json.loads(body)["id"] for _, _, body in receiver[0].asked] == ["CA1.message.1"]
+
+
+@real
 async def test_two_machines_never_send_the_same_news_at_once(database_url: str, tmp_path: Path) -> None:
     await fill(database_url, tmp_path, [message(f"CA{n}", 1) for n in range(40)])
     one, other = Outbox(database_url, ("webhook",)), Outbox(database_url, ("webhook",))
@@ -243,6 +264,7 @@ async def test_later_versions_of_a_booking_have_rising_numbers(database_url: str
 # A relay that records and sends. The test controls it by lines on its standard input, and kills it at any time.
 RELAY = """
 import datetime as dt, pathlib, sys, trio
+from relay.cli import main
 from relay.ledger import rows as r
 from relay.ledger.store import PostgresLedger
 from relay.notify import outbox, delivery
