@@ -18,7 +18,7 @@ The packages for the process. The audio between caller and model does not go thr
       live_calls.py           gives the console the running calls, and gives calls the owner's orders
       listening_in.py         sends the sound of a running call to a browser
       browser_calls.py        runs test calls from the console's page
-      fly_replay.py           sends a request on to the Fly Machine that has the call
+      fly_replay.py           sends a request on to another Fly Machine, for example to the one that has the call
       briefings.py            reads the owner's files at the start, and again when one of them changes
       owner.py                gives the console access to health, files, diary and recordings
       data_dir.py             holds a lock, so that only one relay uses DATA_DIR

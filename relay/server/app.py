@@ -2,9 +2,9 @@
 
 The process opens its parts in this order, and closes them in the reverse order: the ledger; the tasks beside the calls
 (warm sessions, phrases, the day's bill and so on); HTTP and the sockets. After the first signal the relay drains: it
-takes no new calls, `/readyz` answers 503, and running calls have DRAIN_S to end. 20 s before that time is over, the
-agent leaves the calls that still run, and their callers are connected with the human. A second signal ends the process
-at once.
+takes no new calls, `/readyz` answers 503, and running calls have DRAIN_S to end. `/routez` still answers 200, so that
+the webhooks of running calls come. 20 s before that time is over, the agent leaves the calls that still run, and their
+callers are connected with the human. A second signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ log = structlog.get_logger()
 # Fly kills a machine at most 300 s after its signal (docs/protocol/fly.md 1). The last 20 s are for the ledger, which
 # still writes its rows.
 DRAIN_S = 280.0
-# `/readyz` answers 503 until the phrases that every call needs are rendered, but at most for this time after the start.
-# Then the relay takes calls without these phrases.
+# `/readyz` and `/routez` answer 503 until the phrases that every call needs are rendered, but at most for this time
+# after the start. Then the relay takes calls without these phrases.
 GREETING_WAIT_S = 10.0
 LAG_EVERY_S = 0.5
 # Some programs that start the relay turn one Ctrl-C into SIGINT and SIGTERM. Two signals within this time count as one.
@@ -214,6 +214,7 @@ class Daemon:
         Webhooks(desk, tokens).add_to(self.app)
         self.app.add_url_rule("/healthz", "healthz", self._healthz, methods=["GET"])
         self.app.add_url_rule("/readyz", "readyz", self._readyz, methods=["GET"])
+        self.app.add_url_rule("/routez", "routez", self._routez, methods=["GET"])
         self.app.add_url_rule("/metrics", "metrics", self._metrics, methods=["GET"])
 
     def add_console(self, console: Console, handlers: Mapping[str, console_door.SocketHandler]) -> None:
@@ -231,6 +232,11 @@ class Daemon:
         words = await self.not_ready()
         return Response(f"{words or 'ready'}\n", 503 if words else 200, content_type="text/plain")
 
+    async def _routez(self) -> Response:
+        """For a proxy: may it send requests here? Yes also during the drain: Twilio asks about running calls."""
+        words = self._is_starting()
+        return Response(f"{words or 'ready'}\n", 503 if words else 200, content_type="text/plain")
+
     async def not_ready(self) -> str | None:
         """Why this relay takes no calls now, in words. None if it takes calls.
 
@@ -238,6 +244,9 @@ class Daemon:
         """
         if self.desk.draining:
             return "draining: running calls come to their end, and no new ones are taken"
+        return self._is_starting()
+
+    def _is_starting(self) -> str | None:
         waited_s = trio.current_time() - self._began_at
         if not self.desk.phrases.complete.is_set() and waited_s < GREETING_WAIT_S:
             return "rendering the greeting"

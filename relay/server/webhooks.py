@@ -20,7 +20,7 @@ from relay.call.vocabulary import CallSid, EndReason
 from relay.ledger.port import LedgerUnavailable
 from relay.server.admission import FOR_NOBODY, Admission
 from relay.server.after_bug import CUT_OFF, answer_after_bug
-from relay.server.fly_replay import replay
+from relay.server.fly_replay import elsewhere, replay
 from relay.server.human_transfer import RESUMES, Transfers
 from relay.session.call_file import ASKS_WITHIN_S, CallFile, Decision
 from relay.session.call_rows import call_row, record_without_stream
@@ -121,7 +121,7 @@ class Webhooks:
                     400,
                     content_type="text/plain",
                 )
-            there = replay(self._desk.settings, fields.get("machine", ""), request.headers.get("fly-replay-failed"))
+            there = self._other_machine(CallSid(call_sid), fields)
             if there is not None:
                 return Response("", 307, there)
             with structlog.contextvars.bound_contextvars(call_sid=call_sid):
@@ -138,6 +138,14 @@ class Webhooks:
                     return _xml(document)
 
         return view
+
+    def _other_machine(self, call_sid: CallSid, fields: dict[str, str]) -> dict[str, str] | None:
+        """The header that sends this request to another Machine on Fly. None if this process must answer."""
+        desk, failed = self._desk, request.headers.get("fly-replay-failed")
+        is_new = request.path.rstrip("/") == "/twilio/incoming" and call_sid not in desk.files
+        if desk.draining and is_new:
+            return elsewhere(desk.settings, request.headers.get("fly-replay-src"), failed)
+        return replay(desk.settings, fields.get("machine", ""), failed)
 
     async def _signed_fields(self) -> dict[str, str]:
         """The fields of this request. Raises SignatureRefused if Twilio has not signed it."""

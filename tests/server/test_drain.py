@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
 import pytest
 import trio
 import trio.testing
@@ -116,3 +121,40 @@ async def test_a_caller_who_hangs_up_while_the_human_is_dialled_does_not_delay_t
         assert play.daemon.desk.calls_in_hand == 1
         await ask(play, "/twilio/status", {"CallStatus": "completed"})
         assert play.daemon.desk.calls_in_hand == 0
+
+
+async def test_while_the_process_drains_flys_proxy_still_sends_it_the_webhooks_of_its_calls(
+    autojump_clock: Clock,
+) -> None:
+    fly = tomllib.loads((Path(__file__).parents[2] / "fly.toml").read_text())
+    (check,) = fly["http_service"]["checks"]
+    async with stage(kept=False) as play:
+        assert (await get(play, check["path"])).status_code == 503  # the greeting is not rendered
+        await trio.sleep(app.GREETING_WAIT_S)
+        play.daemon.desk.begin_drain(100)
+        assert (await get(play, check["path"])).status_code == 200
+        assert (await get(play, "/readyz")).status_code == 503
+
+
+async def test_a_new_call_goes_to_another_fly_machine_while_this_one_drains_or_else_to_the_human(
+    autojump_clock: Clock,
+) -> None:
+    rings = {"CallStatus": "ringing"}
+    async with stage(settings={"FLY_MACHINE_ID": "148e0000"}) as play:
+        known = {**rings, "CallSid": "CA" + "2" * 32}
+        assert (await ask(play, "/twilio/incoming", known)).all("Connect")
+        play.daemon.desk.begin_drain(100)
+        sent = await ask(play, "/twilio/incoming", rings)
+        assert (sent.status, sent.headers["fly-replay"]) == (307, "elsewhere=true;timeout=500ms;fallback=prefer_self")
+        assert CallSid(SID) not in play.daemon.desk.files
+        assert (await ask(play, "/twilio/incoming", known)).all("Connect")  # this Machine has this call
+        for number, header in enumerate(("fly-replay-failed", "fly-replay-src")):
+            new = {**rings, "CallSid": f"CA{number}" + "3" * 31}
+            back = await ask(play, "/twilio/incoming", new, headers={header: "instance=148e0001"})
+            assert back.all("Dial")
+        assert (await ask(play, "/twilio/after")).status == 200
+
+
+async def get(play: Play, path: str) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(cast(Any, play.daemon.app))) as client:
+        return await client.get(f"http://relay.example.com{path}")
