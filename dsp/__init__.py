@@ -11,8 +11,9 @@
     Levels       The level stays the same. A value that is too large becomes the largest one and does not wrap around.
     Cost         A call keeps less than 500 bytes of memory. bench/dsp measures the CPU time.
 
-taps.py has the filter and its data sheet. design.py computes the filter again. polyphase.py defines the arithmetic.
-line.py computes the same results in fewer steps, and calls use it. self_test.py checks a build before the first call.
+taps.py has the filter and its data sheet. design.py is the program that designed the filter; the relay does not import
+it. polyphase.py defines the arithmetic. line.py computes the same results in fewer steps, and calls use it.
+self_test.py checks, before the first call, that this machine's numpy and our tables give the right values.
 """
 
 from dsp.g711 import BadAudio, Samples, decode, encode, level_dbfs

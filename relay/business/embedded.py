@@ -53,7 +53,7 @@ class Embedded:
     ) -> list[dt.datetime]:
         """The free times on `day`, or from `day` to `until`.
 
-        Raises Refused, whose `told` is for the caller, if it is not clear which service or person is meant.
+        Raises Refused, whose `told` is for the caller, if the service is not clear, or nobody of this name does it.
         """
         free = await self._ask(
             lambda store: self._bookings.free(store, self._now, service, day, until or day, who), writes=False

@@ -5,11 +5,13 @@ Audio is PCM16 at 24 kHz in both directions. The server's VAD reports speech, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-# The VAD ends a turn after 500 ms of silence, as OpenAI's documentation says. The API's real default is 200 ms, which
-# cuts callers off in the middle of a phone number (docs/protocol/openai.md 2.1). With early answers, the relay itself
-# decides when a turn ends (relay/call/early_answer.py), and sets a shorter silence.
+# The VAD ends a turn after this much silence. OpenAI's documentation calls 500 ms the default, but the API's real
+# default is 200 ms. With 200 ms, callers are cut off in the middle of a phone number (docs/protocol/openai.md 2.1).
+# With early answers, the relay itself decides when a turn ends (relay/call/early_answer.py), and sets a shorter
+# silence.
 SILENCE_MS = 500
 # The VAD only reports speech. The relay decides when to answer and when to stop (relay/call/turn_taking.py). The values
 # 0.5 and 300 ms are the API's defaults.
@@ -26,8 +28,12 @@ _MAX_OUTPUT_TOKENS = 2_048
 
 
 def is_reasoning(model: str) -> bool:
-    """True for models with the setting `reasoning`: gpt-realtime-2 and later."""
-    return model.startswith("gpt-realtime-2") and not model.startswith("gpt-realtime-2025")
+    """True for models with the setting `reasoning`: gpt-realtime-2 and later versions.
+
+    The name of a snapshot of the first version has a date in this place: gpt-realtime-2025-08-28.
+    """
+    version = re.match(r"gpt-realtime-(\d{1,2})(?!\d)", model)
+    return version is not None and int(version[1]) >= 2
 
 
 def session_config(
@@ -42,8 +48,8 @@ def session_config(
 ) -> dict[str, object]:
     """The content of the `session.update` with which a session begins.
 
-    The settings do not change during a call, because a change would empty the prompt cache. `writes`: the model answers
-    in text. Only this setting can change later: `protocol.SPEAK` lets the model speak. `silence_ms`: the VAD ends the
+    During a call only the output can change, from text to audio (`protocol.SPEAK`). All other settings stay, because a
+    change would empty the prompt cache. `writes`: the model answers in text at first. `silence_ms`: the VAD ends the
     caller's speech after this much silence.
     """
     config: dict[str, object] = {

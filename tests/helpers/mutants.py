@@ -1,8 +1,8 @@
 """Breaks the audio path on purpose, one fault at a time, to see that a test fails: `python -m tests.helpers.mutants`.
 
-A mutant is one change of a line of dsp/, in a copy of the source. The faults are common in other relays: 0xff becomes
-0x7e, or state is lost at every frame, or every third sample is taken without a filter. The test that the mutant names
-then runs in the copy, and must fail. The exit status is 1 if a mutant's test passes, or if a test fails on the
+A mutant is one change of a line of dsp/, in a copy of the source. The faults are common in other relays: rounding down,
+or state is lost at every frame, or every third sample is taken without a filter. The test that the mutant names then
+runs in the copy, and must fail. The exit status is 1 if a mutant's test passes, or if a test fails on the
 unchanged copy.
 """
 

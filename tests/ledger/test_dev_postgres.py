@@ -179,7 +179,7 @@ def test_a_long_path_gets_a_short_socket(open_folder: Path) -> None:
     with embedded(deep, durable=False) as url:
         assert answers(url)
         assert "relay-socket-" in url
-    Path(psycopg.conninfo.conninfo_to_dict(url)["host"]).rmdir()  # type: ignore[arg-type]  # a str, it was ours
+    Path(psycopg.conninfo.conninfo_to_dict(url)["host"]).rmdir()  # type: ignore[arg-type]  # the host is this path
 
 
 def test_an_interrupted_initdb_is_started_again(open_folder: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_broken_cluster_is_reported_with_its_log(open_folder: Path) -> None:
 
 
 def test_a_keeper_that_cannot_write_reports_the_reason(open_folder: Path) -> None:
-    (open_folder / "postgres" / "postgres.log").mkdir(parents=True)  # as on a full disk, no file can be written
+    (open_folder / "postgres" / "postgres.log").mkdir(parents=True)  # so the keeper cannot open its log
     with pytest.raises(EmbeddedPostgresFailed, match=r"did not start: .*Is a directory"), embedded(open_folder):
         pass
 
@@ -345,7 +345,7 @@ def test_as_root_a_link_that_the_servers_user_made_is_not_followed(
     (data / name).write_text("18\n")
     os.chown(data / name, NOBODY.pw_uid, NOBODY.pw_gid)
     assert keeper_module.read_of_server(open_folder / "postgres", name) == "18\n"
-    os.chown(data / name, 0, 0)  # a hard link to a file that belongs to root
+    os.chown(data / name, 0, 0)  # as a hard link to a file of root would look
     assert keeper_module.read_of_server(open_folder / "postgres", name) is None
 
 

@@ -108,6 +108,9 @@ def test_openais_own_types_accept_the_session(model: str) -> None:
         ("gpt-realtime-2", True),
         ("gpt-realtime-2.1-mini", True),
         ("gpt-realtime-2025-08-28", False),
+        ("gpt-realtime-2026-03-01", False),
+        ("gpt-realtime-2-2026-03-01", True),
+        ("gpt-realtime-3", True),
         ("gpt-realtime", False),
     ],
 )

@@ -183,7 +183,7 @@ async def test_the_first_signal_begins_the_drain_and_the_second_ends_the_process
         async with httpx.AsyncClient(trust_env=False) as client:
             os.kill(os.getpid(), signal.SIGTERM)
             with trio.fail_after(30):
-                while not daemon.desk.draining:  # noqa: ASYNC110 -- a signal tells nobody
+                while not daemon.desk.draining:  # noqa: ASYNC110 -- the drain has no event
                     await trio.sleep(0.05)
             assert (await client.get(f"{url}/readyz", timeout=30)).text.startswith("draining")
         os.kill(os.getpid(), signal.SIGTERM)

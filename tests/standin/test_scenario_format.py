@@ -440,7 +440,7 @@ async def test_relay_call_to_a_port_without_a_listener_reports_unreachable() -> 
 
 
 async def _serve(agent: Agent, origin: list[str], stream: trio.abc.Stream) -> None:
-    """Serve one connection: a webhook that answers with a stream on this server, or that stream."""
+    """Serve one connection: the webhook, whose TwiML opens a stream to this same server, or the stream itself."""
     data = b""
     while b"\r\n\r\n" not in data:
         try:

@@ -34,7 +34,8 @@ PAUSED_S = 5.0
 """If a model pauses in the middle of a sentence and goes on within this time, it is still the same answer."""
 
 AROUND_S = 0.1
-"""`speech/clip_recogniser.py` gets each part with this much audio on both sides."""
+"""`recognise` gives the recogniser the wanted part of the audio, and this much more on both sides. A cut this soon after
+the part belongs to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class CallReport:
         write_stereo(path, self.caller_mulaw, self.heard_mulaw)
 
     def as_dict(self) -> dict[str, Any]:
-        """The report for JSON, without the audio, the turns, the events and the evidence."""
+        """The report for JSON, without the audio, turns, events, evidence, babbled texts and notes."""
         names = "scenario call_sid ended_by status duration_s greeting_ms pickup_ms latencies_ms stops_ms gaps_ms"
         names += " silences_ms streams dialled human_legs whispers read_out bridged_s recordings failures heard"
         return {name: getattr(self, name) for name in names.split()} | {
@@ -310,7 +311,10 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
 
 
 def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
-    """What is wrong if the caller's last words got no answer, or only `no_answers`. Empty if they were answered."""
+    """What is wrong if nothing answered the caller's last words. Empty if they were answered.
+
+    The sentences in `no_answers`, for example the goodbye, do not count as an answer.
+    """
     said = next((turn for turn in reversed(got.turns) if turn.who == "caller"), None)
     if said is None:
         return ["the caller did not get to say anything"]
