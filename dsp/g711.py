@@ -96,7 +96,8 @@ _level_buffers = _LevelBuffersOfThread()
 
 
 def level_dbfs(mulaw: Mulaw) -> float:
-    """The RMS level of mu-law audio in dB below full scale (32768). A sine at full scale has -3.2 dB.
+    """The RMS level of mu-law audio in dB below full scale (32768). The loudest sine has -3.2 dB:
+    -3.0 dB because it is a sine, and -0.2 dB because the largest sample is 32124.
 
     Silence, no audio, and everything below FLOOR_DBFS give FLOOR_DBFS (-100.0).
     """

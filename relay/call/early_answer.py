@@ -51,11 +51,11 @@ from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 # shorter silence, more early answers would reply to half words. With 200 ms, the median answer comes 15 ms later
 # (docs/early-answers.md has the table).
 VAD_SILENCE_MS = 170
-# A VAD reports speech within 100 ms, and the report must travel to us. So if the server has reported no speech this
-# long after our level began to hear a sound, the sound is no speech.
+# A VAD usually reports speech within 100 to 300 ms. So if the server has reported no speech this long after our level
+# began to hear a sound, the sound counts as noise.
 NO_SPEECH_MS = 300
-# The time to the server and back. The server's report that speech has ended comes later than the end itself, by this
-# time plus VAD_SILENCE_MS.
+# The time to the server and back. If our level heard its last sound more than this before the end of speech that the
+# server's VAD reports, it has missed the last words.
 ROUND_TRIP_MS = 150
 # Our own level may hear a soft end of a word that the server's VAD does not hear. If this soft end lasts at most this
 # long, the silence begins where the server's VAD says. If it lasts longer, its last SOFT_END_MS count as silence.
@@ -72,15 +72,15 @@ class OpenTurn:
     """A turn of the caller that may still continue."""
 
     began_at: float  # When the turn began, by our own level (Trio clock).
-    stopped_at: float  # When the server's VAD made an item of the newest piece (Trio clock).
+    stopped_at: float  # When the server's VAD reported the end of the newest piece (Trio clock).
     # When our own level heard the first sound after `stopped_at`. None until it hears one.
     sounds_since: float | None = None
     pieces: list[ItemId] = field(default_factory=list)  # The turn's items. Items that were noises are removed.
-    heard_at: float = 0.0  # When the newest frame came.
+    heard_at: float = 0.0  # When the newest frame or piece came.
     wants_answer: bool = False
     # True if the agent has asked for digits or letters, or the caller reads some out. Then more may come.
     reads_out: bool = False
-    # True if the turn began while the caller waited for a function. Then a silence of WAIT_MS ends the turn.
+    # True if the turn began while the caller waited for a function. Then WAIT_MS is the usual wait.
     in_function: bool = False
     is_late: bool = False  # True if its early answer had not come after ON_TIME_MS of silence.
 
@@ -290,8 +290,9 @@ class EarlyAnswer:
         """A response calls a function.
 
         Returns whether this function may run now, is held until the turn has ended, or never runs. It never runs if the
-        early answer was taken back. If the server does not name the item of the function call, the item cannot be
-        deleted. Then the result is "now", and response_queue.py refuses the function, so that the model gets an output.
+        early answer was taken back. But if the server has not named the item of the function call, the item cannot
+        be deleted. Then the result is "now", and response_queue.py refuses the function, so that the model gets an
+        output.
         """
         if event.item_id and event.response_id in self._taken_back:
             return "never"

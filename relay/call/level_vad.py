@@ -22,7 +22,7 @@ LOUDEST_THRESHOLD_DBFS = -25.0
 # noise. At the beginning of a call, the noise is known after this time. That is before a steady noise could interrupt
 # the greeting (EARLY_WORD_MS in turn_taking.py).
 NOISE_MS = 750
-# A pause up to this length does not end a run of speech. Consonants, and breath between syllables, make such pauses.
+# A pause shorter than this does not end a run of speech. Consonants, and breath between syllables, make such pauses.
 BREAK_MS = 120
 # The echo return is the level of the echo minus the level of the agent's voice, in dB. It begins with the value of a
 # bad hands-free phone (ECHO_RETURN_AT_FIRST_DB). It is measured while only the agent speaks, and stays between that
@@ -52,7 +52,7 @@ LEAD_IN_FRAMES = 30
 
 
 class Sound:
-    """The loudness of a turn: the level that at least SOUND_FRAMES of its frames have."""
+    """The loudness of a turn: the level of its third loudest frame (SOUND_FRAMES)."""
 
     def __init__(self, levels_dbfs: Iterable[float] = ()) -> None:
         self._loudest_dbfs = heapq.nlargest(SOUND_FRAMES, levels_dbfs)
@@ -114,7 +114,7 @@ class CallerVoice:
         self._learn_noise(level_dbfs, ms)
 
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
-        """Measure the noise. The value falls at once to the level of a quieter frame.
+        """Measure the noise. The value falls at once to the level of a quieter frame, but not below -70 dBFS.
 
         It rises only to the lowest level of the last two periods of NOISE_MS.
         """

@@ -1,10 +1,11 @@
 """Deletes words and numbers that are older than RETENTION_DAYS_WORDS, in Postgres and on this disk.
 
-On this disk are the rows that Postgres has refused.
+On this disk it deletes only rows that Postgres has refused, and incomplete files. Rows that wait for Postgres are
+deleted there later.
 
-In Postgres, the calls are deleted in small groups. Each run goes through all old calls, also through calls of which
-everything was deleted before. Some rows of such a call may have waited on the disk of a machine, and may have come to
-Postgres later.
+In Postgres, the words of a small group of calls are deleted at once. The rows of the calls stay. Each run goes through
+all old calls, also through calls of which everything was deleted before. Some rows of such a call may have waited on
+the disk of a machine, and may have come to Postgres later.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ OF_A_CALL = ("transcripts", "function_calls", "messages", "outbox", "reviews", "
 
 
 class OldWords:
-    """Deletes old words in this database, for which it has a thread and a connection of its own, and in `spill_dir`."""
+    """Deletes old words in this database and in `spill_dir`. It has its own thread and connection for the database."""
 
     def __init__(self, url: str, spill_dir: Path) -> None:
         self._thread = PostgresThread(url)

@@ -17,7 +17,7 @@ import trio
 from relay.transport.hub import current_hub
 
 # How many bytes may wait for a peer that reads slowly: 98 s of mu-law in base64, or 16 s of PCM16 at 24 kHz in base64.
-# If more bytes wait, the peer counts as dead.
+# If a write would add more bytes to those that wait, the peer counts as dead.
 OUT_LIMIT_BYTES = 1 << 20
 # If a peer takes no byte for this long, the connection is closed. Twilio and OpenAI read within milliseconds.
 NO_PROGRESS_S = 5.0
@@ -149,7 +149,7 @@ class _OneOutBuffer(ABC):
             await self.drain()
 
     async def drain(self) -> None:
-        """Wait until the buffer is empty. If several tasks wait, only the first raises an error (like `post`)."""
+        """Wait until the buffer is empty. Only the task that began to drain raises errors, those of `post`."""
         if self._draining is not None:
             await self._draining.wait()
             return
@@ -198,7 +198,7 @@ class SocketWire(_OneOutBuffer):
             notice_dead_peers(sock)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
-            pass  # The socket is not TCP, or was already reset. Then the first read fails.
+            pass  # The socket is not TCP, which does no harm, or it was reset. After a reset the first read fails.
         return cls(sock, tls, server_hostname)
 
     async def handshake(self) -> None:
@@ -313,7 +313,7 @@ class SocketWire(_OneOutBuffer):
 
     async def _recv(self) -> bytes:
         while True:
-            self._check_open()  # A closed socket has descriptor -1. Trio would wait for it for ever.
+            self._check_open()  # A closed socket has descriptor -1, for which Trio cannot wait.
             await trio.lowlevel.wait_readable(self._sock)
             if (data := self._recv_now()) is not None:
                 return data
@@ -330,7 +330,8 @@ class SocketWire(_OneOutBuffer):
     def gather(self, n_bytes: int) -> None:
         """See Wire.gather.
 
-        The kernel counts the bytes, so a read costs no more time: poll respects SO_RCVLOWAT (Linux since 2.6.28).
+        The kernel counts the bytes and reports the socket only when enough have come, because poll respects SO_RCVLOWAT
+        (Linux since 2.6.28).
         """
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)

@@ -16,7 +16,7 @@ CODES = (0xFF, 0x80, 0x90, 0xB0, 0xD0, 0xE0)
 STEP = st.one_of(
     st.tuples(st.just("send"), st.integers(1, 20), st.sampled_from(CODES)),  # frames, loudness
     st.tuples(st.just("clear"), st.just(0), st.just(0)),
-    st.tuples(st.just("look"), st.integers(1, 30), st.integers(0, 3)),  # frames, lag in 10 ms
+    st.tuples(st.just("look"), st.integers(1, 30), st.integers(0, 3)),  # frames, lag in units of 10 ms
 )
 
 
@@ -59,6 +59,6 @@ def test_the_kept_level_equals_a_search_through_all_audio_that_was_sent(steps: l
             for _ in range(count):
                 now += 0.0201
                 assert echo.level_dbfs(now, 0.0) == anew.level_dbfs(now)
-            if more:  # ask with another lag for a place 0.1 us earlier, so that the kept result does not fit
+            if more:  # Another lag, and a place 0.1 us before the last one: the kept result does not fit.
                 later = now + 0.01 * more
                 assert echo.level_dbfs(later, 0.01 * more + 1e-7) == anew.level_dbfs(later - 0.01 * more - 1e-7)

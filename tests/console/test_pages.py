@@ -157,7 +157,7 @@ async def test_the_page_of_an_erased_call_says_when_its_words_were_deleted_and_k
 ) -> None:
     page = await _page_after_deletion(opened, url, sid(1), erased=sid(1))
     assert re.search(r"\d+:\d\d: the words of this call were deleted. No number of the caller is kept either.", page)
-    assert "From hidden or deleted number Length" in page  # there is no button that shows the number
+    assert "From hidden or deleted number Length" in page  # "Length" follows: there is no button between
     assert "No words of this call were kept" not in page
     assert "gpt-realtime-2.1-mini" in page
     assert "hidden or deleted number" in await text_of(opened, url, "/console/calls")

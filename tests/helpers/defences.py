@@ -53,7 +53,7 @@ Patch = pytest.MonkeyPatch
 
 
 def put(where: Any, name: str, value: Any) -> Callable[[Patch], None]:
-    """Replace this attribute."""
+    """Returns a function that replaces this attribute."""
     return lambda patch: patch.setattr(where, name, value)
 
 
@@ -70,7 +70,7 @@ def no(*_: Any, **__: Any) -> bool:
 
 
 def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    """Take away a defence, and also the rescue from dead air. The rescue would hide that the defence is missing."""
+    """Returns a function that takes away a defence, and also the rescue from dead air, which would hide the loss."""
 
     def both(patch: Patch) -> None:
         patch.setattr(liveness.Liveness, "due", lambda *_, **__: "nothing")
@@ -80,7 +80,7 @@ def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
 
 
 def deaf_to(kind: str) -> Callable[[Patch], None]:
-    """Let one kind of the caller's words have no effect."""
+    """Returns a function after which one kind of the caller's words has no effect."""
     assert kind in escalation.CALLER_SAYS
     judge = words.Words.judge
 
@@ -136,7 +136,7 @@ def unknown_words_are_words(patch: Patch) -> None:
 
 
 def take_late_audio(patch: Patch) -> None:
-    """Take away the check that refuses audio of a cancelled answer, and the check that refuses audio of a cut item."""
+    """Take away all places that refuse late audio: of a cancelled answer, and of an item that was cut off."""
     append = playout.Playout.append
 
     def append_anyway(line: playout.Playout, item: Any, *audio: Any, **how: Any) -> None:

@@ -34,7 +34,7 @@ PAUSED_S = 5.0
 """If a model pauses in the middle of a sentence and goes on within this time, it is still the same answer."""
 
 AROUND_S = 0.1
-"""`recognise` gives the recogniser the wanted part of the audio, and this much more on both sides. A cut this soon after
+"""`recognise` gives the recogniser the wanted part of the audio and this much more on both sides. A cut this soon after
 the part belongs to it."""
 
 
