@@ -35,7 +35,7 @@ MOST_LISTENERS = 4
 # A listener that leaves more pieces unread is dropped. A piece is 0.25 s of both channels, so 16 pieces are 4 s.
 WAITING_PIECES = 16
 LOOK_S = 0.5  # `_send` checks at least this often whether the call or the consent has ended.
-OVER, POLICY, TOO_SLOW = 1000, 1008, 1013  # WebSocket close codes.
+OVER, POLICY, LATER = 1000, 1008, 1013  # WebSocket close codes.
 
 
 class ListenerQueue:
@@ -81,13 +81,13 @@ class ListeningIn:
         file = self._files.get(CallSid(rest))
         session = session_of(file) if file is not None else None
         if file is None or session is None or session.recorder is None:
-            await end.reject(404, "There is no such call here that is recorded.\n")
+            await _refuse(request, end, POLICY, "there is no such call here that is recorded")
             return
         if not can_listen(session, file):
-            await end.reject(403, "The caller has not heard the notice yet, or does not want to be recorded.\n")
+            await _refuse(request, end, POLICY, "the caller has not heard the notice, or does not want to be recorded")
             return
         if self.listeners >= MOST_LISTENERS:
-            await end.reject(503, f"{MOST_LISTENERS} are listening already.\n")
+            await _refuse(request, end, LATER, f"{MOST_LISTENERS} people are listening already")
             return
         self.listeners += 1
         self._gauge.set(self.listeners)
@@ -108,7 +108,7 @@ class ListeningIn:
                 words=str(error),
                 do="make Postgres reachable: nobody may listen in without an audit row",
             )
-            await end.reject(503, f"Nobody may listen in while Postgres cannot write down who does: {error}\n")
+            await _refuse(request, end, LATER, "Postgres cannot write down who listens, so nobody may listen")
             return
         log.info("console.listen_began", caller_hears="no change")
         try:
@@ -136,6 +136,12 @@ class ListeningIn:
         await end.close(code, words)
 
 
+async def _refuse(request: Request, end: WebSocketEnd, code: int, words: str) -> None:
+    """Open the socket, only to close it with a reason: a browser does not show a page the text of an HTTP refusal."""
+    await end.accept(request)
+    await end.close(code, words)
+
+
 async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
     """Wait until the listener leaves, then cancel `scope`.
 
@@ -159,7 +165,7 @@ async def _send(end: WebSocketEnd, queue: ListenerQueue, file: CallFile, session
                 sound = {"caller": pybase64.b64encode(caller).decode(), "agent": pybase64.b64encode(agent).decode()}
                 await end.send(msgspec.json.encode(sound))
             if queue.is_full:
-                return TOO_SLOW, "this listener does not read"
+                return LATER, "this listener does not read"
             if session.is_decided:
                 return OVER, "the call is over"
             if not can_listen(session, file):

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from relay.console.live import MOST_WATCHERS
 from relay.console.password import hashed
+from relay.server.listening_in import MOST_LISTENERS
 from tests.helpers.chromium import (
     PASSWORD,
     be_a_phone,
     be_of_scheme,
     check_fits_and_is_named,
+    check_says_nothing,
     sign_in,
     text,
     troubles_for_screen_readers,
@@ -129,6 +135,31 @@ def test_an_owner_can_watch_a_call_and_order_a_sentence_and_listen_and_hang_up(r
         "stopped listening in",
         "hung up a running call: done",
     ]
+
+
+def test_one_watcher_and_one_listener_too_many_are_told_why(relay: Relay, browser: Any) -> None:
+    sign_in(browser, relay.address)
+    browser.get(f"{relay.address}/console/live")
+    relay.ring()
+    until(browser, "Agent: We are open tomorrow")
+    browser.execute_script(
+        f"""for (let n = 0; n < {MOST_LISTENERS}; n++) new WebSocket(
+            document.querySelector("#calls article a").href.replace("http", "ws").replace("calls", "socket/listen"));"""
+    )
+    wait(browser, lambda: relay.audits().count("began to listen in") == MOST_LISTENERS)
+    press(browser, "Listen in")
+    until(browser, f"Listening has ended: {MOST_LISTENERS} people are listening already.")
+
+    cookie = "; ".join(f"{one['name']}={one['value']}" for one in browser.get_cookies())
+    browser.get("about:blank")
+    with ExitStack() as pages:
+        for _ in range(MOST_WATCHERS):
+            page = pages.enter_context(closing(http.client.HTTPConnection(urlsplit(relay.address).netloc)))
+            page.request("GET", "/console/live/events", headers={"Cookie": cookie})
+            assert page.getresponse().status == 200
+        browser.get(f"{relay.address}/console/live")
+        until(browser, f"Not up to date: {MOST_WATCHERS} pages watch the calls already. Close one of them.")
+    check_says_nothing(browser, ("503",))
 
 
 def test_an_owner_puts_a_caller_through_and_sees_that_a_human_has_the_call(relay: Relay, browser: Any) -> None:

@@ -154,8 +154,22 @@ events.addEventListener("message", ({ data }) => {
   put(line, "Up to date.");
   update(JSON.parse(data));
 });
-events.addEventListener("error", () => {
-  const gone = events.readyState === EventSource.CLOSED;
-  put(line, gone ? "Not up to date: load the page again." : "Not up to date: the relay does not answer. Trying again …");
+events.addEventListener("error", async () => {
+  if (events.readyState === EventSource.CLOSED) put(line, `Not up to date: ${await refusal()}`);
+  else put(line, "Not up to date: the relay does not answer. Trying again …");
 });
+
+// Why the relay refused the events. An EventSource does not tell, so this asks once more.
+async function refusal() {
+  const asked = new AbortController();
+  try {
+    const answer = await fetch(list.dataset.events, { signal: asked.signal });
+    if (!answer.ok) return (await answer.text()).trim().slice(0, 200);
+  } catch {
+    // The relay does not answer.
+  } finally {
+    asked.abort(); // Without this, an answer that is not a refusal would use a connection.
+  }
+  return "load the page again.";
+}
 window.addEventListener("pagehide", () => stop());
