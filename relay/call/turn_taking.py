@@ -57,7 +57,7 @@ SHORT_TURN_MS = 250
 # If only its words can decide about a turn, they are awaited this long. They come 1.0 to 1.5 s after the commit
 # (docs/protocol/openai.md 3).
 DECIDING_WORDS_LIMIT_S = 2.5
-# In the first EARLY_S of the call, speech that is shorter than EARLY_WORD_MS is not a barge-in. It may be a "Hello?",
+# In the first EARLY_S of the stream, speech that is shorter than EARLY_WORD_MS is not a barge-in. It may be a "Hello?",
 # which callers say 250 to 450 ms after the call was answered (Patter #95).
 EARLY_S = 1.5
 EARLY_WORD_MS = 1_000
@@ -112,7 +112,7 @@ class Agent:
     speaking: bool  # The caller hears the agent, or will in a moment.
     thinking: bool  # An answer was asked for or is being generated.
     protected: bool  # What the caller hears now must not be interrupted.
-    early: bool  # The first EARLY_S of the call are not over, and the agent speaks.
+    early: bool  # The first EARLY_S of the stream are not over, and the agent speaks.
     silent_since_s: float = 0.0  # When both sides became silent. While audio is playing: when that audio will end.
 
 
