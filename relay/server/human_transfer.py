@@ -22,7 +22,7 @@ from relay.functions.backend.contract import BackendFault, Taken
 from relay.functions.outcome import at_a_word
 from relay.ledger.rows import MessageRow
 from relay.session.call_file import ASKS_WITHIN_S, Caller, CallFile, Decision
-from relay.session.call_rows import call_row, record_without_stream
+from relay.session.call_rows import call_row, record_without_stream, tell_of_fault
 from relay.session.context import Desk
 from relay.twilio import twiml
 from relay.twilio.caller_id import as_presented, caller_id
@@ -183,6 +183,7 @@ class Transfers:
             return twiml.hang_up()
         if fields.get("CallStatus") == "completed":
             self._settle(file, "caller_hung_up")
+            tell_of_fault(self._desk, file)
             return twiml.hang_up()
         following = self.following(fields)
         if following is not None:
@@ -202,12 +203,12 @@ class Transfers:
         """Write down what the caller got after a bug in the webhook `name` (after_bug.py)."""
         match name:
             case "incoming" | "after":
+                if file.decision.then is not Next.HUMAN:
+                    file.decide(Decision(Next.HUMAN, EndReason.RELAY_FAULT, "the relay had an internal error"))
                 if file.streams == 0:
                     file.refused = "relay_broke"
                     self._desk.ledger.record(call_row(file))
                     record_without_stream(self._desk, file, EndReason.RELAY_FAULT)
-                if file.decision.then is not Next.HUMAN:
-                    file.decide(Decision(Next.HUMAN, EndReason.RELAY_FAULT, "the relay had an internal error"))
                 self._begin(file, 0)
             case "accept":
                 file.human.accepted = fields.get("Digits") == "1"

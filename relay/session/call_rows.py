@@ -54,6 +54,25 @@ def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeR
     return replace(desk.outcome_row(file), end_reason=str(reason), fault=fault, voice_fault=voice_fault)
 
 
+def _record(desk: Desk, file: CallFile, row: rows.OutcomeRow, then: Next) -> None:
+    """Write an outcome row. A fault is news at once only if nothing comes `then`. Otherwise see `tell_of_fault`."""
+    if row.fault and then in (Next.RESUME, Next.HUMAN):
+        desk.ledger.record(row)
+    else:
+        desk.record(row, file)
+
+
+def tell_of_fault(desk: Desk, file: CallFile) -> None:
+    """The call is over. Tell the owner if a fault has ended it, and neither the agent nor a person took it up again.
+
+    If a person was called and nobody took the call, the owner has the call back instead.
+    """
+    decision = file.decision
+    has_left = decision.then is Next.RESUME or file.human.result in ("asked", "caller_hung_up")
+    if decision.reason is not None and decision.reason.is_fault and has_left:
+        desk.record(_outcome_row(desk, file, decision.reason), file)
+
+
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
     """Write the rows of a call that has no stream here.
 
@@ -62,7 +81,7 @@ def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None
     """
     row = call_row(file)
     desk.ledger.record(replace(row, started_at=None) if reason is EndReason.RELAY_FAULT else row)
-    desk.record(replace(_outcome_row(desk, file, reason), outcome=file.refused or None), file)
+    _record(desk, file, replace(_outcome_row(desk, file, reason), outcome=file.refused or None), file.decision.then)
     desk.metrics_of(file).calls.labels(str(reason)).inc()
     log.warning("call.without_stream", reason=str(reason), because=file.refused)
 
@@ -299,7 +318,9 @@ class CallRows:
 
     def _record_outcome(self, decision: Decision, reason: EndReason, p50: float | None, p95: float | None) -> None:
         file, desk = self._file, self._desk
-        desk.record(
+        _record(
+            desk,
+            file,
             replace(
                 _outcome_row(desk, file, reason),
                 seconds=round(trio.current_time() - file.rang_at, 1),
@@ -314,7 +335,7 @@ class CallRows:
                 # This is read as late as possible. Since the stream's end, a human's phone may have rung.
                 transfer_result=self._transfer_result(decision),
             ),
-            file,
+            decision.then,
         )
 
     def _record_greeting(self) -> None:

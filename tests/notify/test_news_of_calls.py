@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from trio.testing import MockClock
 
+from relay.call.machine import Next
+from relay.call.vocabulary import EndReason
 from relay.cli import main
 from relay.ledger import rows as r
 from relay.notify.news import News
@@ -16,6 +18,7 @@ from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import load
 from tests.helpers.play import Play, stage
 from tests.helpers.receiver import SECRET, Receiver
+from tests.helpers.webhook import ask, call_file
 
 BUSINESS_FILE = Path(__file__).parents[2] / "prompts" / "business.toml"
 
@@ -71,3 +74,37 @@ def test_the_examples_have_the_time_zone_that_only_the_business_file_says(
         assert main(["notify", "--test"]) == 0
         assert any(b"T10:00:00+09:00" in body for _, _, body in receiver.asked)
         receiver.shutdown()
+
+
+@pytest.mark.parametrize("name", ["socket_cut", "model_dies_for_good"])
+async def test_a_fault_after_which_the_caller_went_on_with_the_agent_or_a_person_is_no_news(
+    name: str, autojump_clock: MockClock
+) -> None:
+    scenario = load(name)
+    async with stage(script=Script.from_table(scenario.model), settings=scenario.relay) as play:
+        play.daemon.desk.news = News(["email"], play.daemon.desk.utc_now)
+        await run_scenario(scenario, play.exchange, stagehand=play.make)
+        assert [row.fault for row in play.ledger.of(r.OutcomeRow) if row.fault]
+        assert [kind for kind, _ in told(play) if kind == "fault"] == []
+
+
+@pytest.mark.parametrize(
+    ("then", "over"),
+    [
+        (Next.RESUME, "/twilio/after"),
+        (Next.RESUME, "/twilio/status"),
+        (Next.HUMAN, "/twilio/dialed"),
+        (Next.HUMAN, "/twilio/status"),
+    ],
+)
+async def test_a_fault_after_which_the_caller_left_before_anybody_took_the_call_is_news(
+    then: Next, over: str, autojump_clock: MockClock
+) -> None:
+    async with stage() as play:
+        play.daemon.desk.news = News(["email"], play.daemon.desk.utc_now)
+        call_file(play, then=then, reason=EndReason.MODEL_LOST)
+        if then is Next.HUMAN:
+            assert (await ask(play, "/twilio/after")).all("Dial")
+        assert told(play) == []
+        await ask(play, over, {"CallStatus": "completed"})
+        assert [(kind, body["fault"]) for kind, body in told(play)] == [("fault", "model_lost")]
