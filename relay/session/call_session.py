@@ -114,6 +114,13 @@ TWO_FRAMES_BYTES = 450
 CONGESTED_BYTES = 16_384
 
 
+def why_left(gone: Gone) -> EndReason:
+    """Why the caller's socket has ended."""
+    if gone.code in (1000, 1001, 1005):
+        return EndReason.CALLER_HUNG_UP
+    return EndReason.CALLER_SOCKET_STALLED if "does not read" in gone.reason else EndReason.CALLER_SOCKET_LOST
+
+
 class CallSession:
     """Runs one stream of one call. `dialect` is the protocol on the caller's socket."""
 
@@ -248,13 +255,7 @@ class CallSession:
             await self._caller.hand_over(self._take)
         except Gone as gone:
             self._stop_recording(by_caller=True)
-            if gone.code in (1000, 1001, 1005):
-                reason = EndReason.CALLER_HUNG_UP
-            elif "progress" in gone.reason or "does not read" in gone.reason:
-                reason = EndReason.CALLER_SOCKET_STALLED
-            else:
-                reason = EndReason.CALLER_SOCKET_LOST
-            self._feed(CallerLeft(reason))
+            self._feed(CallerLeft(why_left(gone)))
 
     def _take(self, messages: list[bytes]) -> bool:
         """Take messages that arrived together. Consecutive frames become one append.

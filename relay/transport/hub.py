@@ -116,11 +116,11 @@ class Hub:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def closing(self, fd: int) -> None:
-        """Called before a socket is closed. A task that waits for the socket gets trio.ClosedResourceError."""
+    def closing(self, fd: int, why: str) -> None:
+        """Called before a socket is closed. A task that waits for the socket gets trio.ClosedResourceError(why)."""
         waiting = self._forget(fd)
         if waiting is not None:
-            closed = outcome.Error(trio.ClosedResourceError("this wire was closed"))
+            closed = outcome.Error(trio.ClosedResourceError(why))
             if waiting.tell(closed):
                 trio.lowlevel.reschedule(waiting.task, closed)
 

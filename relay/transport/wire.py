@@ -101,6 +101,7 @@ class _OneOutBuffer(ABC):
         self._waiting = bytearray()
         # Set when the task that drains has finished. None while no task drains.
         self._draining: trio.Event | None = None
+        self._why_closed = "this wire was closed"  # The text of the error for tasks that use the wire after its end.
 
     @property
     def waiting_bytes(self) -> int:
@@ -130,8 +131,9 @@ class _OneOutBuffer(ABC):
         waiting = self._waiting
         if waiting:
             if len(waiting) + len(data) > OUT_LIMIT_BYTES:
+                self._why_closed = f"the peer does not read: {OUT_LIMIT_BYTES} bytes were waiting for it"
                 self.abort()
-                raise trio.BrokenResourceError(f"the peer does not read: {OUT_LIMIT_BYTES} bytes were waiting for it")
+                raise trio.BrokenResourceError(self._why_closed)
             waiting += data
             return self._draining is None
         taken = self._push(data)
@@ -160,7 +162,8 @@ class _OneOutBuffer(ABC):
                     await self._pass_on()
             whole = True
         except trio.TooSlowError as e:
-            raise trio.BrokenResourceError(f"the peer does not read: no progress for {NO_PROGRESS_S:g} s") from e
+            self._why_closed = f"the peer does not read: no progress for {NO_PROGRESS_S:g} s"
+            raise trio.BrokenResourceError(self._why_closed) from e
         finally:
             self._draining.set()
             self._draining = None
@@ -314,7 +317,11 @@ class SocketWire(_OneOutBuffer):
     async def _recv(self) -> bytes:
         while True:
             self._check_open()  # A closed socket has descriptor -1, for which Trio cannot wait.
-            await trio.lowlevel.wait_readable(self._sock)
+            try:
+                await trio.lowlevel.wait_readable(self._sock)
+            except trio.ClosedResourceError:
+                self._check_open()
+                raise
             if (data := self._recv_now()) is not None:
                 return data
 
@@ -359,14 +366,14 @@ class SocketWire(_OneOutBuffer):
 
     def _check_open(self) -> None:
         if self._sock.fileno() < 0:
-            raise trio.ClosedResourceError("this wire was closed")
+            raise trio.ClosedResourceError(self._why_closed)
 
     def abort(self) -> None:
         """Close the socket. See Wire.abort."""
         self._waiting.clear()
         if self._sock.fileno() >= 0:
             if (hub := current_hub()) is not None:
-                hub.closing(self._sock.fileno())
+                hub.closing(self._sock.fileno(), self._why_closed)
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
@@ -382,7 +389,7 @@ class StreamWire(_OneOutBuffer):
     async def read(self) -> bytes:
         """Wait for bytes and return them. See Wire.read."""
         if self._aborted:
-            raise trio.ClosedResourceError("this wire was closed")
+            raise trio.ClosedResourceError(self._why_closed)
         return bytes(await self._stream.receive_some())
 
     async def hand_over(self, take: Callable[[bytes], bool]) -> None:
@@ -395,7 +402,7 @@ class StreamWire(_OneOutBuffer):
 
     def _push(self, data: bytes) -> int:
         if self._aborted:
-            raise trio.ClosedResourceError("this wire was closed")
+            raise trio.ClosedResourceError(self._why_closed)
         return 0  # A stream cannot send without waiting.
 
     async def _pass_on(self) -> None:

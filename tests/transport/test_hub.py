@@ -73,6 +73,25 @@ class Steps(trio.abc.Instrument):
         self.n += task.name == self.name
 
 
+async def test_the_reader_learns_that_the_wire_was_closed_because_the_peer_does_not_read(
+    way: str, wires: tuple[SocketWire, SocketWire]
+) -> None:
+    ours, _ = wires
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            with pytest.raises(trio.ClosedResourceError, match="the peer does not read"):
+                await ours.hand_over(Took())
+            with pytest.raises(trio.ClosedResourceError, match="the peer does not read"):
+                await ours.read()
+
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        ours.post(b"x" * 4_000_000)
+        with pytest.raises(trio.BrokenResourceError, match="the peer does not read"):
+            ours.post(b"x")
+
+
 async def test_the_hub_can_be_put_in_front_of_trios_io_manager() -> None:
     # If this fails with another version of Trio, read trio/_core/_run.py and _io_epoll.py, and then change the
     # pinned version. Calls also work without the hub.
