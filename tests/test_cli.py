@@ -146,6 +146,8 @@ def test_a_second_relay_with_the_same_data_dir_does_not_start_and_one_with_its_o
     with ExitStack() as stack:
         first, printed = serve("data", free_port())
         assert '"relay.serving"' in printed
+        lock = tmp_path / "data" / "serve.lock"
+        assert lock.stat().st_mode & 0o777 == 0o600, "another user could hold the lock"
         second, printed = serve("data", free_port())
         assert second.wait(20) == 1
         (words,) = [line for line in printed.splitlines() if not line.startswith("{")]

@@ -172,7 +172,7 @@ class Realtime:
         except trio.TooSlowError:
             raise ModelUnreachable(f"connected, but not configured within {CONFIGURE_LIMIT_S:.0f} s") from None
         except Gone as error:
-            words = f"the model closed the session: {error.code} {error.reason}"
+            words = f"the model closed the session: {error.code} {_without_key(error.reason)}"
             raise ModelUnreachable(words, remedy(error.reason, model=wanted.model)) from None
         except protocol.ModelProtocolError as error:
             raise ModelUnreachable(str(error)) from None
@@ -333,7 +333,8 @@ class WarmSessions:
         except ModelUnreachable as error:
             warm.error, warm.do = str(error), error.do
         except Gone as error:
-            warm.error = f"the model closed the session before the call began: {error.code} {error.reason}"
+            reason = _without_key(error.reason)
+            warm.error = f"the model closed the session before the call began: {error.code} {reason}"
         except Exception as error:
             log.exception("model.warm_session_broke", words="a bug of the relay: the call opens a session of its own")
             warm.error = f"a bug of the relay: {error}"

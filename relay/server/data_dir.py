@@ -14,6 +14,8 @@ from pathlib import Path
 
 import structlog
 
+from relay.ledger.dev_postgres.keeper import open_lock
+
 log = structlog.get_logger()
 
 LOCK = "serve.lock"
@@ -32,9 +34,9 @@ def held(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("a")
+        lock = open_lock(folder / LOCK)
     except OSError as error:
-        log.warning("data_dir.not_locked", words=error.strerror, do=f"let this user write to {folder}")
+        log.warning("data_dir.not_locked", words=error.strerror, do=f"let this user write to {folder / LOCK}")
         yield
         return
     with lock:
