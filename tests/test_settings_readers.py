@@ -32,6 +32,7 @@ BOTH = {
     "NOTIFY_WEBHOOK_URL": "https://hooks.example.com",
     "NOTIFY_WEBHOOK_SECRET": "whsec_" + "A" * 43 + "=",
     "BUSINESS_API_HTTP": "private",
+    "RECORDINGS_URL": "s3://my-recordings",
 }
 
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -110,6 +111,7 @@ URLS: list[tuple[str, str, Callable[[str], None]]] = [
 HOSTS = st.one_of(
     st.sampled_from(["a..b", ".a", "a.", "x" * 64 + ".com", "[::1]", "[::g]", "[v1.x]", "[::1", "a_b", "a%20b", ""]),
     st.sampled_from(["999.1.1.1", "1.2.3", "a.1", "0x7f.0x1", "127.0.0.1", "xn--a", "xn--mnchen-3ya.de"]),
+    st.sampled_from(["xn--strae-oqa.de", "xn--nxasmm1c.com", "xn--ls8h.la", "a.xn--ls8h.la", "xn--strae-oqa.a_b.de"]),
     st.from_regex(r"[a-z0-9._-]{1,12}", fullmatch=True),
 )
 USERS = st.sampled_from(["user@", "user:pw@", "us@er:pw@", "z%C3%B6:pw@", ":pw@", "u:z%C3%B6@", "u:p/w@", "@", "[u]@"])
@@ -180,9 +182,11 @@ def test_each_bucket_that_the_settings_accept_can_be_opened(text: str) -> None:
         ("TWILIO_API_BASE", "https://hidden:hidden@api.twilio.com", "no user"),
         ("DATABASE_URL", "postgresql://u:hidden@db.example.com:99999/relay", "port"),
         ("DATABASE_URL", "postgresql://u:hidden@db.example.com/relay?port=1,2", "port"),
+        ("DATABASE_URL", f"postgresql://u:hidden@db.example.com:{'9' * 5000}/relay", "port"),
+        ("TWILIO_API_BASE", "https://xn--ls8h.la", "host of letters"),
         ("HOST", "a..b", "address to listen on"),
         ("HOST", "1.2.3.4:80", "without a port"),
-        ("AWS_REGION", "us east", "letters"),
+        ("AWS_REGION", "us east", "without a space"),
         ("AWS_SESSION_TOKEN", "hid den", "copied something else"),
         ("AWS_SECRET_ACCESS_KEY", "\u201chidden\u201d", "copied something else"),
         ("RECORDINGS_URL", "s3://my-bucket/a//b", "s3://my-bucket/recordings"),
@@ -197,13 +201,62 @@ def test_a_value_that_its_reader_would_refuse_is_refused_at_the_start(name: str,
 
 @pytest.mark.parametrize("lost", [1, 10, 60])
 def test_a_password_hash_that_was_cut_off_is_refused_because_no_password_could_fit_it(lost: int) -> None:
-    made = PasswordHasher().hash("hidden hidden")
+    made = PasswordHasher().hash("hidden hidden", salt=b"sixteen bytes 16")
     assert accepted("CONSOLE_PASSWORD_HASH", made) == made
     with pytest.raises(VerifyMismatchError):  # So its form is right.
         PasswordHasher().verify(made, "another")
     assert "`relay key --console`" in refusal("CONSOLE_PASSWORD_HASH", made[:-lost])
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "::1", "fe80::1%eth0", "localhost", "fly-local-6pn"])
+@pytest.mark.parametrize(("salt", "size"), [(8, 12), (16, 16), (16, 64), (32, 32)])
+def test_a_password_hash_of_another_program_is_accepted_with_its_own_lengths(salt: int, size: int) -> None:
+    made = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, salt_len=salt, hash_len=size).hash("hidden hidden")
+    assert accepted("CONSOLE_PASSWORD_HASH", made) == made
+
+
+@given(
+    st.sampled_from(["m=8,t=1,p=1", "m=08,t=1,p=1", "m=7,t=1,p=1", "m=8,t=0,p=1", "m=8,t=1,p=0", "m=8,t=1,p=2"]),
+    st.text("Aw", min_size=10, max_size=13),
+    st.text("Aw", min_size=15, max_size=18),
+)
+def test_each_password_hash_that_the_settings_accept_can_be_compared(costs: str, salt: str, made: str) -> None:
+    if text := accepted("CONSOLE_PASSWORD_HASH", f"$argon2id$v=19${costs}${salt}${made}"):
+        with pytest.raises(VerifyMismatchError):
+            PasswordHasher().verify(text, "another")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "0", "127.1", "0x7f.1", "::", "[::]", "::1", "fe80::1%eth0", "localhost", "fly-local-6pn"],
+)
 def test_an_address_to_listen_on_is_accepted(host: str) -> None:
     assert accepted("HOST", host) == host
+
+
+@pytest.mark.parametrize("host", ["xn--strae-oqa.de", "xn--nxasmm1c.com", "xn--mnchen-3ya.de", "a.xn--ls8h.la"])
+def test_a_name_with_letters_outside_ascii_is_accepted_as_httpx_accepts_it(host: str) -> None:
+    assert httpx.URL(f"https://{host}").host
+    assert accepted("TWILIO_API_BASE", f"https://{host}") == f"https://{host}"
+    assert accepted("NOTIFY_EMAIL", f"owner@{host}") == f"owner@{host}"
+
+
+@pytest.mark.parametrize("region", ["eu-central-1", "us_east_1", "auto"])
+def test_a_region_may_have_any_name_without_a_space(region: str) -> None:
+    assert accepted("AWS_REGION", region) == region
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("AWS_REGION", "us east"),
+        ("AWS_ACCESS_KEY_ID", "hid den"),
+        ("AWS_SECRET_ACCESS_KEY", "hidden..."),
+        ("AWS_SESSION_TOKEN", "hid den"),
+        ("AWS_ENDPOINT_URL", "http://localstack:4566"),
+        ("AWS_ENDPOINT_URL_S3", "http://localstack:4566"),
+    ],
+)
+def test_a_variable_of_the_platform_is_refused_only_if_recordings_go_to_a_bucket(name: str, text: str) -> None:
+    assert load({name: text}, serving=False) == load({}, serving=False)
+    with pytest.raises(SettingsInvalid, match=name):
+        load({name: text, "RECORDINGS_URL": "s3://my-recordings"}, serving=False)

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from relay.settings.database_url import DatabaseUrlUnclear, understood
-from relay.settings.hosts import HOST, is_host, names_host
+from relay.settings.hosts import HOST, is_host, is_listenable, names_host
+from relay.settings.password_hash import is_password_hash
 from relay.settings.shipped import folder
 from relay.settings.smtp_url import Server, SmtpUrlUnclear
 from relay.settings.webhook_secret import SecretUnreadable, keys_of
@@ -254,8 +255,6 @@ _URLS = {
 # is sent, or nothing.
 _WITH_USER = ("business_api_base", "notify_webhook_url")
 _RECORDING_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
-# What `relay key --console` prints: 16 bytes of salt and 32 bytes of hash. A hash that was cut off fits no password.
-_PASSWORD_HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}")
 # A user name that a mail can have without quotes (RFC 5322 3.2.3, dot-atom).
 _MAIL_USER = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
@@ -269,8 +268,10 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
     wrong: list[str] = []
     asked: set[str] = set()  # The settings that have a value, right or wrong.
     values: dict[str, object] = {}
+    needs_bucket = bool(_unquoted(environ.get("RECORDINGS_URL", "").strip()))
     for one in fields(Settings):
-        if one.metadata.get("derived"):
+        # Without a bucket, the AWS_ variables are not for the relay. Many platforms set them for other programs.
+        if one.metadata.get("derived") or (one.name.startswith("aws_") and not needs_bucket):
             continue
         text = _unquoted(environ.get(one.name.upper(), "").strip())
         if not text:
@@ -495,9 +496,9 @@ def _read(name: str, text: str) -> object:
         except RuntimeError:  # "~somebody": this machine has no such user.
             what = "folder" if name == "data_dir" else "file"
             raise _Wrong(f"must be a {what}: this machine has no user for the ~ in it") from None
-    elif name == "aws_region" and not re.fullmatch(r"[A-Za-z0-9-]+", text):
-        raise _Wrong("must be letters, digits and hyphens, like eu-central-1")
-    elif name == "host" and not (is_host(text) or _is_ipv6(text)):
+    elif name == "aws_region" and not re.fullmatch(r"[^\s\x00-\x1f\x7f]+", text):
+        raise _Wrong("must be a name without a space, like eu-central-1")
+    elif name == "host" and not is_listenable(text):
         raise _Wrong("must be the address to listen on, like 0.0.0.0 or ::, without a port")
     elif name == "human_hours":
         check_hours(text)
@@ -506,7 +507,7 @@ def _read(name: str, text: str) -> object:
             raise _Wrong(
                 "must be a key as `relay key` prints it, or several with commas between them, the newest first"
             )
-    elif name == "console_password_hash" and not _PASSWORD_HASH.fullmatch(text):
+    elif name == "console_password_hash" and not is_password_hash(text):
         raise _Wrong("must be the whole hash that `relay key --console` prints, not the password; quote it: it holds $")
     elif name in ("notify_email", "notify_from"):
         user, _, domain = text.partition("@")
@@ -544,14 +545,6 @@ def _auth_tokens(text: str) -> str:
     if not tokens or not all(re.fullmatch(r"[\x21-\x7e]+", token) for token in tokens):
         raise _Wrong(_COPIED)
     return ",".join(tokens)
-
-
-def _is_ipv6(text: str) -> bool:
-    """True for an IPv6 address, in brackets or not."""
-    try:
-        return ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text).version == 6
-    except ValueError:
-        return False
 
 
 def _read_url(name: str, text: str) -> str:

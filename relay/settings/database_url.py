@@ -22,6 +22,8 @@ ENCODE = (
 _OF_PRISMA = frozenset({"pgbouncer", "connection_limit", "pool_timeout", "statement_cache_size", "socket_timeout"})
 _URL = re.compile(r"postgres(?:ql)?://(?P<authority>[^/?]*)(?P<rest>[^?]*)(?:\?(?P<query>.*))?", re.DOTALL)
 
+_PORT = re.compile(r"[0-9]{1,100}")  # Python's int() refuses more than 4,300 digits.
+
 
 class DatabaseUrlUnclear(ValueError):
     """DATABASE_URL cannot be used. The message continues the sentence "DATABASE_URL …".
@@ -47,7 +49,7 @@ def understood(text: str) -> str:
     if misread or "@" in dbname or "@" in port:
         raise DatabaseUrlUnclear(ENCODE)
     ports = port.split(",")
-    if not all(one == "" or (one.isascii() and one.isdigit() and 0 < int(one) < 65_536) for one in ports):
+    if not all(one == "" or (_PORT.fullmatch(one) and 0 < int(one) < 65_536) for one in ports):
         raise DatabaseUrlUnclear(PORT)
     if len(ports) not in (1, len(str(parts.get("hostaddr") or host).split(","))):
         raise DatabaseUrlUnclear(PORT)

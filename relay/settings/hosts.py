@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from urllib.parse import SplitResult
+
+import idna
 
 HOST = "must have a host of letters, digits and hyphens, with points between, or a valid IP address"
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
@@ -34,8 +37,26 @@ def is_host(host: str) -> bool:
             return ipaddress.ip_address(host).version == 4
         except ValueError:
             return False
-    try:
-        host.encode("ascii").decode("idna")  # Refuses a part xn--… that stands for no letters.
-    except UnicodeError:
-        return False
+    if host.lower().startswith("xn--"):
+        try:
+            idna.decode(host.lower())  # httpx does so with a host that begins like this (httpx 0.28, URL.host).
+        except UnicodeError:  # idna.IDNAError is one.
+            return False
     return all(_LABEL.fullmatch(label) for label in labels)
+
+
+def is_listenable(text: str) -> bool:
+    """True for what the relay can listen on: a name, an IPv6 address in brackets or not, or any form of IPv4 address.
+
+    The system also reads the short forms of IPv4 addresses: 0 is 0.0.0.0, and 127.1 is 127.0.0.1.
+    """
+    if is_host(text):
+        return True
+    try:
+        return ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text).version == 6
+    except ValueError:
+        pass
+    try:
+        return bool(socket.inet_aton(text)) and " " not in text  # inet_aton ignores what stands after a space.
+    except OSError:
+        return False
