@@ -275,6 +275,8 @@ class Daemon:
                     overload.keep_collector_off()
                     task_status.started(urls)
                     log.info("relay.serving", url=urls[0], **self.desk.settings.masked())
+                for file in self.desk.files.values():
+                    self.desk.tell_of_fault(file)  # Twilio's next webhook does not reach this process any more.
                 inner.cancel_scope.cancel()
             outer.cancel_scope.cancel()
 

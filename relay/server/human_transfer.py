@@ -22,7 +22,7 @@ from relay.functions.backend.contract import BackendFault, Taken
 from relay.functions.outcome import at_a_word
 from relay.ledger.rows import MessageRow
 from relay.session.call_file import ASKS_WITHIN_S, Caller, CallFile, Decision
-from relay.session.call_rows import call_row, record_without_stream, tell_of_fault
+from relay.session.call_rows import call_row, record_without_stream
 from relay.session.context import Desk
 from relay.twilio import twiml
 from relay.twilio.caller_id import as_presented, caller_id
@@ -162,9 +162,15 @@ class Transfers:
         log.info("human.accepted" if accepted else "human.declined")
         file = self._desk.files.get(CallSid(fields.get("call", "")))
         if file is not None:
-            file.human.accepted = accepted
-            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # Twilio's next webhook comes within this time.
+            self._answered(file, accepted)
         return twiml.empty() if accepted else twiml.hang_up()
+
+    def _answered(self, file: CallFile, accepted: bool) -> None:
+        """Write down whether the human takes the call."""
+        file.human.accepted = accepted
+        if accepted:
+            file.untold_fault = None
+        file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # Twilio's next webhook comes within this time.
 
     async def dialed(self, fields: dict[str, str]) -> str:
         """The `<Dial>` has ended: the human and the caller have talked, or nobody took the call."""
@@ -183,7 +189,7 @@ class Transfers:
             return twiml.hang_up()
         if fields.get("CallStatus") == "completed":
             self._settle(file, "caller_hung_up")
-            tell_of_fault(self._desk, file)
+            self._desk.tell_of_fault(file)
             return twiml.hang_up()
         following = self.following(fields)
         if following is not None:
@@ -211,8 +217,7 @@ class Transfers:
                     record_without_stream(self._desk, file, EndReason.RELAY_FAULT)
                 self._begin(file, 0)
             case "accept":
-                file.human.accepted = fields.get("Digits") == "1"
-                file.expects(HUMAN_LIMIT_S if file.human.accepted else ASKS_WITHIN_S)
+                self._answered(file, fields.get("Digits") == "1")
             case "dialed" if was_bridged(fields):
                 self._settle(file, "accepted")
             case "dialed":
@@ -271,6 +276,7 @@ class Transfers:
         why = file.decision.why if file.consent.may_keep else file.decision.own_why
         why = (why or "no reason is known")[:120]
         log.info("human.missed")
+        file.untold_fault = None  # The owner gets the call back instead.
         self._desk.record(
             MessageRow(
                 call_sid=file.call_sid,
@@ -285,6 +291,8 @@ class Transfers:
 
     def _settle(self, file: CallFile, result: str) -> None:
         file.human.result = result
+        if result == "accepted":
+            file.untold_fault = None
         file.expects(0)
         self._record(file, result)
 

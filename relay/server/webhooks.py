@@ -23,7 +23,7 @@ from relay.server.after_bug import CUT_OFF, answer_after_bug
 from relay.server.fly_replay import elsewhere, replay
 from relay.server.human_transfer import RESUMES, Transfers
 from relay.session.call_file import ASKS_WITHIN_S, CallFile, Decision
-from relay.session.call_rows import call_row, record_without_stream, tell_of_fault
+from relay.session.call_rows import call_row, record_without_stream
 from relay.session.context import Desk
 from relay.session.model_connector import warm_up
 from relay.twilio import signature, twiml
@@ -280,7 +280,7 @@ class Webhooks:
         if fields.get("CallStatus") in _OVER:
             if file is not None:
                 file.end_streams(EndReason.CALLER_HUNG_UP)
-                tell_of_fault(self._desk, file)
+                self._desk.tell_of_fault(file)
             return twiml.hang_up()
         if file is None:
             return await self._after_unknown(call_sid, fields)
@@ -360,7 +360,7 @@ class Webhooks:
             record_without_stream(self._desk, file, EndReason.CALLER_HUNG_UP)
             file.expects(0)
         self._transfers.caller_left(file)
-        tell_of_fault(self._desk, file)
+        self._desk.tell_of_fault(file)
         # Keep the file a little longer: if the caller recorded a message, Twilio reports it after this callback.
         file.asks_until = min(file.asks_until, trio.current_time() + ASKS_WITHIN_S)
 

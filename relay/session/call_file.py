@@ -9,6 +9,10 @@ Most parts have one writer:
     orders      the owner's orders before a stream begins     server/live_calls; the call's stream takes them
     decision    how the last stream ended, what comes next    the code that decides it (`decide`). A new stream
                                                               resets it, and session/call_rows adds the summary
+    untold_fault
+                a fault that may become news for the owner    `decide`. It is reset by a session that serves the
+                                                              caller, by server/human_transfer, and by
+                                                              session/context, which tells the owner
     human       the transfer to a human                       server/human_transfer; `decide` begins it
     talk        the state with which the next stream begins   session/call_rows, when a stream's rows are closed.
                                                               session/call_session writes the dollars so far and
@@ -170,6 +174,8 @@ class CallFile:
     deeds: Deeds = field(default_factory=Deeds)
     caller_name: str = ""  # The caller's name as the business or the caller wrote it.
     decision: Decision = Decision()
+    # The fault that ended the last stream, until the agent or a person has the caller again, or the owner was told.
+    untold_fault: EndReason | None = None
     human: HumanSide = field(default_factory=HumanSide)
     tally: Tally = field(default_factory=Tally)
     refused: str = ""  # A word that says why this call does not get the agent. "" if it gets the agent.
@@ -220,7 +226,10 @@ class CallFile:
         self.decision = decision
         if decision.then is Next.HUMAN:
             self.human = HumanSide(result="asked")
-        self.expects(ASKS_WITHIN_S if decision.then in (Next.HUMAN, Next.RESUME) else 0)
+        goes_on = decision.then in (Next.HUMAN, Next.RESUME)
+        if goes_on and decision.reason is not None and decision.reason.is_fault:
+            self.untold_fault = decision.reason
+        self.expects(ASKS_WITHIN_S if goes_on else 0)
 
     def stream_opens(self, stream: Stream) -> None:
         """Note that a stream of this call begins."""
@@ -233,6 +242,7 @@ class CallFile:
     def stream_becomes(self, stream: Stream, session: Stream) -> None:
         """Replace `stream`, which has just opened, by the session that runs it."""
         self.open_streams[self.open_streams.index(stream)] = session
+        self.untold_fault = None  # The agent has the caller again.
 
     def stream_closes(self, stream: Stream) -> None:
         """Note that the stream has ended and its rows are written. May be called twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import trio
 
@@ -21,6 +22,8 @@ class CallFiles(dict[CallSid, CallFile]):
     def __init__(self) -> None:
         super().__init__()
         self._at_hand: set[CallSid] = set()
+        # Called when a call needs this process no more: Twilio has not asked about it in time, or the call is over.
+        self.dropped: Callable[[CallFile], None] = lambda _: None
         # The time of the next check whether a file can be dropped, and the file's CallSid.
         self._looked_at: deque[tuple[float, CallSid]] = deque()
         self._rings: dict[str, deque[float]] = {}
@@ -44,6 +47,8 @@ class CallFiles(dict[CallSid, CallFile]):
                 found.append(file)
             else:
                 self._at_hand.discard(sid)
+                if file is not None:
+                    self.dropped(file)
         return found
 
     def rings(self, caller: Caller, within_s: float, now: float) -> int:

@@ -55,22 +55,14 @@ def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeR
 
 
 def _record(desk: Desk, file: CallFile, row: rows.OutcomeRow, then: Next) -> None:
-    """Write an outcome row. A fault is news at once only if nothing comes `then`. Otherwise see `tell_of_fault`."""
+    """Write an outcome row.
+
+    A fault is news at once only if nothing comes `then`. Otherwise see `CallFile.untold_fault`.
+    """
     if row.fault and then in (Next.RESUME, Next.HUMAN):
         desk.ledger.record(row)
     else:
         desk.record(row, file)
-
-
-def tell_of_fault(desk: Desk, file: CallFile) -> None:
-    """The call is over. Tell the owner if a fault has ended it, and neither the agent nor a person took it up again.
-
-    If a person was called and nobody took the call, the owner has the call back instead.
-    """
-    decision = file.decision
-    has_left = decision.then is Next.RESUME or file.human.result in ("asked", "caller_hung_up")
-    if decision.reason is not None and decision.reason.is_fault and has_left:
-        desk.record(_outcome_row(desk, file, decision.reason), file)
 
 
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:

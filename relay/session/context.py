@@ -84,6 +84,7 @@ class Desk:
         self.bill = DayBill(self.ledger, self.settings.tz, lambda: self.utc_now())
         self.metrics.watch_ledger(self.ledger.counts)
         self.warm.unheard = self._bill_unheard
+        self.files.dropped = self.tell_of_fault
         self.learn_own(self.settings.twilio_phone_number)
         # The gauge calls this at each request for the metrics.
         self.metrics.live_calls.set_function(lambda: self.live_calls)
@@ -174,6 +175,12 @@ class Desk:
         """Write a row of a call. News that the row causes for the owner is written in the same transaction."""
         caller = NewsCaller(file.caller_name, file.caller.id.presented)
         self.ledger.record(row, *([] if file.is_test else self.news.of(row, caller)))
+
+    def tell_of_fault(self, file: CallFile) -> None:
+        """Nobody has the caller, and nobody will. Tell the owner, if a fault has ended the call."""
+        fault, file.untold_fault = file.untold_fault, None
+        if fault is not None:
+            self.record(replace(self.outcome_row(file), end_reason=str(fault), fault=str(fault)), file)
 
     def outcome_row(self, file: CallFile) -> OutcomeRow:
         """The call's next outcome row. Only the call, its number, the time and the process are filled."""

@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from relay.call.machine import Next
@@ -13,9 +14,11 @@ from relay.call.vocabulary import EndReason
 from relay.cli import main
 from relay.ledger import rows as r
 from relay.notify.news import News
+from relay.session.call_file import Decision
+from relay.session.day_bill import EVERY_S
 from relay.standin.model.script import Script
 from relay.standin.scenario.run import run_scenario
-from relay.standin.scenario.scenario_file import load
+from relay.standin.scenario.scenario_file import load, parse
 from tests.helpers.play import Play, stage
 from tests.helpers.receiver import SECRET, Receiver
 from tests.helpers.webhook import ask, call_file
@@ -102,9 +105,38 @@ async def test_a_fault_after_which_the_caller_left_before_anybody_took_the_call_
 ) -> None:
     async with stage() as play:
         play.daemon.desk.news = News(["email"], play.daemon.desk.utc_now)
-        call_file(play, then=then, reason=EndReason.MODEL_LOST)
+        call_file(play).decide(Decision(then, EndReason.MODEL_LOST))
         if then is Next.HUMAN:
             assert (await ask(play, "/twilio/after")).all("Dial")
         assert told(play) == []
         await ask(play, over, {"CallStatus": "completed"})
         assert [(kind, body["fault"]) for kind, body in told(play)] == [("fault", "model_lost")]
+
+
+async def test_a_fault_after_which_no_webhook_of_twilio_comes_is_news(autojump_clock: MockClock) -> None:
+    scenario = parse('title = "t"\n[caller]\nsteps = [{ listen = true }, { silent_s = 30 }]', "t")
+    async with stage() as play:
+        play.daemon.desk.news = News(["email"], play.daemon.desk.utc_now)
+        play.nursery.start_soon(play.daemon._keep_day_bill)  # It looks at the running calls now and then.
+
+        async def cut_everything() -> None:
+            await trio.sleep(6)
+            play.door.dead = True
+            await trio.aclose_forcefully(play.media_streams[-1])
+
+        play.nursery.start_soon(cut_everything)
+        await run_scenario(scenario, play.exchange)
+        await trio.sleep(2 * EVERY_S)
+        assert [kind for kind, _ in told(play)] == ["fault"]
+
+
+async def test_a_fault_is_no_news_after_a_person_has_accepted_the_call(autojump_clock: MockClock) -> None:
+    async with stage() as play:
+        play.daemon.desk.news = News(["email"], play.daemon.desk.utc_now)
+        file = call_file(play)
+        file.decide(Decision(Next.HUMAN, EndReason.MODEL_LOST))
+        await ask(play, "/twilio/after")
+        await ask(play, f"/twilio/accept?call={file.call_sid}", {"Digits": "1"})
+        await trio.sleep(5 * 3600)
+        play.daemon.desk.tell_of_fault(file)
+        assert told(play) == []

@@ -19,15 +19,18 @@ import trio
 import trio.testing
 
 from relay import functions, settings
-from relay.call.vocabulary import CallSid
+from relay.call.machine import Next
+from relay.call.vocabulary import CallSid, EndReason
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.notify import smtp
 from relay.notify.letter import Item
+from relay.notify.news import News
 from relay.notify.service import Notices, http_client, senders
 from relay.phrases.phrase_book import PhraseBook
 from relay.recordings.cipher import new_key
 from relay.server.app import Daemon, open_desk, rest_of, run
+from relay.session.call_file import Decision
 from relay.session.day_bill import EVERY_S
 from tests.helpers.play import ENVIRONMENT, PUBLIC_URL, stage
 from tests.helpers.webhook import OpenStream, caller
@@ -241,3 +244,15 @@ async def test_the_relays_own_numbers_are_read_from_the_ledger_and_from_the_acco
 async def test_a_signal_without_calls_ends_the_process(nursery: trio.Nursery, tmp_path: Path) -> None:
     async with serving(nursery, tmp_path, MemoryLedger()):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+async def test_a_fault_is_news_if_the_process_stops_before_anybody_has_taken_the_call_up_again(tmp_path: Path) -> None:
+    ledger = MemoryLedger()
+    async with trio.open_nursery() as nursery, serving(nursery, tmp_path, ledger) as (daemon, _):
+        desk = daemon.desk
+        desk.news = News(["email"], desk.utc_now)
+        file = desk.open_file(CallSid("CA" + "1" * 32), caller(), "US", trio.current_time(), rings=True)
+        file.decide(Decision(Next.RESUME, EndReason.CALLER_SOCKET_LOST))
+        assert ledger.of(rows.OutboxRow) == []
+        daemon.stop()
+    assert [row.kind for row in ledger.of(rows.OutboxRow)] == ["fault"]

@@ -13,15 +13,18 @@ import trio
 import trio.testing
 from websockets.datastructures import Headers
 
+from relay.call.machine import Next
 from relay.call.vocabulary import EndReason
 from relay.ledger import rows
+from relay.notify.news import News
 from relay.server import media_endpoint as door
+from relay.session.call_file import Decision
 from relay.standin.twilio.signing import signature as sign
 from relay.transport.handshake import Refused, upgrade
 from relay.transport.websocket import Gone, WebSocketEnd
 from relay.transport.wire import StreamWire
 from tests.helpers.play import ACCOUNT, Play, stage
-from tests.helpers.webhook import SID, ask
+from tests.helpers.webhook import SID, ask, call_file
 
 Clock = trio.testing.MockClock
 CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
@@ -378,6 +381,24 @@ async def test_the_after_webhook_ends_a_socket_that_still_waits_for_its_start_me
             await ended(end)
             assert trio.current_time() == began
         await nothing_is_left(play)
+
+
+@pytest.mark.parametrize("over", ["/twilio/after", "/twilio/status"])
+async def test_a_fault_is_news_if_the_caller_leaves_before_the_agents_new_stream_has_started(
+    over: str, autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        desk = play.daemon.desk
+        desk.news = News(["email"], desk.utc_now)
+        call_file(play).decide(Decision(Next.RESUME, EndReason.CALLER_SOCKET_LOST))
+        (stream,) = (await ask(play, "/twilio/after")).all("Stream")
+        async with socket(play, stream.attrib["url"]):
+            await trio.sleep(1)
+            assert play.ledger.of(rows.OutboxRow) == []
+            await ask(play, over, {"CallStatus": "completed"})
+        assert [(row.kind, row.body["fault"]) for row in play.ledger.of(rows.OutboxRow)] == [
+            ("fault", "caller_socket_lost")
+        ]
 
 
 async def test_a_signed_webhook_with_the_status_completed_ends_the_stream_and_its_session_at_once(
