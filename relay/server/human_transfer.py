@@ -208,10 +208,16 @@ class Transfers:
     def note_bug(self, name: str, file: CallFile, fields: dict[str, str]) -> None:
         """Write down what the caller got after a bug in the webhook `name` (after_bug.py)."""
         match name:
+            case "after" if fields.get("CallStatus") == "completed":
+                file.end_streams(EndReason.CALLER_HUNG_UP)
             case "incoming" | "after":
+                # Twilio gets our `<Dial>`, so the stream is over. If its socket closed later, that would be decided
+                # over the transfer.
+                file.end_streams(EndReason.CALLER_SOCKET_LOST)
                 if file.decision.then is not Next.HUMAN:
                     file.decide(Decision(Next.HUMAN, EndReason.RELAY_FAULT, "the relay had an internal error"))
                 if file.streams == 0:
+                    self._desk.rings_no_more(file.call_sid)
                     file.refused = "relay_broke"
                     self._desk.ledger.record(call_row(file))
                     record_without_stream(self._desk, file, EndReason.RELAY_FAULT)

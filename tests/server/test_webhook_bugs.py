@@ -12,6 +12,7 @@ import structlog
 import trio
 import trio.testing
 
+from relay.call.machine import Next
 from relay.call.vocabulary import EndReason
 from relay.ledger import rows
 from relay.server import admission, http, human_transfer, webhooks
@@ -22,7 +23,7 @@ from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
 from relay.twilio import signature
 from tests.helpers.play import ACCOUNT, PUBLIC_URL, Play, stage
-from tests.helpers.webhook import SID, ask, call_file
+from tests.helpers.webhook import SID, OpenStream, ask, call_file
 
 Clock = trio.testing.MockClock
 Patch = pytest.MonkeyPatch
@@ -225,3 +226,39 @@ async def test_with_a_bug_in_every_webhook_a_human_is_reached_or_a_message_recor
         assert len(got.whispers) == (0 if does == "no_answer" else len(got.dialled))
         assert ("Nobody can take your call" in " ".join(got.read_out)) is not taken
         assert got.failures == []  # so the recording began
+
+
+async def test_after_a_bug_when_the_stream_has_ended_its_socket_does_not_decide_over_the_transfer(
+    monkeypatch: Patch, autojump_clock: Clock
+) -> None:
+    break_handler(monkeypatch, "after")
+    async with stage() as play:
+        file = call_file(play)
+        stream = OpenStream(file)
+        assert (await ask(play, "/twilio/after")).all("Dial")
+        assert stream.ended == [EndReason.CALLER_SOCKET_LOST]
+        assert (file.decision.then, file.decision.reason) == (Next.HUMAN, EndReason.RELAY_FAULT)
+        assert file.human.result == "asked"
+
+
+async def test_after_a_bug_when_the_caller_has_hung_up_no_humans_phone_counts_as_rung(
+    monkeypatch: Patch, autojump_clock: Clock
+) -> None:
+    break_handler(monkeypatch, "after")
+    async with stage() as play:
+        file = call_file(play)
+        stream = OpenStream(file)
+        await ask(play, "/twilio/after", {"CallStatus": "completed"})
+        assert stream.ended == [EndReason.CALLER_HUNG_UP]
+        assert (file.human.result, play.ledger.of(rows.OutcomeRow, SID)) == ("", [])
+
+
+async def test_after_a_bug_when_the_phone_rings_no_session_of_the_model_waits_for_the_call(
+    monkeypatch: Patch, autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        monkeypatch.setattr(webhooks.Webhooks, "_stream", broken)
+        released: list[str] = []
+        monkeypatch.setattr(play.daemon.desk.warm, "release", released.append)
+        assert (await ask(play, "/twilio/incoming")).all("Dial")
+        assert released == [SID]
