@@ -1,13 +1,14 @@
 """Answers a webhook in which our own code has failed: it raised an exception, or gave no answer in time.
 
-The answers depend only on the request and on the settings, because the ledger or the call's file may have failed. Each
-answer is valid TwiML. A human always hears a whisper and must press key 1, also after a bug in the whisper. No answer
-leads back to an earlier webhook of the call, so a bug that comes again makes no loop.
+The answers depend only on the request and on the settings, because the ledger or the call's file may have failed. There
+is one exception: if Twilio does not say whether human and caller have talked, the file says whether the human has
+pressed key 1. Each answer is valid TwiML. A human always hears a whisper and must press key 1, also after a bug in the
+whisper. No answer leads back to an earlier webhook of the call, so a bug that comes again makes no loop.
 """
 
 from __future__ import annotations
 
-from relay.server.human_transfer import LEAVE_MESSAGE, THANKS, Transfers, was_bridged
+from relay.server.human_transfer import LEAVE_MESSAGE, THANKS, Transfers
 from relay.twilio import twiml
 
 CUT_OFF = "Sorry, we were cut off. I am connecting you with a person."
@@ -39,7 +40,7 @@ def answer_after_bug(name: str, fields: dict[str, str], transfers: Transfers) ->
 
 
 def _after_dial(call_sid: str, fields: dict[str, str], transfers: Transfers) -> tuple[str, str]:
-    if was_bridged(fields):
+    if transfers.was_bridged(fields):
         return twiml.hang_up(), "the end of the call, after a talk with the human"
     following = transfers.following(fields)
     if following is not None:

@@ -45,6 +45,8 @@ MESSAGE_LIMIT_S = 120
 # The `seq` of the message row that asks for a call back. A message that the caller records replaces that row. The
 # messages that the agent takes are counted from 1.
 CALLBACK_SEQ = 0
+# The DialCallStatus after a human's leg was answered.
+TAKEN = ("completed", "answered")
 
 LEAVE_MESSAGE = (
     "Nobody can take your call right now. After the tone, please leave your name, your number and a message. "
@@ -139,6 +141,17 @@ class Transfers:
             say,
         )
 
+    def was_bridged(self, fields: dict[str, str]) -> bool:
+        """True if human and caller have talked, as far as a webhook `dialed` with a bug can know.
+
+        If Twilio does not say it, the key that the human has pressed counts.
+        """
+        said = fields.get("DialBridged", "").casefold()
+        if said in ("true", "false"):
+            return said == "true"
+        file = self._desk.files.get(CallSid(fields.get("call") or fields.get("CallSid", "")))
+        return fields.get("DialCallStatus") in TAKEN and file is not None and file.human.accepted
+
     def following(self, fields: dict[str, str]) -> int | None:
         """The number to ring after the number that the webhook `dialed` names. None if that was the last number."""
         which = fields.get("which", "")
@@ -181,8 +194,8 @@ class Transfers:
         bridged = fields.get("DialBridged", "").casefold() != "false"
         # If this process was started after the human's phone rang, it does not know whether key 1 was pressed. Then it
         # relies only on Twilio's fields.
-        taken = status in ("completed", "answered") and bridged and (file.human.accepted or not here)
-        result = "accepted" if taken else "declined" if status in ("completed", "answered") else status
+        taken = status in TAKEN and bridged and (file.human.accepted or not here)
+        result = "accepted" if taken else "declined" if status in TAKEN else status
         log.info("human.done", status=status[:16], accepted=file.human.accepted, taken=taken)
         if taken:
             self._settle(file, "accepted")
@@ -224,7 +237,7 @@ class Transfers:
                 self._begin(file, 0)
             case "accept":
                 self._answered(file, fields.get("Digits") == "1")
-            case "dialed" if was_bridged(fields):
+            case "dialed" if self.was_bridged(fields):
                 self._settle(file, "accepted")
             case "dialed":
                 following = self.following(fields)
@@ -305,11 +318,6 @@ class Transfers:
     def _record(self, file: CallFile, result: str, dialled: str | None = None) -> None:
         row = replace(self._desk.outcome_row(file), transfer_result=result[:32], dialled=dialled)
         self._desk.ledger.record(row)
-
-
-def was_bridged(fields: dict[str, str]) -> bool:
-    """True if Twilio says that human and caller were connected."""
-    return fields.get("DialBridged", "").casefold() == "true"
 
 
 def whisper_words(file: CallFile | None) -> str:

@@ -262,3 +262,24 @@ async def test_after_a_bug_when_the_phone_rings_no_session_of_the_model_waits_fo
         monkeypatch.setattr(play.daemon.desk.warm, "release", released.append)
         assert (await ask(play, "/twilio/incoming")).all("Dial")
         assert released == [SID]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "said", "verbs", "result"),
+    [
+        (True, {"DialCallStatus": "completed"}, ["Hangup"], "accepted"),
+        (True, {"DialCallStatus": "answered"}, ["Hangup"], "accepted"),
+        (False, {"DialCallStatus": "completed"}, ["Dial"], "asked"),
+        (True, {"DialCallStatus": "busy"}, ["Dial"], "asked"),
+        (True, {"DialCallStatus": "completed", "DialBridged": "false"}, ["Dial"], "asked"),
+    ],
+)
+async def test_after_a_bug_at_the_end_of_a_dial_the_humans_key_counts_if_twilio_does_not_say_who_talked(
+    accepted: bool, said: dict[str, str], verbs: list[str], result: str, monkeypatch: Patch, autojump_clock: Clock
+) -> None:
+    break_handler(monkeypatch, "dialed")
+    async with stage(settings={"HUMAN_NUMBERS_ALSO": ALSO}) as play:
+        file = call_file(play)
+        file.human.accepted = accepted
+        assert (await ask(play, f"/twilio/dialed?call={SID}&which=0", said)).verbs == verbs
+        assert file.human.result == result
