@@ -54,7 +54,7 @@ def test_parameters_for_prisma_are_removed_from_the_url() -> None:
     [
         ("postgresql://relay:SECRET@db/relay?schema=app", "search_path"),
         ("postgresql://relay:SECRET@db/relay?sslmode=require&pool_size=5", "parameter pool_size,"),
-        ("postgresql://relay:SECRET@db:54x/relay", "postgresql://user"),
+        ("postgresql://relay:SECRET@db:54x/relay", "one port from 1 to 65535"),
         ("postgresql+asyncpg://relay:SECRET@db/relay", "postgresql://user"),
         ("mysql://relay:SECRET@db/relay", "postgresql://user"),
     ],
