@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from itertools import zip_longest
 
 import httpx
 import msgspec
@@ -20,9 +21,10 @@ from relay.notify.signing import headers
 
 VERSION = 1
 LIMIT_S = 15.0  # The limit of a try: the look-up of the host, the connection, and the answer.
-# The limit of a connection, if the host has another address. So a host whose first address does not answer can be
-# reached at its second.
+# The limit of a connection, if the host has another address. All addresses but the last get less than CONNECT_ALL_S
+# together. So the last address is also tried within LIMIT_S.
 CONNECT_LIMIT_S = 5.0
+CONNECT_ALL_S = 10.0
 _ASKED = {429, 503}  # The status codes for which the header Retry-After is read.
 
 
@@ -74,10 +76,12 @@ class Webhook:
         # private address. TLS still checks the certificate for the name.
         name = url.raw_host.decode()
         sent = {"host": url.netloc.decode(), **sent}
-        *others, last = await _public_addresses(name, url.port or 443)
+        addresses = _alternating(await _public_addresses(name, url.port or 443))
+        connect_limit_s = min(CONNECT_LIMIT_S, CONNECT_ALL_S / len(addresses))
+        *others, last = addresses
         for address in others:
             try:
-                return await self._post_to(url.copy_with(host=address), name, body, sent, CONNECT_LIMIT_S)
+                return await self._post_to(url.copy_with(host=address), name, body, sent, connect_limit_s)
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue  # Nobody was there, so nothing was sent.
         return await self._post_to(url.copy_with(host=last), name, body, sent, LIMIT_S)
@@ -110,6 +114,17 @@ async def _public_addresses(host: str, port: int) -> list[str]:
     if not all(_is_public(address) for address in addresses):
         raise NotSent("the receiver's address is private: set NOTIFY_WEBHOOK_PRIVATE=on if that is intended")
     return addresses
+
+
+def _alternating(addresses: list[str]) -> list[str]:
+    """The addresses with IPv6 and IPv4 in turn, because often all addresses of one kind cannot be reached.
+
+    The first address stays the first: the system prefers it (RFC 8305 4).
+    """
+    kind = ":" in addresses[0]
+    same = [address for address in addresses if (":" in address) == kind]
+    other = [address for address in addresses if (":" in address) != kind]
+    return [address for pair in zip_longest(same, other) for address in pair if address is not None]
 
 
 def _is_public(address: str) -> bool:

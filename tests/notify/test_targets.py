@@ -276,6 +276,43 @@ async def test_if_nobody_answers_at_the_first_address_of_a_name_the_next_address
     assert await post_to(f"http://hooks.example.com:{receiver.server_address[1]}/") == "HTTP 200"
 
 
+class SilentExcept(httpx.AsyncBaseTransport):
+    """A network that drops all packets without an answer, except those to one address."""
+
+    def __init__(self, alive: str) -> None:
+        self.alive = alive
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host == self.alive:
+            return httpx.Response(200)
+        await trio.sleep(request.extensions["timeout"]["connect"])
+        raise httpx.ConnectTimeout("no answer")
+
+
+V4, V6 = [f"8.8.8.{n}" for n in range(1, 9)], [f"2606:4700::{n}" for n in range(1, 9)]
+
+
+@pytest.mark.parametrize("addresses", [[*V6[:3], V4[0]], [*V6, V4[0]], V4, [*V4[1:], V6[0], V4[0]]])
+async def test_a_receiver_gets_the_news_although_many_of_its_addresses_drop_every_packet(
+    addresses: list[str], autojump_clock: object
+) -> None:
+    item = Item("CA1.message.1", "webhook", "message", {"text": "x"}, dt.datetime.now(dt.UTC), "CA1")
+    for alive in addresses:
+        trio.socket.set_custom_hostname_resolver(Names(addresses))
+        async with httpx.AsyncClient(transport=SilentExcept(alive)) as client:
+            hook = Webhook("https://hooks.example.com/", SECRET, private=False, utc_s=lambda: 1.0, client=client)
+            assert await hook.send(item) == "HTTP 200"
+
+
+async def test_the_only_address_of_another_family_is_tried_second(autojump_clock: object) -> None:
+    trio.socket.set_custom_hostname_resolver(Names([*V6, V4[0]]))
+    begin = trio.current_time()
+    async with httpx.AsyncClient(transport=SilentExcept(V4[0])) as client:
+        hook = Webhook("https://hooks.example.com/", SECRET, private=False, utc_s=lambda: 1.0, client=client)
+        await hook.send(Item("CA1.message.1", "webhook", "message", {}, dt.datetime.now(dt.UTC), "CA1"))
+    assert trio.current_time() - begin < 2
+
+
 @pytest.mark.parametrize(("name", "is_right"), [("hooks.example.com", True), ("other.example.com", False)])
 async def test_the_receivers_certificate_must_have_the_name_in_the_url_and_not_its_address(
     name: str, is_right: bool, receiver: Receiver, loopback_is_public: None
