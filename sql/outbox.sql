@@ -4,11 +4,13 @@
 -- name: claim
 -- Claims news that is due. News waits while earlier news of the same call and channel waits. News of callers who want to be
 -- called back is sent first. Held news (mails of the kinds in `held`) waits for the digest. Other news does not wait for
--- held news.
+-- held news. If `only_news` is not null, only the news with these ids and channels is claimed.
 with due as (
     select news, channel from outbox as o
     where state = 'waiting' and next_at <= clock_timestamp() and channel = any(%(channels)s)
         and not (channel = 'email' and kind = any(%(held)s))
+        and (%(only_news)s::text[] is null
+            or (news, channel) in (select * from unnest(%(only_news)s::text[], %(only_channels)s::text[])))
         and (leased_until is null or leased_until < clock_timestamp())
         and not exists (
             select from outbox as e
@@ -67,6 +69,8 @@ select min(
     else extract(epoch from greatest(next_at, coalesce(leased_until, next_at)) - clock_timestamp())::float8 end
 )
 from outbox where state = 'waiting' and channel = any(%(channels)s)
+    and (%(only_news)s::text[] is null
+        or (news, channel) in (select * from unnest(%(only_news)s::text[], %(only_channels)s::text[])))
 
 -- name: counts
 select state, count(*)::integer from outbox group by state
@@ -78,7 +82,8 @@ where state <> 'sent' order by number limit 200
 -- name: again
 update outbox set state = 'waiting', tries = 0, next_at = clock_timestamp() where state = 'dead'
     and (%(news)s::text is null or (news, channel) = (%(news)s, %(channel)s))
-returning news
+    and (%(channels)s::text[] is null or channel = any(%(channels)s::text[]))
+returning news, channel
 
 -- name: dead
 -- The dead letters for the console, newest first.

@@ -204,7 +204,8 @@ class Reads:
 
     async def send_again(self, news: str | None, channel: str | None) -> int:
         """Let a dead letter wait again, or all dead letters if `news` is None. Returns how many were changed."""
-        return len(await self._rows(self._outbox["again"].decode(), {"news": news, "channel": channel}))
+        values = {"news": news, "channel": channel, "channels": None}
+        return len(await self._rows(self._outbox["again"].decode(), values))
 
     async def review(self, call_sid: str, verdict: str | None, note: str | None) -> None:
         """Store the owner's verdict and note on a call. If a value is None, the earlier value stays."""

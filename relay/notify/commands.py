@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import trio
 
@@ -12,7 +13,7 @@ from relay.ledger.rows import Json
 from relay.notify.letter import Item
 from relay.notify.outbox import send_again, waiting
 from relay.notify.sending import NotSent
-from relay.notify.service import channels_of, http_client, send_due, senders
+from relay.notify.service import channels_of, http_client, send_only, senders
 from relay.settings import Settings
 
 NO_CHANNEL = "nothing is set: NOTIFY_EMAIL with SMTP_URL and NOTIFY_FROM, or NOTIFY_WEBHOOK_URL with its secret"
@@ -29,16 +30,30 @@ def show_outbox(url: str) -> list[str]:
 
 
 async def send_dead_letters(settings: Settings, url: str, say: Callable[[str], None]) -> None:
-    """Send all dead letters again. A running relay might read the outbox only a day later, so this process sends them.
+    """Send the dead letters of the set channels again, and no other news. First say where they go.
+
+    A running relay might read the outbox only a day later, so this process sends them.
 
     Raises LedgerUnavailable.
     """
-    count = await trio.to_thread.run_sync(send_again, url)
-    say(f"{count} dead letters are sent again")
-    if channels_of(settings):
-        await send_due(settings, url, lambda: datetime.now(UTC))
-    else:
-        say(f"{NO_CHANNEL}. The running relay sends them with its next notification, at the latest after a day")
+    if not channels_of(settings):
+        say(f"no dead letter is sent again, because {NO_CHANNEL}. Set it here as for the relay")
+        return
+    say(f"dead letters are sent again: {_targets(settings)}")
+    again = await trio.to_thread.run_sync(send_again, url, channels_of(settings))
+    say("1 dead letter is sent again" if len(again) == 1 else f"{len(again)} dead letters are sent again")
+    if again:
+        await send_only(again, settings, url)
+
+
+def _targets(settings: Settings) -> str:
+    """Where this process sends news. The URL of a webhook may have a key, so only its host is shown."""
+    targets = []
+    if settings.notify_email:
+        targets.append(f"mails to {settings.notify_email}")
+    if settings.notify_webhook_url:
+        targets.append(f"webhooks to {urlsplit(settings.notify_webhook_url).hostname}")
+    return ", ".join(targets)
 
 
 async def send_tests(settings: Settings, say: Callable[[str], None]) -> bool:

@@ -6,6 +6,7 @@ machine is killed while it sends, the lease ends, and another machine sends the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -24,19 +25,30 @@ LEASE_S = 120.0
 CLAIM_ROWS = 10
 LIMIT_S = 5.0
 
+Key = tuple[str, str]  # The key of a row: the id of the news, and the channel.
+
 
 class Outbox:
     """The outbox, which all machines share. Each method that reads or changes it raises LedgerUnavailable."""
 
-    def __init__(self, url: str, channels: tuple[str, ...], digest: Digest | None = None) -> None:
+    def __init__(
+        self, url: str, channels: tuple[str, ...], digest: Digest | None = None, only: Sequence[Key] | None = None
+    ) -> None:
+        """If `only` is given, only this news is claimed."""
         self._thread = PostgresThread(url)
         self._channels, self._digest = list(channels), digest
         self._held = list(HELD_KINDS) if digest is not None else []
+        self._only: dict[str, object] = {
+            "only_news": None if only is None else [news for news, _ in only],
+            "only_channels": None if only is None else [channel for _, channel in only],
+        }
         self._statements = statements.read(SQL_DIR / "outbox.sql")
 
     async def claim(self) -> list[Item]:
         """Claim news that is due, at most CLAIM_ROWS. Until the lease ends, only this process sends it."""
-        values = {"channels": self._channels, "limit": CLAIM_ROWS, "lease_s": LEASE_S, "held": self._held}
+        values = {
+            "channels": self._channels, "limit": CLAIM_ROWS, "lease_s": LEASE_S, "held": self._held, **self._only,
+        }  # fmt: skip
 
         def work(connection: Connection) -> list[Item]:
             with connection.cursor(row_factory=class_row(Item)) as cursor:
@@ -67,7 +79,7 @@ class Outbox:
     async def next_in_s(self) -> float | None:
         """The seconds until the next try or the digest is due, or a lease ends. None if no news waits."""
         digest_in_s = self._digest.next_in_s() if self._digest is not None else 0.0
-        values: dict[str, object] = {"channels": self._channels, "held": self._held, "digest_in_s": digest_in_s}
+        values = {"channels": self._channels, "held": self._held, "digest_in_s": digest_in_s, **self._only}
         found = await self._query("next_in", values)
         return cast("float | None", found[0][0]) if found else None
 
@@ -103,12 +115,12 @@ def waiting(url: str) -> list[dict[str, object]]:
         raise LedgerUnavailable(words_of(error)) from error
 
 
-def send_again(url: str) -> int:
-    """Let all dead letters wait for a new try. Returns their number. Blocking. Raises LedgerUnavailable."""
+def send_again(url: str, channels: tuple[str, ...]) -> list[Key]:
+    """Let the dead letters of these channels wait for a new try. Returns them. Blocking. Raises LedgerUnavailable."""
     try:
         with connect(url) as connection, transaction(connection):
-            return connection.execute(
-                statements.read(SQL_DIR / "outbox.sql")["again"], {"news": None, "channel": None}
-            ).rowcount
+            values = {"news": None, "channel": None, "channels": list(channels)}
+            found = connection.execute(statements.read(SQL_DIR / "outbox.sql")["again"], values).fetchall()
+            return [(str(news), str(channel)) for news, channel in found]
     except psycopg.Error as error:
         raise LedgerUnavailable(words_of(error)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlsplit
@@ -19,13 +19,13 @@ from relay.notify.delivery import LEAST_PAUSE_S, Delivery, Send
 from relay.notify.digest import Digest
 from relay.notify.letter import Item
 from relay.notify.news import News
-from relay.notify.outbox import Outbox
+from relay.notify.outbox import Key, Outbox
 from relay.notify.webhook import Webhook
 from relay.settings import Settings
 from relay.settings.smtp_url import Server
 
 EMAIL, WEBHOOK = "email", "webhook"
-# `send_due` tries no longer than this. The pauses between the first three tries are 10 s and 30 s.
+# `send_only` tries no longer than this. The pauses between the first three tries are 10 s and 30 s.
 SEND_FOR_S = 60.0
 
 
@@ -70,14 +70,12 @@ def http_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, timeout=15.0)
 
 
-def _outbox_of(settings: Settings, url: str, utc_now: Callable[[], datetime]) -> Outbox:
-    digest = Digest.of(settings.notify_digest, settings.tz, utc_now)
-    return Outbox(url, channels_of(settings), digest)
+async def send_only(only: Sequence[Key], settings: Settings, url: str) -> None:
+    """Send this news, for a command. News that could not be sent at once is tried again for SEND_FOR_S.
 
-
-async def send_due(settings: Settings, url: str, utc_now: Callable[[], datetime]) -> None:
-    """Send all news that is due, for a command. News that could not be sent at once is tried again for SEND_FOR_S."""
-    outbox, ends_at = _outbox_of(settings, url, utc_now), trio.current_time() + SEND_FOR_S
+    The settings of a command may differ from those of the relay. So other news is not sent, and no digest is made.
+    """
+    outbox, ends_at = Outbox(url, channels_of(settings), only=only), trio.current_time() + SEND_FOR_S
     async with http_client() as client:
         delivery = Delivery(outbox, senders(settings, client), lambda: 0)
         while True:
@@ -93,7 +91,8 @@ class Notices:
 
     def __init__(self, settings: Settings, ledger: Ledger, url: str, utc_now: Callable[[], datetime]) -> None:
         self._settings, self._ledger = settings, ledger
-        self._outbox = _outbox_of(settings, url, utc_now)
+        digest = Digest.of(settings.notify_digest, settings.tz, utc_now)
+        self._outbox = Outbox(url, channels_of(settings), digest)
         self.news = News(channels_of(settings), utc_now)
         self.alarms = Alarms(self._tell, utc_now)
         self._delivery: Delivery | None = None

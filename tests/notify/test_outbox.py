@@ -152,7 +152,7 @@ async def test_a_final_refusal_makes_a_dead_letter_that_is_shown_and_can_be_sent
     assert line.startswith("dead")
     assert line.endswith("the recipient was refused (550)")
     assert "Jane" not in line
-    assert send_again(database_url) == 1
+    assert send_again(database_url, ("webhook",)) == [("CA1.message.1", "webhook")]
     await deliver(database_url, sent, until=3)
     assert show_outbox(database_url) == ["nothing waits: all news was sent"]
 
@@ -214,12 +214,57 @@ def test_dead_letters_that_an_operator_sends_again_arrive_although_no_relay_runs
     monkeypatch.setenv("DATABASE_URL", database_url)
     assert main(["outbox", "--again"]) == 0
     assert "NOTIFY_WEBHOOK_URL" in capsys.readouterr().out
+    assert states(database_url) == [("CA1.message.1", "dead")]
     monkeypatch.setenv("NOTIFY_WEBHOOK_URL", receiver[0].url)
     monkeypatch.setenv("NOTIFY_WEBHOOK_SECRET", SECRET)
     monkeypatch.setenv("NOTIFY_WEBHOOK_PRIVATE", "on")
     assert main(["outbox", "--again"]) == 0
     assert "nothing waits" in capsys.readouterr().out
     assert [json.loads(body)["id"] for _, _, body in receiver[0].asked] == ["CA1.message.1"]
+
+
+@real
+@pytest.mark.parametrize("digest", ["", "00:01"])
+def test_a_shell_with_other_settings_sends_only_the_dead_letters_again_and_says_to_whom(
+    digest: str,
+    database_url: str,
+    receiver: list[Receiver],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into outbox (news, channel, call_sid, kind, body, created_at, state) values"
+            " ('CA1.message.1', 'webhook', 'CA1', 'message', '{}', now(), 'dead'),"
+            " ('CA1.message.1', 'email', 'CA1', 'message', '{}', now(), 'waiting'),"
+            " ('CA2.message.1', 'webhook', 'CA2', 'message', '{}', now(), 'waiting'),"
+            " ('CA3.booking.1', 'email', 'CA3', 'booking', '{}', now() - interval '2 days', 'waiting')"
+        )
+    environment = {
+        "DATABASE_URL": database_url,
+        "NOTIFY_EMAIL": "other@example.com",
+        "NOTIFY_FROM": "relay@example.com",
+        "SMTP_URL": "smtp://127.0.0.1:1",
+        "NOTIFY_DIGEST": digest,
+        "NOTIFY_WEBHOOK_URL": receiver[0].url,
+        "NOTIFY_WEBHOOK_SECRET": SECRET,
+        "NOTIFY_WEBHOOK_PRIVATE": "on",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(["outbox", "--again"]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "dead letters are sent again: mails to other@example.com, webhooks to 127.0.0.1"
+    assert second == "1 dead letter is sent again"
+    assert [json.loads(body)["id"] for _, _, body in receiver[0].asked] == ["CA1.message.1"]
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select call_sid, channel, state, tries from outbox order by 1, 2").fetchall()
+    assert rows == [
+        ("CA1", "email", "waiting", 0),
+        ("CA1", "webhook", "sent", 1),
+        ("CA2", "webhook", "waiting", 0),
+        ("CA3", "email", "waiting", 0),
+    ]
 
 
 @real
