@@ -18,7 +18,7 @@ import dsp
 from relay.console.reads import Row
 from relay.recordings.cipher import Keys, RecordingRefused
 from relay.recordings.files import Recording
-from relay.recordings.listening import SILENCE, NotHeard, names_of, recordings_of
+from relay.recordings.listening import SILENCE, NoRecording, NotHeard, names_of, recordings_of
 from relay.recordings.service import folder_of, store_of
 from relay.recordings.stores import FolderStore, StoreFailed, StoreUnusable
 from relay.recordings.timeline import RATE_HZ
@@ -153,9 +153,10 @@ class HeardCalls:
 
     async def sound(self, call_sid: str, tables: dict[str, list[Row]]) -> CallSound | None:
         """The recording of a call. None if the call has none. Raises NotHeard if it cannot be played."""
-        if not await self.has_sound(call_sid, tables):
+        try:
+            return CallSound(await trio.to_thread.run_sync(self._open, call_sid, tables["recordings"]))
+        except NoRecording:
             return None
-        return CallSound(await trio.to_thread.run_sync(self._open, call_sid, tables["recordings"]))
 
     def _open(self, call_sid: str, rows: list[Row]) -> list[Recording]:
         settings = self._settings

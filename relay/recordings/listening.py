@@ -17,7 +17,7 @@ from typing import IO
 
 import dsp
 from relay.recordings.cipher import KeyMissing, Keys, RecordingRefused
-from relay.recordings.files import Recording, is_of
+from relay.recordings.files import Recording
 from relay.recordings.stores import FolderStore, ObjectStore, StoreFailed
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
@@ -43,7 +43,7 @@ def names_of(call_sid: str, rows: Sequence[dict[str, object]], disk: FolderStore
     """
     deleted = {str(row["name"]) for row in rows if row.get("deleted_at") is not None}
     names = {str(row["name"]): str(row.get("stored_in") or "") for row in rows}
-    names |= {name: "disk" for name in disk.names() if is_of(name, call_sid)}
+    names |= dict.fromkeys(disk.names_of(call_sid), "disk")
     return {name: stored_in for name, stored_in in names.items() if name not in deleted}
 
 

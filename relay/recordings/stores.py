@@ -6,6 +6,7 @@ are in the order of time.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from relay.recordings.cipher import Keys
-from relay.recordings.files import SUFFIX, Recording, open_file
+from relay.recordings.files import SUFFIX, Recording, is_of, open_file
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -85,6 +86,11 @@ class FolderStore:
                 name = f"{day.name}/{path.name}"
                 if not before or name < before:
                     yield name
+
+    def names_of(self, call_sid: str) -> list[str]:
+        """The names of the recordings of one call."""
+        found = self.folder.glob(f"????-??-??/*-{glob.escape(call_sid)}-*{SUFFIX}")
+        return [f"{path.parent.name}/{path.name}" for path in found if is_of(path.name, call_sid)]
 
     def delete(self, names: Iterable[str]) -> None:
         for name in names:

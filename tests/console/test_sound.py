@@ -74,7 +74,28 @@ async def test_a_recording_whose_row_was_lost_in_a_crash_is_heard_in_the_console
     assert not await calls.has_sound(SID, tables(name, deleted_at=NOON))
 
 
-@pytest.mark.parametrize("call_sid", ["CA" + "2" * 32, "11", "CA", "CA" + "1" * 31, "120000"])
+async def test_a_request_for_a_range_looks_once_through_the_folder_and_only_for_its_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "recordings"
+    name = put_file(folder, NOON)
+    put_file(folder, NOON, "CA" + "2" * 32)
+    patterns: list[str] = []
+
+    class Watched(type(folder)):  # type: ignore[misc]
+        def glob(self, pattern: str, **options: Any) -> Any:
+            patterns.append(pattern)
+            return super().glob(pattern, **options)
+
+    monkeypatch.setattr("relay.console.sound.folder_of", lambda settings: Watched(folder))
+    assert await heard(tmp_path).sound(SID, tables(name)) is not None
+    assert len(patterns) == 1
+    assert SID in patterns[0]
+
+
+@pytest.mark.parametrize(
+    "call_sid", ["*", "?" * 34, "[C]*", "../*", "", "CA" + "2" * 32, "11", "CA", "CA" + "1" * 31, "120000"]
+)
 async def test_a_call_without_a_recording_is_not_given_the_recording_of_another_call(
     call_sid: str, tmp_path: Path
 ) -> None:
