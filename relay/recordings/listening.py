@@ -135,7 +135,8 @@ def write_wav_file(path: Path, recordings: Sequence[Recording]) -> None:
 def _private(path: Path) -> IO[bytes]:
     """Open a file for writing that only this user may read, because it has a caller's words or sound."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.fchmod(fd, 0o600)  # The file may exist already, with another mode.
+    with suppress(OSError):  # Some file systems have no modes.
+        os.fchmod(fd, 0o600)  # The file may exist already, with another mode.
     return os.fdopen(fd, "wb")
 
 

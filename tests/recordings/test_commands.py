@@ -312,6 +312,19 @@ def test_a_deleted_recording_cannot_be_heard_again(tmp_path: Path) -> None:
         recordings_of(SID, [row], FolderStore(tmp_path), None, KEYS)
 
 
+def test_on_a_file_system_without_modes_an_export_is_written_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(fd: int, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refused)
+    before = os.listdir("/dev/fd")
+    written = export(tmp_path, {"calls": [{"call_sid": SID}], "transcripts": []})
+    assert all(path.read_bytes() or path.suffix == ".txt" for path in written)
+    assert os.listdir("/dev/fd") == before
+
+
 def test_an_export_of_rows_can_have_values_that_json_does_not_know(tmp_path: Path) -> None:
     export(tmp_path, {"calls": [{"call_sid": SID, "started_at": NOON, "raw": b"\x01"}], "transcripts": []})
     assert json.loads((tmp_path / "rows.json").read_text())["calls"][0]["started_at"] == str(NOON)
