@@ -18,7 +18,7 @@ from relay.call.actions import (
     SendFunctionOutput,
 )
 from relay.call.call_config import Voice
-from relay.call.early_answer import VAD_SILENCE_MS
+from relay.call.early_answer import VAD_SILENCE_MS, EarlyAnswer
 from relay.call.early_governor import reads_out
 from relay.call.turn_end import (
     BEGINNING_WAIT_MS,
@@ -242,6 +242,14 @@ def test_another_piece_of_speech_takes_the_early_answer_back_although_only_its_e
     assert play.wait(1_000)
     assert not play.ear.heard.get(ANSWER)
     assert play.ear.heard[ItemId("item_2")]
+
+
+def test_a_refused_request_does_not_forget_another_early_answer() -> None:
+    early = EarlyAnswer(is_on=True)
+    early._asked_ref, early._back_ref = "newer", "taken back"
+    early.refused("taken back")
+    early.began(R2, "newer")
+    assert early.response == R2
 
 
 @pytest.mark.parametrize("way", ["an error event", "the end of the response"])

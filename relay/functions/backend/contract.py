@@ -23,23 +23,10 @@ T = TypeVar("T")
 WORDS_LIMIT: Final = 300  # A sentence of the backend is shortened to this many characters.
 _LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-# An error code is a number, or words with underscores in small or in capital letters. A name may have any other form
-# ("jean-luc", "McDonald", "Missing.JohnSmith"). Such a text is a code only if it is the name of an exception, or if it
-# has a word from _OF_CODES, and all its other words are in _BESIDE_THEM.
-_CODE = re.compile(r"\d{1,6}|[a-z]+(?:_[a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+")
-_WORDY_CODE = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[._/-][A-Za-z0-9]+)*")
-_EXCEPTION = re.compile(r"(?:[A-Z][A-Za-z0-9]*)?(?:Error|Exception|Failure|Fault)")
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_OF_CODES = frozenset(
-    "already bad busy cancelled closed conflict denied disabled duplicate empty err error exceeded exception exists"
-    " expired failed failure fault forbidden full gone invalid limited missing not required taken timeout"
-    " unauthenticated unauthorized unavailable unknown unprocessable unsupported".split()
-)
-_BESIDE_THEM = frozenset(
-    "access allowed api appointment argument auth backend body booked booking calendar client code credentials customer"
-    " data date day email entity event field format found header hours http id in input internal item key limit login"
-    " many method no number of or out parameter past password payload permission phone quota range rate reached record"
-    " request requests resource response server service slot the time token too type use user validation value".split()
+# An error code is a number, words with underscores in small or in capital letters, or the name of an exception. A text
+# in any other form may be a name ("jean-luc", "McDonald", "Missing.JohnSmith").
+_CODE = re.compile(
+    r"\d{1,6}|[a-z]+(?:_[a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|(?:[A-Z][A-Za-z0-9]*)?(?:Error|Exception|Failure|Fault)"
 )
 _CODE_CHARS = 60  # Longer codes are not logged.
 _CODE_DIGITS = 6  # A code with more digits may have a phone number in it.
@@ -373,14 +360,8 @@ def error_code(body: bytes) -> str:
 
 def _is_code(text: str) -> bool:
     """True if this can only be a code. Otherwise it may be a caller's words, such as a name or a phone number."""
-    if len(text) > _CODE_CHARS or sum(each.isdigit() for each in text) > _CODE_DIGITS:
-        return False
-    if _CODE.fullmatch(text):
-        return True
-    if _EXCEPTION.fullmatch(text):
-        return True
-    words = {word.lower() for word in _WORD.findall(text)}
-    return bool(_WORDY_CODE.fullmatch(text)) and not words.isdisjoint(_OF_CODES) and words <= _OF_CODES | _BESIDE_THEM
+    digits = sum(each.isdigit() for each in text)
+    return len(text) <= _CODE_CHARS and digits <= _CODE_DIGITS and bool(_CODE.fullmatch(text))
 
 
 def segment(text: str) -> str:
