@@ -384,7 +384,7 @@ def _storable(value: object) -> object:
 
 
 def without_words(row: Row) -> Row:
-    """The row without spoken words, for RECORD=off. Outcomes, times and costs stay.
+    """The row without spoken words, for calls whose words may not be stored. Outcomes, times and costs stay.
 
     Two things are kept: a message for the business, because the caller asked for it, and of the result of a function
     with a key those fields that have no words. Without the result, a repeat would run the function again.
