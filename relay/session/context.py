@@ -322,4 +322,5 @@ class Desk:
         """In how many seconds HUMAN_HOURS begin or end next. None if that is after the end of the call."""
         now, is_there = self.utc_now(), file.briefing.human_is_there
         minutes = (60.0 * minute - now.second for minute in range(1, int(limit_s // 60) + 2))
-        return next((in_s for in_s in minutes if is_there(now + dt.timedelta(seconds=in_s)) != is_there(now)), None)
+        at_first = is_there(now)
+        return next((in_s for in_s in minutes if is_there(now + dt.timedelta(seconds=in_s)) != at_first), None)
